@@ -1,0 +1,1 @@
+"""Everything the Lambda functions share: pure rules, and `storage`, the one module that calls AWS."""

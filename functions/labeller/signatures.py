@@ -1,0 +1,129 @@
+"""File formats told apart by their first bytes, and whether a file ends before its format says it should.
+
+`images` decodes; this module only explains why something could not be decoded. No file name and no
+Content-Type is ever consulted: both are whatever the uploader wrote.
+"""
+
+from __future__ import annotations
+
+import struct
+
+# Formats that images.decode reads, by Pillow's names.
+SUPPORTED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+
+_STARTS: tuple[tuple[bytes, str], ...] = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"II+\x00", "TIFF"),
+    (b"MM\x00+", "TIFF"),
+    # Pictures all right, but not ones this service reads.
+    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "JPEG XL"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"8BPS", "PSD"),
+    (b"\x00\x00\x01\x00", "ICO"),
+    (b"qoif", "QOI"),
+    (b"<svg", "SVG"),
+)
+# Brands of ISO base media files (ISO/IEC 23008-12 annex B for HEIF, the AV1 image format for AVIF).
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"
+)
+_TAIL = 4096  # bytes at the end searched for an end marker: cameras append small trailers after it
+
+
+def identify(data: bytes) -> str | None:
+    """The picture format that the first bytes announce (a name in SUPPORTED, or another one), or None."""
+    for start, name in _STARTS:
+        if data.startswith(start):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[4:8] == b"ftyp":
+        brands = (data[8:12], *(data[i : i + 4] for i in range(16, min(_box_end(data, 0), 64), 4)))
+        names = [_BRANDS[brand] for brand in brands if brand in _BRANDS]
+        return "AVIF" if "AVIF" in names else next(iter(names), None)
+    # "BM" alone starts many a text, so the size of the following DIB header is asked for as well.
+    if data[:2] == b"BM" and (len(data) < 18 or data[14:18] in _DIB_HEADERS):
+        return "BMP"
+    return None
+
+
+_DIB_HEADERS = {size.to_bytes(4, "little") for size in (12, 16, 40, 52, 56, 64, 108, 124)}
+
+
+def ends_early(data: bytes, name: str) -> bool:
+    """Whether a file of format `name` stops before its own end marker, or before the length it declares."""
+    tail = data[-_TAIL:]
+    if name == "JPEG":
+        return b"\xff\xd9" not in tail
+    if name == "PNG":
+        return b"IEND" not in tail
+    if name == "GIF":
+        return not data.rstrip(b"\x00").endswith(b";")
+    if name == "WEBP":
+        return len(data) < int.from_bytes(data[4:8], "little") + 8
+    if name == "BMP":
+        return len(data) < int.from_bytes(data[2:6], "little") or len(data) < 18
+    if name == "AVIF":
+        return _boxes_end(data) > len(data)
+    if name == "TIFF":
+        return _tiff_end(data) > len(data)
+    return False
+
+
+def _box_end(data: bytes, start: int) -> int:
+    """Where the ISO box at `start` ends: past the data if its header is cut. Size 0 means "to the end"."""
+    header = data[start : start + 16]
+    if len(header) < 8:
+        return start + 8
+    size = int.from_bytes(header[:4], "big")
+    if size == 1:
+        size = int.from_bytes(header[8:16], "big")
+    return start + max(size, 8) if size else max(len(data), start + 8)
+
+
+def _boxes_end(data: bytes) -> int:
+    end = 0
+    while end < len(data):
+        end = _box_end(data, end)
+    return end
+
+
+# Bytes of a value of each TIFF field type (TIFF 6.0 section 2), and the tags that say where pixels lie:
+# StripOffsets with StripByteCounts, TileOffsets with TileByteCounts.
+_TIFF_TYPES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+_TIFF_PIXELS = ((273, 279), (324, 325))
+
+
+def _tiff_end(data: bytes) -> int:
+    """Where a classic TIFF ends by what its first directory declares. 0 for BigTIFF: left to Pillow."""
+    order = "<" if data[:1] == b"I" else ">"
+    if data[2:4] not in (b"*\x00", b"\x00*"):
+        return 0
+    if len(data) < 8:
+        return 8
+    start = int.from_bytes(data[4:8], "little" if order == "<" else "big")
+    if start + 2 > len(data):
+        return start + 2
+    (count,) = struct.unpack_from(order + "H", data, start)
+    end = start + 2 + 12 * count + 4
+    if end > len(data):
+        return end
+    numbers: dict[int, tuple[int, ...]] = {}
+    for entry in range(start + 2, end - 4, 12):
+        tag, kind, length = struct.unpack_from(order + "HHI", data, entry)
+        size = _TIFF_TYPES.get(kind, 1) * length
+        at = entry + 8 if size <= 4 else struct.unpack_from(order + "I", data, entry + 8)[0]
+        end = max(end, at + size)
+        if kind in (3, 4) and at + size <= len(data):
+            numbers[tag] = struct.unpack_from(f"{order}{length}{'H' if kind == 3 else 'I'}", data, at)
+    for offsets, sizes in _TIFF_PIXELS:
+        parts = zip(numbers.get(offsets, ()), numbers.get(sizes, ()), strict=False)
+        end = max([end, *(offset + size for offset, size in parts)])
+    return end

@@ -1,0 +1,113 @@
+"""What the template says and moto's CloudFormation does not do, done through boto3."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from local.aws import LocalAws
+
+# Types that moto's CloudFormation has no model for, and layers, whose content is not deployed locally.
+NOT_IN_MOTO = {"AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "AWS::Lambda::LayerVersion"}
+
+# What moto's CloudFormation itself takes from a bucket and a table.
+_BUCKET_BY_MOTO = {"BucketName", "BucketEncryption", "Tags"}
+_TABLE_BY_MOTO = {
+    "TableName",
+    "BillingMode",
+    "AttributeDefinitions",
+    "KeySchema",
+    "GlobalSecondaryIndexes",
+    "LocalSecondaryIndexes",
+    "ProvisionedThroughput",
+    "StreamSpecification",
+    "DeletionProtectionEnabled",
+    "Tags",
+}
+# Property -> the call that takes it as an argument of the same name and shape.
+_BUCKET_CALLS = {
+    "PublicAccessBlockConfiguration": "put_public_access_block",
+    "OwnershipControls": "put_bucket_ownership_controls",
+    "VersioningConfiguration": "put_bucket_versioning",
+}
+_TABLE_CALLS = {
+    "TimeToLiveSpecification": "update_time_to_live",
+    "PointInTimeRecoverySpecification": "update_continuous_backups",
+}
+
+
+def apply_rest(
+    aws: LocalAws, types: Mapping[str, str], resources: Mapping[str, str], properties: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Set what is missing on the deployed `resources`; return the properties that are still not in force.
+
+    `types` and `resources` give type and physical id by logical id, `properties` the resolved properties.
+    """
+    return tuple(
+        f"{logical_id}.{left_out}"
+        for kind, complete in _STEPS.items()
+        for logical_id in properties
+        if types[logical_id] == kind
+        for left_out in sorted(complete(aws, resources.get(logical_id, ""), properties[logical_id]))
+    )
+
+
+# Each of the following completes the resource `name` and returns the names of the properties left out.
+
+
+def _queue_policy(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
+    policy = json.dumps(wanted["PolicyDocument"])
+    for url in wanted["Queues"]:
+        aws.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    return set()
+
+
+def _bucket_policy(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
+    # moto takes a statement for unconditional, whatever its Condition: "deny without TLS" would deny all.
+    document = wanted["PolicyDocument"]
+    statements = [statement for statement in document["Statement"] if "Condition" not in statement]
+    if statements:
+        policy = json.dumps(dict(document) | {"Statement": statements})
+        aws.client("s3").put_bucket_policy(Bucket=wanted["Bucket"], Policy=policy)
+    return set() if len(statements) == len(document["Statement"]) else {"PolicyDocument"}
+
+
+def _table(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
+    return _call(aws.client("dynamodb"), _TABLE_CALLS, {"TableName": name}, wanted) - _TABLE_BY_MOTO
+
+
+def _bucket(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
+    s3 = aws.client("s3")
+    left_out = _call(s3, _BUCKET_CALLS, {"Bucket": name}, wanted) - _BUCKET_BY_MOTO
+    notification = wanted.get("NotificationConfiguration", {})
+    if set(notification) == {"QueueConfigurations"}:  # the one kind of target that a template here has
+        queues = [_notification(configuration) for configuration in notification["QueueConfigurations"]]
+        s3.put_bucket_notification_configuration(Bucket=name, NotificationConfiguration={"QueueConfigurations": queues})
+        left_out.remove("NotificationConfiguration")
+    return left_out
+
+
+def _call(client: Any, calls: Mapping[str, str], target: Mapping[str, str], wanted: Mapping[str, Any]) -> set[str]:
+    """Make each of `calls` whose property is wanted; return the names of the other wanted properties."""
+    for key in calls.keys() & wanted.keys():
+        getattr(client, calls[key])(**target, **{key: wanted[key]})
+    return set(wanted.keys() - calls.keys())
+
+
+def _notification(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """One queue notification, from CloudFormation's words to those of the S3 API."""
+    notification = {"QueueArn": configuration["Queue"], "Events": [configuration["Event"]]}
+    rules = configuration.get("Filter", {}).get("S3Key", {}).get("Rules", [])
+    if rules:
+        notification["Filter"] = {"Key": {"FilterRules": rules}}
+    return notification
+
+
+# As in AWS, a queue's policy stands before a bucket is told to notify the queue.
+_STEPS: dict[str, Callable[[LocalAws, str, Mapping[str, Any]], set[str]]] = {
+    "AWS::SQS::QueuePolicy": _queue_policy,
+    "AWS::S3::BucketPolicy": _bucket_policy,
+    "AWS::DynamoDB::Table": _table,
+    "AWS::S3::Bucket": _bucket,
+}

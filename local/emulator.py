@@ -1,0 +1,225 @@
+"""Run the built function on an event, against the local AWS: `python -m local.emulator EVENT.json`.
+
+The function's log and its REPORT line go to standard error, the response to standard output. Objects that
+the event names and that are not there are made first, so that the samples in events/ work by themselves; a
+bucket called "uploads" stands for the stack's own. Afterwards the tags and the row of each object are
+shown.
+
+Exit status: 0; 1 the function failed; 2 wrong arguments; 3 not built; 4 no Python of the runtime's version;
+5 the emulator does not run here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import random
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from labeller.events import MalformedEvent, ObjectRef, parse_event
+from local.aws import LocalAws, local_aws
+from local.built import BUILD, Built, lay_out, read_build
+from local.errors import LocalError
+from local.pictures import CLASSES, draw
+from local.runtime import EmulatorError, RuntimeEmulator, emulator_program, host_architecture
+from local.runtime_python import ensure_runtime, find_runtime_python
+from local.stack import Stack, deploy
+from local.template import TemplateError
+
+PLACEHOLDER = "uploads"  # what the sample events call the bucket, whose real name holds an account's number
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m local.emulator", description="Run the built function on an event.")
+    parser.add_argument("event", type=Path, help="a JSON file with the event, such as events/sqs-batch.json")
+    parser.add_argument("--image", type=Path, help="the picture to upload for objects the event names [a drawn one]")
+    parser.add_argument("--build", type=Path, default=BUILD, help="what `sam build` made [.aws-sam/build]")
+    chosen = parser.parse_args(arguments)
+    try:
+        event = json.loads(chosen.event.read_text(encoding="utf-8"))
+        picture = chosen.image.read_bytes() if chosen.image else None
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    try:
+        built, python = prepare(chosen.build)
+        with local_aws() as aws:
+            return _run(aws, built, python, event, picture)
+    except (LocalError, TemplateError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", 1)
+    except KeyboardInterrupt:
+        return 130
+
+
+def prepare(build: Path = BUILD) -> tuple[Built, Path]:
+    """The build, and a Python of its runtime with AWS's client. Raises LocalError for what is missing.
+
+    To be called before `local_aws` is entered: installing may need a proxy, which is shut off there.
+    """
+    built = read_build(build)
+    emulator_program()
+    return built, ensure_runtime(find_runtime_python(built.runtime.removeprefix("python")))
+
+
+def built_function(
+    aws: LocalAws, stack: Stack, built: Built, python: Path, echo: Callable[[str], None] | None = None
+) -> RuntimeEmulator:
+    """The built function in its runtime, its layers in "opt" beside the build; to be entered and invoked.
+
+    Raises EmulatorError where it is built for another processor.
+    """
+    if stack.function.architecture != host_architecture():
+        raise EmulatorError(
+            f"the function and its layers are built for {stack.function.architecture}, "
+            f"this machine is {host_architecture()}"
+        )
+    return RuntimeEmulator(
+        stack.function,
+        task_root=built.task_root,
+        python=python,
+        opt=lay_out(built.layers, built.template.parent.with_name("opt")),
+        environment=aws.environment,
+        echo=echo,
+    )
+
+
+def objects_named(event: Any) -> list[ObjectRef]:
+    """The objects of every S3 notification in `event`, an SQS batch or a notification itself.
+
+    A message that is no notification names none: what to make of it is the function's business.
+    """
+    notifications = [_parsed(record.get("body")) for record in _messages(event)] or [event]
+    references: list[ObjectRef] = []
+    for notification in notifications:
+        try:
+            references += parse_event(notification)
+        except MalformedEvent:
+            continue
+    return references
+
+
+def with_bucket(event: Any, bucket: str) -> Any:
+    """A copy of `event` whose notifications name `bucket` where they name the placeholder "uploads"."""
+    copied = json.loads(json.dumps(event))
+    for message in _messages(copied):
+        notification = _parsed(message.get("body"))
+        if _rename(notification, bucket):
+            message["body"] = json.dumps(notification)
+            message["md5OfBody"] = hashlib.md5(message["body"].encode(), usedforsecurity=False).hexdigest()
+    _rename(copied, bucket)
+    return copied
+
+
+def put_missing(aws: LocalAws, references: list[ObjectRef], picture: bytes | None = None) -> list[str]:
+    """Upload a picture for each object that is not there, and make its bucket; returns what was uploaded."""
+    s3, made = aws.client("s3"), []
+    for number, reference in enumerate(references):
+        buckets = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
+        if reference.bucket not in buckets:
+            s3.create_bucket(Bucket=reference.bucket)
+        try:
+            s3.head_object(Bucket=reference.bucket, Key=reference.key)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                raise
+            body = picture or _drawn(reference.key, number)
+            s3.put_object(Bucket=reference.bucket, Key=reference.key, Body=body)
+            made.append(reference.path)
+    return made
+
+
+def recorded(aws: LocalAws, stack: Stack, reference: ObjectRef) -> dict[str, Any]:
+    """What the function left for an object.
+
+    {"object": "bucket/key", "tags": {name: value}, "row": {attribute: value} or None}
+    """
+    version = {"VersionId": reference.version_id} if reference.version_id else {}
+    try:
+        tags = aws.client("s3").get_object_tagging(Bucket=reference.bucket, Key=reference.key, **version)["TagSet"]
+    except ClientError:
+        tags = []  # gone, or not that version
+    table = aws.session.resource("dynamodb", endpoint_url=aws.endpoint).Table(stack.results_table)
+    key = {"object": reference.path, "version": reference.version_id or "null"}
+    return {
+        "object": reference.path,
+        "tags": {tag["Key"]: tag["Value"] for tag in tags},
+        "row": table.get_item(Key=key).get("Item"),
+    }
+
+
+def _run(aws: LocalAws, built: Built, python: Path, event: Any, picture: bytes | None) -> int:
+    stack = deploy(aws, built.template)
+    event = with_bucket(event, stack.uploads_bucket)
+    references = objects_named(event)
+    for path in put_missing(aws, references, picture):
+        _say(f"uploaded {path}")
+    with built_function(aws, stack, built, python, echo=_say) as runtime:
+        response, report = runtime.invoke(event)
+    print(json.dumps(response, indent=2, ensure_ascii=False), flush=True)
+    if report.init_ms is not None:
+        _say(f"init {report.init_ms:.0f} ms, call {report.wall_ms:.0f} ms, {_megabytes(report.peak_bytes)}")
+    for reference in references:
+        found = recorded(aws, stack, reference)
+        _say(f"\n{found['object']}")
+        _say(f"  tags  {found['tags'] or 'none'}")
+        _say(f"  row   {'none' if found['row'] is None else ''}")
+        for name, value in sorted((found["row"] or {}).items()):
+            _say(f"    {name} = {value if isinstance(value, str) else json.dumps(value, default=float)}")
+    return 1 if report.error else 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _megabytes(size: int | None) -> str:
+    return "peak memory unknown" if size is None else f"peak memory {size / 2**20:.0f} MiB"
+
+
+def _messages(event: Any) -> list[dict[str, Any]]:
+    """The messages of an SQS batch; none for any other event."""
+    records = event.get("Records") if isinstance(event, dict) else None
+    found = [record for record in records or [] if isinstance(record, dict)]
+    return [record for record in found if record.get("eventSource") == "aws:sqs"]
+
+
+def _parsed(body: Any) -> Any:
+    try:
+        return json.loads(body)
+    except (TypeError, ValueError):
+        return None
+
+
+def _rename(notification: Any, bucket: str) -> bool:
+    """Put `bucket` in the placeholder's place, in `notification` itself; whether it was there."""
+    try:
+        named = [record["s3"]["bucket"] for record in notification["Records"]]
+        placeholders = [each for each in named if each["name"] == PLACEHOLDER]
+    except (KeyError, TypeError):
+        return False
+    for each in placeholders:
+        each |= {"name": bucket, "arn": f"arn:aws:s3:::{bucket}"}
+    return bool(placeholders)
+
+
+def _drawn(key: str, number: int) -> bytes:
+    """A drawn picture in the format that the key's suffix promises, JPEG where it promises none."""
+    suffix = Path(key).suffix.lower()
+    file_format = {".png": "PNG", ".gif": "GIF", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF"}.get(suffix, "JPEG")
+    picture = io.BytesIO()
+    draw(CLASSES[number % len(CLASSES)], random.Random(number)).save(picture, file_format)  # noqa: S311
+    return picture.getvalue()
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    sys.exit(main())

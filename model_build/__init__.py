@@ -1,0 +1,1 @@
+"""Builds the model: photographs in class folders in, `model.onnx` and its manifest out."""

@@ -1,0 +1,109 @@
+"""Stage 2: the frozen base. VGG16 without its top, with the weights that were asked for, as a Keras model that
+takes raw RGB uint8 pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+CAFFE_MEANS_RGB = (123.68, 116.779, 103.939)
+"""Mean of ImageNet's training pixels, subtracted before VGG16 (Simonyan & Zisserman 2014; values as in
+`keras.applications.imagenet_utils`, there in BGR order)."""
+
+MINIMUM_SIZE = 32
+"""Five poolings of two: `keras.applications.VGG16` takes nothing smaller."""
+
+
+class WeightsError(Exception):
+    """The base weights cannot be had; the message says where they were looked for and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The frozen base and where it came from.
+
+    `network` maps uint8 [N, S, S, 3] RGB to float32 [N, S/32, S/32, C]; `origin` is one of imagenet, file and
+    random; `sha256` is over the weights' values in layer order, so that it does not depend on the container.
+    """
+
+    network: keras.Model
+    origin: str
+    sha256: str
+
+
+def load(weights: str, image_size: int, seed: int) -> Base:
+    """Load VGG16 without its top.
+
+    `weights` is `imagenet` (Keras downloads the file into its cache and checks it), `random`, or the path of
+    an .h5 file in the Keras layout. Raises WeightsError.
+    """
+    if image_size < MINIMUM_SIZE:
+        raise WeightsError(f"image size {image_size} is too small for VGG16; the least is {MINIMUM_SIZE}")
+    shape = (image_size, image_size, 3)
+    if weights == "random":
+        keras.utils.set_random_seed(seed)
+        vgg16 = keras.applications.VGG16(include_top=False, weights=None, input_shape=shape)
+    elif weights == "imagenet":
+        vgg16 = _imagenet(shape)
+    else:
+        vgg16 = _from_file(Path(weights), shape)
+    sha256 = _sha256_of_values(vgg16)
+    return Base(on_rgb_pixels(vgg16), weights if weights in ("random", "imagenet") else "file", sha256)
+
+
+def on_rgb_pixels(bgr_network: keras.Model) -> keras.Model:
+    """The frozen network behind the preprocessing of `keras.applications.vgg16`: RGB uint8 in, means subtracted.
+
+    VGG16 wants BGR. Instead of flipping every image, the input channels of the first kernel are flipped once:
+    the same sums in another order, and no gather in the exported graph. Changes `bgr_network` in place.
+    """
+    first = next(layer for layer in bgr_network.layers if isinstance(layer, keras.layers.Conv2D))
+    kernel, *bias = first.get_weights()
+    first.set_weights([kernel[:, :, ::-1, :], *bias])
+    bgr_network.trainable = False
+    pixels = keras.Input(bgr_network.input_shape[1:], dtype="uint8", name="image")
+    centred = keras.ops.cast(pixels, "float32") - np.array(CAFFE_MEANS_RGB, np.float32)
+    return keras.Model(pixels, bgr_network(centred), name="base")
+
+
+def _imagenet(shape: tuple[int, int, int]) -> keras.Model:
+    try:
+        return keras.applications.VGG16(include_top=False, weights="imagenet", input_shape=shape)
+    except Exception as error:  # keras.utils.get_file reports whatever the network did as a bare Exception
+        raise WeightsError(
+            "the ImageNet weights are not in the Keras cache ($KERAS_HOME or ~/.keras, in models/) and could not "
+            f"be downloaded: {_first_line(error)}. Try again with a network, or name an .h5 file with "
+            "--weights PATH (make: WEIGHTS=PATH)"
+        ) from error
+
+
+def _from_file(path: Path, shape: tuple[int, int, int]) -> keras.Model:
+    if not path.is_file():
+        raise WeightsError(
+            f"no weight file at {path.absolute()}. Name an .h5 file in the layout of "
+            "keras.applications.VGG16(include_top=False), or use 'imagenet' or 'random'"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that the file lacks
+            return keras.applications.VGG16(include_top=False, weights=str(path), input_shape=shape)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
+        raise WeightsError(
+            f"{path} does not hold the weights of VGG16 without its top in the Keras layout: {_first_line(error)}"
+        ) from error
+
+
+def _sha256_of_values(network: keras.Model) -> str:
+    digest = hashlib.sha256()
+    for values in network.get_weights():
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,63 @@
+"""Stage 8: the pictures a person looks at first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt  # the backend is chosen first: there is no screen
+
+from model_build.head import History
+
+TRAINING, VALIDATION = "#1f6f8b", "#e07a5f"
+
+
+def draw_training(history: History, path: Path) -> None:
+    """Loss and accuracy of every epoch, training beside validation; the epoch that was kept is marked."""
+    epochs = np.arange(1, len(history["loss"]) + 1)
+    kept = int(np.argmin(history["val_loss"])) + 1
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
+        axis.plot(epochs, history[name], color=TRAINING, label="training", marker=".")
+        axis.plot(epochs, history[f"val_{name}"], color=VALIDATION, label="validation", marker=".")
+        axis.axvline(kept, color="grey", linestyle=":", label=f"kept: epoch {kept}")
+        axis.set(xlabel="epoch", ylabel=name)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+        axis.legend()
+    axes[0].set_ylim(bottom=0)
+    axes[1].yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0))
+    figure.suptitle("Training of the head (dropout is active in the training figures only)")
+    _save(figure, path)
+
+
+def draw_confusion(matrix: np.ndarray, labels: Sequence[str], path: Path) -> None:
+    """C[i, j]: test pictures of true label i that the INT8 model gives label j, coloured by share of the row."""
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = 2.5 + 0.8 * len(labels)
+    figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(matrix):
+        share = shares[row, column]
+        axis.text(
+            column,
+            row,
+            f"{count}\n{share:.1%}",
+            ha="center",
+            va="center",
+            color="white" if share > 0.5 else "black",
+        )
+    axis.set_xticks(range(len(labels)), labels, rotation=30 if len(labels) > 3 else 0)
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set(xlabel="predicted label", ylabel="true label", title=f"{matrix.sum()} test pictures, INT8")
+    _save(figure, path)
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

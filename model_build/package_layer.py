@@ -1,0 +1,279 @@
+"""Fills the two Lambda layers that template.yaml names, and holds them under Lambda's size limit.
+
+    python -m model_build.package_layer [--model build/model] [--out build/layers]      (make layer)
+
+    build/layers/libraries/python/...                         the libraries, in Lambda at /opt/python
+    build/layers/model/model/{model.onnx,manifest.json}       the network, in Lambda at /opt/model
+
+The libraries are wheels for Lambda's Linux and Python, pinned with their hashes in requirements/layer.txt.
+pip only unpacks them, so this Python will do on any machine: no Docker, no Python 3.13, no compiler.
+Each layer is made beside its place and renamed, so that a run that fails leaves the layer of before.
+Neither TensorFlow nor anything outside the standard library is imported here.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+REQUIREMENTS = ROOT / "requirements" / "layer.txt"
+FUNCTIONS = ROOT / "functions"
+FUNCTION_PACKAGES = ("classify", "labeller")  # what functions/Makefile copies
+MODEL = ROOT / "build" / "model"
+MODEL_FILES = ("model.onnx", "manifest.json")
+OUT = ROOT / "build" / "layers"
+
+# Runtime and Architectures of the functions in template.yaml.
+PYTHON_VERSION = "3.13"
+ARCHITECTURE = "x86_64"
+# The python3.13 runtime is Amazon Linux 2023, which has glibc 2.34; wheels for an older glibc run there too.
+# pip takes only the tags that it is given, so every one in use is listed; manylinux2014 is 2_17's older name.
+MANYLINUX = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
+
+# "The maximum size of the contents of a deployment package, including layers": 250 MB, unzipped. The service
+# refuses with "Unzipped size must be smaller than 262144000 bytes".
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+SIZE_LIMIT = 262_144_000
+
+# What never runs in Lambda, as patterns under python/. bin holds console scripts that name the Python of the
+# machine that built the layer; type stubs and C headers are for type checkers and compilers. Package metadata
+# (*.dist-info, with the licences) stays: importlib.metadata reads it.
+UNUSED = ("bin", "**/tests", "**/__pycache__", "**/*.pyc", "**/*.pyi", "**/*.h", "**/*.pxd", "**/*.a")
+
+Install = Callable[[Path, Path], None]
+
+
+class PackagingError(Exception):
+    """A layer cannot be made, or is too large; the message says why and what to do."""
+
+
+def pip_command(requirements: Path, target: Path) -> list[str]:
+    """The pip call that unpacks `requirements` for Lambda into `target`.
+
+    pip is this interpreter's own, and takes the package index from the user's pip configuration.
+    """
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command += ["--require-hashes", "--no-deps", "--only-binary=:all:", "--no-compile"]
+    command += ["--implementation", "cp", "--python-version", PYTHON_VERSION]
+    for tag in MANYLINUX:
+        command += ["--platform", f"{tag}_{ARCHITECTURE}"]
+    return [*command, "--target", str(target), "--requirement", str(requirements)]
+
+
+def pip_install(requirements: Path, target: Path) -> None:
+    """Unpack `requirements` into `target`. Raises PackagingError with pip's own words when pip fails."""
+    print("libraries: pip fetches the wheels (some 55 MB the first time) ...", flush=True)
+    done = subprocess.run(  # noqa: S603 - fixed arguments, no shell
+        pip_command(requirements, target),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise PackagingError(
+            f"pip could not fetch the libraries in {_shown(requirements)} (exit status {done.returncode}):\n"
+            f"{done.stdout.strip()}"
+        )
+
+
+def prune(folder: Path) -> int:
+    """Delete what never runs in Lambda from `folder`; returns the bytes freed."""
+    before = size_of(folder)
+    for pattern in UNUSED:
+        for path in list(folder.glob(pattern)):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    return before - size_of(folder)
+
+
+def fingerprint(requirements: Path) -> str:
+    """SHA-256 over everything that decides what the libraries layer holds."""
+    pip_options = pip_command(Path("requirements"), Path("target"))[1:]
+    rules = json.dumps([pip_options, UNUSED])
+    return hashlib.sha256(requirements.read_bytes() + rules.encode()).hexdigest()
+
+
+def fill_libraries(out: Path, requirements: Path = REQUIREMENTS, install: Install = pip_install) -> str:
+    """Make `out`/libraries unless it already is what `requirements` says; returns one line to print.
+
+    The stamp lies beside the layer, not in it: all that a layer folder holds is shipped.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    layer, stamp = out / "libraries", out / "libraries.sha256"
+    wanted = fingerprint(requirements)
+    if layer.is_dir() and stamp.is_file() and stamp.read_text().strip() == wanted:
+        return f"libraries: unchanged, {_shown(requirements)} is installed already"
+    started = time.monotonic()
+    fresh = _fresh_folder(out / "libraries.new")
+    install(requirements, fresh / "python")
+    freed = prune(fresh / "python")
+    stamp.unlink(missing_ok=True)  # should the renaming be cut short, the next run installs again
+    _put_in_place(fresh, layer)
+    stamp.write_text(wanted + "\n")
+    seconds = time.monotonic() - started
+    return f"libraries: installed in {seconds:.0f} s; {freed:,} bytes that never run in Lambda dropped"
+
+
+def read_manifest(model: Path) -> dict[str, Any]:
+    """The manifest of the model folder `model`, once both files are there and belong together.
+
+    Raises PackagingError for a missing file, or a network whose SHA-256 is not the manifest's.
+    """
+    for name in MODEL_FILES:
+        if not (model / name).is_file():
+            raise PackagingError(
+                f"no {name} in {_shown(model)}: build the model first with `make model`, "
+                "or name the folder of a built one with --model"
+            )
+    try:
+        manifest = json.loads((model / "manifest.json").read_text(encoding="utf-8"))
+        expected = manifest["model_sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PackagingError(f"{_shown(model / 'manifest.json')} is not a model manifest ({error!r})") from error
+    with (model / "model.onnx").open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise PackagingError(
+            f"{_shown(model / 'model.onnx')} is not the network that its manifest describes (SHA-256 "
+            f"{found[:12]}..., not {str(expected)[:12]}...): build the model again with `make model`"
+        )
+    return dict(manifest)
+
+
+def fill_model(out: Path, model: Path) -> str:
+    """Make `out`/model from the model folder; returns one line that says which model it is."""
+    manifest = read_manifest(model)
+    fresh = _fresh_folder(out / "model.new")
+    (fresh / "model").mkdir()
+    for name in MODEL_FILES:
+        shutil.copyfile(model / name, fresh / "model" / name)
+    _put_in_place(fresh, out / "model")
+    return f"model: {manifest.get('model_version', 'no version')} from {_shown(model)}"
+
+
+def weights_warning(manifest: dict[str, Any]) -> str | None:
+    """A line for the reader when the base network was never trained, else None."""
+    if manifest.get("build", {}).get("weights") != "random":
+        return None
+    return (
+        "WARNING: this model stands on random weights: it is for demonstration, its labels mean nothing. "
+        "For a real one: make model WEIGHTS=imagenet"
+    )
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files under `folder`, as they lie unzipped."""
+    return sum(file.stat().st_size for file in _files(folder))
+
+
+def function_size(functions: Path = FUNCTIONS) -> int:
+    """Bytes of the function's own code: what functions/Makefile copies."""
+    return sum(f.stat().st_size for package in FUNCTION_PACKAGES for f in (functions / package).rglob("*.py"))
+
+
+def library_sizes(python: Path) -> dict[str, int]:
+    """Bytes of each distribution installed in `python`, largest first; what none of them lists is "other"."""
+    sizes = {}
+    for distribution in distributions(path=[str(python)]):
+        located = [Path(str(file.locate())) for file in distribution.files or []]
+        sizes[distribution.name] = sum(file.stat().st_size for file in located if file.is_file())
+    sizes = dict(sorted(sizes.items(), key=lambda item: -item[1]))
+    other = size_of(python) - sum(sizes.values())
+    return {**sizes, "other": other} if other else sizes
+
+
+def size_table(out: Path, functions: Path = FUNCTIONS) -> tuple[str, int]:
+    """The table of sizes by part, and the margin: the bytes left under Lambda's limit, negative when over."""
+    libraries, model, code = size_of(out / "libraries"), size_of(out / "model"), function_size(functions)
+    total = code + libraries + model
+    margin = SIZE_LIMIT - total
+    rows = [("function code", code), ("libraries layer", libraries)]
+    rows += [(f"  {name}", size) for name, size in library_sizes(out / "libraries" / "python").items()]
+    rows += [("model layer", model), ("total, unzipped", total), ("Lambda's limit", SIZE_LIMIT)]
+    lines = [f"{name:<32}{size:>14,}" for name, size in rows]
+    lines += [f"{'margin':<32}{margin:>14,}  ({100 * margin / SIZE_LIMIT:.1f} % of the limit)"]
+    return "\n".join([f"{'part':<32}{'bytes':>14}", *lines]), margin
+
+
+def package(model: Path, out: Path, requirements: Path = REQUIREMENTS, install: Install = pip_install) -> None:
+    """Fill both layers; print what was done, and the sizes. Raises PackagingError, also over the limit."""
+    warning = weights_warning(read_manifest(model))  # first, for it is quick and the libraries are not
+    print(f"layers in {_shown(out)} for python{PYTHON_VERSION} on {ARCHITECTURE}", flush=True)
+    print(fill_libraries(out, requirements, install), flush=True)
+    print(fill_model(out, model))
+    if warning:
+        print(warning)
+    table, margin = size_table(out)
+    print(table)
+    if margin < 0:
+        raise PackagingError(
+            f"function code and layers are {-margin:,} bytes over Lambda's limit of {SIZE_LIMIT:,} bytes "
+            "unzipped: use a smaller network or fewer libraries (the table shows which are large)"
+        )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m model_build.package_layer", description="Fill the Lambda layers and check their size."
+    )
+    parser.add_argument("--model", type=Path, default=MODEL, help="folder of the built model [build/model]")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder for the layers [build/layers]")
+    parser.add_argument("--libraries-only", action="store_true", help="fill the libraries layer, which needs no model")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.libraries_only:
+            print(fill_libraries(chosen.out))
+        else:
+            package(chosen.model, chosen.out)
+    except PackagingError as error:
+        print(f"package_layer: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def _fresh_folder(path: Path) -> Path:
+    if path.exists():
+        shutil.rmtree(path)
+    path.mkdir(parents=True)
+    return path
+
+
+def _put_in_place(fresh: Path, place: Path) -> None:
+    """Rename `fresh` to `place`, readable for all, since Lambda runs the function as a user of its own."""
+    for path in [fresh, *fresh.rglob("*")]:
+        path.chmod(0o755 if stat.S_ISDIR(path.stat().st_mode) else 0o644)
+    old = place.with_name(place.name + ".old")
+    if old.exists():
+        shutil.rmtree(old)
+    if place.exists():
+        os.rename(place, old)
+    os.rename(fresh, place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _shown(path: Path) -> str:
+    """`path` as a person in the checkout would write it."""
+    absolute = path.resolve()
+    return str(absolute.relative_to(ROOT)) if absolute.is_relative_to(ROOT) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""The handler on moto: real S3 objects, the template's key schema, real decoding, a real network."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from classify import app
+from labeller.observability import logger
+from tests.support import record, table_definition, write_model
+
+BUCKET, TABLE = "uploads", "results"
+
+
+@pytest.fixture(autouse=True)
+def _no_sockets(no_sockets: None) -> None:
+    """Every test of this folder."""
+
+
+@dataclass
+class LambdaContext:
+    function_name: str = "classify"
+    memory_limit_in_mb: int = 3008
+    invoked_function_arn: str = "arn:aws:lambda:eu-central-1:123456789012:function:classify"
+    aws_request_id: str = "b7c5d1f0-0000-4000-8000-000000000000"
+
+
+class Service:
+    """The function as deployed, and the bucket and table beside it."""
+
+    def __init__(self) -> None:
+        self.s3 = boto3.client("s3")
+        self.table = boto3.resource("dynamodb").Table(TABLE)
+        self.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+        boto3.client("dynamodb").create_table(TableName=TABLE, **table_definition())
+
+    def upload(self, key: str, data: bytes, tags: str = "") -> dict[str, Any]:
+        """Put an object and return the record S3 would send. `tags` as in a URL: "a=b&c=d"."""
+        answer = self.s3.put_object(Bucket=BUCKET, Key=key, Body=data, Tagging=tags)
+        return record(key, version_id=answer.get("VersionId"))
+
+    def invoke(self, event: dict[str, Any]) -> dict[str, Any]:
+        return app.lambda_handler(event, LambdaContext())  # type: ignore[arg-type]
+
+    def tags(self, key: str, **version: str) -> dict[str, str]:
+        tag_set = self.s3.get_object_tagging(Bucket=BUCKET, Key=key, **version)["TagSet"]
+        return {tag["Key"]: tag["Value"] for tag in tag_set}
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """All rows by key; where an object has several versions, by key@version."""
+        items = self.table.scan()["Items"]
+        return {i["key"] if i["version"] == "null" else f"{i['key']}@{i['version']}": i for i in items}
+
+
+@pytest.fixture
+def service(moto: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    monkeypatch.setenv("RESULTS_TABLE", TABLE)
+    monkeypatch.setenv("MODEL_DIR", str(write_model(tmp_path / "model")))
+    monkeypatch.setenv("MAX_IMAGE_BYTES", "200000")
+    monkeypatch.setenv("MAX_IMAGE_PIXELS", "1000000")
+    app.get_labeller.cache_clear()
+    yield Service()
+    app.get_labeller.cache_clear()
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What the function wrote to its log."""
+
+    lines: list[dict[str, Any]]
+
+    @property
+    def logs(self) -> list[dict[str, Any]]:
+        return [line for line in self.lines if "level" in line]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Sum of each metric; the one of cold starts aside."""
+        found: dict[str, float] = {}
+        for line in self.lines:
+            for group in line.get("_aws", {}).get("CloudWatchMetrics", []):
+                for metric in group["Metrics"]:
+                    name = metric["Name"]
+                    if name != "ColdStart":
+                        found[name] = found.get(name, 0) + sum(line[name])
+        return found
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[[], Printed]:
+    # Metrics are printed. The logger holds the stdout of the moment it was made, which capsys does not see.
+    log = io.StringIO()
+    monkeypatch.setattr(logger.registered_handler, "stream", log)
+
+    def read() -> Printed:
+        lines = (log.getvalue() + capsys.readouterr().out).splitlines()
+        return Printed([json.loads(line) for line in lines if line[:1] == "{"])
+
+    return read

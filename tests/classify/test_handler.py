@@ -1,0 +1,436 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from classify import app
+from labeller.model import ModelError
+from labeller.settings import SettingsError
+from labeller.storage import AwsFailure
+from tests.classify.conftest import BUCKET, TABLE, Printed, Service
+from tests.support import (
+    BLUE,
+    GREY,
+    RED,
+    ROOT,
+    TEST_EVENT,
+    colour_network,
+    encoded,
+    exif_orientation,
+    notification,
+    photo_like,
+    plain,
+    record,
+    sqs_batch,
+    write_model,
+)
+
+# Powertools warns when an invocation counted nothing; of a test event there is nothing to count.
+pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish:UserWarning")
+
+DONE: dict[str, Any] = {"batchItemFailures": []}
+
+
+def failed(*messages: int) -> dict[str, Any]:
+    return {"batchItemFailures": [{"itemIdentifier": f"message-{number}"} for number in messages]}
+
+
+# ---- the deployed path ------------------------------------------------------------------------------------
+
+
+def test_an_uploaded_picture_is_tagged_and_recorded(service: Service) -> None:
+    event = service.upload("red.png", encoded(plain(RED, 32, 24)))
+
+    assert service.invoke(sqs_batch(notification(event))) == DONE
+
+    assert service.tags("red.png") == {
+        "image-label": "red",
+        "image-label-confidence": "1.0000",
+        "image-label-model": "colour-1",
+    }
+    row = service.rows()["red.png"]
+    classified_at = row.pop("classified_at")
+    assert row == {
+        "object": "uploads/red.png",
+        "version": "null",
+        "bucket": "uploads",
+        "key": "red.png",
+        "status": "LABELLED",
+        "label": "red",
+        "confidence": Decimal("1.000000"),  # 1 / (1 + exp(-20)), to six digits
+        "scores": {"red": Decimal("1.000000"), "blue": Decimal("0.000000")},
+        "model": "colour-1",
+        "etag": service.s3.head_object(Bucket=BUCKET, Key="red.png")["ETag"].strip('"'),
+        "size": Decimal(len(encoded(plain(RED, 32, 24)))),
+        "width": Decimal(32),
+        "height": Decimal(24),
+        "format": "PNG",
+        "sequencer": "0055AED6DCD90281E500000000000000",
+        "event_time": "2026-11-24T08:00:00.000Z",
+        "tagging": "WRITTEN",
+    }
+    assert classified_at.endswith("+00:00")
+
+
+def test_every_record_of_every_message_is_labelled(service: Service) -> None:
+    records = [service.upload(f"{i}.png", encoded(plain(BLUE if i % 2 else RED))) for i in range(5)]
+
+    assert service.invoke(sqs_batch(notification(*records[:3]), notification(*records[3:]))) == DONE
+
+    labels = {key: row["label"] for key, row in service.rows().items()}
+    assert labels == {"0.png": "red", "1.png": "blue", "2.png": "red", "3.png": "blue", "4.png": "red"}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "my cat.png",
+        "a+b=c.png",
+        "100%25.png",
+        "Kätzchen/猫 🐈.png",
+        "2026/11/24/deep/er.png",
+        "/leading//slashes.png",
+        "no extension",
+        "quote'\"&<>.png",
+        "x" * 1020 + ".png",  # S3's limit: 1,024 bytes
+    ],
+)
+def test_keys_come_through_whatever_is_in_them(service: Service, key: str) -> None:
+    event = service.upload(key, encoded(plain(BLUE)))
+
+    assert service.invoke(sqs_batch(notification(event))) == DONE
+
+    assert service.tags(key)["image-label"] == "blue"
+    assert service.rows()[key]["object"] == f"uploads/{key}"
+
+
+def test_a_low_confidence_is_unsure(service: Service) -> None:
+    event = service.upload("grey.png", encoded(plain(GREY)))
+
+    service.invoke(sqs_batch(notification(event)))
+
+    assert service.tags("grey.png")["image-label"] == "UNSURE"
+    assert service.tags("grey.png")["image-label-confidence"] == "0.5000"
+    row = service.rows()["grey.png"]
+    assert (row["status"], row["confidence"]) == ("UNSURE", Decimal("0.5"))
+
+
+def test_the_test_event_and_folders_are_no_pictures(service: Service) -> None:
+    service.s3.put_object(Bucket=BUCKET, Key="folder/", Body=b"")
+
+    assert service.invoke(sqs_batch(TEST_EVENT, notification(record("folder/")))) == DONE
+    assert service.rows() == {}
+
+
+def test_each_version_has_its_own_row_and_tags(service: Service) -> None:
+    service.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    first = service.upload("k.png", encoded(plain(RED)))
+    second = service.upload("k.png", encoded(plain(BLUE)))
+    versions = [event["s3"]["object"]["versionId"] for event in (first, second)]
+
+    assert service.invoke(sqs_batch(notification(first), notification(second))) == DONE
+
+    assert [service.rows()[f"k.png@{version}"]["label"] for version in versions] == ["red", "blue"]
+    labels = [service.tags("k.png", VersionId=version)["image-label"] for version in versions]
+    assert labels == ["red", "blue"]
+
+
+# ---- repeated and late events -----------------------------------------------------------------------------
+
+
+def test_the_same_event_twice_leads_to_the_same_row_and_tags(service: Service) -> None:
+    event = service.upload("red.png", encoded(plain(RED)), tags="owner=Ann")
+    service.invoke(sqs_batch(notification(event)))
+    first_row, first_tags = service.rows()["red.png"], service.tags("red.png")
+
+    assert service.invoke(sqs_batch(notification(event), notification(event))) == DONE
+
+    assert {**service.rows()["red.png"], "classified_at": ""} == {**first_row, "classified_at": ""}
+    assert service.tags("red.png") == first_tags
+
+
+def test_a_late_event_does_not_replace_the_row_of_a_later_one(service: Service, printed: Callable[[], Printed]) -> None:
+    service.upload("k.png", encoded(plain(BLUE)))
+    later, earlier = record("k.png", sequencer="0B"), record("k.png", sequencer="0A")
+
+    assert service.invoke(sqs_batch(notification(later), notification(earlier))) == DONE
+
+    assert service.rows()["k.png"]["sequencer"] == "0B".ljust(32, "0")
+    assert printed().metrics == {"Labelled": 1, "Stale": 1}
+
+
+def test_events_in_order_leave_the_row_of_the_last(service: Service) -> None:
+    service.upload("k.png", encoded(plain(RED)))
+    service.invoke(sqs_batch(notification(record("k.png", sequencer="0A"))))
+    service.upload("k.png", encoded(plain(BLUE)))
+    service.invoke(sqs_batch(notification(record("k.png", sequencer="0B"))))
+
+    assert service.rows()["k.png"]["label"] == "blue"
+
+
+def test_an_object_deleted_meanwhile_is_counted_and_nothing_is_written(
+    service: Service, printed: Callable[[], Printed]
+) -> None:
+    assert service.invoke(sqs_batch(notification(record("gone.png")))) == DONE
+
+    assert service.rows() == {}
+    assert printed().metrics == {"Gone": 1}
+
+
+# ---- other people's tags ----------------------------------------------------------------------------------
+
+
+def test_other_peoples_tags_survive(service: Service) -> None:
+    event = service.upload("k.png", encoded(plain(RED)), tags="owner=Ann&image-label=old&project=x%2Fy")
+
+    service.invoke(sqs_batch(notification(event)))
+
+    tags = service.tags("k.png")
+    assert (tags["owner"], tags["project"], tags["image-label"]) == ("Ann", "x/y", "red")
+    assert len(tags) == 5
+
+
+def test_with_ten_tags_of_others_the_row_says_there_was_no_room(service: Service) -> None:
+    full = "&".join(f"k{i}=v" for i in range(10))
+    event = service.upload("k.png", encoded(plain(RED)), tags=full)
+
+    assert service.invoke(sqs_batch(notification(event))) == DONE
+
+    assert service.tags("k.png") == {f"k{i}": "v" for i in range(10)}
+    row = service.rows()["k.png"]
+    assert (row["label"], row["tagging"]) == ("red", "NO_ROOM")
+
+
+# ---- bad input --------------------------------------------------------------------------------------------
+
+UNREADABLE = {
+    "text.jpg": (b"This is a text that somebody renamed.", "NOT_AN_IMAGE"),
+    "empty.jpg": (b"", "EMPTY"),
+    "cut.jpg": (encoded(photo_like(), "JPEG")[:2000], "TRUNCATED"),
+    "photo.heic": (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00heicmif1", "UNSUPPORTED"),
+    "huge.png": (b"\x00" * 200_001, "TOO_LARGE"),
+    "bomb.png": (encoded(plain(RED, 1001, 1000)), "TOO_MANY_PIXELS"),
+}
+
+
+@pytest.mark.parametrize("key", UNREADABLE)
+def test_what_cannot_be_read_is_recorded_with_its_reason_and_not_retried(service: Service, key: str) -> None:
+    data, reason = UNREADABLE[key]
+    event = service.upload(key, data, tags="owner=Ann")
+
+    assert service.invoke(sqs_batch(notification(event))) == DONE
+
+    assert service.tags(key) == {
+        "owner": "Ann",
+        "image-label": "UNREADABLE",
+        "image-label-model": "colour-1",
+    }
+    row = service.rows()[key]
+    assert (row["status"], row["reason"], row["size"]) == ("UNREADABLE", reason, len(data))
+    assert row["detail"]
+    assert "label" not in row
+
+
+@pytest.mark.parametrize(
+    ("key", "data", "label"),
+    [
+        ("pixel.png", encoded(plain(RED, 1, 1)), "red"),
+        ("cmyk.jpg", encoded(plain(BLUE).convert("CMYK"), "JPEG"), "blue"),
+        ("rotated.jpg", encoded(plain(RED, 32, 24), "JPEG", exif=exif_orientation(6)), "red"),
+        (
+            "animated.gif",
+            encoded(plain(BLUE), "GIF", save_all=True, append_images=[plain(RED)] * 3, duration=50),
+            "blue",
+        ),
+        ("named.txt", encoded(plain(BLUE), "WEBP"), "blue"),
+    ],
+    ids=["one pixel", "CMYK", "rotated", "animated", "misnamed"],
+)
+def test_odd_pictures_get_their_right_label(service: Service, key: str, data: bytes, label: str) -> None:
+    event = service.upload(key, data)
+
+    assert service.invoke(sqs_batch(notification(event))) == DONE
+
+    assert service.tags(key)["image-label"] == label
+
+
+def test_a_rotated_picture_is_recorded_with_the_size_it_is_displayed_with(service: Service) -> None:
+    event = service.upload("r.jpg", encoded(plain(RED, 32, 24), "JPEG", exif=exif_orientation(6)))
+
+    service.invoke(sqs_batch(notification(event)))
+
+    assert (service.rows()["r.jpg"]["width"], service.rows()["r.jpg"]["height"]) == (24, 32)
+
+
+@pytest.mark.parametrize("body", ["", "not json", "[]", "{}", '{"Records": [{"eventSource": "other"}]}'])
+def test_a_message_that_is_no_notification_fails_alone(
+    service: Service, printed: Callable[[], Printed], body: str
+) -> None:
+    good = service.upload("red.png", encoded(plain(RED)))
+
+    assert service.invoke(sqs_batch(body, notification(good))) == failed(0)
+
+    assert set(service.rows()) == {"red.png"}
+    output = printed()
+    assert output.metrics == {"Failed": 1, "Labelled": 1}
+    (line,) = [line for line in output.logs if line["message"] == "message failed"]
+    assert line["message_id"] == "message-0"
+    assert "MalformedEvent" in line["exception"]
+
+
+def test_a_batch_of_nothing_but_failures_is_answered_and_not_raised(service: Service) -> None:
+    assert service.invoke(sqs_batch("bad", "worse")) == failed(0, 1)
+
+
+# ---- raw S3 notifications ---------------------------------------------------------------------------------
+
+
+def test_a_raw_notification_is_labelled_too(service: Service) -> None:
+    records = [service.upload("a.png", encoded(plain(RED))), service.upload("b.png", encoded(plain(BLUE)))]
+
+    assert service.invoke(notification(*records)) == {"labelled": 2}
+    assert {key: row["label"] for key, row in service.rows().items()} == {"a.png": "red", "b.png": "blue"}
+
+
+def test_the_raw_test_event_is_labelled_as_nothing(service: Service) -> None:
+    assert service.invoke(TEST_EVENT) == {"labelled": 0}
+
+
+def test_a_failure_in_a_raw_notification_is_raised_after_all_objects_had_their_turn(service: Service) -> None:
+    good = service.upload("red.png", encoded(plain(RED)))
+    bad = record("x.png", bucket="no-such-bucket")
+
+    with pytest.raises(AwsFailure, match=r"1 of 2 objects failed, first: .*no-such-bucket/x\.png: NoSuchBucket"):
+        service.invoke(notification(bad, good))
+
+    assert set(service.rows()) == {"red.png"}
+
+
+# ---- model and settings -----------------------------------------------------------------------------------
+
+
+def test_without_its_model_the_function_fails_as_a_whole_and_says_why(
+    service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "nowhere"))
+
+    with pytest.raises(ModelError, match=r"nowhere/manifest\.json is missing"):
+        service.invoke(sqs_batch(TEST_EVENT))
+
+
+def test_a_model_that_could_not_be_loaded_is_tried_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "later"))
+    with pytest.raises(ModelError):
+        service.invoke(sqs_batch(TEST_EVENT))
+
+    write_model(tmp_path / "later")
+
+    assert service.invoke(sqs_batch(TEST_EVENT)) == DONE
+
+
+def test_a_missing_setting_is_named(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RESULTS_TABLE")
+
+    with pytest.raises(SettingsError, match="RESULTS_TABLE"):
+        service.invoke(sqs_batch(TEST_EVENT))
+
+
+def test_a_broken_network_is_our_fault_and_not_the_pictures(
+    service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    network = colour_network((8, 8), gain=float("nan"))
+    monkeypatch.setenv("MODEL_DIR", str(write_model(tmp_path / "nan", network)))
+    event = service.upload("red.png", encoded(plain(RED)))
+
+    assert service.invoke(sqs_batch(notification(event))) == failed(0)
+
+    assert service.rows() == {}
+    assert service.tags("red.png") == {}
+
+
+def test_settings_model_and_clients_are_made_once(service: Service) -> None:
+    service.invoke(sqs_batch(TEST_EVENT))
+    first = app.get_labeller()
+    service.invoke(sqs_batch(TEST_EVENT))
+
+    assert app.get_labeller() is first
+
+
+def test_importing_the_handler_needs_neither_settings_nor_model_nor_region() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import classify.app"],
+        env={"PYTHONPATH": str(ROOT / "functions"), "PATH": ""},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+# ---- what is logged and counted ---------------------------------------------------------------------------
+
+
+def test_one_log_line_for_each_object_says_what_became_of_it(service: Service, printed: Callable[[], Printed]) -> None:
+    records = [service.upload("red.png", encoded(plain(RED))), service.upload("text.jpg", b"text, only")]
+
+    service.invoke(sqs_batch(notification(*records)))
+
+    labelled, unreadable = [line for line in printed().logs if "key" in line]
+    assert (labelled["message"], labelled["key"], labelled["label"]) == ("labelled", "red.png", "red")
+    assert labelled["confidence"] == 1.0
+    assert {"fetch_ms", "decode_ms", "inference_ms", "write_ms"} <= set(labelled)
+    assert (unreadable["message"], unreadable["reason"]) == ("unreadable", "NOT_AN_IMAGE")
+    assert "inference_ms" not in unreadable
+    assert labelled["function_request_id"] == "b7c5d1f0-0000-4000-8000-000000000000"
+
+
+def test_objects_are_counted_by_what_became_of_them_and_by_nothing_else(
+    service: Service, capsys: pytest.CaptureFixture[str], printed: Callable[[], Printed]
+) -> None:
+    records = [
+        service.upload("red.png", encoded(plain(RED))),
+        service.upload("grey.png", encoded(plain(GREY))),
+        service.upload("text.jpg", b"text"),
+        record("gone.png"),
+        record("x.png", bucket="no-such-bucket"),
+    ]
+
+    assert service.invoke(sqs_batch(*map(notification, records))) == failed(4)
+
+    output = printed()
+    assert output.metrics == {"Labelled": 1, "Unsure": 1, "Unreadable": 1, "Gone": 1, "Failed": 1}
+    groups = [g for line in output.lines for g in line.get("_aws", {}).get("CloudWatchMetrics", [])]
+    dimensions = {name for group in groups for names in group["Dimensions"] for name in names}
+    assert dimensions <= {"service", "function_name"}
+
+
+def test_rows_expire_if_asked_to(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROW_TTL_DAYS", "1")
+    event = service.upload("red.png", encoded(plain(RED)))
+
+    service.invoke(sqs_batch(notification(event)))
+
+    assert service.rows()["red.png"]["expires_at"] > 1_700_000_000
+
+
+def test_the_name_of_the_tags_can_be_chosen(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAG_PREFIX", "colour")
+    event = service.upload("red.png", encoded(plain(RED)))
+
+    service.invoke(sqs_batch(notification(event)))
+
+    assert set(service.tags("red.png")) == {"colour", "colour-confidence", "colour-model"}
+
+
+def test_the_table_is_the_one_of_the_settings(service: Service) -> None:
+    assert service.table.name == TABLE

@@ -1,0 +1,89 @@
+"""Nothing here reaches AWS: the credentials are words, and unit tests may open no socket."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from local.pictures import draw_dataset
+from model_build.config import BuildConfig
+
+# Powertools reads its variables when labeller.observability is imported, which is before any fixture runs.
+os.environ.update(
+    {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_SESSION_TOKEN": "testing",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "POWERTOOLS_SERVICE_NAME": "classify",
+        "POWERTOOLS_METRICS_NAMESPACE": "ImageLabellerTests",
+        "POWERTOOLS_LOG_LEVEL": "INFO",
+    }
+)
+os.environ.pop("AWS_PROFILE", None)
+
+
+@cache
+def _session() -> boto3.Session:
+    return boto3.Session()
+
+
+@pytest.fixture
+def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An AWS of its own for the test, in memory. The session is shared: it parses botocore's models once."""
+    with mock_aws():
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", _session())
+        yield
+
+
+@pytest.fixture
+def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connecting anywhere fails the test."""
+
+    def refuse(_self: socket.socket, address: object) -> None:
+        raise AssertionError(f"a unit test connects to {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "connect_ex", refuse)
+
+
+# ---- a real build, of a narrow network on drawn pictures, that several tests look at -------------------------
+
+
+@pytest.fixture(scope="session")
+def drawn_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set, 40 / 20 / 20 drawn pictures of each of two classes."""
+    return draw_dataset(tmp_path_factory.mktemp("drawn"), {"train": 40, "validation": 20, "test": 20})
+
+
+@pytest.fixture(scope="session")
+def config(drawn_data: Path, tmp_path_factory: pytest.TempPathFactory) -> BuildConfig:
+    """How `built` is built: small, and quick to learn."""
+    return BuildConfig(
+        drawn_data,
+        "random",
+        image_size=64,
+        out=tmp_path_factory.mktemp("build") / "model",
+        calibration_images=16,
+        hidden_units=32,
+        learning_rate=3e-3,
+        fp32_sample=10,
+    )
+
+
+@pytest.fixture(scope="session")
+def built(config: BuildConfig) -> Path:
+    """The folder of a finished model, made by the real pipeline."""
+    from model_build.build import build  # TensorFlow takes seconds to import
+    from tests.model_build.narrow import load_narrow
+
+    return build(config, load_narrow)

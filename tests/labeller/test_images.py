@@ -1,0 +1,474 @@
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import warnings
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from labeller import images
+from labeller.images import Decoded, Reason, Unreadable, decode
+from labeller.signatures import SUPPORTED
+from tests.support import encoded, exif_orientation, photo_like, plain
+
+LIMIT = 10**6  # pixels
+
+
+def decoded(data: bytes, size: tuple[int, int] = (4, 4)) -> Decoded:
+    return decode(data, size, LIMIT)
+
+
+def reason(data: bytes) -> Reason:
+    with pytest.raises(Unreadable) as caught:
+        decoded(data)
+    return caught.value.reason
+
+
+def png(width: int, height: int, depth: int, colour_type: int, rows: bytes, extra: bytes = b"") -> bytes:
+    """A PNG written by hand, for what Pillow does not write."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    more = chunk(extra[:4], extra[4:]) if extra else b""
+    body = [chunk(b"IHDR", header), more, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+# ---- what every picture becomes ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_every_supported_format_becomes_rgb_bytes_of_the_wanted_size(name: str) -> None:
+    result = decoded(encoded(plain((200, 100, 50), 40, 30), name), (6, 10))
+
+    assert (result.width, result.height, result.format) == (40, 30, name)
+    assert result.pixels.shape == (6, 10, 3)
+    assert result.pixels.dtype == np.uint8
+    assert result.pixels.flags.c_contiguous
+    # Lossy formats may be off by a few; the palette of a GIF holds the only colour exactly.
+    assert np.abs(result.pixels.astype(int) - (200, 100, 50)).max() <= 4
+
+
+@pytest.mark.parametrize("options", [{"big_tiff": True}, {"compression": "tiff_lzw"}, {"compression": "jpeg"}])
+def test_tiffs_of_other_builds_are_read_too(options: dict[str, Any]) -> None:
+    result = decoded(encoded(plain((200, 100, 50), 40, 30), "TIFF", **options))
+
+    assert np.abs(result.pixels.astype(int) - (200, 100, 50)).max() <= 4
+
+
+def test_shrinking_weighs_pixels_by_a_triangle_twice_as_wide_as_an_output_pixel() -> None:
+    # Four columns, black black white white, to two. The first output pixel is centred between columns 0 and
+    # 1, its triangle reaches two columns far: weights 3/4, 3/4, 1/4 for columns 0, 1, 2. White: 1/4 of 7/4.
+    row = np.array([[0, 0, 255, 255]] * 2, np.uint8)
+
+    result = decoded(encoded(Image.fromarray(row)), (1, 2))
+
+    assert result.pixels[0, :, 0].tolist() == [round(255 / 7), round(255 * 6 / 7)]
+
+
+def test_the_aspect_ratio_is_given_up_and_nothing_is_cropped() -> None:
+    left_red = np.zeros((2, 100, 3), np.uint8)
+    left_red[:, :50] = (255, 0, 0)
+    left_red[:, 50:] = (0, 0, 255)
+
+    result = decoded(encoded(Image.fromarray(left_red)), (4, 4))
+
+    assert result.pixels[0, 0].tolist() == [255, 0, 0]
+    assert result.pixels[3, 3].tolist() == [0, 0, 255]
+
+
+def test_one_pixel_fills_the_whole_input() -> None:
+    result = decoded(encoded(plain((9, 8, 7), 1, 1)))
+
+    assert (result.width, result.height) == (1, 1)
+    assert (result.pixels == (9, 8, 7)).all()
+
+
+def test_a_large_jpeg_decoded_at_reduced_size_differs_little_from_the_whole_one() -> None:
+    photo = photo_like(1600, 1200)
+    data = encoded(photo, "JPEG", quality=90)
+    whole = np.asarray(Image.open(io.BytesIO(data)).resize((64, 64), Image.Resampling.BILINEAR))
+
+    result = decode(data, (64, 64), 10**7)
+
+    assert (result.width, result.height) == (1600, 1200)
+    assert np.abs(result.pixels.astype(int) - whole).mean() < 1.0  # of 255
+
+
+# ---- orientation ------------------------------------------------------------------------------------------
+
+# EXIF 2.32, section 4.6.4: which sides of the scene the stored 0th row and 0th column are.
+UPRIGHT = {
+    1: lambda a: a,  # top, left
+    2: lambda a: a[:, ::-1],  # top, right
+    3: lambda a: a[::-1, ::-1],  # bottom, right
+    4: lambda a: a[::-1],  # bottom, left
+    5: lambda a: a.swapaxes(0, 1),  # left, top
+    6: lambda a: np.rot90(a, -1),  # right, top: turn clockwise
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),  # right, bottom
+    8: lambda a: np.rot90(a),  # left, bottom: turn counter-clockwise
+}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["PNG", "TIFF", "WEBP"])
+def test_a_rotated_picture_is_turned_as_its_exif_says(name: str, orientation: int) -> None:
+    stored = np.random.default_rng(1).integers(0, 256, (6, 9, 3), np.uint8)
+    options = {"lossless": True, "exact": True} if name == "WEBP" else {}
+    data = encoded(Image.fromarray(stored), name, exif=exif_orientation(orientation), **options)
+    expected = UPRIGHT[orientation](stored)
+
+    result = decoded(data, expected.shape[:2])
+
+    assert (result.height, result.width) == expected.shape[:2]
+    np.testing.assert_array_equal(result.pixels, expected)
+
+
+def test_a_rotated_jpeg_has_the_size_it_is_displayed_with_and_its_top_on_top() -> None:
+    stored = np.zeros((40, 80, 3), np.uint8)
+    stored[:, :40] = (255, 255, 255)  # white on the left; turned clockwise (6), the left side is on top
+
+    result = decoded(encoded(Image.fromarray(stored), "JPEG", exif=exif_orientation(6)), (8, 4))
+
+    assert (result.width, result.height) == (40, 80)
+    assert result.pixels[0].min() > 245
+    assert result.pixels[-1].max() < 10
+
+
+def test_turning_after_shrinking_equals_turning_before_but_for_rounding() -> None:
+    photo = photo_like(200, 100)
+    data = encoded(photo, "PNG", exif=exif_orientation(6))
+    before = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    expected = np.asarray(before.resize((20, 30), Image.Resampling.BILINEAR)).astype(int)
+
+    assert np.abs(decoded(data, (30, 20)).pixels - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "block",
+    [b"", b"Exif\0\0", b"Exif\0\0II*\0", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0garbage garbage"],
+)
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning", "ignore:Truncated:UserWarning")
+def test_a_broken_exif_block_does_not_make_a_picture_unreadable(name: str, block: bytes) -> None:
+    assert decoded(encoded(plain((255, 255, 255)), name, exif=block)).pixels.min() > 250
+
+
+@pytest.mark.parametrize("value", [0, 9, 65535])
+def test_an_orientation_that_exif_does_not_define_is_ignored(value: int) -> None:
+    result = decoded(encoded(plain((1, 2, 3), 30, 20), exif=exif_orientation(value)))
+
+    assert (result.width, result.height) == (30, 20)
+
+
+# ---- colours ----------------------------------------------------------------------------------------------
+
+
+def test_a_cmyk_jpeg_of_adobe_with_inverted_inks_has_its_real_colours() -> None:
+    red_in_inks = Image.new("CMYK", (32, 32), (0, 255, 255, 0))
+    data = encoded(red_in_inks, "JPEG")
+    assert b"Adobe" in data
+
+    assert (decoded(data).pixels == (255, 0, 0)).all()
+
+
+def test_a_cmyk_jpeg_without_adobes_marker_is_not_inverted() -> None:
+    # libjpeg stores the inverted inks (0, 0, 0, 255 here) and Adobe's marker. Without the marker the stored
+    # values are the inks themselves: full black.
+    data = encoded(Image.new("CMYK", (32, 32), (255, 255, 255, 0)), "JPEG")
+    marker = data.index(b"\xff\xee")
+    length = int.from_bytes(data[marker + 2 : marker + 4], "big")
+    without = data[:marker] + data[marker + 2 + length :]
+
+    assert (decoded(without).pixels == (0, 0, 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.new("RGBA", (8, 8), (0, 0, 0, 0)), (255, 255, 255)),
+        (Image.new("RGBA", (8, 8), (255, 0, 0, 128)), (255, 127, 127)),  # 255 - 128 of white
+        (Image.new("RGBA", (8, 8), (255, 0, 0, 255)), (255, 0, 0)),
+        (Image.new("LA", (8, 8), (0, 0)), (255, 255, 255)),
+        (Image.new("LA", (8, 8), (10, 255)), (10, 10, 10)),
+    ],
+)
+def test_transparency_shows_white(image: Image.Image, expected: tuple[int, int, int]) -> None:
+    assert (decoded(encoded(image)).pixels == expected).all()
+
+
+def test_a_transparent_palette_entry_shows_white() -> None:
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, 255, 0, 0])
+
+    assert (decoded(encoded(image)).pixels == (255, 0, 0)).all()
+    assert (decoded(encoded(image, transparency=1)).pixels == (255, 255, 255)).all()
+    assert (decoded(encoded(image, "GIF", transparency=1)).pixels == (255, 255, 255)).all()
+
+
+def test_the_colour_below_full_transparency_does_not_bleed_into_its_neighbours() -> None:
+    pixels = np.zeros((2, 4, 4), np.uint8)
+    pixels[:, :2] = (0, 255, 0, 0)  # invisible green
+    pixels[:, 2:] = (255, 255, 255, 255)
+
+    assert (decoded(encoded(Image.fromarray(pixels)), (1, 2)).pixels == (255, 255, 255)).all()
+
+
+@pytest.mark.parametrize(("stored", "expected"), [(0, 0), (257, 1), (32896, 128), (65535, 255)])
+@pytest.mark.parametrize("name", ["PNG", "TIFF"])
+def test_16_bit_grey_is_scaled_and_not_clipped(name: str, stored: int, expected: int) -> None:
+    data = encoded(Image.fromarray(np.full((8, 8), stored, np.uint16)), name)
+
+    assert (decoded(data).pixels == expected).all()
+
+
+def test_16_bit_colours_keep_their_upper_byte() -> None:
+    row = b"\0" + struct.pack(">3H", 0xFFFF, 0x8080, 0x0000) * 2
+
+    assert (decoded(png(2, 2, 16, 2, row * 2)).pixels == (255, 128, 0)).all()
+
+
+def test_black_and_white_bits_become_0_and_255() -> None:
+    assert (decoded(png(2, 2, 1, 0, b"\0\x40" * 2), (2, 2)).pixels[:, :, 0] == [[0, 255], [0, 255]]).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.0, 0.5, 1.0, 0.2], [0, 128, 255, 51]),  # white is 1
+        ([0.0, 128.0, 255.0, 51.0], [0, 128, 255, 51]),  # white is 255
+        ([0.0, 32896.0, 65535.0, 257.0], [0, 128, 255, 1]),  # white is 65535
+        ([-1.0, 0.0, 1.0, 0.0], [0, 128, 255, 128]),  # none of them: stretched
+        ([float("nan"), 0.0, 1.0, float("inf")], [0, 0, 255, 0]),
+        ([1e9, 1e9, 1e9, 1e9], [0, 0, 0, 0]),
+    ],
+)
+def test_grey_in_floats_is_given_the_smallest_usual_white_that_holds_it(
+    values: list[float], expected: list[int]
+) -> None:
+    image = Image.fromarray(np.array(values, np.float32).reshape(2, 2))
+
+    assert decoded(encoded(image, "TIFF"), (2, 2)).pixels[:, :, 0].ravel().tolist() == expected
+
+
+def test_grey_in_32_bit_integers_is_scaled_too() -> None:
+    image = Image.fromarray(np.array([[0, 65535], [32896, 257]], np.int32))
+
+    assert decoded(encoded(image, "TIFF"), (2, 2)).pixels[:, :, 0].tolist() == [[0, 255], [128, 1]]
+
+
+@pytest.mark.parametrize("name", ["GIF", "PNG", "WEBP"])
+def test_of_an_animation_the_first_frame_counts(name: str) -> None:
+    frames = [plain((255, 0, 0)), plain((0, 0, 255)), plain((0, 255, 0))]
+    options = {"lossless": True} if name == "WEBP" else {}
+    data = encoded(frames[0], name, save_all=True, append_images=frames[1:], duration=100, **options)
+
+    assert (decoded(data).pixels == (255, 0, 0)).all()
+
+
+def test_a_picture_of_several_pictures_is_its_first_one() -> None:
+    data = encoded(plain((255, 255, 255)), "MPO", save_all=True, append_images=[plain((0, 0, 0))])
+
+    result = decoded(data)
+
+    assert result.format == "JPEG"  # what an iPhone calls .jpg
+    assert result.pixels.min() > 250
+
+
+# ---- what cannot be read ----------------------------------------------------------------------------------
+
+
+def test_nothing_at_all_is_empty() -> None:
+    assert reason(b"") is Reason.EMPTY
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"This is a text that somebody named cat.jpg",
+        b"BM is how this text begins, not a bitmap",
+        b"%PDF-1.7 ...",
+        b"PK\x03\x04 a zip",
+        b"\x00" * 1000,
+        b"\x7fELF",
+        b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom",
+        b"<html><img src=x></html>",
+    ],
+)
+def test_what_starts_like_no_picture_is_not_an_image(data: bytes) -> None:
+    assert reason(data) is Reason.NOT_AN_IMAGE
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00heicmif1",
+        b"\x00\x00\x00\x0cjP  \r\n\x87\n....",
+        b"\xff\x0a rest of a JPEG XL",
+        b"8BPS\x00\x01",
+        b"\x00\x00\x01\x00\x01\x00",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    ],
+)
+def test_pictures_in_other_formats_are_unsupported(data: bytes) -> None:
+    assert reason(data) is Reason.UNSUPPORTED
+
+
+def test_a_format_pillow_can_read_but_we_do_not_offer_stays_out() -> None:
+    assert reason(encoded(plain((1, 2, 3)), "PPM")) is Reason.NOT_AN_IMAGE
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_file_cut_off_is_truncated(name: str, share: float) -> None:
+    data = encoded(photo_like(), name)
+
+    assert reason(data[: int(len(data) * share)]) is Reason.TRUNCATED
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "jpeg"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_compressed_tiff_cut_off_is_truncated(compression: str) -> None:
+    data = encoded(photo_like(), "TIFF", compression=compression)
+
+    assert reason(data[:-200]) is Reason.TRUNCATED
+
+
+@pytest.mark.parametrize(("name", "options"), [("WEBP", {"lossless": True}), ("GIF", {})])
+def test_a_file_damaged_inside_is_corrupt(name: str, options: dict[str, bool]) -> None:
+    data = bytearray(encoded(photo_like(), name, **options))
+    middle = len(data) // 2
+    data[middle : middle + 40] = b"\xff\x00" * 20
+
+    assert reason(bytes(data)) is Reason.CORRUPT
+
+
+def test_a_jpeg_with_a_damaged_header_is_corrupt() -> None:
+    data = bytearray(encoded(photo_like(), "JPEG"))
+    start_of_frame = data.index(b"\xff\xc0")
+    data[start_of_frame + 9] = 9  # number of components
+
+    assert reason(bytes(data)) in (Reason.CORRUPT, Reason.UNSUPPORTED)
+
+
+def test_a_png_with_a_wrong_checksum_is_corrupt() -> None:
+    data = bytearray(encoded(photo_like()))
+    data[29] ^= 1  # CRC of IHDR
+
+    assert reason(bytes(data)) is Reason.CORRUPT
+
+
+def test_more_pixels_than_allowed_are_refused_before_they_are_decoded() -> None:
+    bomb = png(2000, 1000, 8, 2, b"")  # a header of 2 million pixels and no content: decoding it would fail
+
+    with pytest.raises(Unreadable) as caught:
+        decode(bomb, (4, 4), 2_000_000 - 1)
+
+    assert caught.value.reason is Reason.TOO_MANY_PIXELS
+    assert caught.value.detail == "2000 x 1000 pixels, more than the limit of 1999999"
+
+
+def test_exactly_as_many_pixels_as_allowed_are_read() -> None:
+    assert decode(encoded(plain((1, 2, 3), 20, 10)), (4, 4), 200).width == 20
+
+
+def test_what_pillow_itself_calls_a_bomb_is_refused_whatever_our_own_limit() -> None:
+    with pytest.raises(Unreadable) as caught:
+        decode(png(60000, 60000, 8, 2, b""), (4, 4), 10**10)
+
+    assert caught.value.reason is Reason.TOO_MANY_PIXELS
+
+
+def test_running_out_of_memory_is_the_pictures_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(_self: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", no_memory)
+
+    assert reason(encoded(plain((1, 2, 3)))) is Reason.TOO_LARGE
+
+
+def test_a_mistake_of_ours_is_not_stored_as_the_uploaders(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mistake(*_: object) -> None:
+        raise NameError("undefined")
+
+    monkeypatch.setattr(images, "_shrink", mistake)
+
+    with pytest.raises(NameError):
+        decoded(encoded(plain((1, 2, 3))))
+
+
+def test_the_reason_survives_a_process_pool() -> None:
+    error = pickle.loads(pickle.dumps(Unreadable(Reason.CORRUPT, "why")))
+
+    assert (error.reason, error.detail, str(error)) == (Reason.CORRUPT, "why", "CORRUPT: why")
+
+
+# ---- hostile bytes ----------------------------------------------------------------------------------------
+
+SAMPLES = [
+    encoded(photo_like(24, 16), "JPEG", exif=exif_orientation(6)),
+    encoded(photo_like(24, 16), "JPEG", progressive=True),
+    encoded(photo_like(24, 16).convert("CMYK"), "JPEG"),
+    encoded(photo_like(24, 16), "PNG", exif=exif_orientation(6)),
+    encoded(photo_like(24, 16).quantize(16), "PNG", transparency=3),
+    encoded(photo_like(24, 16), "GIF", save_all=True, append_images=[photo_like(24, 16, 8)]),
+    encoded(photo_like(24, 16), "TIFF"),
+    encoded(photo_like(24, 16), "TIFF", compression="tiff_lzw"),
+    encoded(photo_like(24, 16), "TIFF", compression="jpeg"),
+    encoded(photo_like(24, 16), "WEBP", exif=exif_orientation(6)),
+    encoded(photo_like(24, 16).convert("RGBA"), "WEBP", lossless=True),
+    encoded(photo_like(24, 16), "BMP"),
+    encoded(photo_like(24, 16), "AVIF"),
+]
+
+
+@st.composite
+def damaged_files(draw: st.DrawFn) -> bytes:
+    """Real files with some bytes changed, most of them near the front, where the headers are; some cut, or
+    with a piece taken out or doubled."""
+    data = bytearray(draw(st.sampled_from(SAMPLES)))
+    last = len(data) - 1
+    places = st.one_of(st.integers(0, min(200, last)), st.integers(0, last))
+    for place, byte in draw(st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=8)):
+        data[place] = byte
+    start, length = draw(places), draw(st.integers(0, 60))
+    what = draw(st.sampled_from(["leave", "leave", "cut", "remove", "double"]))
+    if what == "cut":
+        del data[start:]
+    elif what == "remove":
+        del data[start : start + length]
+    elif what == "double":
+        data[start:start] = data[start : start + length]
+    return bytes(data)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(damaged_files())
+def test_whatever_the_bytes_they_are_decoded_or_unreadable(data: bytes) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            result = decoded(data)
+        except Unreadable:
+            return
+    assert result.pixels.shape == (4, 4, 3)
+    assert result.width > 0
+    assert result.height > 0
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.binary(max_size=200))
+def test_garbage_is_unreadable(data: bytes) -> None:
+    with pytest.raises(Unreadable):
+        decoded(data)

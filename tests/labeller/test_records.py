@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labeller.events import ObjectRef
+from labeller.images import Decoded, Reason, Unreadable
+from labeller.model import Prediction
+from labeller.records import (
+    RESERVED_LABELS,
+    Result,
+    Status,
+    Tag,
+    Tagging,
+    item_for,
+    labelled,
+    merge_tags,
+    padded,
+    tag_value,
+    tags_for,
+    unreadable,
+)
+
+REF = ObjectRef("uploads", "a/b.jpg", None, "0055aed6dcd90281e5", "2026-11-24T08:00:00.000Z", 10, "old")
+CAT = Prediction("cat", 0.97312, {"cat": 0.97312, "dog": 0.02688})
+PICTURE = Decoded(np.zeros((8, 8, 3), np.uint8), 4032, 3024, "JPEG")
+NOW = datetime(2026, 11, 24, 8, 0, 1, 234567, tzinfo=UTC)
+
+
+def tags(**values: str) -> list[Tag]:
+    return [Tag(Key=key.replace("_", "-"), Value=value) for key, value in values.items()]
+
+
+def row(result: Result, tagging: Tagging = Tagging.WRITTEN, ref: ObjectRef = REF, ttl_days: int = 0) -> dict:
+    return item_for(ref, result, tagging, etag="new", size=1234, classified_at=NOW, ttl_days=ttl_days)
+
+
+# ---- status -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("threshold", "status"),
+    [(0.9, Status.LABELLED), (0.97312, Status.LABELLED), (0.98, Status.UNSURE), (0.0, Status.LABELLED)],
+)
+def test_a_label_counts_from_the_threshold_on(threshold: float, status: Status) -> None:
+    assert labelled(CAT, PICTURE, "m1", threshold).status is status
+
+
+def test_the_names_of_results_without_a_label_are_reserved() -> None:
+    assert {"UNSURE", "UNREADABLE"} == RESERVED_LABELS
+
+
+# ---- tags -------------------------------------------------------------------------------------------------
+
+
+def test_a_labelled_object_is_tagged_with_label_confidence_and_model() -> None:
+    assert tags_for(labelled(CAT, PICTURE, "m1", 0.9), "image-label") == [
+        {"Key": "image-label", "Value": "cat"},
+        {"Key": "image-label-confidence", "Value": "0.9731"},
+        {"Key": "image-label-model", "Value": "m1"},
+    ]
+
+
+def test_an_unsure_label_is_not_given_away_in_the_tag() -> None:
+    values = {tag["Key"]: tag["Value"] for tag in tags_for(labelled(CAT, PICTURE, "m1", 0.99), "l")}
+
+    assert values == {"l": "UNSURE", "l-confidence": "0.9731", "l-model": "m1"}
+
+
+def test_an_unreadable_object_has_no_confidence() -> None:
+    result = unreadable(Unreadable(Reason.EMPTY, "the object has no content"), "m1")
+
+    assert tags_for(result, "l") == [
+        {"Key": "l", "Value": "UNREADABLE"},
+        {"Key": "l-model", "Value": "m1"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("cat", "cat"),
+        ("German shepherd", "German shepherd"),
+        ("a+b-c=d.e_f:g/h@i", "a+b-c=d.e_f:g/h@i"),
+        ("Kätzchen 猫", "Kätzchen 猫"),
+        ("cat, tabby", "cat_ tabby"),
+        ("<script>&\n\t\0", "_script_____"),
+        ("x" * 300, "x" * 256),
+    ],
+)
+def test_tag_values_hold_only_what_s3_accepts(text: str, value: str) -> None:
+    assert tag_value(text) == value
+
+
+@given(st.text(max_size=400))
+def test_no_text_makes_a_tag_value_that_s3_would_refuse(text: str) -> None:
+    value = tag_value(text)
+
+    assert len(value) <= 256
+    assert all(character.isalnum() or character in " +-=._:/@" or character == "_" for character in value)
+
+
+def test_other_peoples_tags_survive_in_their_order() -> None:
+    existing = tags(owner="Ann", image_label="old", project="x", image_label_confidence="0.1")
+    ours = tags(image_label="cat", image_label_confidence="0.9", image_label_model="m1")
+
+    merged = merge_tags(existing, ours, "image-label")
+
+    assert merged == tags(owner="Ann", project="x") + ours
+
+
+def test_a_tag_that_only_looks_like_ours_stays() -> None:
+    existing = tags(image_label_reviewed="yes", image_labels="x")
+
+    assert merge_tags(existing, tags(image_label="cat"), "image-label") == [
+        *existing,
+        *tags(image_label="cat"),
+    ]
+
+
+def test_an_earlier_confidence_goes_when_the_new_content_is_unreadable() -> None:
+    merged = merge_tags(tags(l_confidence="0.9", l="cat"), tags(l="UNREADABLE", l_model="m1"), "l")
+
+    assert merged == tags(l="UNREADABLE", l_model="m1")
+
+
+def test_there_is_room_for_ten_tags_and_no_more() -> None:
+    ours = tags(l="cat", l_confidence="0.9", l_model="m1")
+    seven = [Tag(Key=f"k{i}", Value="v") for i in range(7)]
+
+    assert merge_tags(seven, ours, "l") == seven + ours
+    assert merge_tags([*seven, Tag(Key="k7", Value="v")], ours, "l") is None
+
+
+def test_ten_tags_with_ours_among_them_leave_room() -> None:
+    ours = tags(l="cat", l_confidence="0.9", l_model="m1")
+    seven = [Tag(Key=f"k{i}", Value="v") for i in range(7)]
+
+    assert merge_tags([*ours, *seven], ours, "l") == seven + ours
+
+
+def test_merging_changes_neither_argument() -> None:
+    existing, ours = tags(l="old", a="b"), tags(l="new")
+
+    merge_tags(existing, ours, "l")
+
+    assert (existing, ours) == (tags(l="old", a="b"), tags(l="new"))
+
+
+# ---- row --------------------------------------------------------------------------------------------------
+
+
+def test_the_row_of_a_labelled_object() -> None:
+    assert row(labelled(CAT, PICTURE, "m1", 0.9)) == {
+        "object": "uploads/a/b.jpg",
+        "version": "null",
+        "bucket": "uploads",
+        "key": "a/b.jpg",
+        "status": "LABELLED",
+        "label": "cat",
+        "confidence": Decimal("0.973120"),
+        "scores": {"cat": Decimal("0.973120"), "dog": Decimal("0.026880")},
+        "model": "m1",
+        "etag": "new",
+        "size": Decimal(1234),
+        "width": Decimal(4032),
+        "height": Decimal(3024),
+        "format": "JPEG",
+        "sequencer": "0055AED6DCD90281E500000000000000",
+        "event_time": "2026-11-24T08:00:00.000Z",
+        "classified_at": "2026-11-24T08:00:01.234+00:00",
+        "tagging": "WRITTEN",
+    }
+
+
+def test_the_row_of_an_unreadable_object_has_a_reason_and_no_label() -> None:
+    result = unreadable(Unreadable(Reason.TRUNCATED, "JPEG: image file is truncated"), "m1")
+
+    item = row(result)
+
+    assert (item["status"], item["reason"], item["detail"]) == (
+        "UNREADABLE",
+        "TRUNCATED",
+        "JPEG: image file is truncated",
+    )
+    assert not {"label", "confidence", "scores", "width", "height", "format"} & set(item)
+
+
+def test_an_unsure_row_keeps_the_likeliest_label() -> None:
+    item = row(labelled(CAT, PICTURE, "m1", 0.99))
+
+    assert (item["status"], item["label"]) == ("UNSURE", "cat")
+
+
+def test_a_version_is_the_sort_key() -> None:
+    ref = ObjectRef("uploads", "a", "v1", "01", "", None, None)
+
+    item = row(labelled(CAT, PICTURE, "m1", 0.9), ref=ref)
+
+    assert item["version"] == "v1"
+    assert "event_time" not in item
+
+
+def test_the_row_says_when_there_was_no_room_for_tags() -> None:
+    assert row(labelled(CAT, PICTURE, "m1", 0.9), Tagging.NO_ROOM)["tagging"] == "NO_ROOM"
+
+
+def test_a_row_expires_only_if_asked_to() -> None:
+    # 2026-11-24T08:00:01Z is 1,795,507,201 seconds after 1970 (date -d ... +%s); two days are 172,800.
+    assert row(labelled(CAT, PICTURE, "m1", 0.9), ttl_days=2)["expires_at"] == Decimal(1_795_680_001)
+    assert "expires_at" not in row(labelled(CAT, PICTURE, "m1", 0.9), ttl_days=0)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        ("0055AED6DCD90281E5", "0055AED6DCD90281E6"),
+        ("0055AED6DCD9", "0055AED6DCD90281E5"),  # shorter: filled on the right
+        ("0055aed6dcd90281e5", "0055AED6DCD90281E6"),
+        ("9", "A"),
+        ("", "00000001"),
+    ],
+)
+def test_padded_sequencers_compare_as_text(earlier: str, later: str) -> None:
+    assert padded(earlier) < padded(later)
+    assert len(padded(earlier)) == 32

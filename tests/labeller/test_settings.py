@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import pytest
+
+from labeller.settings import DEFAULTS, NAMES, Settings, SettingsError
+from tests.support import TEMPLATE, load_template
+
+
+def test_only_the_table_must_be_named() -> None:
+    assert Settings.from_env({"RESULTS_TABLE": "results"}) == Settings(
+        results_table="results",
+        model_dir=Path("/opt/model"),
+        onnx_threads=1,
+        tag_prefix="image-label",
+        max_image_bytes=26_214_400,
+        max_image_pixels=100_000_000,
+        row_ttl_days=0,
+    )
+
+
+def test_the_environment_overrides_every_default() -> None:
+    env = {
+        "RESULTS_TABLE": "t",
+        "MODEL_DIR": "/models/7",
+        "ONNX_THREADS": "6",
+        "TAG_PREFIX": "team:label",
+        "MAX_IMAGE_BYTES": "1000",
+        "MAX_IMAGE_PIXELS": "2000",
+        "ROW_TTL_DAYS": "30",
+    }
+    assert set(env) == NAMES
+
+    assert Settings.from_env(env) == Settings("t", Path("/models/7"), 6, "team:label", 1000, 2000, 30)
+
+
+def test_every_field_has_its_variable() -> None:
+    assert {field.name.upper() for field in fields(Settings)} == NAMES
+
+
+def test_an_empty_variable_means_the_default() -> None:
+    assert Settings.from_env({"RESULTS_TABLE": "t", "TAG_PREFIX": ""}).tag_prefix == DEFAULTS["TAG_PREFIX"]
+
+
+@pytest.mark.parametrize("env", [{}, {"RESULTS_TABLE": ""}])
+def test_a_missing_table_is_named(env: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="RESULTS_TABLE is not set"):
+        Settings.from_env(env)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("ONNX_THREADS", "0", "ONNX_THREADS must be a whole number of 1 or more, not '0'"),
+        ("ONNX_THREADS", "two", "ONNX_THREADS must be a whole number of 1 or more, not 'two'"),
+        ("ROW_TTL_DAYS", "-1", "ROW_TTL_DAYS must be a whole number of 0 or more, not '-1'"),
+        ("MAX_IMAGE_BYTES", "2.5e7", "MAX_IMAGE_BYTES must be a whole number"),
+        ("MAX_IMAGE_PIXELS", "178956971", "MAX_IMAGE_PIXELS must be a whole number between 1 and 178956970"),
+        ("TAG_PREFIX", "a,b", "TAG_PREFIX must be 1 to 117 letters"),
+        ("TAG_PREFIX", "aws:label", "TAG_PREFIX .* 'aws:'"),
+        ("TAG_PREFIX", " label", "TAG_PREFIX"),
+        ("TAG_PREFIX", "x" * 118, "TAG_PREFIX"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_named(name: str, value: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        Settings.from_env({"RESULTS_TABLE": "t", name: value})
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings.from_env({"RESULTS_TABLE": "t"}).onnx_threads = 2  # type: ignore[misc]
+
+
+@pytest.mark.skipif(not TEMPLATE.exists(), reason="template.yaml is not there")
+def test_the_template_passes_every_variable_and_no_other_but_powertools() -> None:
+    variables = load_template()["Resources"]["ClassifyFunction"]["Properties"]["Environment"]["Variables"]
+
+    assert {name for name in variables if not name.startswith("POWERTOOLS_")} == NAMES

@@ -1,0 +1,247 @@
+"""Storage against moto where it can say what AWS says, and against botocore's Stubber where it cannot."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import EndpointConnectionError, IncompleteReadError
+from botocore.response import StreamingBody
+from botocore.stub import Stubber
+
+from labeller.events import ObjectRef
+from labeller.storage import AwsFailure, Gone, Storage, connect
+from tests.support import table_definition
+
+BUCKET, TABLE = "uploads", "results"
+LOCATION = {"LocationConstraint": "eu-central-1"}
+
+
+def ref(key: str = "a b/ü+.jpg", version_id: str | None = None) -> ObjectRef:
+    return ObjectRef(BUCKET, key, version_id, "01", "", None, None)
+
+
+@pytest.fixture
+def aws(moto: None) -> Storage:
+    boto3.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=LOCATION)
+    boto3.client("dynamodb").create_table(TableName=TABLE, **table_definition())
+    return connect(TABLE)
+
+
+@pytest.fixture
+def s3(aws: Storage) -> Any:
+    return boto3.client("s3")
+
+
+class Stubbed:
+    """Storage on stubbed clients: nothing but what a test says it will be asked and answered."""
+
+    def __init__(self) -> None:
+        self.s3_client, self.dynamodb_client = boto3.client("s3"), boto3.client("dynamodb")
+        self.s3, self.dynamodb = Stubber(self.s3_client), Stubber(self.dynamodb_client)
+        self.s3.activate()
+        self.dynamodb.activate()
+        self.storage = Storage(self.s3_client, self.dynamodb_client, TABLE)
+
+
+@pytest.fixture
+def stubbed() -> Iterator[Stubbed]:
+    stubs = Stubbed()
+    yield stubs
+    stubs.s3.assert_no_pending_responses()
+    stubs.dynamodb.assert_no_pending_responses()
+
+
+# ---- objects ----------------------------------------------------------------------------------------------
+
+
+def test_an_object_is_fetched_with_its_size_and_etag(aws: Storage, s3: Any) -> None:
+    s3.put_object(Bucket=BUCKET, Key="a b/ü+.jpg", Body=b"hello")
+
+    fetched = aws.fetch(ref(), max_bytes=5)
+
+    assert (fetched.data, fetched.size) == (b"hello", 5)
+    assert fetched.etag == "5d41402abc4b2a76b9719d911017c592"  # md5sum of "hello"
+
+
+def test_of_a_versioned_object_the_named_version_is_fetched(aws: Storage, s3: Any) -> None:
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    first = s3.put_object(Bucket=BUCKET, Key="k", Body=b"one")["VersionId"]
+    s3.put_object(Bucket=BUCKET, Key="k", Body=b"two")
+
+    assert aws.fetch(ref("k", first), 10).data == b"one"
+    assert aws.fetch(ref("k"), 10).data == b"two"
+
+
+def test_an_object_above_the_limit_is_not_downloaded(stubbed: Stubbed) -> None:
+    class Unread(io.BytesIO):
+        def read(self, *_: Any) -> bytes:
+            raise AssertionError("the body was read")
+
+    stubbed.s3.add_response(
+        "get_object",
+        {"Body": StreamingBody(Unread(), 6), "ContentLength": 6, "ETag": '"e"'},
+        {"Bucket": BUCKET, "Key": "k"},
+    )
+
+    fetched = stubbed.storage.fetch(ref("k"), max_bytes=5)
+
+    assert (fetched.data, fetched.size, fetched.etag) == (None, 6, "e")
+
+
+def test_an_object_that_was_deleted_is_gone(aws: Storage) -> None:
+    with pytest.raises(Gone, match=r"GetObject for uploads/nothing: NoSuchKey"):
+        aws.fetch(ref("nothing"), 10)
+    with pytest.raises(Gone):
+        aws.read_tags(ref("nothing"))
+    with pytest.raises(Gone):
+        aws.write_tags(ref("nothing"), [])
+
+
+def test_an_object_under_a_delete_marker_is_gone(aws: Storage, s3: Any) -> None:
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_object(Bucket=BUCKET, Key="k", Body=b"one")
+    marker = s3.delete_object(Bucket=BUCKET, Key="k")["VersionId"]
+
+    with pytest.raises(Gone):
+        aws.fetch(ref("k"), 10)
+    with pytest.raises(Gone, match=f"version {marker}"):
+        aws.fetch(ref("k", marker), 10)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("NoSuchKey", 404), ("NoSuchVersion", 404), ("404", 404), ("MethodNotAllowed", 405)]
+)
+def test_what_s3_says_of_deleted_objects_means_gone(stubbed: Stubbed, code: str, status: int) -> None:
+    stubbed.s3.add_client_error("get_object", code, http_status_code=status)
+
+    with pytest.raises(Gone):
+        stubbed.storage.fetch(ref(version_id="v"), 10)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("AccessDenied", 403),
+        ("SlowDown", 503),
+        ("InternalError", 500),
+        ("NoSuchBucket", 404),
+        ("InvalidObjectState", 403),
+    ],
+)
+def test_every_other_error_is_a_failure_that_names_object_and_code(stubbed: Stubbed, code: str, status: int) -> None:
+    stubbed.s3.add_client_error("get_object", code, "some words", http_status_code=status)
+
+    with pytest.raises(AwsFailure, match=rf"GetObject for uploads/k \(version v1\): {code}: .*some words"):
+        stubbed.storage.fetch(ref("k", "v1"), 10)
+
+
+def test_half_a_body_is_a_failure_and_not_a_short_picture(stubbed: Stubbed) -> None:
+    stubbed.s3.add_response(
+        "get_object", {"Body": StreamingBody(io.BytesIO(b"hal"), 4), "ContentLength": 4, "ETag": '"e"'}
+    )
+
+    with pytest.raises(AwsFailure, match="IncompleteReadError") as caught:
+        stubbed.storage.fetch(ref("k"), 10)
+
+    assert isinstance(caught.value.__cause__, IncompleteReadError)
+
+
+def test_no_connection_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(**_: Any) -> None:
+        raise EndpointConnectionError(endpoint_url="https://s3.example")
+
+    client = boto3.client("s3")
+    monkeypatch.setattr(client, "get_object", unreachable)
+
+    with pytest.raises(AwsFailure, match="GetObject for uploads/k: EndpointConnectionError"):
+        Storage(client, boto3.client("dynamodb"), TABLE).fetch(ref("k"), 10)
+
+
+# ---- tags -------------------------------------------------------------------------------------------------
+
+
+def test_tags_are_read_as_they_were_written(aws: Storage, s3: Any) -> None:
+    s3.put_object(Bucket=BUCKET, Key="k", Body=b"x", Tagging="owner=Ann")
+    assert aws.read_tags(ref("k")) == [{"Key": "owner", "Value": "Ann"}]
+
+    aws.write_tags(ref("k"), [{"Key": "image-label", "Value": "Kätzchen 1/2"}])
+
+    assert aws.read_tags(ref("k")) == [{"Key": "image-label", "Value": "Kätzchen 1/2"}]
+
+
+def test_only_the_tags_of_the_named_version_are_touched(stubbed: Stubbed) -> None:
+    address = {"Bucket": BUCKET, "Key": "k", "VersionId": "v1"}
+    stubbed.s3.add_response("get_object_tagging", {"TagSet": []}, address)
+    stubbed.s3.add_response("put_object_tagging", {}, {**address, "Tagging": {"TagSet": [{"Key": "a", "Value": "b"}]}})
+
+    stubbed.storage.read_tags(ref("k", "v1"))
+    stubbed.storage.write_tags(ref("k", "v1"), [{"Key": "a", "Value": "b"}])
+
+
+def test_tags_that_may_not_be_read_are_a_failure(stubbed: Stubbed) -> None:
+    stubbed.s3.add_client_error("get_object_tagging", "AccessDenied", http_status_code=403)
+
+    with pytest.raises(AwsFailure, match="GetObjectTagging for uploads/k: AccessDenied"):
+        stubbed.storage.read_tags(ref("k"))
+
+
+# ---- rows -------------------------------------------------------------------------------------------------
+
+
+def item(sequencer: str, label: str) -> dict[str, Any]:
+    return {
+        "object": "uploads/k",
+        "version": "null",
+        "sequencer": sequencer,
+        "label": label,
+        "confidence": Decimal("0.97"),
+        "scores": {"cat": Decimal("0.97")},
+    }
+
+
+def stored() -> dict[str, Any]:
+    table = boto3.resource("dynamodb").Table(TABLE)
+    return table.get_item(Key={"object": "uploads/k", "version": "null"})["Item"]
+
+
+def test_a_row_is_stored_as_it_is(aws: Storage) -> None:
+    assert aws.put_row(ref("k"), item("01", "cat")) is True
+    assert stored() == item("01", "cat")
+
+
+@pytest.mark.parametrize(
+    ("second", "written"), [("02", True), ("01", True), ("00", False)], ids=["later", "same", "earlier"]
+)
+def test_an_earlier_event_does_not_replace_a_later_result(aws: Storage, second: str, written: bool) -> None:
+    aws.put_row(ref("k"), item("01", "cat"))
+
+    assert aws.put_row(ref("k"), item(second, "dog")) is written
+    assert stored()["label"] == ("dog" if written else "cat")
+
+
+def test_a_row_is_written_under_the_sequencers_condition(stubbed: Stubbed) -> None:
+    stubbed.dynamodb.add_response(
+        "put_item",
+        {},
+        {
+            "TableName": TABLE,
+            "Item": {"object": {"S": "uploads/k"}, "version": {"S": "null"}, "sequencer": {"S": "01"}},
+            "ConditionExpression": "attribute_not_exists(sequencer) OR sequencer <= :sequencer",
+            "ExpressionAttributeValues": {":sequencer": {"S": "01"}},
+        },
+    )
+
+    assert stubbed.storage.put_row(ref("k"), {"object": "uploads/k", "version": "null", "sequencer": "01"})
+
+
+@pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "ResourceNotFoundException"])
+def test_a_row_that_cannot_be_written_is_a_failure(stubbed: Stubbed, code: str) -> None:
+    stubbed.dynamodb.add_client_error("put_item", code)
+
+    with pytest.raises(AwsFailure, match=f"PutItem for uploads/k: {code}"):
+        stubbed.storage.put_row(ref("k"), item("01", "cat"))

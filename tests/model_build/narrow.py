@@ -1,0 +1,34 @@
+"""A VGG16 of a few channels: the same layers in the same order, small enough to build a model in seconds."""
+
+from __future__ import annotations
+
+import keras
+
+from model_build.base import Base, on_rgb_pixels
+
+BLOCKS = ((8, 2), (8, 2), (16, 3), (16, 3), (16, 3))  # channels, convolutions; VGG16 has 64 to 512 channels
+
+
+def narrow_vgg(image_size: int, seed: int) -> keras.Model:
+    """The network behind the preprocessing: BGR means subtracted -> feature maps [N, S/32, S/32, 16]."""
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((image_size, image_size, 3))
+    flow = image
+    for block, (channels, convolutions) in enumerate(BLOCKS, start=1):
+        for number in range(1, convolutions + 1):
+            flow = keras.layers.Conv2D(
+                channels,
+                3,
+                padding="same",
+                activation="relu",
+                kernel_initializer="he_normal",
+                bias_initializer=keras.initializers.RandomNormal(stddev=0.1),
+                name=f"block{block}_conv{number}",
+            )(flow)
+        flow = keras.layers.MaxPooling2D(name=f"block{block}_pool")(flow)
+    return keras.Model(image, flow)
+
+
+def load_narrow(weights: str, image_size: int, seed: int) -> Base:
+    """What model_build.base.load is for VGG16."""
+    return Base(on_rgb_pixels(narrow_vgg(image_size, seed)), weights, "0" * 64)

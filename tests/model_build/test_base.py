@@ -1,0 +1,133 @@
+import hashlib
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras.src.applications import vgg16 as keras_vgg16
+from keras.src.utils import file_utils
+
+from model_build.base import WeightsError, load, on_rgb_pixels
+from tests.model_build.narrow import narrow_vgg
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    keras.utils.set_random_seed(1)
+    return keras.applications.VGG16(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3))
+
+
+@pytest.fixture(scope="module")
+def weight_file(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The network's weights in the layout of the Keras application's own file (Keras 1 and 2's HDF5)."""
+    path = tmp_path_factory.mktemp("weights") / "notop.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [layer.name.encode() for layer in network.layers]
+        file.attrs["keras_version"], file.attrs["backend"] = b"2.0.0", b"tensorflow"
+        for layer in network.layers:
+            group = file.create_group(layer.name)
+            names = [f"{layer.name}_{which}_1:0".encode() for which in ("W", "b")][: len(layer.get_weights())]
+            group.attrs["weight_names"] = names
+            for name, values in zip(names, layer.get_weights(), strict=True):
+                group[name.decode()] = values
+    return path
+
+
+def kernels(model: keras.Model) -> list[np.ndarray]:
+    return [values for values in model.get_weights() if values.ndim == 4]
+
+
+def test_rgb_pixels_give_what_keras_preprocessing_and_network_give() -> None:
+    reference, wrapped = narrow_vgg(64, seed=3), on_rgb_pixels(narrow_vgg(64, seed=3))
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+    expected = reference.predict(keras.applications.vgg16.preprocess_input(pixels.astype(np.float32)), verbose=0)
+    np.testing.assert_allclose(wrapped.predict(pixels, verbose=0), expected, rtol=1e-3, atol=1e-3)
+    assert expected.std() > 0.1  # a network that is silent would agree with anything
+
+
+def test_nothing_of_the_base_is_trainable() -> None:
+    assert load("random", SIZE, seed=1).network.trainable_weights == []
+
+
+def test_random_weights_are_the_same_for_the_same_seed_only() -> None:
+    first, second, other = (load("random", SIZE, seed) for seed in (1, 1, 2))
+    assert first.sha256 == second.sha256 != other.sha256
+    assert first.origin == "random"
+
+
+def test_a_file_in_the_keras_layout_is_loaded(network: keras.Model, weight_file: Path) -> None:
+    base = load(str(weight_file), SIZE, seed=0)
+    loaded, expected = kernels(base.network), kernels(network)
+    assert base.origin == "file"
+    np.testing.assert_array_equal(loaded[0], expected[0][:, :, ::-1, :])  # RGB instead of BGR
+    for got, wanted in zip(loaded[1:], expected[1:], strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_a_missing_file_is_an_error_that_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=rf"no weight file at {tmp_path}/none\.h5.*'imagenet' or 'random'"):
+        load(str(tmp_path / "none.h5"), SIZE, seed=0)
+
+
+def test_a_cut_off_file_is_an_error(weight_file: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "cut.h5"
+    broken.write_bytes(weight_file.read_bytes()[:100_000])
+    with pytest.raises(WeightsError, match=r"cut\.h5 does not hold the weights of VGG16.*truncated"):
+        load(str(broken), SIZE, seed=0)
+
+
+def test_the_weights_of_another_network_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "other.weights.h5"
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save_weights(path)
+    with pytest.raises(WeightsError, match="does not hold the weights of VGG16"):
+        load(str(path), SIZE, seed=0)
+
+
+def test_an_image_smaller_than_five_poolings_is_an_error() -> None:
+    with pytest.raises(WeightsError, match="image size 31 is too small"):
+        load("random", 31, seed=0)
+
+
+@pytest.fixture
+def download(weight_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+    """Keras's download, from a server on this machine, into a cache of its own."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(weight_file.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/{weight_file.name}"
+        monkeypatch.setattr(keras_vgg16, "WEIGHTS_PATH_NO_TOP", address)
+        monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(tmp_path / "keras"))
+        yield server
+        server.shutdown()
+
+
+def test_a_download_that_is_not_keras_file_fails_its_checksum(download: ThreadingHTTPServer) -> None:
+    with pytest.raises(WeightsError, match=r"could not be downloaded.*--weights PATH"):
+        load("imagenet", SIZE, seed=0)
+
+
+def test_a_download_with_the_right_checksum_is_used(
+    download: ThreadingHTTPServer, network: keras.Model, weight_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody else's file has the checksum that Keras knows, so it is told that of the file served.
+    get_file = file_utils.get_file
+    digest = hashlib.md5(weight_file.read_bytes()).hexdigest()
+    monkeypatch.setattr(keras_vgg16.file_utils, "get_file", lambda *a, **k: get_file(*a, **{**k, "file_hash": digest}))
+    base = load("imagenet", SIZE, seed=0)
+    assert base.origin == "imagenet"
+    np.testing.assert_array_equal(kernels(base.network)[-1], kernels(network)[-1])
+
+
+def test_no_network_is_an_error_that_says_what_to_do(
+    download: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keras_vgg16, "WEIGHTS_PATH_NO_TOP", "http://127.0.0.1:9/none.h5")  # nothing listens there
+    with pytest.raises(WeightsError, match=r"Keras cache.*Try again with a network"):
+        load("imagenet", SIZE, seed=0)

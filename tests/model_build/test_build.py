@@ -1,0 +1,138 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from labeller.images import decode
+from labeller.model import Manifest, load_classifier
+from model_build.__main__ import main
+from model_build.config import BuildConfig
+from tests.model_build.narrow import load_narrow
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def report(built: Path) -> dict:
+    return json.loads((built / "report.json").read_text("utf-8"))
+
+
+def test_the_folder_holds_the_model_its_manifest_the_report_and_the_figures_and_nothing_else(
+    built: Path,
+) -> None:
+    files = sorted(path.relative_to(built).as_posix() for path in built.rglob("*") if path.is_file())
+    assert files == [
+        "figures/confusion.png",
+        "figures/training.png",
+        "manifest.json",
+        "model.onnx",
+        "report.json",
+    ]
+    assert sorted(path.name for path in built.parent.iterdir()) == ["model"]  # no partial or previous one
+
+
+def test_the_figures_are_pictures_with_something_drawn_on_them(built: Path) -> None:
+    for name in ("training", "confusion"):
+        with Image.open(built / "figures" / f"{name}.png") as figure:
+            assert figure.width > 200
+            assert np.asarray(figure.convert("L")).std() > 10
+
+
+def test_the_finished_file_labels_unseen_pictures_as_the_report_says(
+    built: Path, drawn_data: Path, report: dict
+) -> None:
+    classifier = load_classifier(built, threads=1)
+    assert classifier.labels == ("day", "night")
+    matrix = [[0, 0], [0, 0]]
+    for true, label in enumerate(classifier.labels):
+        for path in (drawn_data / "test" / label).iterdir():
+            pixels = decode(path.read_bytes(), classifier.input_size, 10**8).pixels
+            (prediction,) = classifier.predict(pixels[np.newaxis])
+            matrix[true][classifier.labels.index(prediction.label)] += 1
+    assert matrix == report["confusion"]
+    right = matrix[0][0] + matrix[1][1]
+    test = report["accuracy"]["test"]["int8"]
+    assert test == {"images": 40, "correct": right, "accuracy": right / 40}
+    assert right >= 34  # day and night are easy; 20 would be guessing
+
+
+def test_the_report_says_what_went_in_and_how_long_it_took(report: dict, drawn_data: Path) -> None:
+    assert report["images"]["train"] == {"day": 40, "night": 40}
+    assert list(report["seconds"]) == [
+        "data",
+        "base",
+        "quantize",
+        "features",
+        "head",
+        "export",
+        "verify",
+        "total",
+    ]
+    assert report["seconds"]["total"] == pytest.approx(sum(list(report["seconds"].values())[:-1]), abs=0.05)
+    assert report["accuracy"]["train"]["fp32"]["images"] == 10
+    assert report["accuracy"]["test"]["fp32"]["images"] == 40
+    assert report["largest_difference_to_keras"] < 1e-3
+    assert report["bytes"]["model.onnx"] < report["bytes"]["same_graph_fp32"]
+    assert str(drawn_data) not in json.dumps(report)  # paths of the machine stay on the machine
+
+
+def test_the_manifest_carries_the_accuracy_and_where_the_model_comes_from(built: Path, report: dict) -> None:
+    manifest = Manifest.from_file(built / "manifest.json")
+    assert manifest.build["accuracy"] == report["accuracy"]
+    assert manifest.build["weights"] == "random"
+    assert manifest.model_version == f"vgg16-{manifest.model_sha256[:12]}" == report["model_version"]
+
+
+def copy_of(data: Path, place: Path) -> Path:
+    return Path(shutil.copytree(data, place))
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_listed(
+    config: BuildConfig, drawn_data: Path, tmp_path: Path
+) -> None:
+    from model_build.build import build
+
+    data = copy_of(drawn_data, tmp_path / "data")
+    (data / "train/day/000.jpg").write_text("no picture")
+    (data / "test/night/001.jpg").write_bytes(b"")
+    out = build(replace(config, data=data, out=tmp_path / "model", epochs=2), load_narrow)
+    report = json.loads((out / "report.json").read_text("utf-8"))
+    assert {name: reason.split(":")[0] for name, reason in report["unreadable"].items()} == {
+        "train/day/000.jpg": "NOT_AN_IMAGE",
+        "test/night/001.jpg": "EMPTY",
+    }
+    assert report["accuracy"]["train"]["int8"]["images"] == 79
+    assert report["accuracy"]["test"]["int8"]["images"] == 39
+
+
+def test_a_build_that_fails_leaves_the_previous_model_as_it_was(
+    config: BuildConfig, built: Path, tmp_path: Path
+) -> None:
+    from model_build.build import build
+    from model_build.verify import VerificationError
+
+    out = copy_of(built, tmp_path / "model")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(VerificationError, match="differ by up to"):
+        build(replace(config, out=out, epochs=1, graph_tolerance=-1.0), load_narrow)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_the_command_says_what_is_missing_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--data", str(tmp_path / "nothing"), "--weights", "random", "--out", str(tmp_path / "m")]) == 1
+    error = capsys.readouterr().err.strip()
+    assert error.startswith(f"error: no folder {tmp_path}/nothing/train.")
+    assert "Traceback" not in error
+
+
+def test_the_command_says_that_the_weights_are_missing(
+    drawn_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--data", str(drawn_data), "--weights", str(tmp_path / "w.h5"), "--out", str(tmp_path / "m")]
+    assert main(arguments) == 1
+    assert f"error: no weight file at {tmp_path}/w.h5" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()

@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from model_build.base import on_rgb_pixels
+from model_build.export import FEATURES, IMAGE, LOGITS, export, join
+from tests.model_build.narrow import narrow_vgg
+
+
+@pytest.fixture(scope="module")
+def base() -> keras.Model:
+    return on_rgb_pixels(narrow_vgg(64, seed=5))
+
+
+@pytest.fixture(scope="module")
+def head() -> keras.Model:
+    keras.utils.set_random_seed(6)
+    return keras.Sequential(
+        [
+            keras.Input((2, 2, 16)),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(8, activation="relu", bias_initializer="random_normal"),
+            keras.layers.Dense(3, bias_initializer="random_normal"),
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+
+
+def run(path: Path, feed: dict[str, np.ndarray]) -> np.ndarray:
+    return ort.InferenceSession(path).run(None, feed)[0]
+
+
+def test_the_exported_base_computes_what_keras_computes(base: keras.Model, pixels: np.ndarray, tmp_path: Path) -> None:
+    export(base, IMAGE, FEATURES, tmp_path / "base.onnx")
+    expected = base.predict(pixels, verbose=0)
+    np.testing.assert_allclose(run(tmp_path / "base.onnx", {IMAGE: pixels}), expected, rtol=1e-3, atol=1e-3)
+    one = run(tmp_path / "base.onnx", {IMAGE: pixels[:1]})  # the batch dimension is free
+    np.testing.assert_allclose(one, expected[:1], rtol=1e-3, atol=1e-3)
+
+
+def test_the_exported_base_leaves_no_transposes_between_its_layers(base: keras.Model, tmp_path: Path) -> None:
+    graph = export(base, IMAGE, FEATURES, tmp_path / "base.onnx").graph
+    kinds = [node.op_type for node in graph.node]
+    assert kinds.count("Transpose") == 2  # pixels are NHWC and so are Keras's features; all between is NCHW
+    assert (kinds.count("Conv"), kinds.count("MaxPool")) == (13, 5)
+
+
+def test_the_joined_graph_is_the_head_on_the_base(
+    base: keras.Model, head: keras.Model, pixels: np.ndarray, tmp_path: Path
+) -> None:
+    first = export(base, IMAGE, FEATURES, tmp_path / "base.onnx")
+    second = export(head, FEATURES, LOGITS, tmp_path / "head.onnx")
+    join(first, second, tmp_path / "joined.onnx")
+    expected = head.predict(base.predict(pixels, verbose=0), verbose=0)
+    np.testing.assert_allclose(run(tmp_path / "joined.onnx", {IMAGE: pixels}), expected, rtol=1e-3, atol=1e-3)
+    graph = onnx.load(tmp_path / "joined.onnx").graph
+    assert [value.name for value in graph.input] == [IMAGE]
+    assert [value.name for value in graph.output] == [LOGITS]

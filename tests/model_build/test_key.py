@@ -1,0 +1,42 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from model_build.config import BuildConfig
+from model_build.dataset import scan
+from model_build.key import build_key
+from tests.model_build.test_dataset import make
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> BuildConfig:
+    (tmp_path / "w.h5").write_bytes(b"weights")
+    return BuildConfig(make(tmp_path / "data", {"a": 1, "b": 1}), str(tmp_path / "w.h5"), 64)
+
+
+def key(config: BuildConfig) -> str:
+    return build_key(config, scan(config.data))
+
+
+def test_the_same_inputs_in_another_place_have_the_same_key(config: BuildConfig, tmp_path: Path) -> None:
+    moved = tmp_path / "moved.h5"
+    moved.write_bytes(b"weights")
+    other = replace(config, data=make(tmp_path / "other", {"a": 1, "b": 1}), weights=str(moved), out=tmp_path / "out")
+    assert key(other) == key(config)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: replace(c, image_size=96),
+        lambda c: replace(c, seed=2),
+        lambda c: replace(c, weights="random"),
+        lambda c: Path(c.weights).write_bytes(b"other weights") and c,
+        lambda c: (c.data / "train/a/0.jpg").write_bytes(b"another picture") and c,
+    ],
+    ids=["image size", "seed", "kind of weights", "content of the weight file", "a picture"],
+)
+def test_whatever_the_model_depends_on_changes_the_key(config: BuildConfig, change) -> None:
+    before = key(config)
+    assert key(change(config)) != before

@@ -1,0 +1,240 @@
+"""The layers hold what Lambda needs, fit into it, and are whole or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from model_build import package_layer
+from model_build.package_layer import (
+    PackagingError,
+    fill_libraries,
+    fill_model,
+    package,
+    pip_command,
+    prune,
+    read_manifest,
+    size_table,
+)
+
+WHEEL = {  # what a distribution "thing" leaves behind, 4 + 2 + 3 bytes of which are of use
+    "thing/__init__.py": "used",
+    "thing/engine.so": "so",
+    "thing-1.0.dist-info/METADATA": "abc",
+    "thing/tests/test_thing.py": "unused",
+    "thing/__pycache__/thing.cpython-313.pyc": "unused",
+    "thing/types.pyi": "unused",
+    "thing/include/thing.h": "unused",
+    "thing/bin/tool.py": "x",  # only bin/ at the top holds console scripts
+    "bin/thing": "unused",
+}
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+
+def tree(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+class Installer:
+    """In pip's place: unpacks WHEEL, and counts how often."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, requirements: Path, target: Path) -> None:
+        self.calls += 1
+        write(target, WHEEL | {"thing/pinned.txt": requirements.read_text()})
+
+
+def failing_install(requirements: Path, target: Path) -> None:
+    write(target, {"half/a_library.py": "unfinished"})
+    raise PackagingError("no index")
+
+
+@pytest.fixture
+def requirements(tmp_path: Path) -> Path:
+    file = tmp_path / "layer.txt"
+    file.write_text("thing==1.0")
+    return file
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "built"
+    write_model(folder, b"network")
+    return folder
+
+
+def write_model(folder: Path, network: bytes, **members: object) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "model.onnx").write_bytes(network)
+    manifest = {"model_version": "cats-1", "model_sha256": hashlib.sha256(network).hexdigest(), **members}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_the_layers_lie_where_lambda_looks_for_libraries_and_the_function_for_its_model(
+    tmp_path: Path, requirements: Path, model: Path
+) -> None:
+    package(model, tmp_path / "layers", requirements, Installer())
+    # Lambda unpacks layers into /opt: its Python looks into /opt/python, the function into /opt/model.
+    assert tree(tmp_path / "layers" / "model") == {"model/model.onnx", "model/manifest.json"}
+    assert "python/thing/__init__.py" in tree(tmp_path / "layers" / "libraries")
+    assert (tmp_path / "layers/model/model/model.onnx").read_bytes() == b"network"
+
+
+def test_what_never_runs_in_lambda_is_dropped_and_metadata_stays(tmp_path: Path) -> None:
+    write(tmp_path, WHEEL)
+    assert prune(tmp_path) == 5 * len("unused")
+    kept = {"thing/__init__.py", "thing/engine.so", "thing/bin/tool.py", "thing-1.0.dist-info/METADATA"}
+    assert tree(tmp_path) == kept
+
+
+def test_libraries_are_installed_again_only_when_the_requirements_change(tmp_path: Path, requirements: Path) -> None:
+    install, out = Installer(), tmp_path / "layers"
+    fill_libraries(out, requirements, install)
+    assert "unchanged" in fill_libraries(out, requirements, install)
+    assert install.calls == 1
+    requirements.write_text("thing==1.1")
+    fill_libraries(out, requirements, install)
+    assert install.calls == 2
+    assert (out / "libraries/python/thing/pinned.txt").read_text() == "thing==1.1"
+
+
+def test_a_layer_that_was_removed_is_installed_again(tmp_path: Path, requirements: Path) -> None:
+    install, out = Installer(), tmp_path / "layers"
+    fill_libraries(out, requirements, install)
+    (out / "libraries").rename(out / "elsewhere")
+    fill_libraries(out, requirements, install)
+    assert install.calls == 2
+
+
+def test_an_installation_that_fails_leaves_the_layer_of_before(tmp_path: Path, requirements: Path) -> None:
+    out = tmp_path / "layers"
+    fill_libraries(out, requirements, Installer())
+    before = tree(out / "libraries")
+    requirements.write_text("thing==2.0")
+    with pytest.raises(PackagingError, match="no index"):
+        fill_libraries(out, requirements, failing_install)
+    assert tree(out / "libraries") == before
+    assert (out / "libraries/python/thing/pinned.txt").read_text() == "thing==1.0"
+
+
+def test_after_a_failure_the_next_run_installs(tmp_path: Path, requirements: Path) -> None:
+    install, out = Installer(), tmp_path / "layers"
+    with pytest.raises(PackagingError):
+        fill_libraries(out, requirements, failing_install)
+    fill_libraries(out, requirements, install)
+    assert install.calls == 1
+    assert not any(name.startswith("python/half") for name in tree(out / "libraries"))
+
+
+def test_layers_are_readable_for_the_user_that_lambda_runs_functions_as(tmp_path: Path, model: Path) -> None:
+    (model / "model.onnx").chmod(0o600)
+    fill_model(tmp_path / "layers", model)
+    modes = {stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "layers/model").rglob("*") if p.is_file()}
+    assert modes == {0o644}
+
+
+@pytest.mark.parametrize("missing", ["model.onnx", "manifest.json"])
+def test_a_missing_model_says_how_to_make_one_and_changes_nothing(
+    tmp_path: Path, requirements: Path, model: Path, missing: str
+) -> None:
+    (model / missing).unlink()
+    install = Installer()
+    with pytest.raises(PackagingError, match=rf"no {missing} in .*built.*`make model`"):
+        package(model, tmp_path / "layers", requirements, install)
+    assert install.calls == 0
+    assert not (tmp_path / "layers").exists()
+
+
+def test_a_network_that_is_not_the_manifests_is_refused(model: Path) -> None:
+    (model / "model.onnx").write_bytes(b"another network")
+    with pytest.raises(PackagingError, match="not the network that its manifest describes"):
+        read_manifest(model)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "\x00"])
+def test_a_manifest_that_is_none_is_refused(model: Path, text: str) -> None:
+    (model / "manifest.json").write_text(text)
+    with pytest.raises(PackagingError, match="is not a model manifest"):
+        read_manifest(model)
+
+
+@pytest.mark.parametrize(("weights", "warnings"), [("random", 1), ("imagenet", 0), ("file", 0)])
+def test_a_model_on_random_weights_is_called_a_demonstration(
+    tmp_path: Path,
+    requirements: Path,
+    model: Path,
+    capsys: pytest.CaptureFixture[str],
+    weights: str,
+    warnings: int,
+) -> None:
+    write_model(model, b"network", build={"weights": weights})
+    package(model, tmp_path / "layers", requirements, Installer())
+    assert capsys.readouterr().out.count("for demonstration") == warnings
+
+
+def test_the_margin_is_what_is_left_of_262144000_bytes(tmp_path: Path, requirements: Path, model: Path) -> None:
+    functions, out = tmp_path / "functions", tmp_path / "layers"
+    write(functions, {"classify/app.py": "12345", "labeller/model.py": "123", "Makefile": "not shipped"})
+    fill_libraries(out, requirements, lambda _file, target: write(target, {"library.py": "1234567"}))
+    fill_model(out, model)
+    manifest_bytes = (model / "manifest.json").stat().st_size
+    table, margin = size_table(out, functions)
+    assert margin == 262_144_000 - (5 + 3) - 7 - (len(b"network") + manifest_bytes)
+    assert f"{margin:,}" in table
+
+
+def test_layers_of_exactly_the_limit_pass_and_one_byte_more_does_not(
+    tmp_path: Path, requirements: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(package_layer, "function_size", lambda *_: 0)
+    room = 262_144_000 - sum((model / name).stat().st_size for name in ("model.onnx", "manifest.json"))
+
+    def install(_requirements: Path, target: Path) -> None:
+        target.mkdir()
+        with (target / "library.so").open("wb") as file:
+            file.truncate(room)  # a sparse file: the size counts, the disk is not filled
+
+    package(model, tmp_path / "layers", requirements, install)
+    room += 1
+    requirements.write_text("a larger library")
+    with pytest.raises(PackagingError, match=r" 1 bytes over Lambda's limit of 262,144,000 bytes"):
+        package(model, tmp_path / "layers", requirements, install)
+
+
+def test_the_command_prints_one_line_and_fails_when_there_is_no_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert package_layer.main(["--model", str(tmp_path / "none"), "--out", str(tmp_path / "layers")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("package_layer: no model.onnx in ")
+    assert error.count("\n") == 1
+
+
+def test_pip_takes_only_pinned_wheels_for_the_runtime_of_lambda() -> None:
+    command = pip_command(Path("layer.txt"), Path("python"))
+    options = set(command)
+    assert {"--require-hashes", "--no-deps", "--only-binary=:all:"} <= options
+    assert command[command.index("--python-version") + 1] == "3.13"
+    platforms = [command[i + 1] for i, word in enumerate(command) if word == "--platform"]
+    # PEP 600: manylinux_X_Y asks for glibc X.Y or later, and Amazon Linux 2023 has 2.34.
+    assert "manylinux_2_34_x86_64" in platforms
+    assert all(platform.endswith("_x86_64") for platform in platforms)
+    assert not [word for word in command if "index" in word]  # the index is the user's own
+
+
+def test_pips_own_words_are_shown_when_it_fails(tmp_path: Path) -> None:
+    requirements = tmp_path / "layer.txt"
+    requirements.write_text("not a requirement ==\n")  # refused while it is read, before any index is asked
+    with pytest.raises(PackagingError, match=r"(?s)pip could not fetch .*layer\.txt.*Invalid requirement"):
+        package_layer.pip_install(requirements, tmp_path / "python")

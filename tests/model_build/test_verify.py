@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from labeller.model import load_classifier
+from model_build.config import BuildConfig
+from model_build.dataset import scan
+from model_build.features import Features
+from model_build.pictures import batches
+from model_build.verify import VerificationError, agreement, require_little_loss
+
+
+def scores(images: int, fp32: int, int8: int) -> dict[str, dict[str, float]]:
+    return {
+        "fp32": {"images": images, "correct": fp32},
+        "int8_on_fp32_images": {"images": images, "correct": int8},
+    }
+
+
+@pytest.mark.parametrize(
+    ("images", "fp32", "int8"),
+    [(1000, 960, 955), (1000, 955, 960), (1000, 960, 960), (40, 40, 39)],
+    ids=["five of a thousand", "INT8 is better", "the same", "a single picture"],
+)
+def test_a_loss_within_half_a_point_or_of_one_picture_is_accepted(images: int, fp32: int, int8: int) -> None:
+    require_little_loss(scores(images, fp32, int8), 0.005)
+
+
+@pytest.mark.parametrize(("images", "fp32", "int8"), [(1000, 960, 954), (40, 40, 38)])
+def test_a_larger_loss_stops_the_build(images: int, fp32: int, int8: int) -> None:
+    with pytest.raises(VerificationError, match=rf"right on {int8} of {images} test images, FP32 on {fp32}"):
+        require_little_loss(scores(images, fp32, int8), 0.005)
+
+
+@pytest.mark.slow
+def test_a_graph_that_is_not_the_trained_head_shows_in_the_agreement(
+    built: Path, config: BuildConfig, drawn_data: Path
+) -> None:
+    """The finished graph is compared with a head of random weights: they cannot agree."""
+    classifier = load_classifier(built, threads=1)
+    examples = scan(drawn_data).splits["validation"][:8]
+    (kept, _pixels), *_ = batches(examples, config.image_size, 8, {})
+    keras.utils.set_random_seed(9)
+    stranger = keras.Sequential([keras.Input((2, 2, 16)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
+    values = np.random.default_rng(0).normal(5, 5, (8, 2, 2, 16)).astype(np.float32)
+    features = Features(tuple(kept), values, np.zeros(8, int))
+    assert agreement(classifier, stranger, 1.0, features) > 0.05

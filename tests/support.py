@@ -1,0 +1,200 @@
+"""What several tests need: the template, pictures, events, and a network whose answers are known by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_plus
+
+import numpy as np
+import onnx
+import yaml
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from PIL import Image
+
+from labeller.model import MANIFEST_FILE, MODEL_FILE, Manifest
+
+ROOT = Path(__file__).resolve().parents[1]
+TEMPLATE = ROOT / "template.yaml"
+
+RED, BLUE, GREY = (255, 0, 0), (0, 0, 255), (128, 128, 128)
+
+
+# ---- template.yaml ----------------------------------------------------------------------------------------
+
+
+class _TemplateLoader(yaml.SafeLoader):
+    """YAML with CloudFormation's tags: `!Ref x` becomes {"Ref": x}, `!Sub x` {"Fn::Sub": x}."""
+
+
+def _intrinsic(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> dict[str, Any]:
+    if isinstance(node, yaml.ScalarNode):
+        value: Any = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_mapping(node, deep=True)
+    return {tag if tag in ("Ref", "Condition") else f"Fn::{tag}": value}
+
+
+_TemplateLoader.add_multi_constructor("!", _intrinsic)
+
+
+@cache
+def load_template() -> dict[str, Any]:
+    """template.yaml as CloudFormation sees it. Read once: do not change what you get."""
+    return yaml.load(TEMPLATE.read_text(encoding="utf-8"), _TemplateLoader)
+
+
+def table_definition() -> dict[str, Any]:
+    """Arguments for create_table: the key schema of template.yaml, so that tests and stack agree."""
+    tables = [r for r in load_template()["Resources"].values() if r["Type"] == "AWS::DynamoDB::Table"]
+    (table,) = tables
+    names = ("KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes", "BillingMode")
+    return {name: table["Properties"][name] for name in names if name in table["Properties"]}
+
+
+# ---- pictures ---------------------------------------------------------------------------------------------
+
+
+def plain(colour: tuple[int, int, int], width: int = 32, height: int = 24) -> Image.Image:
+    return Image.new("RGB", (width, height), colour)
+
+
+def photo_like(width: int = 160, height: int = 120, seed: int = 7) -> Image.Image:
+    """Smooth colours and noise, so that compressed files have a body long enough to damage."""
+    y, x = np.mgrid[0:height, 0:width]
+    smooth = np.stack([x * 255 // width, y * 255 // height, (x + y) * 255 // (width + height)], axis=-1)
+    noise = np.random.default_rng(seed).integers(-20, 20, smooth.shape)
+    return Image.fromarray(np.clip(smooth + noise, 0, 255).astype(np.uint8))
+
+
+def encoded(image: Image.Image, format_name: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format_name, **options)
+    return buffer.getvalue()
+
+
+def exif_orientation(value: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    return exif
+
+
+# ---- events -----------------------------------------------------------------------------------------------
+
+
+def record(
+    key: str,
+    bucket: str = "uploads",
+    sequencer: str = "0055AED6DCD90281E5",
+    version_id: str | None = None,
+    event_name: str = "ObjectCreated:Put",
+) -> dict[str, Any]:
+    """One record as S3 sends it (Amazon S3 user guide, "Event message structure"); `key` is the real key."""
+    item: dict[str, Any] = {
+        "key": quote_plus(key, safe="/"),
+        "size": 1024,
+        "eTag": "d41d8cd98f00b204e9800998ecf8427e",
+        "sequencer": sequencer,
+    }
+    if version_id:
+        item["versionId"] = version_id
+    return {
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "awsRegion": "eu-central-1",
+        "eventTime": "2026-11-24T08:00:00.000Z",
+        "eventName": event_name,
+        "s3": {
+            "s3SchemaVersion": "1.0",
+            "configurationId": "uploads",
+            "bucket": {"name": bucket, "arn": f"arn:aws:s3:::{bucket}"},
+            "object": item,
+        },
+    }
+
+
+def notification(*records: dict[str, Any]) -> dict[str, Any]:
+    return {"Records": list(records)}
+
+
+TEST_EVENT = {
+    "Service": "Amazon S3",
+    "Event": "s3:TestEvent",
+    "Time": "2026-11-24T08:00:00.000Z",
+    "Bucket": "uploads",
+}
+
+
+def sqs_batch(*bodies: object) -> dict[str, Any]:
+    """An SQS event; the message ids are message-0, message-1, ... A body that is text is sent as it is."""
+    return {
+        "Records": [
+            {
+                "messageId": f"message-{index}",
+                "receiptHandle": "handle",
+                "body": body if isinstance(body, str) else json.dumps(body),
+                "attributes": {"ApproximateReceiveCount": "1"},
+                "messageAttributes": {},
+                "eventSource": "aws:sqs",
+                "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:uploads",
+                "awsRegion": "eu-central-1",
+            }
+            for index, body in enumerate(bodies)
+        ]
+    }
+
+
+# ---- network ----------------------------------------------------------------------------------------------
+
+
+def colour_network(size: tuple[int, int], gain: float = 1 / 25.5) -> onnx.ModelProto:
+    """Logits [red - blue, blue - red] x gain of the mean colour.
+
+    By hand, with the default gain: pure red has the logits (10, -10), so at temperature 1 the confidence
+    1 / (1 + exp(-20)) = 0.999999998; any grey has (0, 0), so 0.5.
+    """
+    weights: NDArray[np.float32] = np.array([[gain, -gain], [0, 0], [-gain, gain]], np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["floats"], ["colour"], axes=[1, 2], keepdims=0),
+            helper.make_node("MatMul", ["colour", "weights"], ["logits"]),
+        ],
+        "mean colour",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", *size, 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 2])],
+        [onnx.numpy_helper.from_array(weights, "weights")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def write_model(
+    directory: Path,
+    network: onnx.ModelProto | None = None,
+    size: tuple[int, int] = (8, 8),
+    **changes: Any,
+) -> Path:
+    """model.onnx and manifest.json of the colour network, or of `network`, in `directory`, which is returned.
+
+    `changes` replace members of the manifest.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    content = (network or colour_network(size)).SerializeToString()
+    (directory / MODEL_FILE).write_bytes(content)
+    members: dict[str, Any] = {
+        "labels": ("red", "blue"),
+        "input_size": size,
+        "temperature": 1.0,
+        "confidence_threshold": 0.9,
+        "model_version": "colour-1",
+        "model_sha256": hashlib.sha256(content).hexdigest(),
+    }
+    (directory / MANIFEST_FILE).write_text(Manifest(**{**members, **changes}).to_json(), encoding="utf-8")
+    return directory

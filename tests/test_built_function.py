@@ -1,0 +1,104 @@
+"""What is deployed, run as Lambda runs it: the result of `sam build` with its layers, Python 3.13, AWS's own runtime
+client and emulator, against the local AWS. No Docker, no network."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labeller.model import MANIFEST_FILE, Manifest
+from local.aws import LocalAws, local_aws
+from local.built import Built
+from local.emulator import built_function, objects_named, prepare, put_missing, recorded, with_bucket
+from local.errors import LocalError
+from local.runtime import RuntimeEmulator
+from local.stack import Stack, deploy
+from model_build.package_layer import OUT, fill_model
+from tests.support import ROOT
+
+pytestmark = pytest.mark.slow
+
+SAM = ROOT / ".venv-sam" / "bin" / "sam"
+
+
+@pytest.fixture(scope="module")
+def prepared(built: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Built, Path]:
+    """`make layer build` in a copy of the project, with the small model, so that nobody's build is touched."""
+    if not SAM.exists() or not (OUT / "libraries").is_dir():
+        pytest.skip("no SAM CLI or no libraries layer here; `make test` makes both")
+    project = tmp_path_factory.mktemp("project")
+    shutil.copy(ROOT / "template.yaml", project)
+    shutil.copytree(ROOT / "functions", project / "functions")
+    layers = project / "build" / "layers"
+    shutil.copytree(OUT / "libraries", layers / "libraries", copy_function=os.link)
+    fill_model(layers, built)
+    environment = {**os.environ, "SAM_CLI_TELEMETRY": "0"}
+    done = subprocess.run([SAM, "build"], cwd=project, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    try:
+        return prepare(project / ".aws-sam" / "build")
+    except LocalError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def running(prepared: tuple[Built, Path]) -> Iterator[tuple[LocalAws, Stack, RuntimeEmulator]]:
+    function, python = prepared
+    with local_aws() as aws:
+        stack = deploy(aws, function.template)
+        with built_function(aws, stack, function, python) as runtime:
+            yield aws, stack, runtime
+
+
+def invoke(running: tuple[LocalAws, Stack, RuntimeEmulator], name: str) -> tuple[Any, list[dict[str, Any]]]:
+    """The response to a sample event, and what is recorded of each object that it names."""
+    aws, stack, runtime = running
+    event = with_bucket(json.loads((ROOT / "events" / name).read_text("utf-8")), stack.uploads_bucket)
+    references = objects_named(event)
+    put_missing(aws, references)
+    response, report = runtime.invoke(event)
+    assert report.error is None
+    return response, [recorded(aws, stack, reference) for reference in references]
+
+
+def test_the_build_holds_the_handlers_code_and_nothing_else(prepared: tuple[Built, Path]) -> None:
+    folder = prepared[0].task_root
+    assert sorted(path.name for path in folder.iterdir()) == ["classify", "labeller"]
+    assert {path.suffix for path in folder.rglob("*") if path.is_file()} == {".py"}
+
+
+def test_a_batch_of_uploads_is_labelled_in_tags_and_rows(
+    running: tuple[LocalAws, Stack, RuntimeEmulator], built: Path
+) -> None:
+    response, found = invoke(running, "sqs-batch.json")
+    manifest = Manifest.from_file(built / MANIFEST_FILE)
+    assert response == {"batchItemFailures": []}
+    assert len(found) == 2
+    for each in found:
+        assert each["row"]["label"] in manifest.labels
+        assert each["row"]["model"] == each["tags"]["image-label-model"] == manifest.model_version
+        assert each["tags"]["image-label"] == each["row"]["label"]
+        assert each["row"]["object"] == each["object"]
+
+
+def test_a_raw_notification_is_labelled_too(running: tuple[LocalAws, Stack, RuntimeEmulator]) -> None:
+    response, (found,) = invoke(running, "s3-put.json")
+    assert response == {"labelled": 1}
+    assert found["row"]["status"] == "LABELLED"
+
+
+def test_a_poisoned_message_fails_alone(running: tuple[LocalAws, Stack, RuntimeEmulator]) -> None:
+    response, (found,) = invoke(running, "sqs-poison.json")
+    assert len(response["batchItemFailures"]) == 1
+    assert found["row"]["status"] == "LABELLED"
+
+
+def test_s3s_test_event_is_dropped(running: tuple[LocalAws, Stack, RuntimeEmulator]) -> None:
+    assert invoke(running, "sqs-test-event.json") == ({"batchItemFailures": []}, [])
