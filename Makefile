@@ -62,22 +62,12 @@ lock: .venv/ready ## resolve requirements/*.in into the pinned *.txt
 clean: ## remove everything that was built, but the environments
 	rm -rf build .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-# uv installs in seconds what takes pip minutes. Where it cannot reach the index that pip is configured for, pip does it.
-define install # $(1) environment, $(2) lock
-	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 found (tried python3 and python3.1x); name one: make PYTHON=..." >&2; exit 1; }
-	@echo "installing $(2) into $(1) ..."
-	@$(PYTHON) -m venv $(1)
-	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/installer.txt
-	@$(1)/bin/uv pip install --quiet --python $(1)/bin/python -r $(2) \
-	  || { echo "uv could not; trying pip ..."; $(1)/bin/python -m pip install --quiet --disable-pip-version-check -r $(2); }
-endef
-
 .venv/ready: requirements/dev.txt requirements/installer.txt
-	$(call install,.venv,requirements/dev.txt)
+	@requirements/install "$(PYTHON)" .venv requirements/dev.txt
 	@$(BIN)/python -c 'import os, sysconfig; print(os.path.abspath("functions"), os.path.abspath("."), sep="\n", \
 	  file=open(os.path.join(sysconfig.get_path("purelib"), "project.pth"), "w"))'
 	@touch $@
 
 .venv-sam/ready: requirements/sam.txt requirements/installer.txt
-	$(call install,.venv-sam,requirements/sam.txt)
+	@requirements/install "$(PYTHON)" .venv-sam requirements/sam.txt
 	@touch $@

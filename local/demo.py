@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,11 @@ from local.aws import LocalAws, local_aws, process_environment
 from local.contact_sheet import Entry
 from local.lambda_poller import Delivery, deliver
 from local.stack import Stack, deploy
+from model_build.__main__ import run
 from model_build.config import BuildConfig
 from model_build.dataset import DataError, Dataset, scan, spread
 from model_build.key import build_key
-from model_build.progress import bar
+from model_build.progress import counting
 
 OUT = Path("build/demo")
 MODELS = (Path("build/model"), OUT / "model")
@@ -116,16 +117,7 @@ def model_for(taken: choice.Choice, data: Dataset) -> Path | None:
         except ModelError:
             continue
     folder = next((folder for folder in MODELS if not folder.exists()), MODELS[-1])
-    from model_build.__main__ import main as build
-
-    options = {
-        "--data": taken.data,
-        "--weights": taken.weights,
-        "--image-size": taken.image_size,
-        "--out": folder,
-    }
-    failed = build([str(text) for pair in options.items() for text in pair])
-    return None if failed else folder
+    return None if run(replace(config, out=folder)) else folder
 
 
 def choose_uploads(data: Dataset) -> list[Upload]:
@@ -152,8 +144,10 @@ def label(uploads: list[Upload], model: Path) -> tuple[list[Entry], Delivery, fl
         aws = context.enter_context(local_aws())
         stack = deploy(aws)
         s3 = aws.client("s3")
-        for upload in bar(uploads, "uploads"):
-            s3.put_object(Bucket=stack.uploads_bucket, Key=upload.key, Body=upload.content)
+        with counting(len(uploads), "uploads") as advance:
+            for upload in uploads:
+                s3.put_object(Bucket=stack.uploads_bucket, Key=upload.key, Body=upload.content)
+                advance(1)
         print(
             f"{len(uploads)} objects uploaded to {stack.uploads_bucket}; S3 has notified the queue.",
             flush=True,

@@ -14,7 +14,7 @@ from model_build.progress import quiet_start
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Build a model; returns the exit status. What is wrong with data or weights is one clear line."""
+    """Build a model from the command line; returns the exit status."""
     defaults = BuildConfig(Path("data"))
     parser = argparse.ArgumentParser(prog="python -m model_build", description=__doc__)
     parser.add_argument(
@@ -36,7 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=defaults.out, help="folder of the model (default: build/model)")
     options = parser.parse_args(arguments)
-    config = BuildConfig(options.data, options.weights, options.image_size, options.out)
+    return run(BuildConfig(options.data, options.weights, options.image_size, options.out))
+
+
+def run(config: BuildConfig) -> int:
+    """Build, and print what stands in the way as one line on standard error; returns the exit status."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported: its start-up notices
     with quiet_start():
         from model_build.base import WeightsError

@@ -10,7 +10,7 @@ import json
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,7 @@ from model_build.config import BuildConfig
 from model_build.dataset import Dataset, Example
 from model_build.features import extract, open_session
 from model_build.key import build_key
-from model_build.pictures import CORES, batches
+from model_build.pictures import CORES, PictureReader
 from model_build.progress import Stages
 
 TEMPERATURE = 1.0
@@ -41,7 +41,6 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     VerificationError. Returns `config.out`.
     """
     stages = Stages(total=7)
-    unreadable: dict[Example, Unreadable] = {}
     partial = config.out.with_name(config.out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     work = partial / "work"
@@ -58,13 +57,13 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
 
     with stages.stage("quantize", f"INT8, ranges from {config.calibration_images} training images"):
         calibration = dataset.spread(data.splits["train"], config.calibration_images)
-        images = batches(calibration, config.image_size, 1, unreadable)
+        images = PictureReader(calibration, config.image_size).batches(1)
         quantize.quantize(work / "base.onnx", work / "base.int8.onnx", (pixels for _, pixels in images))
 
     with stages.stage("features", "every training and validation image through the INT8 base, once"):
         session = open_session(work / "base.int8.onnx")
         features = {
-            split: extract(session, data.splits[split], config.image_size, config.inference_batch, unreadable)
+            split: extract(session, data.splits[split], config.image_size, config.inference_batch)
             for split in ("train", "validation")
         }
 
@@ -88,8 +87,8 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
             data,
             features,
             config,
-            unreadable,
         )
+    unreadable = {**features["train"].unreadable, **features["validation"].unreadable, **verdict.unreadable}
 
     figures.draw_training(history, partial / "figures" / "training.png")
     figures.draw_confusion(verdict.confusion, data.labels, partial / "figures" / "confusion.png")
@@ -129,7 +128,7 @@ def _report(
     verdict: verify.Verdict,
     history: head.History,
     stages: Stages,
-    unreadable: dict[Example, Unreadable],
+    unreadable: Mapping[Example, Unreadable],
     folder: Path,
 ) -> dict[str, Any]:
     """report.json: what went in, what came out, and how long it took. Confusion is C[true][predicted]."""

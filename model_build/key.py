@@ -11,6 +11,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+from labeller import images
 from model_build.config import BuildConfig
 from model_build.dataset import Dataset
 
@@ -26,9 +27,7 @@ def build_key(config: BuildConfig, data: Dataset) -> str:
 
 
 def _source_digest() -> str:
-    import labeller.images
-
-    digest = hashlib.sha256(Path(labeller.images.__file__).read_bytes())
+    digest = hashlib.sha256(Path(images.__file__).read_bytes())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         if path.name not in ("package_layer.py", "progress.py", "__main__.py"):
             digest.update(path.read_bytes())

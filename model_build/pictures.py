@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
 
-from labeller.images import Decoded, Unreadable, decode
+from labeller.images import Unreadable, decode
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from model_build.dataset import Example
 
@@ -18,50 +18,42 @@ CORES = len(os.sched_getaffinity(0))
 """Cores this process may use; a container's CPU quota is not seen by `os.cpu_count`."""
 
 
-def decoded(
-    examples: Sequence[Example], image_size: int
-) -> Iterator[tuple[Example, Decoded] | tuple[Example, Unreadable]]:
-    """The examples in order, each with its picture or the reason there is none.
-
-    Decodes ahead in threads (Pillow releases the interpreter lock), so that the network need not wait; never
-    more than a few pictures ahead, so that memory does not grow with the data set.
-    """
-
-    def work(example: Example) -> Decoded | Unreadable:
-        try:
-            return decode(example.path.read_bytes(), (image_size, image_size), DEFAULT_MAX_IMAGE_PIXELS)
-        except Unreadable as reason:
-            return reason
-
-    with ThreadPoolExecutor(CORES) as pool:
-        waiting: deque[tuple[Example, Future[Decoded | Unreadable]]] = deque()
-        source = iter(examples)
-        for example in islice(source, 16 * CORES):
-            waiting.append((example, pool.submit(work, example)))
-        while waiting:
-            example, future = waiting.popleft()
-            yield example, future.result()  # type: ignore[misc]  # the union travels with its example
-            for following in islice(source, 1):
-                waiting.append((following, pool.submit(work, following)))
+AHEAD = 16 * CORES
+"""Pictures decoded ahead of the network: enough that it need not wait, and no more memory for more pictures."""
 
 
-def batches(
-    examples: Sequence[Example], image_size: int, size: int, unreadable: dict[Example, Unreadable]
-) -> Iterator[tuple[list[Example], np.ndarray]]:
-    """The readable examples in batches of at most `size`, with their pixels, uint8 [n, S, S, 3] RGB.
+class PictureReader:
+    """Reads examples in batches. What could not be read is left out, and is in `unreadable` afterwards."""
 
-    Those that cannot be read are left out and noted in `unreadable`.
-    """
-    kept: list[Example] = []
-    pixels: list[np.ndarray] = []
-    for example, result in decoded(examples, image_size):
-        if isinstance(result, Unreadable):
-            unreadable[example] = result
-            continue
-        kept.append(example)
-        pixels.append(result.pixels)
-        if len(kept) == size:
+    def __init__(self, examples: Sequence[Example], image_size: int) -> None:
+        self.examples = examples
+        self.image_size = image_size
+        self.unreadable: dict[Example, Unreadable] = {}
+
+    def batches(self, size: int) -> Iterator[tuple[list[Example], np.ndarray]]:
+        """At most `size` examples at a time, in order, and their pixels, uint8 [n, S, S, 3] RGB.
+
+        Decodes in threads while the caller works: Pillow releases the interpreter lock.
+        """
+        kept: list[Example] = []
+        pixels: list[np.ndarray] = []
+        with ThreadPoolExecutor(CORES) as pool:
+            source = iter(self.examples)
+            waiting = deque((example, pool.submit(self._read, example)) for example in islice(source, AHEAD))
+            while waiting:
+                example, future = waiting.popleft()
+                waiting += ((following, pool.submit(self._read, following)) for following in islice(source, 1))
+                try:
+                    pixels.append(future.result())
+                except Unreadable as reason:
+                    self.unreadable[example] = reason
+                    continue
+                kept.append(example)
+                if len(kept) == size:
+                    yield kept, np.stack(pixels)
+                    kept, pixels = [], []
+        if kept:
             yield kept, np.stack(pixels)
-            kept, pixels = [], []
-    if kept:
-        yield kept, np.stack(pixels)
+
+    def _read(self, example: Example) -> np.ndarray:
+        return decode(example.path.read_bytes(), (self.image_size,) * 2, DEFAULT_MAX_IMAGE_PIXELS).pixels

@@ -6,13 +6,10 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 from tqdm import tqdm
-
-Item = TypeVar("Item")
 
 LOG_INTERVAL = 10.0  # seconds between lines where there is no terminal to redraw
 
@@ -34,22 +31,29 @@ class Stages:
         print(f"      done in {self.seconds[name]:.1f} s", flush=True)
 
 
-def bar(items: Sequence[Item], unit: str) -> Iterator[Item]:
-    """The items, with a progress bar on a terminal, or a line now and then in a log."""
+@contextmanager
+def counting(total: int, unit: str) -> Iterator[Callable[[int], object]]:
+    """Show how many of `total` are done: a bar on a terminal, a line now and then in a log.
+
+    The context gives a function to be called with the number done since the last call.
+    """
     if sys.stdout.isatty():
         layout = "      {percentage:3.0f}% |{bar:24}| {n_fmt}/{total_fmt} {unit}, {rate_fmt}, {remaining} left"
-        yield from tqdm(items, unit=unit, file=sys.stdout, bar_format=layout, leave=False)
+        with tqdm(total=total, unit=unit, file=sys.stdout, bar_format=layout, leave=False) as live:
+            yield live.update
         return
     start = last = time.perf_counter()
-    for number, item in enumerate(items):
-        yield item
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, last
+        done += count
         now = time.perf_counter()
         if now - last >= LOG_INTERVAL:
             last = now
-            print(
-                f"      {number + 1}/{len(items)} {unit}, {(number + 1) / (now - start):.0f} a second",
-                flush=True,
-            )
+            print(f"      {done}/{total} {unit}, {done / (now - start):.0f} a second", flush=True)
+
+    yield advance
 
 
 @contextmanager

@@ -3,7 +3,7 @@ worth shipping."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from labeller.scoring import accuracy_score, confusion_matrix
 from model_build.config import BuildConfig
 from model_build.dataset import Dataset, Example, spread
 from model_build.features import Features, extract, open_session
-from model_build.pictures import batches
-from model_build.progress import bar
+from model_build.pictures import PictureReader
+from model_build.progress import counting
 
 
 class VerificationError(Exception):
@@ -30,12 +30,14 @@ class Verdict:
 
     `accuracy` holds per split the entries `int8` (all its pictures), `fp32` and `int8_on_fp32_images` (the
     same sample, so that the two compare), each with `images`, `correct` and `accuracy`; `confusion` is
-    C[true][predicted] on test, INT8; `largest_difference` is that of a probability, joined graph against Keras.
+    C[true][predicted] on test, INT8; `largest_difference` is that of a probability, joined graph against Keras;
+    `unreadable` are the test files that were left out.
     """
 
     accuracy: dict[str, dict[str, dict[str, float]]]
     confusion: np.ndarray
     largest_difference: float
+    unreadable: Mapping[Example, Unreadable]
 
 
 def agreement(
@@ -45,7 +47,7 @@ def agreement(
     head, fed with the features it was trained on, over some of those pictures."""
     chosen = np.unique(np.linspace(0, len(features.examples) - 1, images).astype(int))
     examples = [features.examples[index] for index in chosen]
-    (_, pixels), *_ = batches(examples, classifier.input_size[0], len(examples), {})
+    ((_, pixels),) = PictureReader(examples, classifier.input_size[0]).batches(len(examples))
     expected = keras.ops.softmax(head.predict(features.values[chosen], verbose=0) / temperature)
     got = [[prediction.scores[label] for label in classifier.labels] for prediction in classifier.predict(pixels)]
     return float(np.abs(np.array(got) - keras.ops.convert_to_numpy(expected)).max())
@@ -59,7 +61,6 @@ def verify(
     dataset: Dataset,
     known: dict[str, Features],
     config: BuildConfig,
-    unreadable: dict[Example, Unreadable],
 ) -> Verdict:
     """Score the finished model.
 
@@ -77,7 +78,8 @@ def verify(
     for features in known.values():
         logits = head.predict(features.values, batch_size=256, verbose=0)
         predicted |= zip(features.examples, logits.argmax(axis=1).tolist(), strict=True)
-    test = predict(classifier, dataset.splits["test"], config.inference_batch, unreadable)
+    reader = PictureReader(dataset.splits["test"], config.image_size)
+    test = predict(classifier, reader, config.inference_batch)
     predicted |= test
 
     session = open_session(fp32)
@@ -90,7 +92,7 @@ def verify(
     accuracy = {}
     for split, count in samples.items():
         readable = [example for example in dataset.splits[split] if example in predicted]
-        sample = extract(session, spread(readable, count), config.image_size, config.inference_batch, unreadable)
+        sample = extract(session, spread(readable, count), config.image_size, config.inference_batch)
         accuracy[split] = {
             "int8": _score(readable, predicted),
             "fp32": _score(
@@ -101,23 +103,18 @@ def verify(
         }
     require_little_loss(accuracy["test"], config.int8_tolerance)
     true = np.array([example.label for example in test])
-    return Verdict(accuracy, confusion_matrix(true, np.array(list(test.values())), len(dataset.labels)), difference)
+    confusion = confusion_matrix(true, np.array(list(test.values())), len(dataset.labels))
+    return Verdict(accuracy, confusion, difference, reader.unreadable)
 
 
-def predict(
-    classifier: Classifier,
-    examples: Sequence[Example],
-    batch: int,
-    unreadable: dict[Example, Unreadable],
-) -> dict[Example, int]:
-    """The index of the label the finished model gives each readable picture."""
+def predict(classifier: Classifier, reader: PictureReader, batch: int) -> dict[Example, int]:
+    """The index of the label that the finished model gives each readable picture."""
     predicted: dict[Example, int] = {}
-    ticks = iter(bar(examples, "images"))
-    for part, pixels in batches(examples, classifier.input_size[0], batch, unreadable):
-        for example, prediction in zip(part, classifier.predict(pixels), strict=True):
-            predicted[example] = classifier.labels.index(prediction.label)
-            next(ticks)
-    next(ticks, None)
+    with counting(len(reader.examples), "images") as advance:
+        for part, pixels in reader.batches(batch):
+            for example, prediction in zip(part, classifier.predict(pixels), strict=True):
+                predicted[example] = classifier.labels.index(prediction.label)
+            advance(len(part))
     return predicted
 
 

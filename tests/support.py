@@ -12,14 +12,14 @@ from urllib.parse import quote_plus
 
 import numpy as np
 import onnx
-import yaml
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
 
 from labeller.model import MANIFEST_FILE, MODEL_FILE, Manifest
+from local import ROOT
+from local.template import read_template
 
-ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "template.yaml"
 
 RED, BLUE, GREY = (255, 0, 0), (0, 0, 255), (128, 128, 128)
@@ -28,27 +28,10 @@ RED, BLUE, GREY = (255, 0, 0), (0, 0, 255), (128, 128, 128)
 # ---- template.yaml ----------------------------------------------------------------------------------------
 
 
-class _TemplateLoader(yaml.SafeLoader):
-    """YAML with CloudFormation's tags: `!Ref x` becomes {"Ref": x}, `!Sub x` {"Fn::Sub": x}."""
-
-
-def _intrinsic(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> dict[str, Any]:
-    if isinstance(node, yaml.ScalarNode):
-        value: Any = loader.construct_scalar(node)
-    elif isinstance(node, yaml.SequenceNode):
-        value = loader.construct_sequence(node, deep=True)
-    else:
-        value = loader.construct_mapping(node, deep=True)
-    return {tag if tag in ("Ref", "Condition") else f"Fn::{tag}": value}
-
-
-_TemplateLoader.add_multi_constructor("!", _intrinsic)
-
-
 @cache
 def load_template() -> dict[str, Any]:
     """template.yaml as CloudFormation sees it. Read once: do not change what you get."""
-    return yaml.load(TEMPLATE.read_text(encoding="utf-8"), _TemplateLoader)
+    return read_template(TEMPLATE)
 
 
 def table_definition() -> dict[str, Any]:

@@ -257,7 +257,7 @@ def test_failed_messages_come_back_alone_and_end_in_the_dead_letter_queue() -> N
     queue, dead = properties("UploadsQueue"), properties("UploadsDeadLetterQueue")
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert source["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "MaxConcurrency"}}
-    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": "UploadsDeadLetterQueue.Arn"}
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": ["UploadsDeadLetterQueue", "Arn"]}
     assert queue["RedrivePolicy"]["maxReceiveCount"] >= 5
     assert dead["MessageRetentionPeriod"] == 14 * 24 * 3600
     assert queue["MessageRetentionPeriod"] <= dead["MessageRetentionPeriod"]
@@ -300,9 +300,9 @@ def test_bucket_and_queues_refuse_requests_without_tls() -> None:
         assert deny["Principal"] == "*"
         assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
         guarded += as_list(deny["Resource"])
-    assert {"Fn::GetAtt": "UploadsBucket.Arn"} in guarded
+    assert {"Fn::GetAtt": ["UploadsBucket", "Arn"]} in guarded
     assert {"Fn::Sub": "${UploadsBucket.Arn}/*"} in guarded
-    assert all({"Fn::GetAtt": f"{name}.Arn"} in guarded for name in of_type("AWS::SQS::Queue"))
+    assert all({"Fn::GetAtt": [name, "Arn"]} in guarded for name in of_type("AWS::SQS::Queue"))
 
 
 def test_only_our_bucket_in_our_account_may_send_to_the_queue() -> None:
