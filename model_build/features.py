@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ class Features:
     examples: tuple[Example, ...]
     values: np.ndarray
     labels: np.ndarray
-    unreadable: Mapping[Example, Unreadable]
+    unreadable: Mapping[Example, Unreadable] = field(default_factory=dict)
 
 
 def open_session(path: Path) -> ort.InferenceSession:
