@@ -118,7 +118,9 @@ def _confusion(found: Figures, labels: Sequence[str]) -> Html:
 
 
 def _classes(found: Figures, labels: Sequence[str]) -> Html:
-    head = element("tr", [element("th", each, scope="col") for each in ("label", "precision", "recall", "F1", "pictures")])
+    head = element(
+        "tr", [element("th", each, scope="col") for each in ("label", "precision", "recall", "F1", "pictures")]
+    )
     rows = [
         element(
             "tr",
@@ -155,12 +157,18 @@ def _unscored(report: Report) -> Html | str:
         for each in report.unscored_examples
     ]
     shown = f"{len(rows):,} of them" if len(rows) < report.unscored else "All of them"
-    note = element("p", f"{report.unscored:,} pictures have no answer, and count neither as right nor as wrong. {shown}:", class_="note")
+    note = element(
+        "p",
+        f"{report.unscored:,} pictures have no answer, and count neither as right nor as wrong. {shown}:",
+        class_="note",
+    )
     return _section("Without an answer", note, element("div", element("table", rows), class_="scroll"))
 
 
 def _mistakes(scored: Sequence[Scored]) -> Html | str:
-    wrong = sorted((each for each in scored if not each.right), key=lambda each: (-each.prediction.confidence, each.key))
+    wrong = sorted(
+        (each for each in scored if not each.right), key=lambda each: (-each.prediction.confidence, each.key)
+    )
     if not wrong:
         return _section("The worst mistakes", element("p", "There are none.", class_="note")) if scored else ""
     cards = [
@@ -282,7 +290,9 @@ def _about(report: Report) -> Html:
         ("Scored in", f"{speed.seconds:.1f} s on {speed.threads} threads of {speed.processor} {vnni}"),
         ("Made at", f"{report.created_at:%Y-%m-%d %H:%M:%S %Z}, run {report.run}"),
     )
-    rows = [element("tr", element("th", name, scope="row"), element("td", value, class_="fact")) for name, value in facts]
+    rows = [
+        element("tr", element("th", name, scope="row"), element("td", value, class_="fact")) for name, value in facts
+    ]
     # By way of the night's folder, so that the links hold on the copy under latest/ too.
     folder = f"../{report.date}/runs/{report.run}/"
     links = [

@@ -35,6 +35,7 @@ class ReportStorage:
         self._s3, self._dynamodb = clients["s3"], clients["dynamodb"]
         self._events, self._sns = clients["events"], clients["sns"]
         self.bucket = bucket
+        self.region = str(self._s3.meta.region_name)
         self._table, self._bus, self._topic = table, bus, topic
 
     def list_keys(self, prefix: str) -> Iterator[str]:
@@ -47,9 +48,7 @@ class ReportStorage:
     def list_folders(self, prefix: str) -> list[str]:
         """Names of the "folders" directly under `prefix`, in order. Raises AwsFailure."""
         with _own_errors("ListObjectsV2", f"{self.bucket}/{prefix}"):
-            pages = self._s3.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=prefix, Delimiter="/"
-            )
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/")
             found = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", [])]
         return [each.removeprefix(prefix).rstrip("/") for each in found]
 

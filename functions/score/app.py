@@ -27,9 +27,7 @@ def get_nightly() -> Nightly:
         settings,
         load_classifier(shared.model_dir, shared.onnx_threads),
         storage.connect(shared.results_table),
-        report_storage.connect(
-            settings.reports_bucket, shared.results_table, shared.event_bus, settings.report_topic
-        ),
+        report_storage.connect(settings.reports_bucket, shared.results_table, shared.event_bus, settings.report_topic),
         read_build_figures(shared.model_dir),
     )
 

@@ -14,7 +14,18 @@ from labeller.model import Classifier
 from labeller.observability import logger
 from labeller.predictions import Identity, Scored, read_csv, write_csv
 from labeller.records import Status
-from labeller.report import MOST_UNSCORED, NIGHTS, EarlierReport, Model, Report, Speed, TestSet, figures_of, read_report, to_json
+from labeller.report import (
+    MOST_UNSCORED,
+    NIGHTS,
+    EarlierReport,
+    Model,
+    Report,
+    Speed,
+    TestSet,
+    figures_of,
+    read_report,
+    to_json,
+)
 from labeller.report_page import index_page, report_page
 from labeller.report_storage import ReportStorage
 from labeller.storage import Storage
@@ -111,12 +122,8 @@ class Nightly:
             date=scheduled.night,
             run=scheduled.run,
             created_at=datetime.now(UTC),
-            model=Model(
-                classifier.version, classifier.labels, classifier.input_size, classifier.confidence_threshold
-            ),
-            testset=TestSet(
-                self.reports.bucket, PREFIX, len(listing.examples), listing.ignored, listing.per_label
-            ),
+            model=Model(classifier.version, classifier.labels, classifier.input_size, classifier.confidence_threshold),
+            testset=TestSet(self.reports.bucket, PREFIX, len(listing.examples), listing.ignored, listing.per_label),
             figures=figures_of(run.scored, classifier.labels),
             unscored=len(run.unscored),
             unscored_examples=run.unscored[:MOST_UNSCORED],

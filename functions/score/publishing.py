@@ -116,5 +116,3 @@ def _restore(storage: ReportStorage, objects: Sequence[tuple[str, bytes | None]]
 
 def _write(storage: ReportStorage, key: str, content: bytes) -> None:
     storage.write(key, content, _TYPES[key.rpartition(".")[2]])
-
-

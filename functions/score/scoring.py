@@ -112,6 +112,8 @@ def _look(
     ref = ObjectRef(bucket, example.key, None, "", "", None, None)
     try:
         fetched = storage.fetch(ref, settings.max_image_bytes)
+        if fetched.refusal is not None:
+            return Unscored(example.name, f"{fetched.refusal}: {fetched.detail}")
         if fetched.data is None:
             return Unscored(example.name, f"{Reason.TOO_LARGE}: {fetched.size} bytes")
         decoded = decode(fetched.data, classifier.input_size, settings.max_image_pixels)
