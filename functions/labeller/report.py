@@ -63,7 +63,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class TestSet:
+class HeldOut:
     """What it was scored on."""
 
     bucket: str
@@ -108,7 +108,7 @@ class Report:
     run: str  # tells this run from others of the same night
     created_at: datetime
     model: Model
-    testset: TestSet
+    testset: HeldOut
     figures: Figures | None  # None: nothing could be scored
     unscored: int
     unscored_examples: tuple[Unscored, ...]
@@ -193,7 +193,8 @@ def reasons(report: Report) -> list[str]:
     if report.unscored:
         causes = Counter(each.reason.partition(":")[0] for each in report.unscored_examples)
         named = ", ".join(f"{cause} ({count})" for cause, count in causes.most_common(5))
-        found.append(f"{report.unscored:,} pictures have no answer: {named}.")
+        have = "picture has" if report.unscored == 1 else "pictures have"
+        found.append(f"{report.unscored:,} {have} no answer: {named}.")
     absent = [label for label, count in report.testset.per_label.items() if not count]
     if absent:
         found.append(f"The test set has no pictures of {', '.join(absent)}: nothing is known about them.")

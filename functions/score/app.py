@@ -15,7 +15,7 @@ from score.build_figures import read_build_figures
 from score.nightly import Nightly, Scheduled
 from score.settings import ScoreSettings
 from score.telling import count_invalid_testset, tell
-from score.testset import TestSetError
+from score.testset import InvalidTestSet
 
 
 @cache  # for the life of the process; a failure is not kept, so the next invocation tries again
@@ -39,13 +39,13 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     """Score the model and publish the report of the night that `event` tells of.
 
     `event`: {"scheduled_time": ISO 8601}, as EventBridge Scheduler fills it in; now, where it is missing. Returns what
-    AccuracyReported says. Raises TestSetError, AwsFailure, SettingsError, ModelError; the report of before stays then.
+    AccuracyReported says. Raises InvalidTestSet, AwsFailure, SettingsError, ModelError; the report of before stays then.
     """
     nightly = get_nightly()
     run = Scheduled.from_event(event, context.aws_request_id, nightly.settings.time_zone)
     try:
         report = nightly.run(run, lambda: context.get_remaining_time_in_millis() / 1000)
-    except TestSetError as error:
+    except InvalidTestSet as error:
         logger.error("no usable test set", error=str(error))
         count_invalid_testset()
         raise

@@ -18,10 +18,10 @@ from labeller.report import (
     MOST_UNSCORED,
     NIGHTS,
     EarlierReport,
+    HeldOut,
     Model,
     Report,
     Speed,
-    TestSet,
     figures_of,
     read_report,
     to_json,
@@ -70,7 +70,7 @@ class Nightly:
     build: BuildFigures | None
 
     def run(self, scheduled: Scheduled, seconds_left: Callable[[], float]) -> Report:
-        """Score and publish; returns what was published. Raises TestSetError, AwsFailure, ModelError."""
+        """Score and publish; returns what was published. Raises InvalidTestSet, AwsFailure, ModelError."""
         listing = read_listing(self.reports.bucket, self.reports.list_keys(PREFIX), self.classifier.labels)
         nights = list_nights(self.reports)
         earlier = read_earlier(self.reports, [night for night in nights if night < scheduled.night])
@@ -123,7 +123,7 @@ class Nightly:
             run=scheduled.run,
             created_at=datetime.now(UTC),
             model=Model(classifier.version, classifier.labels, classifier.input_size, classifier.confidence_threshold),
-            testset=TestSet(self.reports.bucket, PREFIX, len(listing.examples), listing.ignored, listing.per_label),
+            testset=HeldOut(self.reports.bucket, PREFIX, len(listing.examples), listing.ignored, listing.per_label),
             figures=figures_of(run.scored, classifier.labels),
             unscored=len(run.unscored),
             unscored_examples=run.unscored[:MOST_UNSCORED],

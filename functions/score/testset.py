@@ -10,7 +10,7 @@ from dataclasses import dataclass
 PREFIX = "testset/"
 
 
-class TestSetError(Exception):
+class InvalidTestSet(Exception):
     """There is nothing to score, or it does not fit the model. The message says what to do."""
 
 
@@ -40,7 +40,7 @@ def read_listing(bucket: str, keys: Iterable[str], labels: Sequence[str]) -> Lis
     """The test set among the object keys under PREFIX, "testset/<label>/...".
 
     Keys ending in "/" are folders, names that begin with a dot are what file managers leave; both count for
-    nothing. Raises TestSetError if there are no pictures, or pictures of labels that the model does not know.
+    nothing. Raises InvalidTestSet if there are no pictures, or pictures of labels that the model does not know.
     """
     examples, ignored = [], 0
     for key in keys:
@@ -53,14 +53,14 @@ def read_listing(bucket: str, keys: Iterable[str], labels: Sequence[str]) -> Lis
         examples.append(Example(key, label))
     where = f"s3://{bucket}/{PREFIX}"
     if not examples:
-        raise TestSetError(
+        raise InvalidTestSet(
             f"no test set: there are no pictures under {where}<label>/. `make testset DIR=...` uploads the label "
             "folders of a directory"
         )
     counts = Counter(example.label for example in examples)
     unknown = sorted(set(counts) - set(labels))
     if unknown:
-        raise TestSetError(
+        raise InvalidTestSet(
             f"{where} has the labels {', '.join(map(repr, unknown))}, which the model does not know; it knows "
             f"{', '.join(map(repr, labels))}. Rename or remove those folders, or deploy the model that knows them"
         )

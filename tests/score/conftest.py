@@ -76,7 +76,10 @@ class Service:
         """A row as classify writes it."""
         scores = {"red": confidence if label == "red" else 1 - confidence}
         result = labelled(
-            Prediction(label, confidence, scores), Decoded(None, 1, 1, "PNG"), "m", threshold  # type: ignore[arg-type]
+            Prediction(label, confidence, scores),
+            Decoded(None, 1, 1, "PNG"),
+            "m",
+            threshold,  # type: ignore[arg-type]
         )
         self.put_row(key, result, classified_at)
 
