@@ -11,6 +11,9 @@ WEIGHTS ?=
 IMAGE_SIZE ?=
 SHARED ?= ../shared
 EVENT ?= events/sqs-batch.json
+DIR ?=
+STACK ?=
+DELETE ?=
 
 model_options = $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(IMAGE_SIZE),--image-size $(IMAGE_SIZE))
 
@@ -18,7 +21,7 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo model layer build invoke test lint validate deploy lock clean
+.PHONY: help setup demo model layer build invoke nightly testset test lint validate deploy lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +42,12 @@ build: .venv-sam/ready ## sam build, without Docker (after `make layer`)
 
 invoke: .venv/ready .venv-sam/ready ## run the built function on EVENT=events/NAME.json against the local AWS
 	@$(BIN)/python -m local.emulator '$(EVENT)'
+
+nightly: .venv/ready ## score build/model on the test photographs, on the local AWS, and print where the report is: DATA=folder
+	@$(BIN)/python -m local.nightly --shared '$(SHARED)' $(if $(DATA),--data '$(DATA)')
+
+testset: .venv/ready ## upload a labelled test set to your stack: DIR=folder with a folder for each label, STACK=name, DELETE=1
+	@$(BIN)/python -m local.testset '$(DIR)' $(if $(STACK),--stack '$(STACK)') $(if $(DELETE),--delete)
 
 test: .venv/ready .venv-sam/ready lint ## lint, types and all tests
 	@$(BIN)/python -m model_build.package_layer --libraries-only

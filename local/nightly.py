@@ -13,19 +13,16 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 from labeller.model import MANIFEST_FILE, Manifest, ModelError
-from labeller.storage import AwsFailure
-from local.aws import LocalAws, local_aws, process_environment
-from local.lambda_poller import lambda_context
+from local.aws import LocalAws, local_aws
+from local.handler_process import HandlerFailed, call
 from local.stack import Stack, deploy, function_of
 from local.testset import BUCKET_OUTPUT, UploadError, print_summary, upload
-from score.publishing import LATEST, PREFIX, night_key
-from score.testset import InvalidTestSet
+from score.places import LATEST, LIST, PREFIX, night_key
 
 SCORE_FUNCTION = "ScoreFunction"
 OUT = Path("build/nightly")
@@ -53,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
             detail = run_score(aws, stack, options.model, log, datetime.now(UTC))
             seconds = time.perf_counter() - begin
             fetch_reports(aws, bucket, options.out)
-    except (ModelError, UploadError, InvalidTestSet, AwsFailure) as error:
+    except (ModelError, UploadError, HandlerFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print_verdict(detail, options.out, seconds)
@@ -61,23 +58,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_score(aws: LocalAws, stack: Stack, model: Path, log: TextIO, scheduled: datetime) -> dict[str, Any]:
-    """Run the real handler for the night of `scheduled`, its output going to `log`; returns what it returned.
+    """Run the real handler for the night of `scheduled`, its log going to the file `log`; returns its response.
 
-    Raises what the handler raises: InvalidTestSet, AwsFailure, ModelError.
+    Raises HandlerFailed.
     """
     function = function_of(aws, stack, SCORE_FUNCTION)
     environment = {
+        **os.environ,  # which leads to the local AWS
         **function.environment,
         "MODEL_DIR": str(model),
         "ONNX_THREADS": str(len(os.sched_getaffinity(0))),
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
         "POWERTOOLS_TRACE_DISABLED": "true",
     }
-    with process_environment(environment), redirect_stdout(log):
-        from score import app  # Powertools' logger and metrics keep the stream they start with
-
-        app.get_nightly.cache_clear()  # another model or another local AWS than in this process's last night
-        return app.lambda_handler({"scheduled_time": scheduled.isoformat()}, lambda_context(function))  # type: ignore[arg-type]
+    return dict(call(function, {"scheduled_time": scheduled.isoformat()}, environment, log))
 
 
 def put_reports(aws: LocalAws, bucket: str, out: Path) -> None:
@@ -104,9 +98,8 @@ def print_verdict(detail: Mapping[str, Any], out: Path, seconds: float) -> None:
     if detail["accuracy"] is not None:
         print(f"95% interval {detail['accuracy_low']:.1%} to {detail['accuracy_high']:.1%}.")
     print(f"{pictures} pictures in {seconds:.1f} s, the report included ({len(os.sched_getaffinity(0))} cores).")
-    print(
-        f"  the report  {out}/{night_key(LATEST)}\n  all nights  {out}/{PREFIX}index.html\n  the log     {out}/score.log"
-    )
+    print(f"  the report  {out}/{night_key(LATEST)}\n  all nights  {out}/{LIST}")
+    print(f"  the log     {out}/score.log")
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ class Stack:
     reports_item_failures: bool  # the function's response may name single messages that failed
     outputs: Mapping[str, str]
     resources: Mapping[str, str]  # logical id -> physical id
+    properties: Mapping[str, Any]  # logical id -> properties, every reference resolved
     left_out: tuple[str, ...]  # properties of buckets, queues and tables that the local AWS does not know
 
 
@@ -108,9 +109,17 @@ def deploy(
         function=_function(aws, resources[function_id], properties[function_id]),
         outputs={key: value for key, value in outputs.items() if not key.startswith(_RESOLVED)},
         resources=resources,
+        properties=properties,
         left_out=left_out,
         **queue,
     )
+
+
+def function_of(aws: LocalAws, stack: Stack, logical_id: str) -> Function:
+    """Another function of the stack. Raises TemplateError where the template has none of that name."""
+    if logical_id not in stack.properties or "Handler" not in stack.properties[logical_id]:
+        raise TemplateError(f"the template has no function {logical_id}")
+    return _function(aws, stack.resources[logical_id], stack.properties[logical_id])
 
 
 def _deployable(cloudformation: Mapping[str, Any]) -> dict[str, Any]:

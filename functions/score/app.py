@@ -39,7 +39,8 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     """Score the model and publish the report of the night that `event` tells of.
 
     `event`: {"scheduled_time": ISO 8601}, as EventBridge Scheduler fills it in; now, where it is missing. Returns what
-    AccuracyReported says. Raises InvalidTestSet, AwsFailure, SettingsError, ModelError; the report of before stays then.
+    AccuracyReported says. Raises InvalidTestSet, AwsFailure, SettingsError, ModelError: then the report of before
+    stays.
     """
     nightly = get_nightly()
     run = Scheduled.from_event(event, context.aws_request_id, nightly.settings.time_zone)

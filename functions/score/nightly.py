@@ -31,7 +31,8 @@ from labeller.report_storage import ReportStorage
 from labeller.storage import Storage
 from score.build_figures import BuildFigures
 from score.machine import this_processor
-from score.publishing import PREDICTIONS, Published, list_nights, publish, read_earlier, run_key
+from score.places import PREDICTIONS, run_key
+from score.publishing import Published, list_nights, publish, read_earlier
 from score.scoring import Run, score
 from score.settings import ScoreSettings
 from score.testset import PREFIX, Listing, read_listing

@@ -1,9 +1,4 @@
-"""Where reports lie, and how a night's report takes the place of an earlier one: whole, or not at all.
-
-    accuracy/<date>/runs/<run>/predictions.csv, report.json     what one run found out; never written again
-    accuracy/<date>/index.html, report.json, predictions.csv    the run that counts
-    accuracy/latest/...                                         the newest night's
-    accuracy/index.html                                         the list of nights
+"""How a night's report takes the place of an earlier one: whole, or not at all.
 
 S3 replaces single objects and renames none. So first everything of a run is put where nobody looks yet, and only then
 the names that people open are switched, one after the other. If one of these puts fails, those before it are put back
@@ -22,10 +17,8 @@ from labeller.observability import logger
 from labeller.report import NIGHTS, EarlierReport, read_report
 from labeller.report_storage import ReportStorage
 from labeller.storage import AwsFailure
+from score.places import LATEST, LIST, PAGE, PREDICTIONS, PREFIX, REPORT, night_key, run_key
 
-PREFIX = "accuracy/"
-LATEST = "latest"
-PAGE, REPORT, PREDICTIONS, INDEX = "index.html", "report.json", "predictions.csv", "index.html"
 _TYPES = {
     "html": "text/html; charset=utf-8",
     "json": "application/json",
@@ -41,16 +34,6 @@ class Published:
     page: bytes
     report: bytes
     predictions: bytes
-
-
-def run_key(night: date, run: str, name: str) -> str:
-    """Where one of a run's own objects lies."""
-    return f"{PREFIX}{night}/runs/{run}/{name}"
-
-
-def night_key(night: date | str, name: str = PAGE) -> str:
-    """Where one opens the report of a night, or of "latest"."""
-    return f"{PREFIX}{night}/{name}"
 
 
 def list_nights(storage: ReportStorage) -> list[date]:
@@ -86,8 +69,7 @@ def publish(
     folders = [str(night), *([LATEST] if all(night >= other for other in nights) else [])]
     _switch(
         storage,
-        [(night_key(folder, name), content) for folder in folders for name, content in contents]
-        + [(PREFIX + INDEX, index)],
+        [(night_key(folder, name), content) for folder in folders for name, content in contents] + [(LIST, index)],
     )
 
 

@@ -12,7 +12,7 @@ from labeller.observability import logger, metrics
 from labeller.report import Report, headline, reasons
 from labeller.report_storage import ReportStorage
 from labeller.storage import AwsFailure
-from score.publishing import night_key
+from score.places import night_key
 
 MOST_RECALLS = 50  # labels up to which each has a metric of its own: CloudWatch bills every one
 
