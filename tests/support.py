@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
+from pillow_heif import register_heif_opener
 
 from labeller.model import MANIFEST_FILE, MODEL_FILE, Manifest
 from local import ROOT
@@ -58,6 +59,8 @@ def photo_like(width: int = 160, height: int = 120, seed: int = 7) -> Image.Imag
 
 
 def encoded(image: Image.Image, format_name: str = "PNG", **options: Any) -> bytes:
+    if format_name == "HEIF":
+        register_heif_opener()
     buffer = io.BytesIO()
     image.save(buffer, format_name, **options)
     return buffer.getvalue()
