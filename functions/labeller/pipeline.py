@@ -117,5 +117,10 @@ async def _attempt(
         if deadline is not None and limit.expired():
             return OutOfTime("given up: it had not ended in time")
         return error
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return OutOfTime("given up, because what it waited for was")
     except Exception as error:  # the item's own, which must not end its neighbours
         return error

@@ -168,7 +168,7 @@ class World:
             labeller.settings,
             labeller.classifier,
             Storage(self.bucket, self.table, "results"),
-            Lanes(aws=one_call, decode=at_once, predict=at_once),
+            Lanes(aws=one_call, cpu=at_once),
         )
         self.notifies = notifies
         self.clock = 0
