@@ -67,7 +67,7 @@ class Labeller:
     settings: Settings
     classifier: Classifier
     storage: Storage
-    lanes: Lanes = field(default_factory=Lanes)
+    lanes: Lanes
 
     async def handle(self, ref: ObjectRef, publish: Publish) -> Outcome:
         """Make tags and row say what is true of the object now, and publish its result.
@@ -138,15 +138,17 @@ class Labeller:
         return Outcome(Ending(result.status) if written else Ending.STALE, ref, result, tagging, durations)
 
     async def _result(self, fetched: Fetched, durations: dict[str, float]) -> Result:
-        model = self.classifier.version
         try:
-            with stage("decode", durations):
-                decoded = await self.lanes.decode(self._decode, fetched)
+            return await self.lanes.cpu(self._look, fetched, durations)
         except Unreadable as error:
-            return records.unreadable(error, model)
+            return records.unreadable(error, self.classifier.version)
+
+    def _look(self, fetched: Fetched, durations: dict[str, float]) -> Result:
+        with stage("decode", durations):
+            decoded = self._decode(fetched)
         with stage("inference", durations):
-            (prediction,) = await self.lanes.predict(self.classifier.predict, decoded.pixels[np.newaxis])
-        return records.labelled(prediction, decoded, model, self.classifier.confidence_threshold)
+            (prediction,) = self.classifier.predict(decoded.pixels[np.newaxis])
+        return records.labelled(prediction, decoded, self.classifier.version, self.classifier.confidence_threshold)
 
     def _decode(self, fetched: Fetched) -> Decoded:
         if fetched.refusal is not None:
