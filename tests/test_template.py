@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from cfnlint.api import lint_file
 
-from labeller import settings
-from labeller.events import ObjectRef, parse_event
+from labeller import records, settings
+from labeller.events import ObjectRef, parse_request
 from labeller.images import Reason, Unreadable
 from labeller.records import Tagging, item_for, unreadable
 from labeller.settings import Settings, SettingsError
 from model_build import package_layer
 from tests.support import ROOT, TEMPLATE
-from tests.template import PARAMETERS, RESOURCES, TEMPLATE_CONTENT, as_list, of_type, properties
+from tests.template import PARAMETERS, RESOURCES, TEMPLATE_CONTENT, of_type, properties
 
 POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
 
@@ -154,7 +154,11 @@ def test_rows_carry_the_keys_of_the_table_and_its_ttl_attribute() -> None:
         ttl_days=1,
     )
     assert (row[keys["HASH"]], row[keys["RANGE"]]) == ("uploads/a b/c.jpg", "null")
-    assert types == {keys["HASH"]: "S", keys["RANGE"]: "S"}
+    (index,) = table["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == records.INDEX
+    in_index = [entry["AttributeName"] for entry in index["KeySchema"]]
+    assert set(in_index) <= set(row)
+    assert types == dict.fromkeys([keys["HASH"], keys["RANGE"], *in_index], "S")
     # One day after 2026-11-24 08:00 UTC; date -u -d '2026-11-25 08:00' +%s
     assert row[table["TimeToLiveSpecification"]["AttributeName"]] == 1795593600
 
@@ -240,7 +244,7 @@ def bodies(name: str) -> list[str]:
 
 
 def keys(notification: object) -> list[str]:
-    return [f"{ref.bucket}: {ref.key}" for ref in parse_event(notification)]
+    return [f"{ref.bucket}: {ref.key}" for ref in parse_request(notification).refs]
 
 
 def test_the_raw_sample_names_one_picture() -> None:
