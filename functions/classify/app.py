@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -36,6 +37,14 @@ def get_labeller() -> Labeller:
     settings = Settings.from_env(os.environ)
     classifier = load_classifier(settings.model_dir, settings.onnx_threads)
     return Labeller(settings, classifier, connect(settings.results_table, settings.event_bus))
+
+
+# With SnapStart, what is loaded before the snapshot is there in every copy. Lambda's runtime brings the module along;
+# without SnapStart it calls no hook.
+with suppress(ImportError):
+    from snapshot_restore_py import register_before_snapshot
+
+    register_before_snapshot(get_labeller)
 
 
 @logger.inject_lambda_context
