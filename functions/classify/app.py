@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from classify.labelling import Labeller, Outcome, Publish
-from classify.lanes import Lanes, objects_in_flight
+from classify.lanes import Lanes
 from classify.publishing import Publisher
 from labeller.events import (
     Delivery,
@@ -20,6 +21,7 @@ from labeller.events import (
     batch_operations_answer,
     parse_request,
 )
+from labeller.looking import objects_in_flight
 from labeller.model import load_classifier
 from labeller.observability import count, logger, metrics, report, tracer
 from labeller.pipeline import Deadline, OutOfTime, run
@@ -43,6 +45,14 @@ def get_labeller() -> Labeller:
     classifier = load_classifier(settings.model_dir, threads=1)
     lanes = Lanes.for_processors(settings.onnx_threads, objects_in_flight(settings.max_image_bytes))
     return Labeller(settings, classifier, connect(settings.results_table, settings.event_bus), lanes)
+
+
+# With SnapStart, what is loaded before the snapshot is there in every copy. Lambda's runtime brings the module along;
+# without SnapStart it calls no hook.
+with suppress(ImportError):
+    from snapshot_restore_py import register_before_snapshot
+
+    register_before_snapshot(get_labeller)
 
 
 @logger.inject_lambda_context

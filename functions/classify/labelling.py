@@ -25,7 +25,8 @@ import numpy as np
 from classify.lanes import Lanes
 from labeller import records
 from labeller.events import Change, ObjectRef
-from labeller.images import Decoded, Reason, Unreadable, decode
+from labeller.images import Unreadable
+from labeller.looking import decode_fetched
 from labeller.model import Classifier
 from labeller.observability import stage
 from labeller.records import Result, Tagging
@@ -145,18 +146,10 @@ class Labeller:
 
     def _look(self, fetched: Fetched, durations: dict[str, float]) -> Result:
         with stage("decode", durations):
-            decoded = self._decode(fetched)
+            decoded = decode_fetched(fetched, self.classifier.input_size, self.settings)
         with stage("inference", durations):
             (prediction,) = self.classifier.predict(decoded.pixels[np.newaxis])
         return records.labelled(prediction, decoded, self.classifier.version, self.classifier.confidence_threshold)
-
-    def _decode(self, fetched: Fetched) -> Decoded:
-        if fetched.refusal is not None:
-            raise Unreadable(Reason[fetched.refusal.name], fetched.detail)
-        if fetched.data is None:
-            limit = self.settings.max_image_bytes
-            raise Unreadable(Reason.TOO_LARGE, f"{fetched.size} bytes, more than the limit of {limit}")
-        return decode(fetched.data, self.classifier.input_size, self.settings.max_image_pixels)
 
     async def _tag(self, ref: ObjectRef, fetched: Fetched, result: Result) -> tuple[Tagging, Denied | None]:
         aws, prefix = self.lanes.aws, self.settings.tag_prefix

@@ -7,12 +7,6 @@ from typing import Any, Protocol
 
 from labeller.pipeline import Lane as Threads
 
-# How many objects are worked on at once: enough to keep the processors busy while others wait for S3, and no more
-# than fit into memory with all their bytes, whatever the limit on an object's size.
-_MOST_IN_FLIGHT = 16
-_MOST_BYTES_IN_FLIGHT = 400_000_000
-
-
 class Lane(Protocol):
     """Runs a function elsewhere, and returns or raises what it does."""
 
@@ -36,8 +30,3 @@ class Lanes:
         default), measured with VGG16 INT8 at 128 and 224 pixels; only a picture that comes alone takes longer.
         """
         return cls(aws=Threads(in_flight, "aws"), cpu=Threads(processors, "cpu"))
-
-
-def objects_in_flight(max_bytes: int) -> int:
-    """How many objects of up to `max_bytes` may be worked on at once."""
-    return max(1, min(_MOST_IN_FLIGHT, _MOST_BYTES_IN_FLIGHT // max_bytes))

@@ -78,10 +78,10 @@ class Speed:
     """How fast, and on what."""
 
     seconds: float  # from the first picture to the last, fetching and decoding included
-    inference_ms: float  # the network's own time a picture, mean
+    inference_ms: float  # the network's own time a picture, on one processor, mean
     processor: str
     vnni: bool | None  # whether it has the instructions that INT8 gains most from; None where it does not say
-    threads: int
+    threads: int  # pictures that were looked at at once, each on one processor
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def _figures(report: Report, found: Figures) -> Html:
         ("Log loss", f"{found.log_loss:.3f}", f"0 is perfect; guessing gives {math.log(len(found.classes)):.3f}"),
         ("Brier score", f"{found.brier_score:.3f}", "0 is perfect, 2 the worst"),
         ("Calibration error", f"{found.expected_calibration_error:.1%}", "how far confidence and truth lie apart"),
-        ("Time a picture", f"{report.speed.inference_ms:.1f} ms", "in the network alone"),
+        ("Time a picture", f"{report.speed.inference_ms:.1f} ms", "in the network alone, on one processor"),
         ("Pictures a second", f"{_rate(report)}", "fetching and decoding included"),
     )
     return _section("The figures", shown)
@@ -287,7 +287,7 @@ def _about(report: Report) -> Html:
         ("Model", f"{model.version}, {height} x {width} pixels, UNSURE below {model.confidence_threshold:.0%}"),
         ("Labels", ", ".join(model.labels)),
         ("Test set", f"s3://{testset.bucket}/{testset.prefix}: {testset.pictures:,} pictures"),
-        ("Scored in", f"{speed.seconds:.1f} s on {speed.threads} threads of {speed.processor} {vnni}"),
+        ("Scored in", f"{speed.seconds:.1f} s on {speed.threads} processors, {speed.processor} {vnni}"),
         ("Made at", f"{report.created_at:%Y-%m-%d %H:%M:%S %Z}, run {report.run}"),
     )
     rows = [

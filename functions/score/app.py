@@ -25,7 +25,7 @@ def get_nightly() -> Nightly:
     shared = settings.shared
     return Nightly(
         settings,
-        load_classifier(shared.model_dir, shared.onnx_threads),
+        load_classifier(shared.model_dir, threads=1),  # and as many pictures at once as there are processors
         storage.connect(shared.results_table),
         report_storage.connect(settings.reports_bucket, shared.results_table, shared.event_bus, settings.report_topic),
         read_build_figures(shared.model_dir),

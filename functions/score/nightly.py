@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from statistics import fmean
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,7 @@ from labeller.comparison import Comparison, compare_counts, compare_pictures
 from labeller.drift import Row, Uploads, count_uploads
 from labeller.model import Classifier
 from labeller.observability import logger
+from labeller.pipeline import Deadline
 from labeller.predictions import Identity, Scored, read_csv, write_csv
 from labeller.records import Status
 from labeller.report import (
@@ -33,7 +35,7 @@ from score.build_figures import BuildFigures
 from score.machine import this_processor
 from score.places import PREDICTIONS, run_key
 from score.publishing import Published, list_nights, publish, read_earlier
-from score.scoring import Run, score
+from score.scoring import Run, Scorer
 from score.settings import ScoreSettings
 from score.testset import PREFIX, Listing, read_listing
 
@@ -41,6 +43,7 @@ from score.testset import PREFIX, Listing, read_listing
 # report, which takes some 50 calls to S3 and up to 30 retries.
 RESERVED_FOR_UPLOADS = 90.0
 RESERVED_FOR_REPORT = 60.0
+SECONDS_FOR_A_PICTURE = 7.0  # at the limits of size, on one processor; none is begun later than this before the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +79,9 @@ class Nightly:
         nights = list_nights(self.reports)
         earlier = read_earlier(self.reports, [night for night in nights if night < scheduled.night])
         before = self._answers(earlier[-1]) if earlier else {}
-        run = score(
-            listing.examples,
-            self.reports.bucket,
-            self.pictures,
-            self.classifier,
-            self.settings.shared,
-            before,
-            lambda: seconds_left() - RESERVED_FOR_UPLOADS,
-        )
+        scorer = Scorer(self.reports.bucket, self.pictures, self.classifier, self.settings.shared, before)
+        deadline = Deadline.in_seconds(seconds_left() - RESERVED_FOR_UPLOADS, item=SECONDS_FOR_A_PICTURE)
+        run = scorer.score(listing.examples, deadline)
         uploads = self._uploads(scheduled, run.scored, lambda: seconds_left() - RESERVED_FOR_REPORT)
         report = self._report(scheduled, listing, run, _against(earlier, before, run.scored), uploads)
         self._publish(report, run.scored, earlier, nights)
@@ -130,7 +127,7 @@ class Nightly:
             unscored_examples=run.unscored[:MOST_UNSCORED],
             speed=Speed(
                 seconds=run.seconds,
-                inference_ms=1000 * run.inference_seconds / len(run.scored) if run.scored else 0.0,
+                inference_ms=fmean(run.inference_ms) if run.inference_ms else 0.0,
                 processor=processor,
                 vnni=vnni,
                 threads=self.settings.shared.onnx_threads,

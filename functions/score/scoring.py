@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import numpy as np
 
 from labeller.events import ObjectRef
-from labeller.images import Decoded, Reason, Unreadable, decode
+from labeller.images import Decoded, Unreadable
+from labeller.looking import decode_fetched, objects_in_flight
 from labeller.model import Classifier
 from labeller.page import thumbnail
+from labeller.pipeline import Deadline, Lane, OutOfTime, run
 from labeller.predictions import Identity, Scored, Unscored
 from labeller.settings import Settings
-from labeller.storage import AwsFailure, Gone, Storage
+from labeller.storage import AwsFailure, Fetched, Gone, Storage
 from score.testset import Example
 
-DEADLINE = "DEADLINE: there was no time left to look at it"
-
-FETCHERS = 4
-"""Threads that fetch and decode: enough that the network, at some 40 ms a picture on two vCPUs, need not wait."""
-
-AHEAD = 4 * FETCHERS
-"""Pictures fetched ahead of the network; bounds the memory whatever the size of the test set."""
+OUT_OF_TIME = "DEADLINE: there was no time left to look at it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,97 +31,79 @@ class Run:
     scored: tuple[Scored, ...]
     unscored: tuple[Unscored, ...]
     seconds: float
-    inference_seconds: float
+    inference_ms: tuple[float, ...]  # of each scored picture, on one processor
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """A picture as the network is to see it."""
+class Scorer:
+    """All that an answer takes."""
 
-    example: Example
-    sha256: str
-    decoded: Decoded
+    bucket: str
+    storage: Storage
+    classifier: Classifier
+    settings: Settings
+    before: Mapping[Identity, str]  # labels of another night
 
+    def score(self, examples: Sequence[Example], deadline: Deadline) -> Run:
+        """Ask the model about each of the examples while there is time.
 
-def score(
-    examples: Sequence[Example],
-    bucket: str,
-    storage: Storage,
-    classifier: Classifier,
-    settings: Settings,
-    before: Mapping[Identity, str],
-    seconds_left: Callable[[], float],
-) -> Run:
-    """Ask the model about each of the examples, until `seconds_left()` is 0 or less.
+        As in classify, each picture has one processor, and as many are looked at as there are processors, while
+        others wait for S3. Pictures that cannot be had or decoded, and those the time did not suffice for, are
+        unscored with the reason. Raises ModelError.
+        """
+        in_flight = objects_in_flight(self.settings.max_image_bytes)
+        fetching, looking = Lane(in_flight, "aws"), Lane(self.settings.onnx_threads, "cpu")
 
-    `before` holds the labels of another night; pictures that are wrong now, or were given another label then, keep a
-    thumbnail. Pictures that cannot be had or decoded, and those the time did not suffice for, are unscored with the
-    reason. Raises ModelError.
-    """
-    scored, unscored = [], []
-    begin, inference = time.perf_counter(), 0.0
+        async def work(example: Example) -> tuple[Scored, float]:
+            return await looking(self._look, example, await fetching(self._fetch, example))
 
-    def look(example: Example) -> Looked | Unscored:
-        return _look(example, bucket, storage, classifier, settings)
+        begin = time.perf_counter()
+        results = asyncio.run(run(examples, work, in_flight=in_flight, deadline=deadline))
+        seconds = time.perf_counter() - begin
+        answers = [result for result in results if isinstance(result, tuple)]
+        failed = [
+            Unscored(example.name, _reason(result))
+            for example, result in zip(examples, results, strict=True)
+            if isinstance(result, Exception)
+        ]
+        return Run(tuple(one for one, _ in answers), tuple(failed), seconds, tuple(taken for _, taken in answers))
 
-    for looked in _ahead(look, examples, seconds_left):
-        if isinstance(looked, Unscored):
-            unscored.append(looked)
-            continue
-        start = time.perf_counter()
-        (prediction,) = classifier.predict(looked.decoded.pixels[np.newaxis])
-        inference += time.perf_counter() - start
-        one = Scored(
-            key=looked.example.name,
-            true=looked.example.label,
-            sha256=looked.sha256,
+    def _fetch(self, example: Example) -> Fetched:
+        ref = ObjectRef(self.bucket, example.key, None, "", "", None, None)
+        return self.storage.fetch(ref, self.settings.max_image_bytes)
+
+    def _look(self, example: Example, fetched: Fetched) -> tuple[Scored, float]:
+        """The answer, and how many milliseconds the network took for it."""
+        decoded = decode_fetched(fetched, self.classifier.input_size, self.settings)
+        begin = time.perf_counter()
+        (prediction,) = self.classifier.predict(decoded.pixels[np.newaxis])
+        taken = 1000 * (time.perf_counter() - begin)
+        scored = Scored(
+            key=example.name,
+            true=example.label,
+            sha256=hashlib.sha256(fetched.data or b"").hexdigest(),
             prediction=prediction,
-            unsure=prediction.confidence < classifier.confidence_threshold,
+            unsure=prediction.confidence < self.classifier.confidence_threshold,
         )
-        scored.append(_with_thumbnail(one, looked.decoded, before))
-    return Run(tuple(scored), tuple(unscored), time.perf_counter() - begin, inference)
+        return self._with_thumbnail(scored, decoded), taken
+
+    def _with_thumbnail(self, scored: Scored, decoded: Decoded) -> Scored:
+        """For the pictures that the report may show: those that are wrong, and those that were given another label."""
+        label = scored.prediction.label
+        if scored.right and self.before.get(scored.identity, label) == label:
+            return scored
+        return replace(scored, thumbnail=thumbnail(decoded.pixels, decoded.width, decoded.height))
 
 
-def _ahead(
-    look: Callable[[Example], Looked | Unscored], examples: Sequence[Example], seconds_left: Callable[[], float]
-) -> Iterator[Looked | Unscored]:
-    """What `look` makes of each example, in order, looked at in threads while the caller works with the last one."""
-    source = iter(examples)
-    with ThreadPoolExecutor(FETCHERS) as pool:
-        waiting = deque((example, pool.submit(look, example)) for example in islice(source, AHEAD))
-        while waiting:
-            example, future = waiting.popleft()
-            if seconds_left() <= 0:
-                future.cancel()
-                yield Unscored(example.name, DEADLINE)
-                continue
-            yield future.result()
-            waiting.extend((following, pool.submit(look, following)) for following in islice(source, 1))
-        yield from (Unscored(example.name, DEADLINE) for example in source)  # none, but after the deadline
-
-
-def _look(
-    example: Example, bucket: str, storage: Storage, classifier: Classifier, settings: Settings
-) -> Looked | Unscored:
-    ref = ObjectRef(bucket, example.key, None, "", "", None, None)
-    try:
-        fetched = storage.fetch(ref, settings.max_image_bytes)
-        if fetched.refusal is not None:
-            return Unscored(example.name, f"{fetched.refusal}: {fetched.detail}")
-        if fetched.data is None:
-            return Unscored(example.name, f"{Reason.TOO_LARGE}: {fetched.size} bytes")
-        decoded = decode(fetched.data, classifier.input_size, settings.max_image_pixels)
-    except Unreadable as error:
-        return Unscored(example.name, f"{error.reason}: {error.detail}")
-    except Gone:
-        return Unscored(example.name, "GONE: it was deleted while the test set was being scored")
-    except AwsFailure as failure:
-        return Unscored(example.name, f"AWS: {failure}")
-    return Looked(example, hashlib.sha256(fetched.data).hexdigest(), decoded)
-
-
-def _with_thumbnail(scored: Scored, decoded: Decoded, before: Mapping[Identity, str]) -> Scored:
-    label = scored.prediction.label
-    if scored.right and before.get(scored.identity, label) == label:
-        return scored
-    return replace(scored, thumbnail=thumbnail(decoded.pixels, decoded.width, decoded.height))
+def _reason(error: Exception) -> str:
+    """Why there is no answer: a word, a colon, and the rest. Raises the error if it is none of the picture's own."""
+    match error:
+        case Unreadable():
+            return f"{error.reason}: {error.detail}"
+        case Gone():
+            return "GONE: it was deleted while the test set was being scored"
+        case AwsFailure():
+            return f"AWS: {error}"
+        case OutOfTime():
+            return OUT_OF_TIME
+    raise error
