@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from labeller.pipeline import Lane as Threads
 
+
 class Lane(Protocol):
     """Runs a function elsewhere, and returns or raises what it does."""
 
