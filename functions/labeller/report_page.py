@@ -222,9 +222,10 @@ def _flip_section(comparison: Comparison, pictures: dict[str, str | None]) -> Ht
 
 def _uploads(report: Report, trend: Sequence[Night]) -> Html | str:
     uploads = report.uploads
-    if uploads is None or not uploads.total:
-        day = f" on {uploads.day}" if uploads else ""
-        return _section("What is uploaded", element("p", f"No uploads were labelled{day}.", class_="note"))
+    if uploads is None:
+        return ""  # among the reasons
+    if not uploads.total:
+        return _section("What is uploaded", element("p", f"No uploads were labelled on {uploads.day}.", class_="note"))
     names = [*uploads.labels, "UNSURE", "UNREADABLE"]
     counts = [*uploads.labels.values(), uploads.unsure, uploads.unreadable]
     share = [count / uploads.total for count in counts]

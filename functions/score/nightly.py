@@ -30,7 +30,7 @@ from labeller.report import (
 )
 from labeller.report_page import index_page, report_page
 from labeller.report_storage import ReportStorage
-from labeller.storage import Storage
+from labeller.storage import AwsFailure, Storage
 from score.build_figures import BuildFigures
 from score.machine import this_processor
 from score.places import PREDICTIONS, run_key
@@ -95,25 +95,31 @@ class Nightly:
             logger.warning("an earlier night cannot be compared with", key=earlier.predictions_key, error=str(error))
             return {}
 
-    def _uploads(self, scheduled: Scheduled, scored: tuple[Scored, ...], seconds_left: Callable[[], float]) -> Uploads:
-        """The whole day before the one in which the night falls, both in UTC, as the index has it."""
+    def _uploads(
+        self, scheduled: Scheduled, scored: tuple[Scored, ...], seconds_left: Callable[[], float]
+    ) -> Uploads | None:
+        """The whole day before the one in which the night falls, both in UTC, as the index has it.
+
+        None where the rows cannot be read (logged): that is no reason to lose the night's accuracy.
+        """
         day = scheduled.time.date() - timedelta(days=1)
-        complete = True
+        rows: list[Row] = []
+        try:
+            for row in self._rows(day):
+                rows.append(row)
+                if seconds_left() <= 0:
+                    return count_uploads(day, rows, self.classifier.labels, scored, complete=False)
+        except AwsFailure as failure:
+            logger.error("the day's rows cannot be read", day=str(day), error=str(failure))
+            return None
+        return count_uploads(day, rows, self.classifier.labels, scored, complete=True)
 
-        def rows() -> Iterator[Row]:
-            nonlocal complete
-            for label in (*self.classifier.labels, Status.UNSURE.value, Status.UNREADABLE.value):
-                for row in self.reports.rows_of_day(label, day):
-                    yield row
-                    if seconds_left() <= 0:
-                        complete = False
-                        return
-
-        counted = list(rows())  # first, for only then is known whether they are all
-        return count_uploads(day, counted, self.classifier.labels, scored, complete)
+    def _rows(self, day: date) -> Iterator[Row]:
+        for label in (*self.classifier.labels, Status.UNSURE.value, Status.UNREADABLE.value):
+            yield from self.reports.rows_of_day(label, day)
 
     def _report(
-        self, scheduled: Scheduled, listing: Listing, run: Run, last_night: Comparison | None, uploads: Uploads
+        self, scheduled: Scheduled, listing: Listing, run: Run, last_night: Comparison | None, uploads: Uploads | None
     ) -> Report:
         classifier, (processor, vnni) = self.classifier, this_processor()
         return Report(
