@@ -201,7 +201,8 @@ def reasons(report: Report) -> list[str]:
     if report.uploads is None:
         found.append("What was uploaded on the day before could not be read; the function's log says why.")
     if report.testset.ignored:
-        found.append(f"{report.testset.ignored:,} objects beside the label folders were not looked at.")
+        were = "object was" if report.testset.ignored == 1 else "objects were"
+        found.append(f"{report.testset.ignored:,} {were} not looked at: hidden, or outside of the label folders.")
     return found
 
 
