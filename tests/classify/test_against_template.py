@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -209,12 +208,3 @@ def test_every_ending_is_shown_and_ends_the_silence() -> None:
     queries = properties("NoResultsAlarm")["Metrics"]
     metrics = {query["MetricStat"]["Metric"]["MetricName"] for query in queries if "MetricStat" in query}
     assert metrics - {"NumberOfMessagesSent"} == endings
-
-
-def test_the_dashboard_reads_fields_that_log_lines_have(service: Service, printed: Callable[[], Any]) -> None:
-    service.invoke(sqs_batch(notification(service.upload("red.png", encoded(plain(RED))))))
-    (line,) = (line for line in printed().logs if line["message"] == "labelled")
-    (widget,) = (each for each in dashboard()["widgets"] if each["type"] == "log")
-    fields = {part.partition(")")[0] for part in widget["properties"]["query"].split("median(")[1:]}
-    assert fields == {"fetch_ms", "decode_ms", "inference_ms"}
-    assert fields <= line.keys()
