@@ -11,6 +11,7 @@ WEIGHTS ?=
 IMAGE_SIZE ?=
 SHARED ?= ../shared
 EVENT ?= events/sqs-batch.json
+STACK ?= image-labeller
 
 model_options = $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(IMAGE_SIZE),--image-size $(IMAGE_SIZE))
 
@@ -18,7 +19,7 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo model layer build invoke test lint validate deploy lock clean
+.PHONY: help setup demo model layer build invoke test lint validate deploy redrive lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +56,9 @@ validate: .venv-sam/ready ## sam validate --lint
 
 deploy: layer build ## deploy to your AWS account, asking for what it needs to know
 	@$(SAM) deploy --guided
+
+redrive: .venv/ready ## put back what waits in the dead-letter queue of STACK=image-labeller
+	@$(BIN)/python -m local.redrive --stack '$(STACK)'
 
 lock: .venv/ready ## resolve requirements/*.in into the pinned *.txt
 	@requirements/lock
