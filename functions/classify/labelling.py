@@ -30,7 +30,7 @@ from labeller.model import Classifier
 from labeller.observability import stage
 from labeller.records import Result, Tagging
 from labeller.settings import Settings
-from labeller.storage import AwsFailure, Denied, Fetched, Gone, Storage
+from labeller.storage import Archived, AwsFailure, Denied, Fetched, Gone, Storage
 
 MAX_ROUNDS = 4  # times that an object is looked at anew because it was replaced meanwhile; then the event comes again
 
@@ -166,6 +166,8 @@ class Labeller:
             if merged is None:
                 return Tagging.NO_ROOM, None
             await aws(self.storage.write_tags, ref, merged)
+        except Archived:
+            return Tagging.ARCHIVED, None
         except Denied as denied:
             return Tagging.DENIED, denied
         return Tagging.WRITTEN, None
