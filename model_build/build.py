@@ -21,7 +21,7 @@ from labeller.model import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier
 from model_build import base, dataset, export, figures, head, quantize, verify
 from model_build.config import BuildConfig
 from model_build.dataset import Dataset, Example
-from model_build.features import extract, open_session
+from model_build.features import extract
 from model_build.key import build_key
 from model_build.pictures import CORES, PictureReader
 from model_build.progress import Stages
@@ -61,10 +61,8 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
         quantize.quantize(work / "base.onnx", work / "base.int8.onnx", (pixels for _, pixels in images))
 
     with stages.stage("features", "every training and validation image through the INT8 base, once"):
-        session = open_session(work / "base.int8.onnx")
         features = {
-            split: extract(session, data.splits[split], config.image_size, config.inference_batch)
-            for split in ("train", "validation")
+            split: extract(work / "base.int8.onnx", data.splits[split], config) for split in ("train", "validation")
         }
 
     with stages.stage("head", f"Dense({config.hidden_units}) and an output layer for {len(data.labels)} labels"):

@@ -22,6 +22,9 @@ class BuildConfig:
     out: Path = Path("build/model")
     """Folder the finished model is put into, whole or not at all."""
 
+    cache: Path = Path("build/cache")
+    """Folder of what the next build need not compute again; safe to delete (`make clean` does)."""
+
     seed: int = 1406
     """Seeds the head's initial weights, dropout and shuffling, and `random` base weights."""
 

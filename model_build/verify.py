@@ -15,7 +15,7 @@ from labeller.model import Classifier
 from labeller.scoring import accuracy_score, confusion_matrix
 from model_build.config import BuildConfig
 from model_build.dataset import Dataset, Example, spread
-from model_build.features import Features, extract, open_session
+from model_build.features import Features, extract
 from model_build.pictures import PictureReader
 from model_build.progress import counting
 
@@ -82,7 +82,6 @@ def verify(
     test = predict(classifier, reader, config.inference_batch)
     predicted |= test
 
-    session = open_session(fp32)
     affordable = max(1, int(config.fp32_megapixels * 1e6 / config.image_size**2))
     samples = {
         "train": min(config.fp32_sample, affordable),
@@ -92,7 +91,7 @@ def verify(
     accuracy = {}
     for split, count in samples.items():
         readable = [example for example in dataset.splits[split] if example in predicted]
-        sample = extract(session, spread(readable, count), config.image_size, config.inference_batch)
+        sample = extract(fp32, spread(readable, count), config)
         accuracy[split] = {
             "int8": _score(readable, predicted),
             "fp32": _score(

@@ -73,6 +73,7 @@ def config(drawn_data: Path, tmp_path_factory: pytest.TempPathFactory) -> BuildC
         "random",
         image_size=64,
         out=tmp_path_factory.mktemp("build") / "model",
+        cache=tmp_path_factory.mktemp("cache"),
         calibration_images=16,
         hidden_units=32,
         learning_rate=3e-3,
