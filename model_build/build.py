@@ -22,12 +22,16 @@ from model_build import base, dataset, export, figures, head, quantize, verify
 from model_build.config import BuildConfig
 from model_build.dataset import Dataset, Example
 from model_build.features import extract
+from model_build.folders import printable
 from model_build.key import build_key
 from model_build.pictures import CORES, PictureReader
 from model_build.progress import Stages
 
 TEMPERATURE = 1.0
 """Logits are taken as they are; calibrating them on validation is the next step of the design."""
+
+LEFT_OUT_NAMED = 5
+"""Files that are left out, named on the terminal; the report names all."""
 
 PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy", "pillow")
 
@@ -49,7 +53,13 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     with stages.stage("data", f"reading {config.data}"):
         data = dataset.scan(config.data)
         for split, counts in data.counts().items():
-            print(f"      {split:<10} " + ", ".join(f"{count} {label}" for label, count in counts.items()))
+            print(f"      {split:<10} " + ", ".join(f"{count} {printable(label)}" for label, count in counts.items()))
+        if data.split_by_content:
+            print("      (split by the content of the pictures: there are no folders train, validation and test)")
+        for name, why in list(data.left_out.items())[:LEFT_OUT_NAMED]:
+            print(f"      left out: {name}: {why}")
+        if len(data.left_out) > LEFT_OUT_NAMED:
+            print(f"      and {len(data.left_out) - LEFT_OUT_NAMED} more; report.json lists them")
 
     with stages.stage("base", f"VGG16 with {config.weights} weights at {config.image_size} pixels -> ONNX"):
         frozen = load_base(config.weights, config.image_size, config.seed)
@@ -64,6 +74,8 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
         features = {
             split: extract(work / "base.int8.onnx", data.splits[split], config) for split in ("train", "validation")
         }
+        for split, known in features.items():
+            dataset.require_enough(data, split, known.examples)
 
     with stages.stage("head", f"Dense({config.hidden_units}) and an output layer for {len(data.labels)} labels"):
         trained, history = head.train(features["train"], features["validation"], len(data.labels), config)
@@ -87,6 +99,7 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
             config,
         )
     unreadable = {**features["train"].unreadable, **features["validation"].unreadable, **verdict.unreadable}
+    dataset.require_enough(data, "test", [example for example in data.splits["test"] if example not in unreadable])
 
     figures.draw_training(history, partial / "figures" / "training.png")
     figures.draw_confusion(verdict.confusion, data.labels, partial / "figures" / "confusion.png")
@@ -137,9 +150,9 @@ def _report(
         "model_version": manifest.model_version,
         "labels": list(data.labels),
         "images": data.counts(),
-        "unreadable": {
-            example.path.relative_to(data.root).as_posix(): str(reason) for example, reason in unreadable.items()
-        },
+        "unreadable": {data.name(example): str(reason) for example, reason in unreadable.items()},
+        "left_out": dict(data.left_out),
+        "split_by_content": data.split_by_content,
         "accuracy": verdict.accuracy,
         "confusion": verdict.confusion.tolist(),
         "largest_difference_to_keras": verdict.largest_difference,

@@ -20,6 +20,9 @@ DEFAULTS: Mapping[str, str] = {
     "MAX_IMAGE_PIXELS": str(DEFAULT_MAX_IMAGE_PIXELS),
     "ROW_TTL_DAYS": "0",  # keep for ever
     "CONFIDENCE_THRESHOLD": "",  # the one of the model's manifest, chosen on its validation pictures
+    "KEY_PREFIX": "",  # objects whose keys begin otherwise are left alone
+    "KEY_SUFFIXES": "",  # such as ".jpg,.png", in any case of letters; none: all keys
+    "EVENT_BUS": "default",  # name or ARN
 }
 NAMES = frozenset((*REQUIRED, *DEFAULTS))
 
@@ -43,6 +46,13 @@ class Settings:
     max_image_pixels: int
     row_ttl_days: int  # 0: rows stay
     confidence_threshold: float | None  # 0..1, below it a label is UNSURE; None: the manifest's
+    key_prefix: str
+    key_suffixes: tuple[str, ...]  # in lower case; empty: any
+    event_bus: str  # EventBridge's, for the result events
+
+    def wants(self, key: str) -> bool:
+        """Whether the object is to be labelled, by its key."""
+        return key.startswith(self.key_prefix) and (not self.key_suffixes or key.lower().endswith(self.key_suffixes))
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
@@ -60,6 +70,9 @@ class Settings:
             max_image_pixels=_integer(values, "MAX_IMAGE_PIXELS", 1, _PILLOW_LIMIT),
             row_ttl_days=_integer(values, "ROW_TTL_DAYS", 0),
             confidence_threshold=_probability(values, "CONFIDENCE_THRESHOLD"),
+            key_prefix=values["KEY_PREFIX"],
+            key_suffixes=tuple(s.strip().lower() for s in values["KEY_SUFFIXES"].split(",") if s.strip()),
+            event_bus=values["EVENT_BUS"],
         )
 
 
