@@ -143,3 +143,7 @@ class BuildConfig:
     fp32_megapixels: float = 17.0
     """Network input of the test images that the slow FP32 reference gets (INT8 is compared on the same). Covers
     a test set of 1,000 at 128x128 whole; at 224x224 some 340 of them, so that the build stays within minutes."""
+
+    def affordable(self, megapixels: float) -> int:
+        """How many images of `image_size` that much network input is; at least one."""
+        return max(1, int(megapixels * 1e6 / self.image_size**2))

@@ -67,8 +67,9 @@ def train(
             keras.layers.Dense(labels, kernel_regularizer=penalty),
         ]
     )
+    rate = keras.optimizers.schedules.CosineDecay(candidate.learning_rate, candidate.epochs * steps)
     model.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(candidate.learning_rate, candidate.epochs * steps)),
+        keras.optimizers.Adam(rate),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy", keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name="log_loss")],
         steps_per_execution=steps,  # one call an epoch: the steps are too small to be handed out singly

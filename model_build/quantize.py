@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.calibrate import (
     HistogramCollector,
@@ -22,9 +23,10 @@ from onnxruntime.quantization.calibrate import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from model_build.config import QuantisationCandidate, Ranges
+from model_build.config import BuildConfig, QuantisationCandidate, Ranges
 from model_build.export import IMAGE
-from model_build.features import open_session
+from model_build.features import Features
+from model_build.pictures import CORES, PictureReader
 
 ActivationRanges = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Lowest and highest value of each activation, by the name of the tensor."""
@@ -65,32 +67,33 @@ class _Pictures(CalibrationDataReader):
 
 
 def compare(
-    fp32: Path,
-    candidates: Sequence[QuantisationCandidate],
-    calibration: np.ndarray,
-    histogram_images: int,
-    unseen: np.ndarray,
-    expected: np.ndarray,
-    folder: Path,
+    fp32: Path, config: BuildConfig, calibration: np.ndarray, reference: Features, folder: Path
 ) -> list[Measured]:
-    """Quantise `fp32`, a graph image -> features, by every candidate and measure each.
+    """Quantise `fp32`, a graph image -> features, by every candidate of the settings and measure each.
 
     `calibration` uint8 [n, S, S, 3] are the images whose activations set the ranges, in an order in which every
-    beginning is a fair sample: a candidate takes the first of them, at most `histogram_images` unless it is MinMax.
-    `unseen` are other images, `expected` [m, h, w, C] the features that `fp32` gives them. Files go into `folder`.
+    beginning is a fair sample: a candidate takes as many of the first as it wants and `images_for` allows.
+    `reference` is what `fp32` says of other images. Files go into `folder`.
     """
     prepared = folder / "prepared.onnx"
     quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
+    reader = PictureReader(reference.examples, config.image_size)
+    unseen = np.concatenate([pixels for _, pixels in reader.batches(config.inference_batch)])
+    counts = {candidate: images_for(candidate, len(calibration), config) for candidate in config.quantisations}
     measured = []
-    for number, (candidate, images, ranges) in enumerate(
-        _ranges(prepared, candidates, calibration, histogram_images, folder)
-    ):
+    for number, (candidate, ranges) in enumerate(_ranges(prepared, counts, calibration, folder)):
         path = folder / f"candidate{number}.onnx"
         quantize(prepared, path, ranges, candidate.float_layers)
-        error, milliseconds = measure(path, unseen, expected)
-        measured.append(Measured(candidate, images, error, milliseconds, path))
+        measured.append(Measured(candidate, counts[candidate], *measure(path, unseen, reference.values), path))
         print_measured(measured[-1])
     return measured
+
+
+def images_for(candidate: QuantisationCandidate, available: int, config: BuildConfig) -> int:
+    """How many calibration images a candidate gets: histograms are dear, so theirs are limited by the budget."""
+    if candidate.ranges is not Ranges.MINMAX:
+        available = min(available, config.affordable(config.histogram_megapixels))
+    return min(candidate.images, available)
 
 
 def choose(measured: Sequence[Measured], same_error: float, float_gain: float) -> Measured:
@@ -112,7 +115,9 @@ def choose(measured: Sequence[Measured], same_error: float, float_gain: float) -
 
 def measure(int8: Path, unseen: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
     """`error` and `milliseconds` of Measured."""
-    session = open_session(int8)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = CORES
+    session = ort.InferenceSession(int8, options, providers=["CPUExecutionProvider"])
     session.run(None, {IMAGE: unseen[:1]})  # the first call also allocates
     start = time.perf_counter()
     features = np.concatenate([session.run(None, {IMAGE: pixels[np.newaxis]})[0] for pixels in unseen])
@@ -155,28 +160,17 @@ def quantize(prepared: Path, int8: Path, ranges: ActivationRanges, float_layers:
 
 
 def _ranges(
-    prepared: Path,
-    candidates: Sequence[QuantisationCandidate],
-    calibration: np.ndarray,
-    histogram_images: int,
-    folder: Path,
-) -> Iterator[tuple[QuantisationCandidate, int, ActivationRanges]]:
-    """Every candidate with the number of images it got and the ranges it takes; each image is run at most twice."""
-    counts = {
-        candidate: min(
-            candidate.images,
-            len(calibration) if candidate.ranges is Ranges.MINMAX else min(histogram_images, len(calibration)),
-        )
-        for candidate in candidates
-    }
+    prepared: Path, counts: Mapping[QuantisationCandidate, int], calibration: np.ndarray, folder: Path
+) -> Iterator[tuple[QuantisationCandidate, ActivationRanges]]:
+    """The ranges of every candidate from the number of images it gets. No image is run twice for the same thing."""
     extremes = _extremes(prepared, calibration, set(counts.values()), folder)
-    wanted = {counts[each] for each in candidates if each.ranges is not Ranges.MINMAX}
-    histograms = {count: _histograms(prepared, calibration[:count], folder) for count in wanted}
+    clipping = {count for candidate, count in counts.items() if candidate.ranges is not Ranges.MINMAX}
+    histograms = {count: _histograms(prepared, calibration[:count], folder) for count in clipping}
     for candidate, count in counts.items():
-        ranges = extremes[count]
-        if candidate.ranges is not Ranges.MINMAX:
-            ranges = {**ranges, **_clipped(histograms[count], candidate)}
-        yield candidate, count, ranges
+        if candidate.ranges is Ranges.MINMAX:
+            yield candidate, extremes[count]
+        else:
+            yield candidate, {**extremes[count], **_clipped(histograms[count], candidate)}
 
 
 def _extremes(prepared: Path, pictures: np.ndarray, counts: set[int], folder: Path) -> dict[int, ActivationRanges]:
@@ -213,7 +207,9 @@ def _clipped(histograms: HistogramCollector, candidate: QuantisationCandidate) -
     histograms.num_quantized_bins = QUANTISED_BINS
     with redirect_stdout(StringIO()):
         found = histograms.compute_collection_result()
-    return {name: tuple(np.array([bound], np.float32) for bound in values[:2]) for name, values in found.items()}
+    return {
+        name: (np.float32(values[0]).reshape(1), np.float32(values[1]).reshape(1)) for name, values in found.items()
+    }
 
 
 def print_measured(measured: Measured) -> None:

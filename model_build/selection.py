@@ -121,3 +121,14 @@ def print_contender(contender: Contender) -> None:
         f"{contender.seconds:5.1f} s",
         flush=True,
     )
+
+
+def print_choice(chosen: Contender, baseline: Baseline) -> None:
+    """Which head is taken, and whether it beats the baseline on validation."""
+    head, plain = chosen.validation, baseline.validation
+    verb = "beats" if head.correct > plain.correct else "does not beat"
+    print(
+        f"      chosen: {chosen.candidate.name}; on validation it {verb} logistic regression on the same features, "
+        f"{head.correct} right against {plain.correct} (C = {baseline.model.C:g}, log loss {plain.log_loss:.4f})",
+        flush=True,
+    )
