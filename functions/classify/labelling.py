@@ -149,7 +149,10 @@ class Labeller:
             decoded = decode_fetched(fetched, self.classifier.input_size, self.settings)
         with stage("inference", durations):
             (prediction,) = self.classifier.predict(decoded.pixels[np.newaxis])
-        return records.labelled(prediction, decoded, self.classifier.version, self.classifier.confidence_threshold)
+        threshold = self.settings.confidence_threshold
+        if threshold is None:
+            threshold = self.classifier.confidence_threshold
+        return records.labelled(prediction, decoded, self.classifier.version, threshold)
 
     async def _tag(self, ref: ObjectRef, fetched: Fetched, result: Result) -> tuple[Tagging, Denied | None]:
         aws, prefix = self.lanes.aws, self.settings.tag_prefix

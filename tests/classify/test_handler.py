@@ -131,6 +131,17 @@ def test_a_low_confidence_is_unsure(service: Service) -> None:
     assert (row["status"], row["confidence"]) == ("UNSURE", Decimal("0.5"))
 
 
+def test_the_threshold_of_the_environment_goes_before_the_models(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONFIDENCE_THRESHOLD", "0.4")  # the model's is 0.9, the confidence in grey 0.5
+    event = service.upload("grey.png", encoded(plain(GREY)))
+
+    service.invoke(sqs_batch(notification(event)))
+
+    assert service.rows()["grey.png"]["status"] == "LABELLED"
+
+
 def test_the_test_event_and_folders_are_no_pictures(service: Service) -> None:
     service.s3.put_object(Bucket=BUCKET, Key="folder/", Body=b"")
 
