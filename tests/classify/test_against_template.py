@@ -11,7 +11,7 @@ from botocore.client import BaseClient
 
 from classify import app
 from classify.labelling import Ending
-from tests.classify.conftest import BUCKET, TABLE, Service
+from tests.classify.conftest import BUCKET, TABLE, LambdaContext, Service
 from tests.support import BLUE, GREY, RED, encoded, notification, plain, record, sqs_batch
 from tests.template import as_list, dashboard, of_type, properties, shown_metrics, watched_metrics
 
@@ -191,6 +191,7 @@ def test_dashboard_and_alarms_look_at_metrics_that_the_function_writes(
     monkeypatch.setenv("KEY_PREFIX", "wanted/")
     app.get_labeller.cache_clear()
     service.invoke(sqs_batch(notification(record("unwanted.txt")), {"Records": [{"eventSource": "aws:s3"}]}))
+    app.lambda_handler(sqs_batch(notification(record("late.png"))), LambdaContext(remaining_ms=1))  # type: ignore[arg-type]
     written = set()
     for line in map(json.loads, filter(lambda text: text.startswith("{"), capsys.readouterr().out.splitlines())):
         for group in line.get("_aws", {}).get("CloudWatchMetrics", []):

@@ -150,6 +150,8 @@ def test_what_the_local_aws_does_not_know_is_listed(stack: Stack) -> None:
     assert set(stack.left_out) == {
         "UploadsBucketPolicy.PolicyDocument",  # its statements are about TLS, which there is none of here
         "UploadsBucket.LifecycleConfiguration",
+        "ReportsBucketPolicy.PolicyDocument",
+        "ReportsBucket.LifecycleConfiguration",
         "UploadsDeadLetterQueue.RedriveAllowPolicy",
         "ResultsTable.SSESpecification",
     }
