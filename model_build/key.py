@@ -29,6 +29,6 @@ def build_key(config: BuildConfig, data: Dataset) -> str:
 def _source_digest() -> str:
     digest = hashlib.sha256(Path(images.__file__).read_bytes())
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        if path.name not in ("package_layer.py", "wheels.py", "reproducible.py", "progress.py", "__main__.py"):
+        if path.name not in ("package_layer.py", "progress.py", "__main__.py"):
             digest.update(path.read_bytes())
     return digest.hexdigest()
