@@ -34,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--photographs", type=int, default=40, help="test photographs, spread over the classes [40]")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "cpus", help="folder of what this makes")
     options = parser.parse_args(arguments)
+    if options.photographs < 1:
+        parser.error("--photographs must be at least 1")
     try:
         require_tools()
         chosen = _chosen_by_demo()

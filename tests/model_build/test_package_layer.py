@@ -234,7 +234,15 @@ def test_a_model_on_random_weights_is_called_a_demonstration(
 
 def test_the_margin_is_what_is_left_of_262144000_bytes(tmp_path: Path, requirements: Path, model: Path) -> None:
     functions, out = tmp_path / "functions", tmp_path / "layers"
-    write(functions, {"classify/app.py": "12345", "labeller/model.py": "123", "Makefile": "not shipped"})
+    write(
+        functions,
+        {
+            "classify/app.py": "12345",
+            "score/app.py": "1234",  # the other function, which is smaller, is another deployment package
+            "labeller/model.py": "123",
+            "Makefile": "not shipped",
+        },
+    )
     fill_libraries(out, requirements, lambda _file, folder, _target: write(folder, {"library.py": "1234567"}))
     fill_model(out, model)
     manifest_bytes = (model / "manifest.json").stat().st_size
