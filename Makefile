@@ -11,6 +11,9 @@ WEIGHTS ?=
 IMAGE_SIZE ?=
 SHARED ?= ../shared
 EVENT ?= events/sqs-batch.json
+# x86_64 or arm64; without it, the layers are for what samconfig.toml deploys, at first x86_64.
+ARCH ?=
+PHOTOGRAPHS ?= 40
 
 model_options = $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(IMAGE_SIZE),--image-size $(IMAGE_SIZE))
 
@@ -18,10 +21,10 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo model layer build invoke test lint validate deploy lock clean
+.PHONY: help setup demo model verify-cpus layer build invoke test lint validate deploy lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## create .venv with the pinned dependencies
 
@@ -31,8 +34,11 @@ demo: .venv/ready ## the whole path on this machine: build the model, upload pic
 model: .venv/ready ## train and quantise the model: DATA=folder WEIGHTS=imagenet|random|file.h5 IMAGE_SIZE=224
 	@$(BIN)/python -m model_build $(model_options)
 
-layer: .venv/ready ## fill build/layers with the libraries and the model, print the size and the margin
-	@$(BIN)/python -m model_build.package_layer
+verify-cpus: .venv/ready ## the model on this CPU, AVX2-only x86 and arm64: labels and differences, DATA= WEIGHTS= PHOTOGRAPHS=40
+	@$(BIN)/python -m model_build.cpus --photographs '$(PHOTOGRAPHS)' $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
+
+layer: .venv/ready ## fill build/layers with libraries and model, ARCH=x86_64|arm64; print digests, size and margin
+	@$(BIN)/python -m model_build.package_layer $(if $(ARCH),--architecture '$(ARCH)')
 
 build: .venv-sam/ready ## sam build, without Docker (after `make layer`)
 	@$(SAM) build
@@ -41,7 +47,7 @@ invoke: .venv/ready .venv-sam/ready ## run the built function on EVENT=events/NA
 	@$(BIN)/python -m local.emulator '$(EVENT)'
 
 test: .venv/ready .venv-sam/ready lint ## lint, types and all tests
-	@$(BIN)/python -m model_build.package_layer --libraries-only
+	@$(BIN)/python -m model_build.package_layer --libraries-only --architecture x86_64
 	@$(BIN)/python -m local.runtime_python
 	@$(BIN)/python -m pytest
 
@@ -54,7 +60,7 @@ validate: .venv-sam/ready ## sam validate --lint
 	@AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-eu-central-1} $(SAM) validate --lint
 
 deploy: layer build ## deploy to your AWS account, asking for what it needs to know
-	@$(SAM) deploy --guided
+	@$(SAM) deploy --guided $(if $(ARCH),--parameter-overrides 'Architecture=$(ARCH)')
 
 lock: .venv/ready ## resolve requirements/*.in into the pinned *.txt
 	@requirements/lock
