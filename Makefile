@@ -14,6 +14,7 @@ EVENT ?= events/sqs-batch.json
 # x86_64 or arm64; without it, the layers are for what samconfig.toml deploys, at first x86_64.
 ARCH ?=
 PHOTOGRAPHS ?= 40
+STACK ?= image-labeller
 
 model_options = $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(IMAGE_SIZE),--image-size $(IMAGE_SIZE))
 
@@ -21,7 +22,7 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo model verify-cpus layer build invoke test lint validate deploy lock clean
+.PHONY: help setup demo model verify-cpus layer build invoke test bench lint validate deploy redrive lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +52,11 @@ test: .venv/ready .venv-sam/ready lint ## lint, types and all tests
 	@$(BIN)/python -m local.runtime_python
 	@$(BIN)/python -m pytest
 
+bench: .venv/ready .venv-sam/ready ## throughput of the handler against bare inference, and the cold start of the built function
+	@$(BIN)/python -m tests.bench.throughput
+	@$(BIN)/python -m tests.bench.throughput --megapixels 12
+	@$(BIN)/python -m tests.bench.cold_start
+
 lint: .venv/ready ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -61,6 +67,9 @@ validate: .venv-sam/ready ## sam validate --lint
 
 deploy: layer build ## deploy to your AWS account, asking for what it needs to know
 	@$(SAM) deploy --guided $(if $(ARCH),--parameter-overrides 'Architecture=$(ARCH)')
+
+redrive: .venv/ready ## put back what waits in the dead-letter queue of STACK=image-labeller
+	@$(BIN)/python -m local.redrive --stack '$(STACK)'
 
 lock: .venv/ready ## resolve requirements/*.in into the pinned *.txt
 	@requirements/lock

@@ -13,6 +13,7 @@ import boto3
 import pytest
 
 from classify import app
+from classify.labelling import Labeller
 from labeller.observability import logger
 from tests.support import record, table_definition, write_model
 
@@ -69,6 +70,10 @@ class Service:
 
     def invoke(self, event: dict[str, Any]) -> dict[str, Any]:
         return app.lambda_handler(event, LambdaContext())  # type: ignore[arg-type]
+
+    def labeller(self) -> Labeller:
+        """What the function works with."""
+        return app.get_labeller()
 
     def tags(self, key: str, **version: str) -> dict[str, str]:
         tag_set = self.s3.get_object_tagging(Bucket=BUCKET, Key=key, **version)["TagSet"]
