@@ -38,8 +38,8 @@ LoadBase = Callable[[str, int, int], base.Base]
 def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     """Run every stage and put the finished model at `config.out`, whole: what was there before stays until then.
 
-    `load_base(weights, image_size, seed)` gives the frozen base. Raises DataError, WeightsError and
-    VerificationError. Returns `config.out`.
+    `load_base(weights, image_size, seed)` gives the frozen base. Raises DataError, WeightsError,
+    QuantisationError and VerificationError. Returns `config.out`.
     """
     stages = Stages(total=9)
     partial = config.out.with_name(config.out.name + ".partial")
