@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from labeller.comparison import Comparison, compare_counts, compare_pictures
 from labeller.drift import Row, Uploads, count_uploads
+from labeller.looking import threshold_in_force
 from labeller.model import Classifier
 from labeller.observability import logger
 from labeller.pipeline import Deadline
@@ -126,7 +127,12 @@ class Nightly:
             date=scheduled.night,
             run=scheduled.run,
             created_at=datetime.now(UTC),
-            model=Model(classifier.version, classifier.labels, classifier.input_size, classifier.confidence_threshold),
+            model=Model(
+                classifier.version,
+                classifier.labels,
+                classifier.input_size,
+                threshold_in_force(classifier.confidence_threshold, self.settings.shared),
+            ),
             testset=HeldOut(self.reports.bucket, PREFIX, len(listing.examples), listing.ignored, listing.per_label),
             figures=figures_of(run.scored, classifier.labels),
             unscored=len(run.unscored),
@@ -144,6 +150,9 @@ class Nightly:
             minimum_accuracy=self.settings.minimum_accuracy,
             predictions_key=run_key(scheduled.night, scheduled.run, PREDICTIONS),
         )
+
+    def _threshold(self) -> float:
+        return threshold_in_force(self.classifier.confidence_threshold, self.settings.shared)
 
     def _publish(
         self, report: Report, scored: tuple[Scored, ...], earlier: list[EarlierReport], nights: list[date]
