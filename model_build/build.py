@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from labeller.model import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier, softmax
+from labeller.predictions import PREDICTIONS_FILE, write_csv
 from model_build import base, calibration, dataset, export, figures, golden, quantize, report, selection, verify
 from model_build.config import BuildConfig
 from model_build.dataset import Dataset, Example
@@ -111,6 +112,8 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
                 "same_graph_fp32": fp32_base.stat().st_size + head_graph.stat().st_size,
             },
         )
+        tested = verify.scored(verdict.test, data.labels, threshold.value, data.root)
+        (partial / PREDICTIONS_FILE).write_bytes(write_csv(tested))
         figures.draw_training(head.trained.history, head.trained.epoch, partial / "figures" / "training.png")
         figures.draw_confusion(np.array(found["confusion"]), data.labels, partial / "figures" / "confusion.png")
         shutil.rmtree(work)

@@ -3,7 +3,7 @@
     python -m model_build.package_layer [--architecture arm64] [--model build/model] [--out build/layers]  (make layer)
 
     build/layers/libraries/python/...                         the libraries, in Lambda at /opt/python
-    build/layers/model/model/{model.onnx,manifest.json}       the network, in Lambda at /opt/model
+    build/layers/model/model/{model.onnx,manifest.json,...}   the network, in Lambda at /opt/model
 
 The libraries are wheels for Lambda's Linux and Python, pinned with their hashes in requirements/layer.txt.
 pip only unpacks them, so this Python will do on any machine: no Docker, no Python 3.13, no compiler.
@@ -37,6 +37,7 @@ FUNCTIONS = ROOT / "functions"
 HANDLERS, SHARED = ("classify", "score"), "labeller"  # functions/Makefile copies one and the shared one
 MODEL = ROOT / "build" / "model"
 MODEL_FILES = ("model.onnx", "manifest.json")
+PREDICTIONS_FILE = "predictions.csv"  # goes along where it is: what the nightly report compares itself with
 OUT = ROOT / "build" / "layers"
 
 SAMCONFIG = ROOT / "samconfig.toml"
@@ -150,7 +151,8 @@ def fill_model(out: Path, model: Path) -> str:
     manifest = read_manifest(model)
     fresh = _fresh_folder(out / "model.new")
     (fresh / "model").mkdir()
-    for name in MODEL_FILES:
+    also = [PREDICTIONS_FILE] if (model / PREDICTIONS_FILE).is_file() else []
+    for name in (*MODEL_FILES, *also):
         shutil.copyfile(model / name, fresh / "model" / name)
     _put_in_place(fresh, out / "model")
     return f"model: {manifest.get('model_version', 'no version')} from {_shown(model)}"

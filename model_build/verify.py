@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from labeller.images import Unreadable
-from labeller.model import Classifier
+from labeller.model import Classifier, Prediction
+from labeller.predictions import Scored
 from labeller.scoring import accuracy_score, mcnemar_test, wilson_interval
 from model_build.config import BuildConfig
 from model_build.dataset import Dataset, Example, spread
@@ -49,6 +50,22 @@ class Answers:
     def right(self) -> np.ndarray:
         """Whether it is the true one, bool [n]."""
         return np.asarray(self.predicted == self.labels)
+
+
+def scored(answers: Answers, labels: Sequence[str], threshold: float, root: Path) -> list[Scored]:
+    """The answers as predictions.csv has them, and as the nightly report compares itself with."""
+    return [
+        Scored(
+            key=example.path.relative_to(root).as_posix(),
+            true=labels[true],
+            sha256=example.sha256,
+            prediction=Prediction(labels[best], float(row[best]), dict(zip(labels, row.tolist(), strict=True))),
+            unsure=bool(row[best] < threshold),
+        )
+        for example, row, best, true in zip(
+            answers.examples, answers.probabilities, answers.predicted, answers.labels, strict=True
+        )
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from labeller.model import Prediction
 
+PREDICTIONS_FILE = "predictions.csv"
+"""Its name, beside a night's report, and beside model.onnx for what the build itself found."""
+
 COLUMNS = ("key", "true", "predicted", "right", "unsure", "confidence", "probability_of_true", "sha256")
 
 # A cell that begins so is a formula to a spreadsheet (OWASP, "CSV Injection"), and keys are named by strangers. The

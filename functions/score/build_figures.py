@@ -8,9 +8,7 @@ from pathlib import Path
 
 from labeller.model import MANIFEST_FILE, Manifest
 from labeller.observability import logger
-from labeller.predictions import Identity, read_csv
-
-ANSWERS_FILE = "predictions.csv"
+from labeller.predictions import PREDICTIONS_FILE, Identity, read_csv
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ def read_build_figures(model_dir: Path) -> BuildFigures | None:
         correct, pictures = int(found["correct"]), int(found["images"])
     except (KeyError, TypeError, ValueError):
         return None
-    path = model_dir / ANSWERS_FILE
+    path = model_dir / PREDICTIONS_FILE
     try:
         answers = read_csv(path.read_bytes()) if path.is_file() else {}
     except ValueError as error:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from datetime import date
 
+from labeller.predictions import PREDICTIONS_FILE
+
 PREFIX = "accuracy/"
 LATEST = "latest"
-PAGE, REPORT, PREDICTIONS = "index.html", "report.json", "predictions.csv"
+PAGE, REPORT, PREDICTIONS = "index.html", "report.json", PREDICTIONS_FILE
 LIST = PREFIX + "index.html"
 
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ from PIL import Image
 
 from labeller.images import decode
 from labeller.model import Manifest, load_classifier
+from labeller.predictions import read_csv
 from model_build.__main__ import main
 from model_build.config import BuildConfig
 from tests.model_build import quick
@@ -32,6 +34,7 @@ def test_the_folder_holds_the_model_its_manifest_the_report_and_the_figures_and_
         "figures/training.png",
         "manifest.json",
         "model.onnx",
+        "predictions.csv",
         "report.json",
     ]
     assert sorted(path.name for path in built.parent.iterdir()) == ["model"]  # no partial or previous one
@@ -60,6 +63,17 @@ def test_the_finished_file_labels_unseen_pictures_as_the_report_says(
     test = report["accuracy"]["test"]["int8"]
     assert (test["images"], test["correct"], test["accuracy"]) == (40, right, right / 40)
     assert right >= 34  # day and night are easy; 20 would be guessing
+
+
+def test_the_answers_to_the_test_pictures_are_kept_for_the_nightly_report(
+    built: Path, drawn_data: Path, report: dict
+) -> None:
+    found = read_csv((built / "predictions.csv").read_bytes())
+    pictures = {
+        (path.parent.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in drawn_data.glob("test/*/*")
+    }
+    assert set(found) == pictures
+    assert sum(true == label for (true, _), label in found.items()) == report["accuracy"]["test"]["int8"]["correct"]
 
 
 def test_the_report_says_what_went_in_and_how_long_it_took(report: dict, drawn_data: Path) -> None:

@@ -93,6 +93,12 @@ def test_the_layers_lie_where_lambda_looks_for_libraries_and_the_function_for_it
     assert (tmp_path / "layers/model/model/model.onnx").read_bytes() == b"network"
 
 
+def test_the_builds_answers_go_along_where_there_are_any(tmp_path: Path, requirements: Path, model: Path) -> None:
+    (model / "predictions.csv").write_bytes(b"key,true\n")
+    package(model, tmp_path / "layers", requirements, Installer())
+    assert (tmp_path / "layers/model/model/predictions.csv").read_bytes() == b"key,true\n"
+
+
 def test_what_never_runs_in_lambda_is_dropped_and_metadata_stays(tmp_path: Path) -> None:
     write(tmp_path, WHEEL)
     assert prune(tmp_path) == 5 * len("unused")
