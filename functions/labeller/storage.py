@@ -263,7 +263,7 @@ def connect(table: str, bus: str = "default") -> Storage:
     for client in (s3, dynamodb, events):
         # Before each attempt, so also before one that botocore makes when Lambda resumes a process in which an
         # object was given up: by then another invocation may have labelled what came in its place.
-        client.meta.events.register("before-send", lambda **_: ensure_time())
+        client.meta.events.register_first("before-send", lambda **_: ensure_time())
     return Storage(s3, dynamodb, table, events, bus)
 
 
