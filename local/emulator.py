@@ -24,7 +24,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from labeller.events import MalformedEvent, ObjectRef, parse_event
+from labeller.events import MalformedEvent, ObjectRef, parse_request
 from local.aws import LocalAws, local_aws
 from local.built import BUILD, Built, lay_out, read_build
 from local.errors import LocalError
@@ -93,18 +93,14 @@ def built_function(
 
 
 def objects_named(event: Any) -> list[ObjectRef]:
-    """The objects of every S3 notification in `event`, an SQS batch or a notification itself.
+    """The objects that `event` tells of, whatever its shape.
 
-    A message that is no notification names none: what to make of it is the function's business.
+    What cannot be understood names none: what to make of it is the function's business.
     """
-    notifications = [_parsed(record.get("body")) for record in _messages(event)] or [event]
-    references: list[ObjectRef] = []
-    for notification in notifications:
-        try:
-            references += parse_event(notification)
-        except MalformedEvent:
-            continue
-    return references
+    try:
+        return list(parse_request(event).refs)
+    except MalformedEvent:
+        return []
 
 
 def with_bucket(event: Any, bucket: str) -> Any:

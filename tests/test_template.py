@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from cfnlint.api import lint_file
 
-from labeller import settings
-from labeller.events import ObjectRef, parse_event
+from labeller import records, settings
+from labeller.events import ObjectRef, parse_request
 from labeller.images import Reason, Unreadable
 from labeller.records import Tagging, item_for, unreadable
 from labeller.settings import Settings, SettingsError
@@ -32,9 +32,12 @@ POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERT
 # operations" (the second action where the request names a version), and the DynamoDB developer guide.
 ACTIONS = {
     "get_object": {"s3:GetObject", "s3:GetObjectVersion"},
+    "head_object": {"s3:GetObject", "s3:GetObjectVersion"},
     "get_object_tagging": {"s3:GetObjectTagging", "s3:GetObjectVersionTagging"},
     "put_object_tagging": {"s3:PutObjectTagging", "s3:PutObjectVersionTagging"},
+    "get_item": {"dynamodb:GetItem"},
     "put_item": {"dynamodb:PutItem"},
+    "put_events": {"events:PutEvents"},
 }
 
 
@@ -187,7 +190,11 @@ def test_rows_carry_the_keys_of_the_table_and_its_ttl_attribute() -> None:
         ttl_days=1,
     )
     assert (row[keys["HASH"]], row[keys["RANGE"]]) == ("uploads/a b/c.jpg", "null")
-    assert types == {keys["HASH"]: "S", keys["RANGE"]: "S"}
+    (index,) = table["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == records.INDEX
+    in_index = [entry["AttributeName"] for entry in index["KeySchema"]]
+    assert set(in_index) <= set(row)
+    assert types == dict.fromkeys([keys["HASH"], keys["RANGE"], *in_index], "S")
     # One day after 2026-11-24 08:00 UTC; date -u -d '2026-11-25 08:00' +%s
     assert row[table["TimeToLiveSpecification"]["AttributeName"]] == 1795593600
 
@@ -199,11 +206,11 @@ def test_the_role_allows_what_storage_calls_and_nothing_else() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
-        and ast.unparse(node.func.value) in ("self._s3", "self._dynamodb")
+        and ast.unparse(node.func.value) in ("self._s3", "self._dynamodb", "self._events")
     }
     needed = set().union(*(ACTIONS[name] for name in called)) | {"s3:ListBucket"}
     allowed = {action for s in role_statements() for action in as_list(s["Action"])}
-    assert {action for action in allowed if action.startswith(("s3:", "dynamodb:"))} == needed
+    assert {action for action in allowed if action.startswith(("s3:", "dynamodb:", "events:"))} == needed
 
 
 def test_the_layers_are_the_folders_that_package_layer_fills() -> None:
@@ -338,7 +345,7 @@ def bodies(name: str) -> list[str]:
 
 
 def keys(notification: object) -> list[str]:
-    return [f"{ref.bucket}: {ref.key}" for ref in parse_event(notification)]
+    return [f"{ref.bucket}: {ref.key}" for ref in parse_request(notification).refs]
 
 
 def test_the_raw_sample_names_one_picture() -> None:

@@ -1,19 +1,29 @@
-"""The handler: SQS batches of S3 notifications, or one raw S3 notification, -> labels."""
+"""The handler: any event that tells of objects (labeller.events lists them) -> labels."""
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
 from functools import cache
 from typing import Any
 
 from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.batch import AsyncBatchProcessor, EventType, async_process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from classify.labelling import Labeller, Outcome
-from labeller.events import MalformedEvent, ObjectRef, parse_event
+from classify.labelling import Labeller, Outcome, Publish
+from classify.publishing import Publisher
+from labeller.events import (
+    Delivery,
+    MalformedEvent,
+    ObjectRef,
+    Request,
+    Source,
+    TaskResult,
+    batch_operations_answer,
+    parse_request,
+)
 from labeller.model import load_classifier
 from labeller.observability import logger, metrics, tracer
 from labeller.settings import Settings
@@ -25,7 +35,7 @@ def get_labeller() -> Labeller:
     """Settings, network and clients, at first use. Raises SettingsError, ModelError."""
     settings = Settings.from_env(os.environ)
     classifier = load_classifier(settings.model_dir, settings.onnx_threads)
-    return Labeller(settings, classifier, connect(settings.results_table))
+    return Labeller(settings, classifier, connect(settings.results_table, settings.event_bus))
 
 
 @logger.inject_lambda_context
@@ -35,74 +45,98 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     """Label every object that `event` tells of.
 
     For an SQS batch: {"batchItemFailures": [...]} names the messages to be brought again, and only those.
-    For a raw S3 notification: {"labelled": number of objects dealt with}; AwsFailure if any must come again.
+    For S3 Batch Operations: a result for each task.
+    For a notification of S3's, SNS's or EventBridge's: {"labelled": number of objects dealt with}; an exception if any
+    must come again, after all had their turn.
     """
     labeller = get_labeller()  # before any message: a function without its model must fail loudly, as a whole
-    if not _is_sqs(event):
-        return {"labelled": label_all(labeller, event)}
+    request = parse_request(event)
+    if request.source is Source.SQS:
+        return label_messages(labeller, request, event, context)
+    ends = asyncio.run(label_all(labeller, request))
+    if request.source is Source.BATCH_OPERATIONS:
+        tasks = [delivery.id for delivery in request.deliveries]
+        return batch_operations_answer(request, dict(zip(tasks, map(_task_result, ends), strict=True)))
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end
+    return {"labelled": len(request.refs)}
+
+
+def label_messages(
+    labeller: Labeller, request: Request, event: dict[str, Any], context: LambdaContext
+) -> dict[str, Any]:
+    """Label what an SQS batch tells of, all messages at once, and answer with those that failed."""
+    deliveries = {delivery.id: delivery for delivery in request.deliveries}
+    publisher = Publisher(labeller.storage, labeller.lanes.aws)
+
+    async def handle(record: SQSRecord) -> None:
+        await deliver(labeller, deliveries[record.message_id], publisher.publish)
+
     # Not raising when all messages failed: the answer names each of them anyway, and an exception would say
     # less. Failures are counted (metric Failed) and end in the dead-letter queue.
-    processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
-
-    def handle(record: SQSRecord) -> None:
-        label_message(labeller, record)
-
-    return dict(process_partial_response(event, handle, processor, context))
+    processor = AsyncBatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
+    return dict(async_process_partial_response(event, handle, processor, context))
 
 
-def label_message(labeller: Labeller, record: SQSRecord) -> None:
-    """Label what one SQS message tells of; any exception makes this message, and no other, come again."""
-    try:
-        label_all(labeller, _body(record))
-    except AwsFailure:
-        raise  # logged where the object was known
-    except Exception:
-        # Nothing is swallowed here. Powertools' batch processor keeps no traceback, so it is logged before.
-        logger.exception("message failed", message_id=record.message_id)
-        metrics.add_metric("Failed", MetricUnit.Count, 1)
-        raise
+async def label_all(labeller: Labeller, request: Request) -> list[list[Outcome] | Exception]:
+    """Label what is told of otherwise than by SQS; how each delivery ended, in their order."""
+    publisher = Publisher(labeller.storage, labeller.lanes.aws)
 
-
-def label_all(labeller: Labeller, notification: object) -> int:
-    """Label all objects of one S3 notification and return their number.
-
-    Raises MalformedEvent; raises AwsFailure at the end, after all objects had their turn, if any failed.
-    """
-    failures: list[AwsFailure] = []
-    refs = parse_event(notification)
-    for ref in refs:
+    async def end(delivery: Delivery) -> list[Outcome] | Exception:
         try:
-            _report(ref, labeller.label(ref))
+            return await deliver(labeller, delivery, publisher.publish)
+        except Exception as error:  # logged by deliver
+            return error
+
+    return list(await asyncio.gather(*map(end, request.deliveries)))
+
+
+async def deliver(labeller: Labeller, delivery: Delivery, publish: Publish) -> list[Outcome]:
+    """Label what one delivery tells of; any exception makes this delivery, and no other, come again.
+
+    It is raised at the end, after all objects had their turn: MalformedEvent, AwsFailure, or what else went wrong.
+    """
+    outcomes: list[Outcome] = []
+    failures: list[Exception] = []
+    for malformed in delivery.malformed:
+        logger.error("malformed", delivery_id=delivery.id, error=str(malformed))
+        failures.append(malformed)
+    for ref in delivery.refs:
+        try:
+            outcomes.append(await labeller.handle(ref, publish))
+            _report(outcomes[-1])
         except AwsFailure as failure:
-            logger.error("failed", bucket=ref.bucket, key=ref.key, version=ref.version_id, error=str(failure))
-            metrics.add_metric("Failed", MetricUnit.Count, 1)
+            logger.error("failed", extra={"delivery_id": delivery.id, **_names(ref), "error": str(failure)})
             failures.append(failure)
+        except Exception as error:
+            # Nothing is swallowed here: it is raised below. Powertools' batch processor keeps no traceback.
+            logger.exception("failed", extra={"delivery_id": delivery.id, **_names(ref)})
+            failures.append(error)
     if failures:
-        raise AwsFailure(f"{len(failures)} of {len(refs)} objects failed, first: {failures[0]}") from failures[0]
-    return len(refs)
+        metrics.add_metric("Failed", MetricUnit.Count, len(failures))
+        raise failures[0]
+    return outcomes
 
 
-def _is_sqs(event: dict[str, Any]) -> bool:
-    records = event.get("Records")
-    first = records[0] if isinstance(records, list) and records else None
-    return isinstance(first, dict) and first.get("eventSource") == "aws:sqs"
+def _task_result(end: list[Outcome] | Exception) -> tuple[TaskResult, str]:
+    if isinstance(end, MalformedEvent):
+        return TaskResult.PERMANENT_FAILURE, str(end)
+    if isinstance(end, Exception):
+        return TaskResult.TEMPORARY_FAILURE, str(end)
+    return TaskResult.SUCCEEDED, ", ".join(outcome.ending.value for outcome in end) or "a folder"
 
 
-def _body(record: SQSRecord) -> object:
-    try:
-        return json.loads(record.body)
-    except json.JSONDecodeError as error:
-        raise MalformedEvent(f"the body of message {record.message_id} is not JSON: {error}") from error
+def _names(ref: ObjectRef) -> dict[str, str | None]:
+    return {"bucket": ref.bucket, "key": ref.key, "version": ref.version_id}
 
 
-def _report(ref: ObjectRef, outcome: Outcome) -> None:
+def _report(outcome: Outcome) -> None:
     """One log line and one count. Keys go into the log only: as a dimension, each would be a metric."""
     result = outcome.result
     prediction = result.prediction if result else None
     fields = {
-        "bucket": ref.bucket,
-        "key": ref.key,
-        "version": ref.version_id,
+        **_names(outcome.ref),
         "label": prediction.label if prediction else None,
         "confidence": round(prediction.confidence, 4) if prediction else None,
         "reason": result.reason if result else None,

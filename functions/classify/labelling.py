@@ -1,21 +1,40 @@
-"""One object: fetch, decode, ask the network, tag, write the row."""
+"""One object: fetch, decode, ask the network, tag, write the row, publish.
+
+Order. Events come more than once, late and out of order; what counts is the bucket. So what is looked at is never
+what an event says, but the object as it is now (or the version named), and three rules keep tags and row true:
+
+1. A row is written on a condition: not over that of a later event (S3's sequencer). Where there is no sequencer
+   (Batch Operations), not over what any event has written since the row was read, before the object was.
+2. S3 cannot tag on a condition. So after tags and row are written, an object that may be replaced is looked at once
+   more: if it is not what was fetched, everything is done again with what is there now. Whoever writes last has
+   looked afterwards, or has crashed, and then the event comes again.
+3. A version that is named cannot change. A request without a version that meets one (Batch Operations in a versioned
+   bucket) goes on with that version by name.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
+from classify.lanes import Lanes
 from labeller import records
-from labeller.events import ObjectRef
+from labeller.events import Change, ObjectRef
 from labeller.images import Decoded, Reason, Unreadable, decode
 from labeller.model import Classifier
 from labeller.observability import stage
 from labeller.records import Result, Tagging
 from labeller.settings import Settings
-from labeller.storage import Fetched, Gone, Storage
+from labeller.storage import AwsFailure, Denied, Fetched, Gone, Storage
+
+MAX_ROUNDS = 4  # times that an object is looked at anew because it was replaced meanwhile; then the event comes again
+
+Publish = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 class Ending(StrEnum):
@@ -24,8 +43,10 @@ class Ending(StrEnum):
     LABELLED = "LABELLED"
     UNSURE = "UNSURE"
     UNREADABLE = "UNREADABLE"
-    GONE = "GONE"  # deleted meanwhile; nothing was written
+    DELETED = "DELETED"  # so the event said, and so the row says now
+    GONE = "GONE"  # deleted before it was looked at; the event of that deletion marks the row
     STALE = "STALE"  # the row holds the result of a later event, and stays
+    FILTERED = "FILTERED"  # its key is not among those to be labelled; nothing was asked of AWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +54,8 @@ class Outcome:
     """What happened to one object, for the log and the metrics."""
 
     ending: Ending
-    result: Result | None = None  # None if it was gone
+    ref: ObjectRef  # with the version that was found
+    result: Result | None = None  # None if nothing was looked at
     tagging: Tagging | None = None
     durations: dict[str, float] = field(default_factory=dict)  # milliseconds, by stage
 
@@ -45,59 +67,103 @@ class Labeller:
     settings: Settings
     classifier: Classifier
     storage: Storage
+    lanes: Lanes = field(default_factory=Lanes)
 
-    def label(self, ref: ObjectRef) -> Outcome:
-        """Label the object and record it in its tags and its row.
+    async def handle(self, ref: ObjectRef, publish: Publish) -> Outcome:
+        """Make tags and row say what is true of the object now, and publish its result.
 
-        Safe to repeat: the same event leads to the same tags and the same row. The row is written last, so
-        where there is one, the tags had been dealt with. S3 cannot tag on a condition: if an unversioned
-        object is replaced while both its contents are being labelled, the last to write wins the tags, while
-        the row's condition keeps the later event's result. Raises storage.AwsFailure if the event must come
-        again.
+        Safe to repeat and to break off anywhere: the same content leads to the same tags and row. Raises
+        storage.AwsFailure if the event must come again.
         """
+        if not self.settings.wants(ref.key):
+            return Outcome(Ending.FILTERED, ref)
+        if ref.change is not Change.CREATED:
+            return await self.mark_deleted(ref)
+        return await self.label(ref, publish)
+
+    async def label(self, ref: ObjectRef, publish: Publish) -> Outcome:
+        """Label the object, as often as it is replaced meanwhile."""
         durations: dict[str, float] = {}
         try:
-            with stage("fetch", durations):
-                fetched = self.storage.fetch(ref, self.settings.max_image_bytes)
-            result = self._result(fetched, durations)
-            with stage("write", durations):
-                tagging = self._tag(ref, result)
+            for _ in range(MAX_ROUNDS):
+                done = await self._round(ref, publish, durations)
+                if isinstance(done, Outcome):
+                    return done
+                ref = done
         except Gone:
-            return Outcome(Ending.GONE, durations=durations)
-        item = records.item_for(
-            ref,
-            result,
-            tagging,
-            etag=fetched.etag,
-            size=fetched.size,
-            classified_at=datetime.now(UTC),
-            ttl_days=self.settings.row_ttl_days,
-        )
-        with stage("write", durations):
-            written = self.storage.put_row(ref, item)
-        return Outcome(Ending(result.status) if written else Ending.STALE, result, tagging, durations)
+            return Outcome(Ending.GONE, ref, durations=durations)
+        raise AwsFailure(f"{ref.path} was replaced {MAX_ROUNDS} times while it was being labelled; it comes again")
 
-    def _result(self, fetched: Fetched, durations: dict[str, float]) -> Result:
+    async def mark_deleted(self, ref: ObjectRef) -> Outcome:
+        """Write the row of an object, or version, that is no more, unless a later event has written it."""
+        aws, basis = self.lanes.aws, ref
+        if not ref.sequencer:  # S3 always gives one; an event that somebody made may have none
+            basis = replace(ref, sequencer=await aws(self.storage.read_sequencer, ref))
+            if ref.change is Change.DELETED and await aws(self.storage.exists, ref):
+                return Outcome(Ending.STALE, ref)
+        item = records.deleted_item(basis, deleted_at=datetime.now(UTC), ttl_days=self.settings.row_ttl_days)
+        put = self.storage.put_row if ref.sequencer else self.storage.replace_row
+        return Outcome(Ending.DELETED if await aws(put, ref, item) else Ending.STALE, ref)
+
+    async def _round(self, ref: ObjectRef, publish: Publish, durations: dict[str, float]) -> Outcome | ObjectRef:
+        """Look at the object and record what it is; a ref to go on with if that must be done again."""
+        aws, basis = self.lanes.aws, ref
+        with stage("fetch", durations):
+            if not ref.sequencer:
+                basis = replace(ref, sequencer=await aws(self.storage.read_sequencer, ref))
+            fetched = await aws(self.storage.fetch, ref, self.settings.max_image_bytes)
+        if fetched.version_id and not ref.version_id:
+            return replace(ref, version_id=fetched.version_id, sequencer="")  # the event's was perhaps another's
+        result = await self._result(fetched, durations)
+        with stage("write", durations):
+            tagging, denied = await self._tag(ref, fetched, result)
+            item = records.item_for(
+                basis,
+                result,
+                tagging,
+                etag=fetched.etag,
+                size=fetched.size,
+                classified_at=datetime.now(UTC),
+                ttl_days=self.settings.row_ttl_days,
+            )
+            put = self.storage.put_row if ref.sequencer else self.storage.replace_row
+            written = await aws(put, ref, item)
+            if not ref.version_id and not await aws(self.storage.is_unchanged, ref, fetched):
+                return ref
+        if written:
+            with stage("publish", durations):
+                await publish(records.event_detail(item))
+        if denied:
+            raise denied  # the label is safe in the row; the tags wait for a permission
+        return Outcome(Ending(result.status) if written else Ending.STALE, ref, result, tagging, durations)
+
+    async def _result(self, fetched: Fetched, durations: dict[str, float]) -> Result:
         model = self.classifier.version
         try:
             with stage("decode", durations):
-                decoded = self._decode(fetched)
+                decoded = await self.lanes.decode(self._decode, fetched)
         except Unreadable as error:
             return records.unreadable(error, model)
         with stage("inference", durations):
-            (prediction,) = self.classifier.predict(decoded.pixels[np.newaxis])
+            (prediction,) = await self.lanes.predict(self.classifier.predict, decoded.pixels[np.newaxis])
         return records.labelled(prediction, decoded, model, self.classifier.confidence_threshold)
 
     def _decode(self, fetched: Fetched) -> Decoded:
+        if fetched.refusal is not None:
+            raise Unreadable(Reason[fetched.refusal.name], fetched.detail)
         if fetched.data is None:
             limit = self.settings.max_image_bytes
             raise Unreadable(Reason.TOO_LARGE, f"{fetched.size} bytes, more than the limit of {limit}")
         return decode(fetched.data, self.classifier.input_size, self.settings.max_image_pixels)
 
-    def _tag(self, ref: ObjectRef, result: Result) -> Tagging:
-        prefix = self.settings.tag_prefix
-        merged = records.merge_tags(self.storage.read_tags(ref), records.tags_for(result, prefix), prefix)
-        if merged is None:
-            return Tagging.NO_ROOM
-        self.storage.write_tags(ref, merged)
-        return Tagging.WRITTEN
+    async def _tag(self, ref: ObjectRef, fetched: Fetched, result: Result) -> tuple[Tagging, Denied | None]:
+        aws, prefix = self.lanes.aws, self.settings.tag_prefix
+        try:
+            existing = await aws(self.storage.read_tags, ref, fetched)
+            merged = records.merge_tags(existing, records.tags_for(result, prefix), prefix)
+            if merged is None:
+                return Tagging.NO_ROOM, None
+            await aws(self.storage.write_tags, ref, merged)
+        except Denied as denied:
+            return Tagging.DENIED, denied
+        return Tagging.WRITTEN, None

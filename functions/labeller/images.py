@@ -98,6 +98,8 @@ class Reason(StrEnum):
     TOO_LARGE = "TOO_LARGE"
     TOO_MANY_PIXELS = "TOO_MANY_PIXELS"
     UNSUPPORTED = "UNSUPPORTED"
+    ARCHIVED = "ARCHIVED"  # in an archive class of S3, to be restored before it can be read
+    ENCRYPTED = "ENCRYPTED"  # with a key that the function may not use
 
 
 class Unreadable(Exception):

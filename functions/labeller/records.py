@@ -1,16 +1,17 @@
-"""A result -> object tags and a DynamoDB row. Pure: `storage` reads and writes them."""
+"""A result -> object tags, a DynamoDB row, a result event. Pure: `storage` reads and writes them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from labeller.events import ObjectRef
+from labeller.events import Change, ObjectRef
 
 if TYPE_CHECKING:  # model.py reads RESERVED_LABELS, and images.py loads Pillow
     from labeller.images import Decoded, Unreadable
@@ -20,6 +21,16 @@ MAX_TAGS = 10  # S3 user guide, "Categorizing your objects using tags"
 MAX_TAG_VALUE = 256  # characters, same page
 TAG_SUFFIXES = ("", "-confidence", "-model")
 SEQUENCER_LENGTH = 32  # S3's have 16 to 18 digits; the rest is room
+
+INDEX = "by-label-and-day"
+# A day's rows of one label are spread over so many partitions of the index, each of which takes 1,000 writes a
+# second (DynamoDB developer guide, "Using write sharding"). May be raised, but not lowered: older rows stay where
+# they are, and the query looks into the partitions of today's number.
+INDEX_SHARDS = 8
+
+# An item of DynamoDB's has at most 400 KB. Keys (1,024 bytes) and all else of S3's are bounded; labels are not.
+MAX_SCORES = 100  # the highest are kept
+_LONGEST_TEXT = 500  # characters of details and labels; 4 bytes each in UTF-8 at most
 
 # Letters and digits of any script, space, and + - = . _ : / @ (S3 API reference, "Tag").
 _NOT_IN_TAGS = re.compile(r"[^\w +\-=.:/@]")
@@ -31,9 +42,10 @@ class Status(StrEnum):
     LABELLED = "LABELLED"
     UNSURE = "UNSURE"  # the confidence is below the model's threshold
     UNREADABLE = "UNREADABLE"  # no picture that could be decoded; the reason says why
+    DELETED = "DELETED"  # there is no such object, or version, any more
 
 
-RESERVED_LABELS = frozenset({Status.UNSURE.value, Status.UNREADABLE.value})
+RESERVED_LABELS = frozenset(status.value for status in Status if status is not Status.LABELLED)
 
 
 class Tagging(StrEnum):
@@ -41,6 +53,7 @@ class Tagging(StrEnum):
 
     WRITTEN = "WRITTEN"
     NO_ROOM = "NO_ROOM"  # the object has so many tags of others that ours would exceed S3's limit
+    DENIED = "DENIED"  # the function may not read or write the object's tags; the event comes again
 
 
 class Tag(TypedDict):
@@ -115,43 +128,106 @@ def item_for(
     result: Result,
     tagging: Tagging,
     *,
-    etag: str,
-    size: int,
+    etag: str | None,
+    size: int | None,
     classified_at: datetime,
     ttl_days: int,
 ) -> dict[str, Any]:
-    """The row: what is known, numbers as Decimal, nothing for what is not known.
+    """The row of an object that was looked at: what is known, numbers as Decimal, nothing for what is not known.
 
-    `etag` and `size` (bytes) are those of the content that was looked at. `classified_at` must know its time
-    zone. `label` is the likeliest label for UNSURE too, so the row keeps what the tag does not say.
-    `expires_at` (seconds since 1970) is left out if `ttl_days` is 0.
+    `etag` and `size` (bytes) are those of the content that was looked at. `classified_at` must know its time zone.
+
+        object, version   the key of the table: bucket/key, and the version id, or "null" as S3 itself has it
+        bucket, key
+        status            LABELLED, UNSURE, UNREADABLE; DELETED in the rows of `deleted_item`
+        label             the likeliest, for UNSURE too, so that the row keeps what the tag does not say
+        confidence        of that label, 0..1
+        scores            label -> 0..1, the 100 highest
+        model             its version
+        etag, size        of the content; left out where it could not be fetched (ARCHIVED, ENCRYPTED)
+        width, height     in pixels, as displayed
+        format            JPEG, PNG, ...
+        reason, detail    images.Reason, and in words, of UNREADABLE; DELETE_MARKER where that is what DELETED is
+        sequencer         of the last event that wrote the row, padded; left out until an event with one comes
+        event_time        of that event, as its sender wrote it
+        classified_at     when the row was written, ISO 8601, UTC
+        tagging           what became of the tags: WRITTEN, NO_ROOM, DENIED
+        label_day         key of the index, see `index_keys`
+        expires_at        seconds since 1970, for DynamoDB to delete the row; left out if `ttl_days` is 0
     """
     prediction = result.prediction
-    item: dict[str, Any] = {
-        "object": ref.path,
-        "version": ref.version_id or "null",  # S3's own name for the version of an unversioned object
-        "bucket": ref.bucket,
-        "key": ref.key,
-        "status": result.status.value,
-        "label": prediction.label if prediction else None,
+    best = sorted(prediction.scores.items(), key=lambda score: -score[1])[:MAX_SCORES] if prediction else []
+    item = {
+        "label": prediction.label[:_LONGEST_TEXT] if prediction else None,
         "confidence": _number(prediction.confidence) if prediction else None,
-        "scores": {k: _number(v) for k, v in prediction.scores.items()} if prediction else None,
+        "scores": {label[:_LONGEST_TEXT]: _number(score) for label, score in best} or None,
         "model": result.model,
         "etag": etag,
-        "size": Decimal(size),
+        "size": None if size is None else Decimal(size),
         "width": None if result.width is None else Decimal(result.width),
         "height": None if result.height is None else Decimal(result.height),
         "format": result.format,
         "reason": result.reason,
-        "detail": result.detail,
-        "sequencer": padded(ref.sequencer),
-        "event_time": ref.event_time or None,
-        "classified_at": classified_at.isoformat(timespec="milliseconds"),
+        "detail": None if result.detail is None else result.detail[:_LONGEST_TEXT],
         "tagging": tagging.value,
     }
+    name = prediction.label if prediction and result.status is Status.LABELLED else result.status.value
+    return _row(ref, result.status, name, item, classified_at, ttl_days)
+
+
+def deleted_item(ref: ObjectRef, *, deleted_at: datetime, ttl_days: int) -> dict[str, Any]:
+    """The row of an object, or version, that is no more.
+
+    Nothing stays of what was known of the picture: whoever deletes it means it. A delete marker has a row of its
+    own, under its own version; the rows of the versions that it hides stay, as the versions themselves do.
+    """
+    reason = Change.DELETE_MARKER.value if ref.change is Change.DELETE_MARKER else None
+    return _row(ref, Status.DELETED, Status.DELETED.value, {"reason": reason}, deleted_at, ttl_days)
+
+
+def index_keys(label: str, day: date) -> list[str]:
+    """The partitions of the index that hold the rows of a label and a day (UTC), each sorted by classified_at.
+
+    `label`: one of the model's, or UNSURE, UNREADABLE, DELETED. Query each, and merge.
+    """
+    return [_index_key(label, day, shard) for shard in range(INDEX_SHARDS)]
+
+
+def event_detail(item: Mapping[str, Any]) -> dict[str, Any]:
+    """What the result event says of a row of item_for: docs/image-classified.schema.json describes it.
+
+    No scores: with many labels they would not fit into an event; the row has them.
+    """
+    names = ("bucket", "key", "status", "label", "confidence", "model", "reason", "etag", "sequencer", "tagging")
+    detail = {name: item[name] for name in names if name in item}
+    if "confidence" in detail:
+        detail["confidence"] = float(detail["confidence"])
+    return {"schema": 1, "version": item["version"], **detail, "time": item["classified_at"]}
+
+
+def _row(
+    ref: ObjectRef, status: Status, index_name: str, known: Mapping[str, Any], now: datetime, ttl_days: int
+) -> dict[str, Any]:
+    shard = zlib.crc32(ref.path.encode()) % INDEX_SHARDS
+    item = {
+        "object": ref.path,
+        "version": ref.version_id or "null",  # S3's own name for the version of an unversioned object
+        "bucket": ref.bucket,
+        "key": ref.key,
+        "status": status.value,
+        **known,
+        "sequencer": padded(ref.sequencer) if ref.sequencer else None,
+        "event_time": ref.event_time or None,
+        "classified_at": now.isoformat(timespec="milliseconds"),
+        "label_day": _index_key(index_name, now.date(), shard),
+    }
     if ttl_days:
-        item["expires_at"] = Decimal(int((classified_at + timedelta(days=ttl_days)).timestamp()))
+        item["expires_at"] = Decimal(int((now + timedelta(days=ttl_days)).timestamp()))
     return {name: value for name, value in item.items() if value is not None}
+
+
+def _index_key(label: str, day: date, shard: int) -> str:
+    return f"{label[:_LONGEST_TEXT]}#{day.isoformat()}#{shard}"
 
 
 def _number(value: float) -> Decimal:

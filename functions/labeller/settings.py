@@ -19,6 +19,9 @@ DEFAULTS: Mapping[str, str] = {
     "MAX_IMAGE_BYTES": "26214400",  # 25 MiB; a 50-megapixel JPEG of a camera has about 20
     "MAX_IMAGE_PIXELS": str(DEFAULT_MAX_IMAGE_PIXELS),
     "ROW_TTL_DAYS": "0",  # keep for ever
+    "KEY_PREFIX": "",  # objects whose keys begin otherwise are left alone
+    "KEY_SUFFIXES": "",  # such as ".jpg,.png", in any case of letters; none: all keys
+    "EVENT_BUS": "default",  # name or ARN
 }
 NAMES = frozenset((*REQUIRED, *DEFAULTS))
 
@@ -41,6 +44,13 @@ class Settings:
     max_image_bytes: int
     max_image_pixels: int
     row_ttl_days: int  # 0: rows stay
+    key_prefix: str
+    key_suffixes: tuple[str, ...]  # in lower case; empty: any
+    event_bus: str  # EventBridge's, for the result events
+
+    def wants(self, key: str) -> bool:
+        """Whether the object is to be labelled, by its key."""
+        return key.startswith(self.key_prefix) and (not self.key_suffixes or key.lower().endswith(self.key_suffixes))
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
@@ -57,6 +67,9 @@ class Settings:
             max_image_bytes=_integer(values, "MAX_IMAGE_BYTES", 1),
             max_image_pixels=_integer(values, "MAX_IMAGE_PIXELS", 1, _PILLOW_LIMIT),
             row_ttl_days=_integer(values, "ROW_TTL_DAYS", 0),
+            key_prefix=values["KEY_PREFIX"],
+            key_suffixes=tuple(s.strip().lower() for s in values["KEY_SUFFIXES"].split(",") if s.strip()),
+            event_bus=values["EVENT_BUS"],
         )
 
 

@@ -1,14 +1,17 @@
-"""The only module of the functions that calls AWS: objects and their tags in S3, rows in DynamoDB.
+"""The only module of the functions that calls AWS: objects and tags in S3, rows in DynamoDB, events to EventBridge.
 
-AWS's errors become the project's own here and nowhere else: Gone for an object that exists no longer,
-AwsFailure for all that a retry, or a person, may mend.
+AWS's errors become the project's own here and nowhere else: Gone for an object that exists no longer, a Refusal for
+one that S3 will not hand out, Denied where tags may not be touched, AwsFailure for all that a retry, or a person,
+may mend.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import boto3
@@ -19,18 +22,27 @@ from botocore.exceptions import BotoCoreError, ClientError
 from labeller.events import ObjectRef
 from labeller.records import Tag
 
-# The standard mode retries throttling, 5xx and broken connections with backoff and jitter: at most twice,
-# since SQS brings back what still fails. The timeouts are far above what S3 and DynamoDB take in one region
-# and far below the function's own, so that a hung connection costs one retry and not the whole batch.
+# The standard mode retries throttling, 5xx and broken connections, after up to 1 s and then up to 2 s: at most
+# twice, since SQS brings back what still fails. The timeouts are far above what S3 and DynamoDB take in one region.
+# So a call ends within 3 x (2 + 5) + 1 + 2 = 24 s, whatever happens, and even two of an object's calls that hang
+# throughout leave it time to fail alone within the function's 60 s. (Reading a body has 5 s for each piece of it.)
 _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 3},
-    connect_timeout=3,
-    read_timeout=10,
+    connect_timeout=2,
+    read_timeout=5,
 )
 
-# MethodNotAllowed is S3's answer when the version asked for is a delete marker; "404" where there is no body.
-# Without the permission s3:ListBucket S3 says AccessDenied instead of NoSuchKey, so the function needs it.
-_GONE = {"NoSuchKey", "NoSuchVersion", "404", "NotFound", "MethodNotAllowed"}
+# MethodNotAllowed is S3's answer when the version asked for is a delete marker; "404" where there is no body, and
+# "405" likewise. Without the permission s3:ListBucket S3 says AccessDenied instead of NoSuchKey.
+_GONE = {"NoSuchKey", "NoSuchVersion", "404", "405", "NotFound", "MethodNotAllowed"}
+_DENIED = {"AccessDenied", "403", "Forbidden"}
+# KMS's own errors, as S3 passes them on, that stay until somebody mends the key. KMS.ThrottlingException is none.
+_KEY_UNUSABLE = {"KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException"}
+
+MAX_ENTRIES = 10  # of one PutEvents call; EventBridge user guide, "PutEvents"
+MAX_ENTRIES_BYTES = 256 * 1024  # of all entries of a call together, same page
+EVENT_SOURCE = "image-labeller"
+EVENT_TYPE = "ImageClassified"
 
 
 class Gone(Exception):
@@ -41,71 +53,211 @@ class AwsFailure(Exception):
     """A call to AWS failed, botocore's own retries included. The message names object and error code."""
 
 
+class Denied(AwsFailure):
+    """The function may not do this to this object."""
+
+
+class Refusal(StrEnum):
+    """Why S3 does not hand out an object that is there, and will not when asked again."""
+
+    ARCHIVED = "ARCHIVED"
+    ENCRYPTED = "ENCRYPTED"
+
+
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An object as it is now."""
+    """An object as it is now, or why it cannot be had."""
 
-    data: bytes | None  # None: larger than asked for, and not downloaded
-    size: int  # bytes
-    etag: str  # without quotation marks
+    data: bytes | None  # None: larger than asked for and not downloaded, or refused
+    size: int | None  # bytes; this and the ETag are not known of what is refused
+    etag: str | None  # without quotation marks
+    version_id: str | None = None  # of what was fetched; None in a bucket without versioning
+    tags: int | None = None  # how many it has; None: none, or not to be known
+    refusal: Refusal | None = None
+    detail: str = ""  # S3's words for the refusal
 
 
 class Storage:
-    """Objects, tags and rows, through the clients given. `connect` makes the real ones."""
+    """Objects, tags, rows and result events, through the clients given. `connect` makes the real ones."""
 
-    def __init__(self, s3: Any, dynamodb: Any, table: str) -> None:
+    def __init__(self, s3: Any, dynamodb: Any, table: str, events: Any = None, bus: str = "default") -> None:
         self._s3 = s3
         self._dynamodb = dynamodb
         self._table = table
+        self._events = events
+        self._bus = bus
+        self._tags_readable: set[str] = set()  # buckets whose tags this process has been able to read
+
+    # ---- objects ------------------------------------------------------------------------------------------
 
     def fetch(self, ref: ObjectRef, max_bytes: int) -> Fetched:
         """The object, or only its size if that is above `max_bytes`. Raises Gone, AwsFailure."""
         with _own_errors("GetObject", ref):
-            answer = self._s3.get_object(**_address(ref))
-            size, etag = int(answer["ContentLength"]), answer["ETag"].strip('"')
+            try:
+                answer = self._s3.get_object(**_address(ref))
+            except ClientError as error:
+                refusal = self._refusal(ref, error)
+                if refusal is None:
+                    raise
+                return Fetched(None, None, None, refusal=refusal, detail=str(error))
+            size = int(answer["ContentLength"])
             # Closing unread gives the connection up, and nothing is downloaded. No `with answer["Body"]`: it
             # yields urllib3's stream, and only botocore's notices when half a body is all there is.
             with closing(answer["Body"]) as body:
-                return Fetched(body.read() if size <= max_bytes else None, size, etag)
+                data = body.read() if size <= max_bytes else None
+            version = answer.get("VersionId")
+            return Fetched(
+                data,
+                size,
+                answer["ETag"].strip('"'),
+                version_id=None if version == "null" else version,
+                tags=answer.get("TagCount"),
+            )
 
-    def read_tags(self, ref: ObjectRef) -> list[Tag]:
-        """The object's tags. Raises Gone, AwsFailure."""
+    def is_unchanged(self, ref: ObjectRef, fetched: Fetched) -> bool:
+        """Whether the object is still what was fetched. Raises Gone, AwsFailure."""
+        if fetched.refusal is not None:  # there is no ETag to compare with
+            return self.fetch(ref, 0).refusal is fetched.refusal
+        with _own_errors("HeadObject", ref):
+            return bool(self._s3.head_object(**_address(ref))["ETag"].strip('"') == fetched.etag)
+
+    def exists(self, ref: ObjectRef) -> bool:
+        """Whether there is such an object, or version, now. Raises AwsFailure."""
+        try:
+            with _own_errors("HeadObject", ref):
+                self._s3.head_object(**_address(ref))
+        except Gone:
+            return False
+        return True
+
+    def _refusal(self, ref: ObjectRef, error: ClientError) -> Refusal | None:
+        """Why GetObject was refused, where that is the object's own state; None for all that may pass.
+
+        A key that may not be used is reported as AccessDenied, mostly in words that name KMS, but at times as a bare
+        "Access Denied" (boto3 issue 2952). Then HeadObject, which decrypts nothing, tells whether KMS is in it.
+        Without its customer's key, an object of SSE-C is an InvalidRequest.
+        """
+        code, message = _code(error), error.response.get("Error", {}).get("Message", "")
+        if code == "InvalidObjectState":
+            return Refusal.ARCHIVED
+        if code in _KEY_UNUSABLE:
+            return Refusal.ENCRYPTED
+        if code == "InvalidRequest" and "Server Side Encryption" in message:
+            return Refusal.ENCRYPTED
+        if code not in _DENIED:
+            return None
+        if "kms:" in message or "customer master key" in message:
+            return Refusal.ENCRYPTED
+        try:
+            head = self._s3.head_object(**_address(ref))
+        except (ClientError, BotoCoreError):
+            return None  # the first error is the one to tell of
+        return Refusal.ENCRYPTED if str(head.get("ServerSideEncryption", "")).startswith("aws:kms") else None
+
+    # ---- tags ---------------------------------------------------------------------------------------------
+
+    def read_tags(self, ref: ObjectRef, fetched: Fetched | None = None) -> list[Tag]:
+        """The object's tags. Raises Gone, Denied, AwsFailure.
+
+        The call is spared if S3 gave no count of tags with the object: there are none, or the function may not
+        know (GetObject leaves the count out in both cases), which is ruled out by its having read tags in this
+        bucket before.
+        """
+        if fetched and fetched.refusal is None and fetched.tags is None and ref.bucket in self._tags_readable:
+            return []
         with _own_errors("GetObjectTagging", ref):
             answer = self._s3.get_object_tagging(**_address(ref))
-            return [Tag(Key=tag["Key"], Value=tag["Value"]) for tag in answer["TagSet"]]
+        self._tags_readable.add(ref.bucket)
+        return [Tag(Key=tag["Key"], Value=tag["Value"]) for tag in answer["TagSet"]]
 
     def write_tags(self, ref: ObjectRef, tags: Sequence[Tag]) -> None:
-        """Replace all tags of the object. Raises Gone, AwsFailure."""
+        """Replace all tags of the object. Raises Gone, Denied, AwsFailure."""
         with _own_errors("PutObjectTagging", ref):
             self._s3.put_object_tagging(**_address(ref), Tagging={"TagSet": list(tags)})
+
+    # ---- rows ---------------------------------------------------------------------------------------------
+
+    def read_sequencer(self, ref: ObjectRef) -> str:
+        """The sequencer of the object's row, "" where there is no row, or none in it. Raises AwsFailure."""
+        with _own_errors("GetItem", ref):
+            answer = self._dynamodb.get_item(
+                TableName=self._table,
+                Key={"object": {"S": ref.path}, "version": {"S": ref.version_id or "null"}},
+                ProjectionExpression="sequencer",
+                ConsistentRead=True,
+            )
+            return str(answer.get("Item", {}).get("sequencer", {}).get("S", ""))
 
     def put_row(self, ref: ObjectRef, item: Mapping[str, Any]) -> bool:
         """Write the row of records.item_for; False if it already holds the result of a later event.
 
         Raises AwsFailure. An equal sequencer overwrites: the same event may come twice.
         """
+        return self._put(ref, item, "attribute_not_exists(sequencer) OR sequencer <= :sequencer")
+
+    def replace_row(self, ref: ObjectRef, item: Mapping[str, Any]) -> bool:
+        """Write the row if its sequencer is still the item's, or still missing; False if an event has changed it.
+
+        Raises AwsFailure. For what was asked for without an event, and so has no place in the order of events.
+        """
+        known = "sequencer" in item
+        return self._put(ref, item, "sequencer = :sequencer" if known else "attribute_not_exists(sequencer)")
+
+    def _put(self, ref: ObjectRef, item: Mapping[str, Any], condition: str) -> bool:
         serialise = TypeSerializer().serialize
+        values = {":sequencer": serialise(item["sequencer"])} if ":sequencer" in condition else None
         with _own_errors("PutItem", ref):
             try:
                 self._dynamodb.put_item(
                     TableName=self._table,
                     Item={name: serialise(value) for name, value in item.items()},
-                    ConditionExpression="attribute_not_exists(sequencer) OR sequencer <= :sequencer",
-                    ExpressionAttributeValues={":sequencer": serialise(item["sequencer"])},
+                    ConditionExpression=condition,
+                    **({"ExpressionAttributeValues": values} if values else {}),
                 )
             except self._dynamodb.exceptions.ConditionalCheckFailedException:
                 return False
             return True
 
+    # ---- result events ------------------------------------------------------------------------------------
 
-def connect(table: str) -> Storage:
+    def put_events(self, details: Sequence[Mapping[str, Any]]) -> list[AwsFailure | None]:
+        """Publish up to MAX_ENTRIES details as ImageClassified; for each, None or why EventBridge did not take it."""
+        entries = [self._entry(detail) for detail in details]
+        paths = [f"{detail['bucket']}/{detail['key']}" for detail in details]
+        try:
+            answer = self._events.put_events(Entries=entries)
+        except (ClientError, BotoCoreError) as error:
+            what = f"{_code(error)}: {error}" if isinstance(error, ClientError) else f"{type(error).__name__}: {error}"
+            return [AwsFailure(f"PutEvents for {path}: {what}") for path in paths]
+        return [
+            AwsFailure(f"PutEvents for {path}: {entry['ErrorCode']}: {entry.get('ErrorMessage', '')}")
+            if entry.get("ErrorCode")
+            else None
+            for path, entry in zip(paths, answer["Entries"], strict=True)
+        ]
+
+    def _entry(self, detail: Mapping[str, Any]) -> dict[str, str]:
+        return {
+            "Source": EVENT_SOURCE,
+            "DetailType": EVENT_TYPE,
+            "Detail": json.dumps(detail, ensure_ascii=False),
+            "EventBusName": self._bus,
+        }
+
+
+def connect(table: str, bus: str = "default") -> Storage:
     """Storage with clients for the region and credentials of the environment. Slow: keep the result."""
-    return Storage(boto3.client("s3", config=_CONFIG), boto3.client("dynamodb", config=_CONFIG), table)
+    s3, dynamodb, events = (boto3.client(name, config=_CONFIG) for name in ("s3", "dynamodb", "events"))
+    return Storage(s3, dynamodb, table, events, bus)
 
 
 def _address(ref: ObjectRef) -> dict[str, str]:
     address = {"Bucket": ref.bucket, "Key": ref.key}
     return {**address, "VersionId": ref.version_id} if ref.version_id else address
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", "unknown"))
 
 
 @contextmanager
@@ -114,8 +266,10 @@ def _own_errors(call: str, ref: ObjectRef) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "unknown")
+        code = _code(error)
         message = f"{call} for {ref.path}{version}: {code}: {error}"
-        raise (Gone if code in _GONE and call != "PutItem" else AwsFailure)(message) from error
+        if code in _GONE and call not in ("PutItem", "GetItem"):
+            raise Gone(message) from error
+        raise (Denied if code in _DENIED else AwsFailure)(message) from error
     except BotoCoreError as error:  # no answer at all: connections, timeouts, half a body, no credentials
         raise AwsFailure(f"{call} for {ref.path}{version}: {type(error).__name__}: {error}") from error

@@ -18,6 +18,9 @@ def test_only_the_table_must_be_named() -> None:
         max_image_bytes=26_214_400,
         max_image_pixels=100_000_000,
         row_ttl_days=0,
+        key_prefix="",
+        key_suffixes=(),
+        event_bus="default",
     )
 
 
@@ -30,10 +33,15 @@ def test_the_environment_overrides_every_default() -> None:
         "MAX_IMAGE_BYTES": "1000",
         "MAX_IMAGE_PIXELS": "2000",
         "ROW_TTL_DAYS": "30",
+        "KEY_PREFIX": "in/",
+        "KEY_SUFFIXES": ".jpg, .PNG,",
+        "EVENT_BUS": "pictures",
     }
     assert set(env) == NAMES
 
-    assert Settings.from_env(env) == Settings("t", Path("/models/7"), 6, "team:label", 1000, 2000, 30)
+    assert Settings.from_env(env) == Settings(
+        "t", Path("/models/7"), 6, "team:label", 1000, 2000, 30, "in/", (".jpg", ".png"), "pictures"
+    )
 
 
 def test_every_field_has_its_variable() -> None:
@@ -67,6 +75,23 @@ def test_a_missing_table_is_named(env: dict[str, str]) -> None:
 def test_a_value_that_makes_no_sense_is_named(name: str, value: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         Settings.from_env({"RESULTS_TABLE": "t", name: value})
+
+
+@pytest.mark.parametrize(
+    ("env", "key", "wanted"),
+    [
+        ({}, "anything at all", True),
+        ({"KEY_PREFIX": "in/"}, "in/a.jpg", True),
+        ({"KEY_PREFIX": "in/"}, "In/a.jpg", False),  # keys are exact in S3
+        ({"KEY_PREFIX": "in/"}, "other/in/a.jpg", False),
+        ({"KEY_SUFFIXES": ".jpg,.png"}, "a.PNG", True),
+        ({"KEY_SUFFIXES": ".jpg,.png"}, "a.png.txt", False),
+        ({"KEY_SUFFIXES": " , "}, "a", True),
+        ({"KEY_PREFIX": "in/", "KEY_SUFFIXES": ".jpg"}, "in/a.gif", False),
+    ],
+)
+def test_prefix_and_suffixes_say_which_keys_are_wanted(env: dict[str, str], key: str, wanted: bool) -> None:
+    assert Settings.from_env({"RESULTS_TABLE": "t", **env}).wants(key) is wanted
 
 
 def test_settings_do_not_change() -> None:

@@ -48,8 +48,8 @@ def page_of(tmp_path: Path, *entries: Entry) -> Elements:
 @pytest.mark.parametrize(
     ("changes", "tone", "words"),
     [
-        ({}, "right", ["cats", "98.7%", "✓ right"]),
-        ({"label": "dogs"}, "wrong", ["dogs", "98.7%", "✗ it is cats"]),
+        ({}, "good", ["cats", "98.7%", "✓ right"]),
+        ({"label": "dogs"}, "bad", ["dogs", "98.7%", "✗ it is cats"]),
         ({"status": "UNSURE", "confidence": 0.55}, "other", ["UNSURE", "55.0%", "it is cats"]),
         (
             {"true": None, "label": None, "status": "UNREADABLE", "reason": "EMPTY", "confidence": None},
@@ -62,7 +62,7 @@ def test_each_card_says_label_confidence_and_whether_it_is_right(
     tmp_path: Path, changes: dict[str, object], tone: str, words: list[str]
 ) -> None:
     page = page_of(tmp_path, entry(**changes))
-    assert [attributes["class"] for tag, attributes in page.tags if tag == "li"] == [tone]
+    assert [attributes["class"] for tag, attributes in page.tags if tag == "li"] == [f"tone-{tone}"]
     for word in words:
         assert word in page.text
 
