@@ -18,7 +18,7 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo model layer build invoke test lint validate deploy lock clean
+.PHONY: help setup demo model layer build invoke capacity backfill shadow test lint validate deploy lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ build: .venv-sam/ready ## sam build, without Docker (after `make layer`)
 
 invoke: .venv/ready .venv-sam/ready ## run the built function on EVENT=events/NAME.json against the local AWS
 	@$(BIN)/python -m local.emulator '$(EVENT)'
+
+capacity: .venv/ready ## queue age, concurrency and cost of a million images, by memory size and rate; limits
+	@$(BIN)/python -m local.capacity
 
 test: .venv/ready .venv-sam/ready lint ## lint, types and all tests
 	@$(BIN)/python -m model_build.package_layer --libraries-only

@@ -37,10 +37,10 @@ class Image:
     """INT8 VGG16 at 224 on x86 with VNNI: 38 ms on the 2 cores of an AMD EPYC (Zen 4). 128 pixels: 25."""
     decode_vcpu_ms: float = 1.5
     """Measured: 1.3 ms of processor time for a photograph of the demo set (21 KB); 14 ms for one of 12 megapixels."""
-    overhead_vcpu_ms: float = 10.0
-    """Measured: 8.2 ms of processor time for boto3's four calls, without TLS; the rest is log, metrics, TLS."""
-    wait_ms: float = 55.0
-    """Assumed: first bytes of S3 (20 ms a call, two calls), DynamoDB (5 ms), EventBridge (10 ms)."""
+    overhead_vcpu_ms: float = 12.0
+    """Measured: 2 ms of processor time for a call of boto3's, without TLS, five calls; the rest is log and TLS."""
+    wait_ms: float = 75.0
+    """Assumed: first bytes of S3 (20 ms a call, three calls), DynamoDB (5 ms), EventBridge (10 ms)."""
     init_ms: float = 600.0
     """A cold start up to the first invocation; the design's limit for two cores."""
     parallel_share: float = 0.95
@@ -121,7 +121,8 @@ def cost_of(
     return Cost(
         compute=prices.of(f"lambda_gb_second_{architecture}", seconds * memory / GB)
         + prices.of("lambda_request", invocations),
-        s3=prices.of("s3_get", images) + prices.of("s3_put", images),  # an object without tags is not asked for them
+        # GetObject, PutObjectTagging, and HeadObject at the end; an object without tags is not asked for them.
+        s3=prices.of("s3_get", 2 * images) + prices.of("s3_put", images),
         queue=prices.of("sqs_request", images + 2 * invocations),  # sent one by one, received and deleted by batch
         table=prices.of("dynamodb_write", images * (1 + index_writes)),
         events=prices.of("eventbridge_event", images),
@@ -135,13 +136,13 @@ def backfill_cost(
 ) -> Cost:
     """What a job of S3 Batch Operations over `images` objects costs, one an invocation; no queue.
 
-    `skipped` of them have a label of the current model: HEAD, a read of the row, and no more. The others are taken
-    to have a label already, so that the index entry moves: a delete and a put.
+    `skipped` of them have a label of the current model: HEAD, a read of the row, and no more. For the others the
+    row is read as well, and they are taken to have one, so that the index entry moves: a delete and a put.
     """
     worked = images - skipped
     seconds = worked * image.batch_ms(1, memory, architecture) / 1000
     cost = cost_of(image, prices, memory, architecture, worked, worked, seconds, index_writes=2)
-    skip_seconds = (image.wait_ms / 2 + image.overhead_vcpu_ms / 2) / 1000  # two of four calls
+    skip_seconds = (image.wait_ms + image.overhead_vcpu_ms) / 3 / 1000  # two of the calls, and the shorter ones
     return Cost(
         compute=cost.compute
         + prices.of(f"lambda_gb_second_{architecture}", skipped * skip_seconds * memory / GB)
@@ -152,7 +153,7 @@ def backfill_cost(
         + prices.of("s3_batch_object", images)
         + prices.of("s3_batch_manifest_object", images),
         queue=0.0,
-        table=cost.table + prices.of("dynamodb_read", skipped),
+        table=cost.table + prices.of("dynamodb_read", images),
         events=cost.events,
         logs=cost.logs + prices.of("logs_gb", skipped * (image.log_bytes + image.invocation_log_bytes) / 1e9),
     )
