@@ -8,10 +8,19 @@ from typing import Any
 
 from local.aws import LocalAws
 
-# Types that moto's CloudFormation has no model for, and layers, whose content is not deployed locally.
-NOT_IN_MOTO = {"AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "AWS::Lambda::LayerVersion"}
+# Types that moto's CloudFormation has no model for, and layers and versions, whose content is not deployed locally.
+NOT_IN_MOTO = {
+    "AWS::CloudWatch::Alarm",
+    "AWS::Lambda::Alias",
+    "AWS::Lambda::LayerVersion",
+    "AWS::Lambda::Version",
+    "AWS::S3::BucketPolicy",
+    "AWS::SNS::Subscription",
+    "AWS::SNS::TopicPolicy",
+    "AWS::SQS::QueuePolicy",
+}
 
-# What moto's CloudFormation itself takes from a bucket and a table.
+# What moto's CloudFormation itself takes from a bucket and a table, and what it lacks of a queue.
 _BUCKET_BY_MOTO = {"BucketName", "BucketEncryption", "Tags"}
 _TABLE_BY_MOTO = {
     "TableName",
@@ -25,6 +34,7 @@ _TABLE_BY_MOTO = {
     "DeletionProtectionEnabled",
     "Tags",
 }
+_QUEUE_NOT_BY_MOTO = {"RedriveAllowPolicy"}
 # Property -> the call that takes it as an argument of the same name and shape.
 _BUCKET_CALLS = {
     "PublicAccessBlockConfiguration": "put_public_access_block",
@@ -56,6 +66,10 @@ def apply_rest(
 # Each of the following completes the resource `name` and returns the names of the properties left out.
 
 
+def _queue(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
+    return wanted.keys() & _QUEUE_NOT_BY_MOTO
+
+
 def _queue_policy(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
     policy = json.dumps(wanted["PolicyDocument"])
     for url in wanted["Queues"]:
@@ -66,11 +80,30 @@ def _queue_policy(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[st
 def _bucket_policy(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
     # moto takes a statement for unconditional, whatever its Condition: "deny without TLS" would deny all.
     document = wanted["PolicyDocument"]
+    document = json.loads(document) if isinstance(document, str) else document
     statements = [statement for statement in document["Statement"] if "Condition" not in statement]
     if statements:
         policy = json.dumps(dict(document) | {"Statement": statements})
         aws.client("s3").put_bucket_policy(Bucket=wanted["Bucket"], Policy=policy)
     return set() if len(statements) == len(document["Statement"]) else {"PolicyDocument"}
+
+
+def _topic_policy(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
+    policy = json.dumps(wanted["PolicyDocument"])
+    for topic in wanted["Topics"]:
+        aws.client("sns").set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
+    return set()
+
+
+def _subscription(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
+    aws.client("sns").subscribe(**wanted)
+    return set()
+
+
+def _alarm(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
+    # A threshold that comes from a parameter is text.
+    aws.client("cloudwatch").put_metric_alarm(**dict(wanted) | {"Threshold": float(wanted["Threshold"])})
+    return set()
 
 
 def _table(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
@@ -106,8 +139,12 @@ def _notification(configuration: Mapping[str, Any]) -> dict[str, Any]:
 
 # As in AWS, a queue's policy stands before a bucket is told to notify the queue.
 _STEPS: dict[str, Callable[[LocalAws, str, Mapping[str, Any]], set[str]]] = {
+    "AWS::SQS::Queue": _queue,
     "AWS::SQS::QueuePolicy": _queue_policy,
     "AWS::S3::BucketPolicy": _bucket_policy,
+    "AWS::SNS::TopicPolicy": _topic_policy,
+    "AWS::SNS::Subscription": _subscription,
+    "AWS::CloudWatch::Alarm": _alarm,
     "AWS::DynamoDB::Table": _table,
     "AWS::S3::Bucket": _bucket,
 }

@@ -2,10 +2,10 @@
 
 SAM's translator turns it into CloudFormation, and moto's CloudFormation creates what it can: the bucket
 with its encryption, queues with their dead-letter queues, the table with its keys, the role, the log group,
-the function. moto 5.2.5 leaves out the bucket's notification, public access block and ownership, the
-policies of bucket and queues, the table's expiry and backups. `local.apply` sets those through boto3, from
-the template's own properties: they are asked back from moto as additional outputs of the stack, every Ref,
-Sub, GetAtt and FindInMap resolved.
+the function, the topic and its key, the dashboard. moto 5.2.5 leaves out the bucket's notification, versions,
+public access block and ownership, the policies of bucket, queues and topic, alarms, the table's expiry and
+backups. `local.apply` sets those through boto3, from the template's own properties: they are asked back from
+moto as additional outputs of the stack, every Ref, Sub, If, GetAtt and FindInMap resolved.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from local.template import TemplateError, read_template, to_cloudformation
 
 STACK_NAME = "image-labeller"
 FUNCTION = "ClassifyFunction"
+_VERSIONS = ("AWS::Lambda::LayerVersion", "AWS::Lambda::Version", "AWS::Lambda::Alias")  # of code, not deployed here
 _RESOLVED = "Resolved"  # prefix of the outputs that carry resolved properties
 
 
@@ -62,6 +63,7 @@ class Stack:
     reports_item_failures: bool  # the function's response may name single messages that failed
     outputs: Mapping[str, str]
     resources: Mapping[str, str]  # logical id -> physical id
+    properties: Mapping[str, Any]  # logical id -> properties, every reference resolved
     left_out: tuple[str, ...]  # properties of buckets, queues and tables that the local AWS does not know
 
 
@@ -108,6 +110,7 @@ def deploy(
         function=_function(aws, resources[function_id], properties[function_id]),
         outputs={key: value for key, value in outputs.items() if not key.startswith(_RESOLVED)},
         resources=resources,
+        properties=properties,
         left_out=left_out,
         **queue,
     )
@@ -116,19 +119,29 @@ def deploy(
 def _deployable(cloudformation: Mapping[str, Any]) -> dict[str, Any]:
     """The template as moto is to have it: without code, and with the resolved properties as outputs."""
     resources, outputs = {}, dict(cloudformation.get("Outputs", {}))
-    for logical_id, resource in cloudformation["Resources"].items():
+    for logical_id, resource in _without_aliases(cloudformation["Resources"]).items():
         properties = dict(resource.get("Properties", {}))
         if resource["Type"] == "AWS::Lambda::Function":
             properties.pop("Layers", None)
             properties["Code"] = {"ZipFile": "# not run here: local.lambda_poller and local.runtime do"}
         if resource["Type"] == "AWS::Lambda::EventSourceMapping":
             properties["Enabled"] = False  # moto would run the function in Docker
-        if resource["Type"] != "AWS::Lambda::LayerVersion":
+        if resource["Type"] not in _VERSIONS:
             condition = {"Condition": resource["Condition"]} if "Condition" in resource else {}
             outputs[_RESOLVED + logical_id] = {"Value": {"Fn::ToJsonString": properties}} | condition
         if resource["Type"] not in NOT_IN_MOTO:
             resources[logical_id] = dict(resource) | {"Properties": properties}
     return dict(cloudformation) | {"Resources": resources, "Outputs": outputs}
+
+
+def _without_aliases(resources: Mapping[str, Any]) -> dict[str, Any]:
+    """The resources, with the function itself wherever one refers to its alias: there is one version here."""
+    text = json.dumps(resources)
+    for logical_id, resource in resources.items():
+        if resource["Type"] == "AWS::Lambda::Alias":
+            function = json.dumps(resource["Properties"]["FunctionName"])
+            text = text.replace(json.dumps({"Ref": logical_id}), function)
+    return dict(json.loads(text))
 
 
 def _local_queue_urls(aws: LocalAws, types: Mapping[str, str], resources: Mapping[str, str]) -> dict[str, str]:

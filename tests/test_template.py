@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import json
 import re
@@ -20,49 +19,14 @@ from labeller.images import Reason, Unreadable
 from labeller.records import Tagging, item_for, unreadable
 from labeller.settings import Settings, SettingsError
 from model_build import package_layer
-from tests.support import ROOT, TEMPLATE, load_template
-
-TEMPLATE_CONTENT = load_template()
-PARAMETERS = TEMPLATE_CONTENT["Parameters"]
-RESOURCES = TEMPLATE_CONTENT["Resources"]
+from tests.support import ROOT, TEMPLATE
+from tests.template import PARAMETERS, RESOURCES, TEMPLATE_CONTENT, of_type, properties
 
 POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
-
-# What IAM asks for each call of labeller.storage: S3 user guide, "Required permissions for Amazon S3 API
-# operations" (the second action where the request names a version), and the DynamoDB developer guide.
-ACTIONS = {
-    "get_object": {"s3:GetObject", "s3:GetObjectVersion"},
-    "head_object": {"s3:GetObject", "s3:GetObjectVersion"},
-    "get_object_tagging": {"s3:GetObjectTagging", "s3:GetObjectVersionTagging"},
-    "put_object_tagging": {"s3:PutObjectTagging", "s3:PutObjectVersionTagging"},
-    "get_item": {"dynamodb:GetItem"},
-    "put_item": {"dynamodb:PutItem"},
-    "put_events": {"events:PutEvents"},
-}
-
-
-def properties(logical_id: str) -> dict[str, Any]:
-    return RESOURCES[logical_id]["Properties"]
-
-
-def of_type(kind: str) -> dict[str, dict[str, Any]]:
-    return {name: r["Properties"] for name, r in RESOURCES.items() if r["Type"] == kind}
-
-
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def functions() -> list[dict[str, Any]]:
     return list(of_type("AWS::Serverless::Function").values())
-
-
-def allowing(policy_document: dict[str, Any]) -> list[dict[str, Any]]:
-    return [s for s in policy_document["Statement"] if s["Effect"] == "Allow"]
-
-
-def role_statements() -> list[dict[str, Any]]:
-    return [s for p in properties("ClassifyRole")["Policies"] for s in allowing(p["PolicyDocument"])]
 
 
 def environment(memory: int) -> dict[str, str]:
@@ -199,20 +163,6 @@ def test_rows_carry_the_keys_of_the_table_and_its_ttl_attribute() -> None:
     assert row[table["TimeToLiveSpecification"]["AttributeName"]] == 1795593600
 
 
-def test_the_role_allows_what_storage_calls_and_nothing_else() -> None:
-    tree = ast.parse((ROOT / "functions/labeller/storage.py").read_text(encoding="utf-8"))
-    called = {
-        node.func.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and ast.unparse(node.func.value) in ("self._s3", "self._dynamodb", "self._events")
-    }
-    needed = set().union(*(ACTIONS[name] for name in called)) | {"s3:ListBucket"}
-    allowed = {action for s in role_statements() for action in as_list(s["Action"])}
-    assert {action for action in allowed if action.startswith(("s3:", "dynamodb:", "events:"))} == needed
-
-
 def test_the_layers_are_the_folders_that_package_layer_fills() -> None:
     assert all(f["Layers"] == [{"Ref": "LibrariesLayer"}, {"Ref": "ModelLayer"}] for f in functions())
     assert ROOT / properties("LibrariesLayer")["ContentUri"] == package_layer.OUT / "libraries"
@@ -222,11 +172,12 @@ def test_the_layers_are_the_folders_that_package_layer_fills() -> None:
 
 
 def test_the_layers_are_packaged_for_the_runtime_of_the_functions() -> None:
-    runtime, architecture = f"python{package_layer.PYTHON_VERSION}", package_layer.ARCHITECTURE
+    runtime, architecture = f"python{package_layer.PYTHON_VERSION}", [{"Ref": "Architecture"}]
     for function in functions():
-        assert (function["Runtime"], function["Architectures"]) == (runtime, [architecture])
+        assert (function["Runtime"], function["Architectures"]) == (runtime, architecture)
     for layer in of_type("AWS::Serverless::LayerVersion").values():
-        assert (layer["CompatibleRuntimes"], layer["CompatibleArchitectures"]) == ([runtime], [architecture])
+        assert (layer["CompatibleRuntimes"], layer["CompatibleArchitectures"]) == ([runtime], architecture)
+    assert PARAMETERS["Architecture"]["Default"] == package_layer.ARCHITECTURE
 
 
 def test_the_makefile_ships_the_sources_and_nothing_else(tmp_path: Path) -> None:
@@ -253,14 +204,13 @@ def test_the_makefile_ships_the_sources_and_nothing_else(tmp_path: Path) -> None
 
 def test_a_message_stays_hidden_for_six_timeouts_of_the_function() -> None:
     # AWS Lambda developer guide, "Creating and configuring an Amazon SQS event source mapping".
-    function = properties("ClassifyFunction")
-    source = function["Events"]["Uploads"]["Properties"]
+    function, source = properties("ClassifyFunction"), properties("UploadsToClassify")
     window = source.get("MaximumBatchingWindowInSeconds", 0)
     assert properties("UploadsQueue")["VisibilityTimeout"] >= 6 * function["Timeout"] + window
 
 
 def test_failed_messages_come_back_alone_and_end_in_the_dead_letter_queue() -> None:
-    source = properties("ClassifyFunction")["Events"]["Uploads"]["Properties"]
+    source = properties("UploadsToClassify")
     queue, dead = properties("UploadsQueue"), properties("UploadsDeadLetterQueue")
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert source["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "MaxConcurrency"}}
@@ -280,57 +230,6 @@ def test_the_table_can_be_restored_to_any_moment_and_is_paid_for_by_the_request(
     table = properties("ResultsTable")
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     assert table["BillingMode"] == "PAY_PER_REQUEST"
-
-
-# ---- nothing open -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("bucket", of_type("AWS::S3::Bucket").values())
-def test_buckets_are_encrypted_private_and_without_acls(bucket: dict[str, Any]) -> None:
-    (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
-    assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] in ("AES256", "aws:kms")
-    names = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
-    assert bucket["PublicAccessBlockConfiguration"] == dict.fromkeys(names, True)
-    assert bucket["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
-
-
-def test_queues_and_the_table_are_encrypted() -> None:
-    assert all(queue["SqsManagedSseEnabled"] is True for queue in of_type("AWS::SQS::Queue").values())
-    assert properties("ResultsTable")["SSESpecification"] == {"SSEEnabled": True}
-
-
-def test_bucket_and_queues_refuse_requests_without_tls() -> None:
-    policies = [*of_type("AWS::S3::BucketPolicy").values(), *of_type("AWS::SQS::QueuePolicy").values()]
-    guarded = []
-    for policy in policies:
-        (deny,) = (s for s in policy["PolicyDocument"]["Statement"] if s["Effect"] == "Deny")
-        assert deny["Principal"] == "*"
-        assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-        guarded += as_list(deny["Resource"])
-    assert {"Fn::GetAtt": ["UploadsBucket", "Arn"]} in guarded
-    assert {"Fn::Sub": "${UploadsBucket.Arn}/*"} in guarded
-    assert all({"Fn::GetAtt": [name, "Arn"]} in guarded for name in of_type("AWS::SQS::Queue"))
-
-
-def test_only_our_bucket_in_our_account_may_send_to_the_queue() -> None:
-    (allow,) = allowing(properties("UploadsQueuePolicy")["PolicyDocument"])
-    assert allow["Principal"] == {"Service": "s3.amazonaws.com"}
-    assert allow["Action"] == "sqs:SendMessage"
-    name = properties("UploadsBucket")["BucketName"]["Fn::Sub"]
-    assert allow["Condition"] == {
-        "ArnEquals": {"aws:SourceArn": {"Fn::Sub": "arn:${AWS::Partition}:s3:::" + name}},
-        "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
-    }
-
-
-def test_the_role_names_every_action_and_every_resource() -> None:
-    actions = [action for s in role_statements() for action in as_list(s["Action"])]
-    assert not [action for action in actions if "*" in action]
-    unlimited = [s["Action"] for s in role_statements() if "*" in as_list(s["Resource"])]
-    # X-Ray has no resources to name for these: service authorization reference, "AWS X-Ray".
-    assert unlimited == [["xray:PutTraceSegments", "xray:PutTelemetryRecords"]]
-    assert "ManagedPolicyArns" not in properties("ClassifyRole")
-    assert "Policies" not in properties("ClassifyFunction")  # SAM would ignore them beside Role
 
 
 # ---- events/ ------------------------------------------------------------------------------------------

@@ -27,14 +27,10 @@ def written() -> dict[str, Any]:
     return {name: resource["Properties"] for name, resource in resources.items()}
 
 
-def test_the_bucket_is_encrypted_as_the_template_says(aws: LocalAws, stack: Stack, written: dict[str, Any]) -> None:
-    rules = aws.client("s3").get_bucket_encryption(Bucket=stack.uploads_bucket)["ServerSideEncryptionConfiguration"][
-        "Rules"
-    ]
-    wanted = written["UploadsBucket"]["BucketEncryption"]["ServerSideEncryptionConfiguration"]
-    assert [rule["ApplyServerSideEncryptionByDefault"] for rule in rules] == [
-        rule["ServerSideEncryptionByDefault"] for rule in wanted
-    ]
+def test_the_bucket_is_encrypted_as_the_template_says(aws: LocalAws, stack: Stack) -> None:
+    answer = aws.client("s3").get_bucket_encryption(Bucket=stack.uploads_bucket)
+    (rule,) = answer["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
 
 
 def test_the_bucket_blocks_all_public_access(aws: LocalAws, stack: Stack) -> None:
@@ -100,7 +96,7 @@ def test_the_function_gets_its_environment_with_every_reference_resolved(stack: 
     assert stack.function.memory == 3008
     assert stack.function.timeout == written["ClassifyFunction"]["Timeout"]
     assert stack.function.handler == written["ClassifyFunction"]["Handler"]
-    assert stack.batch_size == written["ClassifyFunction"]["Events"]["Uploads"]["Properties"]["BatchSize"]
+    assert stack.batch_size == written["UploadsToClassify"]["BatchSize"]
     assert stack.reports_item_failures
 
 
@@ -131,10 +127,29 @@ def test_nothing_in_the_stack_points_to_aws(stack: Stack) -> None:
     assert "amazonaws.com" not in everything
 
 
+def test_alarms_publish_to_a_topic_that_nobody_else_may_publish_to(aws: LocalAws, stack: Stack) -> None:
+    topic = stack.outputs["AlarmsTopicArn"]
+    alarms = aws.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{stack.name}-")["MetricAlarms"]
+    assert {alarm["AlarmName"] for alarm in alarms} >= {f"{stack.name}-dead-letters", f"{stack.name}-no-results"}
+    assert all(alarm["AlarmActions"] == alarm["OKActions"] == [topic] for alarm in alarms)
+    attributes = aws.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
+    (allow, deny) = json.loads(attributes["Policy"])["Statement"]
+    assert allow["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert attributes["KmsMasterKeyId"] == stack.resources["AlarmsKey"]
+
+
+def test_the_dashboard_is_there(aws: LocalAws, stack: Stack) -> None:
+    body = aws.client("cloudwatch").get_dashboard(DashboardName=stack.resources["Dashboard"])["DashboardBody"]
+    assert json.loads(body)["widgets"]
+    assert "${" not in body
+
+
 def test_what_the_local_aws_does_not_know_is_listed(stack: Stack) -> None:
     assert set(stack.left_out) == {
         "UploadsBucketPolicy.PolicyDocument",  # its statements are about TLS, which there is none of here
         "UploadsBucket.LifecycleConfiguration",
+        "UploadsDeadLetterQueue.RedriveAllowPolicy",
         "ResultsTable.SSESpecification",
     }
 

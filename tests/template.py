@@ -1,0 +1,80 @@
+"""Views of template.yaml that several tests take."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from tests.support import load_template
+
+TEMPLATE_CONTENT = load_template()
+PARAMETERS = TEMPLATE_CONTENT["Parameters"]
+RESOURCES = TEMPLATE_CONTENT["Resources"]
+
+Metric = tuple[str, str, tuple[tuple[str, str], ...]]  # namespace, name, dimensions
+
+
+def properties(logical_id: str) -> dict[str, Any]:
+    return RESOURCES[logical_id]["Properties"]
+
+
+def of_type(kind: str) -> dict[str, dict[str, Any]]:
+    return {name: r["Properties"] for name, r in RESOURCES.items() if r["Type"] == kind}
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def references(value: Any) -> Iterator[str]:
+    """Names that `value` refers to by Ref, GetAtt or Sub."""
+    if isinstance(value, list):
+        for each in value:
+            yield from references(each)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            if key == "Ref":
+                yield each
+            elif key == "Fn::GetAtt":
+                yield each[0]
+            elif key == "Fn::Sub" and isinstance(each, str):
+                yield from re.findall(r"\$\{([\w:]+)", each)
+            else:
+                yield from references(each)
+
+
+def text(value: Any) -> str:
+    """A reference as dashboards write it: {"Ref": "X"} is ${X}."""
+    if isinstance(value, str):
+        return value
+    ((function, argument),) = value.items()
+    return {"Ref": lambda: f"${{{argument}}}", "Fn::GetAtt": lambda: f"${{{'.'.join(argument)}}}"}.get(
+        function, lambda: str(argument)
+    )()
+
+
+def dashboard() -> dict[str, Any]:
+    return json.loads(properties("Dashboard")["DashboardBody"]["Fn::Sub"])
+
+
+def shown_metrics() -> set[Metric]:
+    """What the dashboard's graphs show."""
+    found = set()
+    for widget in dashboard()["widgets"]:
+        for metric in widget["properties"].get("metrics", []):
+            namespace, name, *rest = [part for part in metric if isinstance(part, str)]
+            found.add((namespace, name, tuple(sorted(zip(rest[::2], rest[1::2], strict=True)))))
+    return found
+
+
+def watched_metrics() -> set[Metric]:
+    """What the alarms look at."""
+    found = set()
+    for alarm in of_type("AWS::CloudWatch::Alarm").values():
+        queries = [query["MetricStat"]["Metric"] for query in alarm.get("Metrics", []) if "MetricStat" in query]
+        for metric in queries or [alarm]:
+            dimensions = {each["Name"]: text(each["Value"]) for each in metric["Dimensions"]}
+            found.add((text(metric["Namespace"]), metric["MetricName"], tuple(sorted(dimensions.items()))))
+    return found

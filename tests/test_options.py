@@ -1,0 +1,272 @@
+"""What the template's switches do, and what it forbids whatever they say: every reference resolved by a deployment."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from local.aws import local_aws
+from local.stack import Stack, deploy
+from local.template import to_cloudformation
+from tests.template import PARAMETERS, TEMPLATE_CONTENT, as_list, of_type, properties, references
+
+KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+ALL_ON = {
+    "Architecture": "arm64",
+    "SnapStart": "true",
+    "Versioning": "true",
+    "DenyUnlabelledReads": "true",
+    "KmsKeyArn": KEY,
+    "TagPrefix": "kind",
+    "AlarmEmail": "operator@example.com",
+}
+
+
+@pytest.fixture(scope="module")
+def stacks() -> Iterator[dict[str, Stack]]:
+    """The stack with its defaults, and with every option on."""
+    with local_aws() as aws:
+        yield {"default": deploy(aws, name="default"), "all on": deploy(aws, name="all-on", parameters=ALL_ON)}
+
+
+@pytest.fixture
+def default(stacks: dict[str, Stack]) -> Stack:
+    return stacks["default"]
+
+
+@pytest.fixture
+def all_on(stacks: dict[str, Stack]) -> Stack:
+    return stacks["all on"]
+
+
+@pytest.fixture(params=["default", "all on"])
+def stack(request: pytest.FixtureRequest, stacks: dict[str, Stack]) -> Stack:
+    return stacks[request.param]
+
+
+def of(stack: Stack, kind: str) -> dict[str, dict[str, Any]]:
+    """Resolved properties of the resources of a type."""
+    return {name: stack.properties[name] for name in of_type(kind) if name in stack.properties}
+
+
+def statements(document: Any) -> dict[str, dict[str, Any]]:
+    """A policy's statements by their Sid."""
+    document = json.loads(document) if isinstance(document, str) else document
+    return {statement["Sid"]: statement for statement in document["Statement"]}
+
+
+def bucket_policy(stack: Stack) -> dict[str, dict[str, Any]]:
+    return statements(stack.properties["UploadsBucketPolicy"]["PolicyDocument"])
+
+
+def role_arn(stack: Stack) -> str:
+    return f"arn:aws:iam::123456789012:role/{stack.resources['ClassifyRole']}"
+
+
+# ---- whatever the options say -------------------------------------------------------------------------
+
+
+def test_buckets_are_encrypted_private_and_without_acls(stack: Stack) -> None:
+    names = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
+    for bucket in of(stack, "AWS::S3::Bucket").values():
+        (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] in ("AES256", "aws:kms")
+        assert bucket["PublicAccessBlockConfiguration"] == dict.fromkeys(names, True)
+        assert bucket["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+
+
+def test_bucket_queues_and_topic_refuse_requests_without_tls(stack: Stack) -> None:
+    kinds = ("AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy")
+    guarded = []
+    for policy in [policy for kind in kinds for policy in of(stack, kind).values()]:
+        deny = statements(policy["PolicyDocument"])["DenyWithoutTls"]
+        assert (deny["Effect"], deny["Principal"]) == ("Deny", "*")
+        assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        guarded += as_list(deny["Resource"])
+    bucket = f"arn:aws:s3:::{stack.uploads_bucket}"
+    queues = [f"arn:aws:sqs:{stack.region}:123456789012:{url.rpartition('/')[2]}" for url in queue_urls(stack)]
+    assert set(guarded) >= {bucket, f"{bucket}/*", *queues, stack.resources["AlarmsTopic"]}
+
+
+def queue_urls(stack: Stack) -> list[str]:
+    return [stack.resources[name] for name in of(stack, "AWS::SQS::Queue")]
+
+
+def test_only_our_bucket_in_our_account_may_send_to_the_queue(stack: Stack) -> None:
+    allow = statements(stack.properties["UploadsQueuePolicy"]["PolicyDocument"])["OnlyTheBucketSends"]
+    assert (allow["Effect"], allow["Principal"]) == ("Allow", {"Service": "s3.amazonaws.com"})
+    assert allow["Action"] == "sqs:SendMessage"
+    assert allow["Condition"] == {
+        "ArnEquals": {"aws:SourceArn": f"arn:aws:s3:::{stack.uploads_bucket}"},
+        "StringEquals": {"aws:SourceAccount": "123456789012"},
+    }
+
+
+def test_only_the_uploads_queue_may_put_its_dead_letters_there(stack: Stack) -> None:
+    assert stack.properties["UploadsDeadLetterQueue"]["RedriveAllowPolicy"] == {
+        "redrivePermission": "byQueue",
+        "sourceQueueArns": [stack.queue_arn],
+    }
+
+
+def test_only_alarms_of_this_account_publish_to_the_topic(stack: Stack) -> None:
+    policy = statements(stack.properties["AlarmsTopicPolicy"]["PolicyDocument"])
+    allowed = [statement for statement in policy.values() if statement["Effect"] == "Allow"]
+    assert [(each["Principal"], each["Action"]) for each in allowed] == [
+        ({"Service": "cloudwatch.amazonaws.com"}, "sns:Publish")
+    ]
+    assert allowed[0]["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}
+
+
+def test_the_names_of_buckets_fit_s3_with_the_longest_stack_name_that_the_readme_allows() -> None:
+    # S3 user guide, "Bucket naming rules": 3 to 63 characters. The longest region is ap-southeast-1 or us-gov-east-1.
+    for bucket in of_type("AWS::S3::Bucket").values():
+        name = bucket["BucketName"]["Fn::Sub"]
+        longest = name.replace("${AWS::StackName}", "s" * 27).replace("${AWS::AccountId}", "1" * 12)
+        assert len(longest.replace("${AWS::Region}", "ap-southeast-1")) <= 63
+
+
+# ---- encryption ---------------------------------------------------------------------------------------
+
+
+def test_without_a_key_everything_is_encrypted_with_keys_of_awss_and_the_topic_with_its_own(default: Stack) -> None:
+    (rule,) = default.properties["UploadsBucket"]["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+    for queue in of(default, "AWS::SQS::Queue").values():
+        assert queue["SqsManagedSseEnabled"] is True
+        assert "KmsMasterKeyId" not in queue
+    assert default.properties["ResultsTable"]["SSESpecification"] == {"SSEEnabled": True}
+    assert all("KmsKeyId" not in group for group in of(default, "AWS::Logs::LogGroup").values())
+    # Alarms cannot publish to a topic with the AWS-managed key: https://repost.aws/knowledge-center/cloudwatch-configure-alarm-sns
+    assert default.properties["AlarmsTopic"]["KmsMasterKeyId"] == default.resources["AlarmsKey"]
+    key = statements(default.properties["AlarmsKey"]["KeyPolicy"])
+    assert key["AlarmsArePublished"]["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert set(key["AlarmsArePublished"]["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey*"}
+    assert "ClassifyKeyPolicy" not in default.properties
+
+
+def test_with_a_key_everything_is_encrypted_with_it(all_on: Stack) -> None:
+    for bucket in of(all_on, "AWS::S3::Bucket").values():
+        (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert rule == {
+            "ServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY},
+            "BucketKeyEnabled": True,
+        }
+    for queue in of(all_on, "AWS::SQS::Queue").values():
+        assert (queue["SqsManagedSseEnabled"], queue["KmsMasterKeyId"]) == (False, KEY)
+    for table in of(all_on, "AWS::DynamoDB::Table").values():
+        assert table["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": KEY}
+    assert [group["KmsKeyId"] for group in of(all_on, "AWS::Logs::LogGroup").values()] == [KEY] * len(
+        of_type("AWS::Logs::LogGroup")
+    )
+    assert all_on.properties["AlarmsTopic"]["KmsMasterKeyId"] == KEY
+    assert "AlarmsKey" not in all_on.properties
+
+
+def test_the_function_may_use_the_key_to_decrypt_through_the_services_it_reads_from_and_for_nothing_else(
+    all_on: Stack,
+) -> None:
+    (statement,) = all_on.properties["ClassifyKeyPolicy"]["PolicyDocument"]["Statement"]
+    assert statement == {
+        "Effect": "Allow",
+        "Action": "kms:Decrypt",
+        "Resource": KEY,
+        "Condition": {
+            "StringEquals": {
+                "kms:ViaService": [f"{service}.us-east-1.amazonaws.com" for service in ("s3", "sqs", "dynamodb")]
+            }
+        },
+    }
+
+
+# ---- reading only what is labelled --------------------------------------------------------------------
+
+
+def test_reading_is_open_by_default(default: Stack) -> None:
+    assert set(bucket_policy(default)) == {"DenyWithoutTls"}
+
+
+def test_an_object_without_the_label_tag_can_be_read_by_the_function_alone(all_on: Stack) -> None:
+    deny = bucket_policy(all_on)["DenyReadsUntilLabelled"]
+    assert (deny["Effect"], deny["Principal"]) == ("Deny", "*")
+    assert set(deny["Action"]) == {"s3:GetObject", "s3:GetObjectVersion"}
+    assert deny["Resource"] == f"arn:aws:s3:::{all_on.uploads_bucket}/*"
+    # All conditions must hold: the tag is missing, and it is not the function that asks.
+    assert deny["Condition"] == {
+        "Null": {"s3:ExistingObjectTag/kind": "true"},
+        "ArnNotEquals": {"aws:PrincipalArn": role_arn(all_on)},
+    }
+
+
+def test_nobody_but_the_function_can_write_the_label_tag(all_on: Stack) -> None:
+    deny = bucket_policy(all_on)["OnlyTheFunctionLabels"]
+    assert set(deny["Action"]) == {"s3:PutObject", "s3:PutObjectTagging", "s3:PutObjectVersionTagging"}
+    assert deny["Condition"] == {
+        "ForAnyValue:StringEquals": {"s3:RequestObjectTagKeys": ["kind"]},
+        "ArnNotEquals": {"aws:PrincipalArn": role_arn(all_on)},
+    }
+
+
+# ---- versions, architecture, SnapStart ----------------------------------------------------------------
+
+
+def test_versioning_is_left_alone_unless_asked_for(default: Stack, all_on: Stack) -> None:
+    assert "VersioningConfiguration" not in default.properties["UploadsBucket"]
+    assert all_on.properties["UploadsBucket"]["VersioningConfiguration"] == {"Status": "Enabled"}
+
+
+def test_function_and_layers_are_of_the_architecture_that_is_asked_for(default: Stack, all_on: Stack) -> None:
+    assert (default.function.architecture, all_on.function.architecture) == ("x86_64", "arm64")
+
+
+def test_somebody_is_mailed_only_where_an_address_is_given(default: Stack, all_on: Stack) -> None:
+    assert "AlarmsSubscription" not in default.properties
+    assert all_on.properties["AlarmsSubscription"]["Endpoint"] == "operator@example.com"
+
+
+def test_snapshots_are_of_published_versions_and_only_then_the_queue_is_wired_to_the_alias(
+    default: Stack, all_on: Stack
+) -> None:
+    assert default.properties["ClassifyFunction"]["SnapStart"] == {"ApplyOn": "None"}
+    assert all_on.properties["ClassifyFunction"]["SnapStart"] == {"ApplyOn": "PublishedVersions"}
+    resources = to_cloudformation(TEMPLATE_CONTENT, {})["Resources"]
+    (alias,) = (name for name, resource in resources.items() if resource["Type"] == "AWS::Lambda::Alias")
+    assert resources["UploadsToClassify"]["Properties"]["FunctionName"] == {
+        "Fn::If": ["StartsFromSnapshot", {"Ref": alias}, {"Ref": "ClassifyFunction"}]
+    }
+
+
+def version(template: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    resources = to_cloudformation(template, {})["Resources"]
+    ((name, resource),) = ((n, r) for n, r in resources.items() if r["Type"] == "AWS::Lambda::Version")
+    return name, resource
+
+
+@pytest.mark.parametrize("layer", ["LibrariesLayer", "ModelLayer"])
+def test_another_layer_makes_another_version(layer: str) -> None:
+    changed = copy.deepcopy(TEMPLATE_CONTENT)
+    changed["Resources"][layer]["Properties"]["Description"] = "as after a change of its content"
+    assert version(changed)[0] != version(TEMPLATE_CONTENT)[0]
+
+
+def test_another_value_of_any_parameter_that_the_function_sees_makes_another_version() -> None:
+    # CloudFormation reference, AWS::Lambda::Version: an update of Description requires replacement.
+    function = {name: value for name, value in properties("ClassifyFunction").items() if name != "VersionDescription"}
+    seen = set(references(function)) & set(PARAMETERS) | {"SnapStart"}  # the latter through a condition
+    described = set(references(version(TEMPLATE_CONTENT)[1]["Properties"]["Description"]))
+    assert described == seen
+
+
+def test_the_description_of_a_version_is_never_longer_than_lambda_allows() -> None:
+    # Lambda API reference, PublishVersion: Description, at most 256 characters.
+    def longest(parameter: dict[str, Any]) -> int:
+        values = [*parameter.get("AllowedValues", []), parameter.get("MaxValue", "")]
+        return max(parameter.get("MaxLength", 0), *(len(str(value)) for value in values))
+
+    described = list(references(properties("ClassifyFunction")["VersionDescription"]))
+    assert all(longest(PARAMETERS[name]) for name in described)
+    assert sum(longest(PARAMETERS[name]) + 1 for name in described) <= 256
