@@ -60,6 +60,11 @@ class Image:
         """Processor time of one image. For arm64 nothing is measured: inference at the chip's arithmetic peak."""
         return self._inference(architecture) + self.decode_vcpu_ms + self.overhead_vcpu_ms
 
+    @property
+    def look_ms(self) -> float:
+        """Milliseconds to find that an object is labelled already: two of the five calls, no picture."""
+        return 0.4 * (self.wait_ms + self.overhead_vcpu_ms)
+
     def batch_ms(self, size: int, memory: int, architecture: Architecture) -> float:
         """Milliseconds that a warm function of `memory` MB takes for a batch of `size` images.
 
@@ -132,30 +137,37 @@ def cost_of(
 
 
 def backfill_cost(
-    image: Image, prices: Prices, memory: int, architecture: Architecture, images: float, skipped: float = 0.0
+    image: Image,
+    prices: Prices,
+    memory: int,
+    architecture: Architecture,
+    images: float,
+    only_stale: bool = False,
+    current: float = 0.0,
 ) -> Cost:
     """What a job of S3 Batch Operations over `images` objects costs, one an invocation; no queue.
 
-    `skipped` of them have a label of the current model: HEAD, a read of the row, and no more. For the others the
-    row is read as well, and they are taken to have one, so that the index entry moves: a delete and a put.
+    The row of each that is labelled is read, and it is taken to have one, so that the index entry moves: a delete
+    and a put. With `only_stale` each takes a HEAD and a read of the row first, and nothing more if it is one of the
+    `current`.
     """
-    worked = images - skipped
+    worked = images - current
     seconds = worked * image.batch_ms(1, memory, architecture) / 1000
     cost = cost_of(image, prices, memory, architecture, worked, worked, seconds, index_writes=2)
-    skip_seconds = (image.wait_ms + image.overhead_vcpu_ms) / 3 / 1000  # two of the calls, and the shorter ones
+    looks = images if only_stale else 0.0
     return Cost(
         compute=cost.compute
-        + prices.of(f"lambda_gb_second_{architecture}", skipped * skip_seconds * memory / GB)
-        + prices.of("lambda_request", skipped),
+        + prices.of(f"lambda_gb_second_{architecture}", looks * image.look_ms / 1000 * memory / GB)
+        + prices.of("lambda_request", current),
         s3=cost.s3
-        + prices.of("s3_get", skipped)
+        + prices.of("s3_get", looks)
         + prices.of("s3_batch_job", 1)
         + prices.of("s3_batch_object", images)
         + prices.of("s3_batch_manifest_object", images),
         queue=0.0,
-        table=cost.table + prices.of("dynamodb_read", images),
+        table=cost.table + prices.of("dynamodb_read", worked + looks),
         events=cost.events,
-        logs=cost.logs + prices.of("logs_gb", skipped * (image.log_bytes + image.invocation_log_bytes) / 1e9),
+        logs=cost.logs + prices.of("logs_gb", current * (image.log_bytes + image.invocation_log_bytes) / 1e9),
     )
 
 

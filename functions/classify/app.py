@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -53,7 +54,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     request = parse_request(event)
     if request.source is Source.SQS:
         return label_messages(labeller, request, event, context)
-    ends = asyncio.run(label_all(labeller, request))
+    ends = asyncio.run(label_all(replace(labeller, only_stale=request.only_stale), request))
     if request.source is Source.BATCH_OPERATIONS:
         tasks = [delivery.id for delivery in request.deliveries]
         return batch_operations_answer(request, dict(zip(tasks, map(_task_result, ends), strict=True)))
