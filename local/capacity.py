@@ -356,16 +356,20 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _image(options: argparse.Namespace) -> Image:
-    """Defaults, then the bench's `image` member if there is one, then what the command line says."""
     given = {f.name: getattr(options, f.name) for f in fields(Image) if getattr(options, f.name) is not None}
-    measured: dict[str, Any] = {}
-    if not options.defaults and options.bench.is_file():
-        measured = json.loads(options.bench.read_text(encoding="utf-8")).get("image", {})
+    return measured_image(given, None if options.defaults else options.bench)
+
+
+def measured_image(given: dict[str, Any] | None = None, bench: Path | None = BENCH) -> Image:
+    """Defaults, then the bench's `image` member if there is one, then what is given. ValueError for what is unknown."""
+    given, measured = dict(given or {}), {}
+    if bench is not None and bench.is_file():
+        measured = json.loads(bench.read_text(encoding="utf-8")).get("image", {})
         unknown = set(measured) - {field.name for field in fields(Image)}
         if unknown:
-            raise ValueError(f"{options.bench}: image has unknown members {', '.join(sorted(unknown))}")
+            raise ValueError(f"{bench}: image has unknown members {', '.join(sorted(unknown))}")
     side = given.get("side", measured.get("side", Image().side))
-    if "inference_vcpu_ms" not in given | measured:
+    if "inference_vcpu_ms" not in given and (measured.get("side") != side or "inference_vcpu_ms" not in measured):
         if side not in INFERENCE_VCPU_MS:
             raise ValueError(f"inference at {side} pixels was not measured; give --inference-vcpu-ms")
         given["inference_vcpu_ms"] = INFERENCE_VCPU_MS[side]

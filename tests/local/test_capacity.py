@@ -69,7 +69,7 @@ def test_the_bench_replaces_defaults_and_the_command_line_replaces_both(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bench = tmp_path / "bench.json"
-    bench.write_text(json.dumps({"image": {"inference_vcpu_ms": 50, "decode_vcpu_ms": 3}}))
+    bench.write_text(json.dumps({"image": {"side": 224, "inference_vcpu_ms": 50, "decode_vcpu_ms": 3}}))
     _, printed = command(capsys, monkeypatch, "--json", "--bench", str(bench), "--decode-vcpu-ms", "9")
     inputs = json.loads(printed)["inputs"]
     assert (inputs["inference_vcpu_ms"], inputs["decode_vcpu_ms"]) == (50, 9)
