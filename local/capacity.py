@@ -115,11 +115,11 @@ def needed(image: Image, memory: int, rate: float) -> float:
 def scenarios(image: Image, memory: int) -> list[Scenario]:
     """What is simulated: steady rates with a tight and a wide MaximumConcurrency, a day, a burst."""
     steady = [
-        Scenario(f"{rate:,} a second", lambda rate=rate: queueing.constant(rate, 240, SEED), most)  # type: ignore[misc]
+        Scenario(f"{rate:,} a second", lambda rate=rate: queueing.constant(rate, 180, SEED), most)  # type: ignore[misc]
         for rate in RATES
         for most in _widths(image, memory, rate)
     ]
-    day = [Scenario("a day, 10 a second on average", lambda: queueing.daily(10, SEED), most) for most in (2, 10)]
+    day = [Scenario("a day, 2 a second on average", lambda: queueing.daily(2, SEED), most) for most in (2, 10)]
     bursts = [
         Scenario("1 a second and 10,000 at once", lambda: queueing.burst(1, 10_000, 60, 600, SEED), most)
         for most in (10, 100)

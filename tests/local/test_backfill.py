@@ -230,9 +230,6 @@ def test_what_fails_is_told_and_makes_the_command_fail(
 
     monkeypatch.setattr(Storage, "replace_row", fail)
     monkeypatch.setattr("local.task_runner.time.sleep", lambda _: None)
-    monkeypatch.setattr(
-        "local.task_runner.run.__defaults__", (backfill.task_runner.run.__defaults__[0], lambda _: None)
-    )
     aws.client("s3").put_object(Bucket=stack.uploads_bucket, Key="failing/a.png", Body=encoded(plain(RED)))
     assert here("--prefix", "failing/") == 1
     printed = capsys.readouterr().out

@@ -165,8 +165,10 @@ def test_only_the_stacks_own_backfills_count_as_under_way(stubbed: Stubbed) -> N
         {"JobId": "job-3", "Description": "copying", "Status": "Active"},
         {"JobId": "job-4", "Status": "Active"},
     ]
-    stubbed.expect("s3control", "list_jobs", {"Jobs": jobs})
+    stubbed.expect("s3control", "list_jobs", {"Jobs": jobs[1:], "NextToken": "more"})
+    stubbed.expect("s3control", "list_jobs", {"Jobs": jobs[:1]})
     assert [job["JobId"] for job in unfinished(stubbed.clients, PLACE)] == [JOB]
+    stubbed.assert_no_pending_responses()
 
 
 def test_failed_tasks_are_told_with_their_keys_decoded(stubbed: Stubbed) -> None:
