@@ -4,6 +4,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(she
   $(p) -c 'import sys, venv; print("$(p)") if (3, 11) <= sys.version_info[:2] <= (3, 13) else None' 2>/dev/null)))
 BIN := .venv/bin
 SAM := .venv-sam/bin/sam
+CHECKOV := .venv-checkov/bin/checkov
 
 # What the model is made from. `make model` wants them named (or the defaults to be there); `make demo` finds some.
 DATA ?=
@@ -11,6 +12,9 @@ WEIGHTS ?=
 IMAGE_SIZE ?=
 SHARED ?= ../shared
 EVENT ?= events/sqs-batch.json
+DIR ?=
+STACK ?=
+DELETE ?=
 
 model_options = $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(IMAGE_SIZE),--image-size $(IMAGE_SIZE))
 
@@ -18,7 +22,7 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo model layer build invoke capacity backfill shadow test lint validate deploy lock clean
+.PHONY: help setup demo model layer build invoke nightly testset capacity backfill shadow test lint validate deploy lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,7 +47,13 @@ invoke: .venv/ready .venv-sam/ready ## run the built function on EVENT=events/NA
 capacity: .venv/ready ## queue age, concurrency and cost of a million images, by memory size and rate; limits
 	@$(BIN)/python -m local.capacity
 
-test: .venv/ready .venv-sam/ready lint ## lint, types and all tests
+nightly: .venv/ready ## score build/model on the test photographs, on the local AWS, and print where the report is: DATA=folder
+	@$(BIN)/python -m local.nightly --shared '$(SHARED)' $(if $(DATA),--data '$(DATA)')
+
+testset: .venv/ready ## upload a labelled test set to your stack: DIR=folder with a folder for each label, STACK=name, DELETE=1
+	@$(BIN)/python -m local.testset '$(DIR)' $(if $(STACK),--stack '$(STACK)') $(if $(DELETE),--delete)
+
+test: .venv/ready .venv-sam/ready lint validate ## lint, types, the template's checks and all tests
 	@$(BIN)/python -m model_build.package_layer --libraries-only
 	@$(BIN)/python -m local.runtime_python
 	@$(BIN)/python -m pytest
@@ -53,8 +63,9 @@ lint: .venv/ready ## ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-validate: .venv-sam/ready ## sam validate --lint
+validate: .venv-sam/ready .venv-checkov/ready ## template.yaml: sam validate --lint (cfn-lint), checkov (security rules)
 	@AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-eu-central-1} $(SAM) validate --lint
+	@$(CHECKOV) --file template.yaml --framework cloudformation --skip-download --compact --quiet
 
 deploy: layer build ## deploy to your AWS account, asking for what it needs to know
 	@$(SAM) deploy --guided
@@ -73,4 +84,8 @@ clean: ## remove everything that was built, but the environments
 
 .venv-sam/ready: requirements/sam.txt requirements/installer.txt
 	@requirements/install "$(PYTHON)" .venv-sam requirements/sam.txt
+	@touch $@
+
+.venv-checkov/ready: requirements/checkov.txt requirements/installer.txt
+	@requirements/install "$(PYTHON)" .venv-checkov requirements/checkov.txt
 	@touch $@

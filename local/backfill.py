@@ -43,6 +43,7 @@ MODEL = ROOT / "build/model"
 FOLDER = ROOT / "build/backfill"
 SERVICES = ("cloudformation", "lambda", "s3", "s3control")
 POLL = 5.0  # seconds between two looks at a job
+_SECONDS = 900  # that an invocation here has; the most that Lambda gives
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -241,7 +242,9 @@ def handler_here(log: Any) -> Invoke:
         from classify.app import lambda_handler
 
     def invoke(event: dict[str, Any]) -> Mapping[str, Any]:
-        context: Any = LambdaContext("backfill", "0", "arn:aws:lambda:local:0:function:backfill", "", time.monotonic())
+        context: Any = LambdaContext(
+            "backfill", "0", "arn:aws:lambda:local:0:function:backfill", "", time.monotonic() + _SECONDS
+        )
         with redirect_stdout(log):
             return dict(lambda_handler(event, context))
 

@@ -116,6 +116,13 @@ def deploy(
     )
 
 
+def function_of(aws: LocalAws, stack: Stack, logical_id: str) -> Function:
+    """Another function of the stack. Raises TemplateError where the template has none of that name."""
+    if logical_id not in stack.properties or "Handler" not in stack.properties[logical_id]:
+        raise TemplateError(f"the template has no function {logical_id}")
+    return _function(aws, stack.resources[logical_id], stack.properties[logical_id])
+
+
 def _deployable(cloudformation: Mapping[str, Any]) -> dict[str, Any]:
     """The template as moto is to have it: without code, and with the resolved properties as outputs."""
     resources, outputs = {}, dict(cloudformation.get("Outputs", {}))

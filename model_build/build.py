@@ -18,7 +18,7 @@ from typing import Any
 
 from labeller.images import Unreadable
 from labeller.model import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier
-from model_build import base, dataset, export, figures, head, quantize, verify
+from model_build import base, dataset, export, figures, golden, head, quantize, verify
 from model_build.config import BuildConfig
 from model_build.dataset import Dataset, Example
 from model_build.features import extract, open_session
@@ -111,6 +111,7 @@ def _manifest(config: BuildConfig, data: Dataset, frozen: base.Base, model: Path
         confidence_threshold=config.confidence_threshold,
         model_version=f"vgg16-{sha256[:12]}",
         model_sha256=sha256,
+        golden=golden.choose(model, (config.image_size, config.image_size)),
         build={
             "key": build_key(config, data),
             "weights": frozen.origin,

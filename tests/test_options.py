@@ -253,20 +253,10 @@ def test_another_layer_makes_another_version(layer: str) -> None:
     assert version(changed)[0] != version(TEMPLATE_CONTENT)[0]
 
 
-def test_another_value_of_any_parameter_that_the_function_sees_makes_another_version() -> None:
+def test_with_snapstart_another_value_of_any_parameter_that_the_function_sees_makes_another_version() -> None:
     # CloudFormation reference, AWS::Lambda::Version: an update of Description requires replacement.
     function = {name: value for name, value in properties("ClassifyFunction").items() if name != "VersionDescription"}
-    seen = set(references(function)) & set(PARAMETERS) | {"SnapStart"}  # the latter through a condition
-    described = set(references(version(TEMPLATE_CONTENT)[1]["Properties"]["Description"]))
-    assert described == seen
-
-
-def test_the_description_of_a_version_is_never_longer_than_lambda_allows() -> None:
-    # Lambda API reference, PublishVersion: Description, at most 256 characters.
-    def longest(parameter: dict[str, Any]) -> int:
-        values = [*parameter.get("AllowedValues", []), parameter.get("MaxValue", "")]
-        return max(parameter.get("MaxLength", 0), *(len(str(value)) for value in values))
-
-    described = list(references(properties("ClassifyFunction")["VersionDescription"]))
-    assert all(longest(PARAMETERS[name]) for name in described)
-    assert sum(longest(PARAMETERS[name]) + 1 for name in described) <= 256
+    seen = set(references(function)) & set(PARAMETERS)
+    condition, values, otherwise = version(TEMPLATE_CONTENT)[1]["Properties"]["Description"]["Fn::If"]
+    assert (condition, isinstance(otherwise, str)) == ("StartsFromSnapshot", True)  # so turning it on makes one, too
+    assert set(references(values)) == seen

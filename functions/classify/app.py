@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
-from typing import Any
-
-from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities.batch import AsyncBatchProcessor, EventType, async_process_partial_response
-from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
-from aws_lambda_powertools.utilities.typing import LambdaContext
+from typing import TYPE_CHECKING, Any
 
 from classify.labelling import Labeller, Outcome, Publish
+from classify.lanes import Lanes
 from classify.publishing import Publisher
 from labeller.events import (
     Delivery,
@@ -25,18 +22,38 @@ from labeller.events import (
     batch_operations_answer,
     parse_request,
 )
+from labeller.looking import objects_in_flight
 from labeller.model import load_classifier
-from labeller.observability import logger, metrics, tracer
+from labeller.observability import count, logger, metrics, report, tracer
+from labeller.pipeline import Deadline, OutOfTime, run
 from labeller.settings import Settings
 from labeller.storage import AwsFailure, connect
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+# Kept for the answer, and for logs and metrics, when time is over: what is not done then is reported as failed.
+_SECONDS_TO_ANSWER = 2.0
+# An object is begun only while this share of the time is left, 12 of 60 s: the largest picture takes some 7 s.
+_SHARE_TO_FINISH = 0.2
 
 
 @cache  # for the life of the process; a failure is not kept, so the next invocation tries again
 def get_labeller() -> Labeller:
     """Settings, network and clients, at first use. Raises SettingsError, ModelError."""
     settings = Settings.from_env(os.environ)
-    classifier = load_classifier(settings.model_dir, settings.onnx_threads)
-    return Labeller(settings, classifier, connect(settings.results_table, settings.event_bus))
+    # One thread for each run of the network, and as many runs at once as there are processors (see Lanes).
+    classifier = load_classifier(settings.model_dir, threads=1)
+    lanes = Lanes.for_processors(settings.onnx_threads, objects_in_flight(settings.max_image_bytes))
+    return Labeller(settings, classifier, connect(settings.results_table, settings.event_bus), lanes)
+
+
+# With SnapStart, what is loaded before the snapshot is there in every copy. Lambda's runtime brings the module along;
+# without SnapStart it calls no hook.
+with suppress(ImportError):
+    from snapshot_restore_py import register_before_snapshot
+
+    register_before_snapshot(get_labeller)
 
 
 @logger.inject_lambda_context
@@ -52,9 +69,13 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     """
     labeller = get_labeller()  # before any message: a function without its model must fail loudly, as a whole
     request = parse_request(event)
+    labeller = replace(labeller, only_stale=request.only_stale)
+    ends = asyncio.run(label_all(labeller, request, _deadline(context)))
     if request.source is Source.SQS:
-        return label_messages(labeller, request, event, context)
-    ends = asyncio.run(label_all(replace(labeller, only_stale=request.only_stale), request))
+        failed = [
+            delivery.id for delivery, end in zip(request.deliveries, ends, strict=True) if isinstance(end, Exception)
+        ]
+        return {"batchItemFailures": [{"itemIdentifier": identity} for identity in failed]}
     if request.source is Source.BATCH_OPERATIONS:
         tasks = [delivery.id for delivery in request.deliveries]
         return batch_operations_answer(request, dict(zip(tasks, map(_task_result, ends), strict=True)))
@@ -64,33 +85,24 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     return {"labelled": len(request.refs)}
 
 
-def label_messages(
-    labeller: Labeller, request: Request, event: dict[str, Any], context: LambdaContext
-) -> dict[str, Any]:
-    """Label what an SQS batch tells of, all messages at once, and answer with those that failed."""
-    deliveries = {delivery.id: delivery for delivery in request.deliveries}
+async def label_all(
+    labeller: Labeller, request: Request, deadline: Deadline | None = None
+) -> list[list[Outcome] | Exception]:
+    """Label what all deliveries tell of, many at once; how each of them ended, in their order."""
     publisher = Publisher(labeller.storage, labeller.lanes.aws)
 
-    async def handle(record: SQSRecord) -> None:
-        await deliver(labeller, deliveries[record.message_id], publisher.publish)
+    async def work(delivery: Delivery) -> list[Outcome]:
+        return await deliver(labeller, delivery, publisher.publish)
 
-    # Not raising when all messages failed: the answer names each of them anyway, and an exception would say
-    # less. Failures are counted (metric Failed) and end in the dead-letter queue.
-    processor = AsyncBatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
-    return dict(async_process_partial_response(event, handle, processor, context))
-
-
-async def label_all(labeller: Labeller, request: Request) -> list[list[Outcome] | Exception]:
-    """Label what is told of otherwise than by SQS; how each delivery ended, in their order."""
-    publisher = Publisher(labeller.storage, labeller.lanes.aws)
-
-    async def end(delivery: Delivery) -> list[Outcome] | Exception:
-        try:
-            return await deliver(labeller, delivery, publisher.publish)
-        except Exception as error:  # logged by deliver
-            return error
-
-    return list(await asyncio.gather(*map(end, request.deliveries)))
+    in_flight = objects_in_flight(labeller.settings.max_image_bytes)
+    ends = await run(request.deliveries, work, in_flight=in_flight, deadline=deadline)
+    for delivery, end in zip(request.deliveries, ends, strict=True):
+        if isinstance(end, OutOfTime):
+            paths = [_names(ref) for ref in delivery.refs]
+            logger.error("out of time", extra={"delivery_id": delivery.id, "objects": paths, "error": str(end)})
+            count("OutOfTime")
+            count("Failed")
+    return ends
 
 
 async def deliver(labeller: Labeller, delivery: Delivery, publish: Publish) -> list[Outcome]:
@@ -106,16 +118,16 @@ async def deliver(labeller: Labeller, delivery: Delivery, publish: Publish) -> l
     for ref in delivery.refs:
         try:
             outcomes.append(await labeller.handle(ref, publish))
-            _report(outcomes[-1])
+            _report(outcomes[-1], delivery)
         except AwsFailure as failure:
             logger.error("failed", extra={"delivery_id": delivery.id, **_names(ref), "error": str(failure)})
             failures.append(failure)
         except Exception as error:
-            # Nothing is swallowed here: it is raised below. Powertools' batch processor keeps no traceback.
+            # Nothing is swallowed here: it is raised below, when its traceback has been logged.
             logger.exception("failed", extra={"delivery_id": delivery.id, **_names(ref)})
             failures.append(error)
     if failures:
-        metrics.add_metric("Failed", MetricUnit.Count, len(failures))
+        count("Failed", len(failures))
         raise failures[0]
     return outcomes
 
@@ -128,23 +140,25 @@ def _task_result(end: list[Outcome] | Exception) -> tuple[TaskResult, str]:
     return TaskResult.SUCCEEDED, ", ".join(outcome.ending.value for outcome in end) or "a folder"
 
 
+def _deadline(context: LambdaContext) -> Deadline:
+    seconds = context.get_remaining_time_in_millis() / 1000
+    return Deadline.in_seconds(seconds - _SECONDS_TO_ANSWER, item=seconds * _SHARE_TO_FINISH)
+
+
 def _names(ref: ObjectRef) -> dict[str, str | None]:
     return {"bucket": ref.bucket, "key": ref.key, "version": ref.version_id}
 
 
-def _report(outcome: Outcome) -> None:
-    """One log line and one count. Keys go into the log only: as a dimension, each would be a metric."""
+def _report(outcome: Outcome, delivery: Delivery) -> None:
     result = outcome.result
     prediction = result.prediction if result else None
     fields = {
+        "delivery_id": delivery.id,
         **_names(outcome.ref),
         "label": prediction.label if prediction else None,
         "confidence": round(prediction.confidence, 4) if prediction else None,
         "reason": result.reason if result else None,
         "detail": result.detail if result else None,
         "tagging": outcome.tagging,
-        **outcome.durations,
     }
-    known = {name: value for name, value in fields.items() if value is not None}
-    logger.info(outcome.ending.lower(), extra=known)
-    metrics.add_metric(outcome.ending.capitalize(), MetricUnit.Count, 1)
+    report(outcome.ending, fields, outcome.durations)

@@ -25,7 +25,8 @@ import numpy as np
 from classify.lanes import Lanes
 from labeller import records
 from labeller.events import Change, ObjectRef
-from labeller.images import Decoded, Reason, Unreadable, decode
+from labeller.images import Unreadable
+from labeller.looking import decode_fetched
 from labeller.model import Classifier
 from labeller.observability import stage
 from labeller.records import Result, Tagging
@@ -68,7 +69,7 @@ class Labeller:
     settings: Settings
     classifier: Classifier
     storage: Storage
-    lanes: Lanes = field(default_factory=Lanes)
+    lanes: Lanes
     only_stale: bool = False  # leave objects alone whose label is of this model
 
     async def handle(self, ref: ObjectRef, publish: Publish) -> Outcome:
@@ -158,23 +159,17 @@ class Labeller:
         return Outcome(Ending(result.status) if written else Ending.STALE, ref, result, tagging, durations)
 
     async def _result(self, fetched: Fetched, durations: dict[str, float]) -> Result:
-        model = self.classifier.version
         try:
-            with stage("decode", durations):
-                decoded = await self.lanes.decode(self._decode, fetched)
+            return await self.lanes.cpu(self._look, fetched, durations)
         except Unreadable as error:
-            return records.unreadable(error, model)
-        with stage("inference", durations):
-            (prediction,) = await self.lanes.predict(self.classifier.predict, decoded.pixels[np.newaxis])
-        return records.labelled(prediction, decoded, model, self.classifier.confidence_threshold)
+            return records.unreadable(error, self.classifier.version)
 
-    def _decode(self, fetched: Fetched) -> Decoded:
-        if fetched.refusal is not None:
-            raise Unreadable(Reason[fetched.refusal.name], fetched.detail)
-        if fetched.data is None:
-            limit = self.settings.max_image_bytes
-            raise Unreadable(Reason.TOO_LARGE, f"{fetched.size} bytes, more than the limit of {limit}")
-        return decode(fetched.data, self.classifier.input_size, self.settings.max_image_pixels)
+    def _look(self, fetched: Fetched, durations: dict[str, float]) -> Result:
+        with stage("decode", durations):
+            decoded = decode_fetched(fetched, self.classifier.input_size, self.settings)
+        with stage("inference", durations):
+            (prediction,) = self.classifier.predict(decoded.pixels[np.newaxis])
+        return records.labelled(prediction, decoded, self.classifier.version, self.classifier.confidence_threshold)
 
     async def _tag(self, ref: ObjectRef, fetched: Fetched, result: Result) -> tuple[Tagging, Denied | None]:
         aws, prefix = self.lanes.aws, self.settings.tag_prefix

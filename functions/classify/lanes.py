@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from labeller.pipeline import Lane as Threads
 
 
 class Lane(Protocol):
@@ -18,6 +19,15 @@ class Lane(Protocol):
 class Lanes:
     """One lane for each kind of work."""
 
-    aws: Lane = asyncio.to_thread  # waits for the network
-    decode: Lane = asyncio.to_thread  # one processor, and memory for the pixels
-    predict: Lane = asyncio.to_thread  # all processors
+    aws: Lane  # waits for the network
+    cpu: Lane  # decodes, and asks the network
+
+    @classmethod
+    def for_processors(cls, processors: int, in_flight: int) -> Lanes:
+        """Lanes in which the processors are all used, and `in_flight` objects may wait for AWS at once.
+
+        A picture has one processor, and there are as many at a time as processors. Two threads of onnxruntime on one
+        picture need 14 % more processor time than one each on two (68 % more when idle threads spin, as they do by
+        default), measured with VGG16 INT8 at 128 and 224 pixels; only a picture that comes alone takes longer.
+        """
+        return cls(aws=Threads(in_flight, "aws"), cpu=Threads(processors, "cpu"))

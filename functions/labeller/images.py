@@ -10,44 +10,45 @@ What a picture is turned into, in this order:
 4. CMYK, palettes, 16-bit grey and the rest become 8-bit grey or RGB. ICC profiles are not applied.
 5. Squashed to the wanted size, whatever the aspect ratio, by Pillow's BILINEAR filter, which widens its
    support when shrinking (antialiasing). Transparent parts end up white.
-6. Turned as the EXIF orientation says.
+6. Turned as the EXIF orientation says. Not so HEIF: its rotation is a part of the picture, which the decoder
+   applies, and EXIF's is to be ignored (ISO/IEC 23008-12, 7.2.2). Pillow gives that of AVIF as EXIF's.
+
+A JPEG or PNG that was cut off is read without what is missing while that is little (see _rows_read).
 """
 
 from __future__ import annotations
 
 import io
+import re
 import struct
+import threading
 import zlib
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
+from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
-
-# Importing a plugin registers its format. Image.init() would do that too, by importing all forty of them.
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageChops,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image, ImageFile
 
 from labeller import signatures
+from labeller.colours import shrink
 
-_PLUGINS = (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+# What registers the reader of each format. Imported when the first such file comes: a cold start that a JPEG
+# caused needs not load the decoders of AVIF and HEIF. Image.open would import the five commonest at once.
+_PLUGINS = {
+    "JPEG": "PIL.JpegImagePlugin",
+    "PNG": "PIL.PngImagePlugin",
+    "WEBP": "PIL.WebPImagePlugin",
+    "GIF": "PIL.GifImagePlugin",
+    "BMP": "PIL.BmpImagePlugin",
+    "TIFF": "PIL.TiffImagePlugin",
+    "AVIF": "PIL.AvifImagePlugin",
+    "HEIF": "pillow_heif",
+}
 
 # What Pillow 13 lets through for hostile bytes: its documented OSError and SyntaxError, and what its parsers
 # trip over (while opening, ImageFile.__init__ turns some into SyntaxError; while loading, nothing does).
@@ -68,6 +69,21 @@ _DECODER_ERRORS = (
     zlib.error,
 )
 
+# Above this many pixels only one picture is decoded at a time, whatever the number of threads. Decoded, and
+# converted to another mode, 25 megapixels take up to 200 MB; ten pictures at the limit would not fit.
+_LARGE = 25_000_000
+_one_large_picture = threading.Lock()
+
+# A progressive JPEG goes over its pixels once for each scan. Ten scans are usual, but a small file can hold
+# thousands. This many pixels in all, 20 scans of the largest picture allowed, take about 3 s.
+_MOST_SCANNED = 2_000_000_000
+
+# A JPEG or PNG is nearly whole if at most this share of its rows is missing. A JPEG may lack one row of blocks (16
+# pixels high, and 2 that the upsampling of colours holds back) if that is no more than a tenth: so much is lost
+# when only the end marker is.
+_MOST_MISSING = 0.05
+_JPEG_BLOCKS, _MOST_BLOCKS_MISSING = 18, 0.1
+
 # A reduced JPEG has at least this many times the wanted size, so that the filter still decides what is seen.
 _DRAFT_MARGIN = 2
 
@@ -84,8 +100,7 @@ _UPRIGHT = {
 }
 _SWAPS_SIDES = (5, 6, 7, 8)
 
-# 0..65535 -> 0..255: 65535 / 257 = 255 exactly, so white stays white. Pillow's own conversion clips at 255.
-_GREY16 = np.round(np.arange(65536) / 257).astype(np.uint8)
+_DETAIL_LENGTH = 200  # of what a decoder says, in characters
 
 
 class Reason(StrEnum):
@@ -98,7 +113,7 @@ class Reason(StrEnum):
     TOO_LARGE = "TOO_LARGE"
     TOO_MANY_PIXELS = "TOO_MANY_PIXELS"
     UNSUPPORTED = "UNSUPPORTED"
-    ARCHIVED = "ARCHIVED"  # in an archive class of S3, to be restored before it can be read
+    ARCHIVED = "ARCHIVED"  # in a storage class whose objects must be restored before they can be read
     ENCRYPTED = "ENCRYPTED"  # with a key that the function may not use
 
 
@@ -128,7 +143,8 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
     """Decode `data` and squash it to `size` = (height, width), as 8-bit RGB.
 
     `max_pixels` limits width x height of the original. Pillow's own limit, twice Image.MAX_IMAGE_PIXELS
-    (178,956,970), holds besides it. Raises Unreadable, and nothing else whatever the bytes are.
+    (178,956,970), holds besides it. Raises Unreadable, and nothing else whatever the bytes are; its detail
+    quotes nothing of them. May be called from several threads at once.
     """
     if not data:
         raise Unreadable(Reason.EMPTY, "the object has no content")
@@ -139,7 +155,8 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
         raise Unreadable(Reason.UNSUPPORTED, f"{name} is not among {', '.join(signatures.SUPPORTED)}")
     try:
         with _open(data, name) as image:
-            return _decode(image, name, size, max_pixels)
+            _check_work(image, data, name, max_pixels)
+            return _decode(image, name, size)
     except Image.DecompressionBombError as error:
         raise Unreadable(Reason.TOO_MANY_PIXELS, str(error)) from error
     except MemoryError as error:
@@ -148,37 +165,83 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
         raise _explain(error, data, name) from error
 
 
-def _open(data: bytes, name: str) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(data), formats=(name,))
-    except Image.UnidentifiedImageError:
-        # Pillow swallows the cause. Ask the plugin itself, so that the row can tell what is wrong.
-        factory, _ = Image.OPEN[name]
-        return factory(io.BytesIO(data), "")
+def _open(data: bytes, name: str) -> ImageFile.ImageFile:
+    # Not Image.open: that swallows the cause of a failure, and the row is to tell what is wrong.
+    return _reader(name)(io.BytesIO(data), "")
 
 
-def _decode(image: Image.Image, name: str, size: tuple[int, int], max_pixels: int) -> Decoded:
-    if image.width * image.height > max_pixels:
-        raise Unreadable(
-            Reason.TOO_MANY_PIXELS,
-            f"{image.width} x {image.height} pixels, more than the limit of {max_pixels}",
-        )
+@cache
+def _reader(name: str) -> Callable[[io.BytesIO, str], ImageFile.ImageFile]:
+    plugin = import_module(_PLUGINS[name])
+    if name == "HEIF":
+        # No thumbnails: they may show something else than the picture, and it is the picture that is labelled.
+        # One thread: several pictures are decoded at once already.
+        plugin.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+    factory, _ = Image.OPEN[name]
+    return factory
+
+
+def _check_work(image: ImageFile.ImageFile, data: bytes, name: str, max_pixels: int) -> None:
+    """Raise Unreadable if decoding would take too much memory or time, by what the header says."""
     width, height = image.size
-    if name == "JPEG":
-        side = _DRAFT_MARGIN * max(size)  # the larger one for both: it is not yet known whether sides swap
-        image.draft(None, (side, side))
-    image.load()
-    if name == "TIFF":
-        width, height = image.size  # Pillow turns TIFFs upright while loading
-    orientation = _orientation(image)
-    swapped = orientation in _SWAPS_SIDES
-    target = size if swapped else size[::-1]  # Pillow's sizes are (width, height)
-    # Shrinking comes before turning: it costs nothing then, and the filter is the same in both directions.
-    small = _shrink(image, name, target)
+    limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
+    if width * height > limit:
+        raise Unreadable(Reason.TOO_MANY_PIXELS, f"{width} x {height} pixels, more than the limit of {limit}")
+    scans = data.count(b"\xff\xda") if name == "JPEG" else 1  # "start of scan"; never within compressed data
+    if scans * width * height > _MOST_SCANNED:
+        raise Unreadable(Reason.TOO_MANY_PIXELS, f"{width} x {height} pixels in {scans} scans")
+
+
+def _decode(image: ImageFile.ImageFile, name: str, size: tuple[int, int]) -> Decoded:
+    width, height = image.size
+    with _one_large_picture if width * height > _LARGE else nullcontext():
+        whole = _load(image, name, _DRAFT_MARGIN * max(size))
+        if name == "TIFF":
+            width, height = whole.size  # Pillow turns TIFFs upright while loading
+        orientation = 1 if name == "HEIF" else _orientation(image)
+        swapped = orientation in _SWAPS_SIDES
+        target = size if swapped else size[::-1]  # Pillow's sizes are (width, height)
+        # Shrinking comes before turning: it costs nothing then, and the filter is the same in both directions.
+        small = shrink(whole, name, target)
     if orientation in _UPRIGHT:
         small = small.transpose(_UPRIGHT[orientation])
     pixels = np.ascontiguousarray(np.asarray(small, dtype=np.uint8))
     return Decoded(pixels, *((height, width) if swapped else (width, height)), name)
+
+
+def _load(image: ImageFile.ImageFile, name: str, side: int) -> Image.Image:
+    """The decoded picture; one of a JPEG may be reduced, to no less than `side` x `side`, and one that was cut
+    off lacks its last rows."""
+    height = image.height
+    if name == "JPEG":
+        image.draft(None, (side, side))  # the same for both sides: it is not yet known whether they swap
+    try:
+        image.load()
+    except OSError as error:
+        rows = _rows_read(image, name, height) if "truncated" in str(error) else None
+        if rows is None:
+            raise
+        image.tile = []  # nothing is left to decode, as far as Pillow is concerned
+        return image.crop((0, 0, image.width, rows))
+    return image
+
+
+def _rows_read(image: ImageFile.ImageFile, name: str, height: int) -> int | None:
+    """How many rows were decoded before the file ended, if that is nearly all of `height` rows (before any
+    reduction); else None.
+
+    Pillow leaves what was not decoded at zero, so rows that end the picture in pure black count as missing: in
+    doubt a file is refused. Of a progressive JPEG no row is decoded before all of them are. Interlaced PNGs and
+    the other formats spread what is missing, or cannot tell, and are refused.
+    """
+    if name not in ("JPEG", "PNG") or image.info.get("interlace"):
+        return None
+    box = image.im.getbbox()
+    if box is None:
+        return None
+    missing = (image.height - box[3]) * height / image.height  # rows of the original
+    blocks = min(_JPEG_BLOCKS, _MOST_BLOCKS_MISSING * height) if name == "JPEG" else 0
+    return box[3] if missing <= max(_MOST_MISSING * height, blocks) else None
 
 
 def _orientation(image: Image.Image) -> int:
@@ -190,55 +253,16 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _shrink(image: Image.Image, name: str, target: tuple[int, int]) -> Image.Image:
-    """The picture at `target` = (width, height), as RGB."""
-    if image.mode in ("I", "F"):
-        values = np.asarray(image.resize(target, Image.Resampling.BILINEAR))
-        return Image.fromarray(_stretch(values)).convert("RGB")
-    return _on_white(_eight_bit(image, name).resize(target, Image.Resampling.BILINEAR))
-
-
-def _eight_bit(image: Image.Image, name: str) -> Image.Image:
-    """The picture in one of the modes L, RGB and RGBA, which the filter treats rightly."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray(_GREY16[np.asarray(image)])
-    if image.has_transparency_data:
-        return image.convert("RGBA")
-    if image.mode == "CMYK" and name == "JPEG" and "adobe" not in image.info:
-        # Adobe's files hold inverted inks, and Pillow takes every CMYK JPEG for one of them. Those without
-        # Adobe's marker are not inverted, so its inversion is taken back.
-        image = ImageChops.invert(image)
-    if image.mode in ("L", "RGB"):
-        return image
-    return image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _stretch(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Grey of 32-bit integers or floats as 8 bits. Such files declare no white: it is 1 (floats only), 255 or
-    65535, the first that no value exceeds; with other or negative values the whole range becomes 0..255."""
-    grey = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(grey.min()), float(grey.max())
-    whites = (1.0, 255.0, 65535.0) if np.issubdtype(values.dtype, np.floating) else (255.0, 65535.0)
-    white = next((white for white in whites if low >= 0 and high <= white), None)
-    if white is None:
-        grey, white = grey - low, (high - low) or 1.0
-    return np.round(grey / white * 255).astype(np.uint8)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode != "RGBA":
-        return image.convert("RGB")
-    white = Image.new("RGB", image.size, "white")
-    white.paste(image, mask=image.getchannel("A"))
-    return white
-
-
 def _explain(error: BaseException, data: bytes, name: str) -> Unreadable:
     """Which reason a decoder's complaint stands for: cut off, a variant nobody supports, or damaged."""
-    detail = f"{name}: {error or type(error).__name__}"
+    message = str(error).lower()
+    # Decoders quote what they stumble over: a chunk's name, a number that is none. It is the uploader's, and
+    # goes neither into the row nor into the log.
+    said = re.sub(r"b?['\"].*|[^ -~]+", "...", str(error), flags=re.DOTALL)[:_DETAIL_LENGTH]
+    detail = f"{name}: {said or type(error).__name__}"
     # "truncated" is in Pillow's own messages (ImageFile.load, _safe_read).
-    if "truncated" in str(error).lower() or signatures.ends_early(data, name):
+    if "truncated" in message or signatures.ends_early(data, name):
         return Unreadable(Reason.TRUNCATED, detail)
-    if any(word in str(error).lower() for word in ("unsupported", "unknown pixel mode", "not supported")):
+    if any(word in message for word in ("unsupported", "unknown pixel mode", "not supported")):
         return Unreadable(Reason.UNSUPPORTED, detail)
     return Unreadable(Reason.CORRUPT, detail)

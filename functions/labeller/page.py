@@ -57,6 +57,7 @@ th[scope=row] { color: var(--ink); overflow-wrap: break-word; max-width: 24rem; 
 table.confusion td, table.confusion th { padding: .45rem .9rem; text-align: center; border: 1px solid var(--line); }
 table.confusion td { background: color-mix(in srgb, var(--tone) calc(var(--share) * 45%), transparent); }
 table.confusion td b { display: block; font-size: 1.1rem; }
+table.facts th, table.facts td { text-align: left; vertical-align: top; overflow-wrap: anywhere; }
 table.bars { width: 100%; } td.bar { width: 45%; } td.bar svg { width: 100%; height: 1.1rem; display: block; }
 figure { margin: 0; } figure > svg { width: 100%; max-width: 36rem; height: auto; display: block; }
 figcaption, details { color: var(--muted); font-size: .85rem; }

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
+from numpy.typing import NDArray
+
 # Formats that images.decode reads, by Pillow's names.
-SUPPORTED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+SUPPORTED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 
 _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -30,10 +33,12 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"qoif", "QOI"),
     (b"<svg", "SVG"),
 )
-# Brands of ISO base media files (ISO/IEC 23008-12 annex B for HEIF, the AV1 image format for AVIF).
+# Brands of ISO base media files (ISO/IEC 23008-12 annex B for HEIF, the AV1 image format for AVIF). mif1 and msf1
+# say "HEIF, whatever the codec", and AVIF files bear them too.
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(
-    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"), "HEIF"
 )
+_MOST_BOXES = 1000  # looked at; pictures have a handful, and a hostile file could have millions
 _TAIL = 4096  # bytes at the end searched for an end marker: cameras append small trailers after it
 
 
@@ -70,7 +75,7 @@ def ends_early(data: bytes, name: str) -> bool:
         return len(data) < int.from_bytes(data[4:8], "little") + 8
     if name == "BMP":
         return len(data) < int.from_bytes(data[2:6], "little") or len(data) < 18
-    if name == "AVIF":
+    if name in ("AVIF", "HEIF"):
         return _boxes_end(data) > len(data)
     if name == "TIFF":
         return _tiff_end(data) > len(data)
@@ -90,7 +95,9 @@ def _box_end(data: bytes, start: int) -> int:
 
 def _boxes_end(data: bytes) -> int:
     end = 0
-    while end < len(data):
+    for _ in range(_MOST_BOXES):
+        if end >= len(data):
+            break
         end = _box_end(data, end)
     return end
 
@@ -99,6 +106,7 @@ def _boxes_end(data: bytes) -> int:
 # StripOffsets with StripByteCounts, TileOffsets with TileByteCounts.
 _TIFF_TYPES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _TIFF_PIXELS = ((273, 279), (324, 325))
+_TIFF_PLACES = {tag for pair in _TIFF_PIXELS for tag in pair}
 
 
 def _tiff_end(data: bytes) -> int:
@@ -115,15 +123,17 @@ def _tiff_end(data: bytes) -> int:
     end = start + 2 + 12 * count + 4
     if end > len(data):
         return end
-    numbers: dict[int, tuple[int, ...]] = {}
+    numbers: dict[int, NDArray[np.int64]] = {}
     for entry in range(start + 2, end - 4, 12):
         tag, kind, length = struct.unpack_from(order + "HHI", data, entry)
         size = _TIFF_TYPES.get(kind, 1) * length
         at = entry + 8 if size <= 4 else struct.unpack_from(order + "I", data, entry + 8)[0]
         end = max(end, at + size)
-        if kind in (3, 4) and at + size <= len(data):
-            numbers[tag] = struct.unpack_from(f"{order}{length}{'H' if kind == 3 else 'I'}", data, at)
+        if kind in (3, 4) and tag in _TIFF_PLACES - set(numbers) and at + size <= len(data):
+            # numpy, because a hostile directory may declare millions of strips.
+            numbers[tag] = np.frombuffer(data, f"{order}u{_TIFF_TYPES[kind]}", length, at).astype(np.int64)
     for offsets, sizes in _TIFF_PIXELS:
-        parts = zip(numbers.get(offsets, ()), numbers.get(sizes, ()), strict=False)
-        end = max([end, *(offset + size for offset, size in parts)])
+        strips = min(len(numbers.get(offsets, ())), len(numbers.get(sizes, ())))
+        if strips:
+            end = max(end, int((numbers[offsets][:strips] + numbers[sizes][:strips]).max()))
     return end

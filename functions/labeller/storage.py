@@ -99,27 +99,20 @@ class Storage:
                 refusal = self._refusal(ref, error)
                 if refusal is None:
                     raise
-                return Fetched(None, None, None, refusal=refusal, detail=str(error))
+                version = ref.version_id or self._current_version(ref)
+                return Fetched(None, None, None, version_id=version, refusal=refusal, detail=str(error))
             size = int(answer["ContentLength"])
             # Closing unread gives the connection up, and nothing is downloaded. No `with answer["Body"]`: it
             # yields urllib3's stream, and only botocore's notices when half a body is all there is.
             with closing(answer["Body"]) as body:
                 data = body.read() if size <= max_bytes else None
-            version = answer.get("VersionId")
-            return Fetched(
-                data,
-                size,
-                answer["ETag"].strip('"'),
-                version_id=None if version == "null" else version,
-                tags=answer.get("TagCount"),
-            )
+            return Fetched(data, size, answer["ETag"].strip('"'), _version(answer), tags=answer.get("TagCount"))
 
     def is_unchanged(self, ref: ObjectRef, fetched: Fetched) -> bool:
         """Whether the object is still what was fetched. Raises Gone, AwsFailure."""
         if fetched.refusal is not None:  # there is no ETag to compare with
             return self.fetch(ref, 0).refusal is fetched.refusal
-        with _own_errors("HeadObject", ref):
-            return bool(self._s3.head_object(**_address(ref))["ETag"].strip('"') == fetched.etag)
+        return bool(self._head(ref)["ETag"].strip('"') == fetched.etag)
 
     def look_at(self, ref: ObjectRef) -> Fetched:
         """What the object is, without its bytes and tags. Raises Gone, AwsFailure."""
@@ -132,11 +125,21 @@ class Storage:
     def exists(self, ref: ObjectRef) -> bool:
         """Whether there is such an object, or version, now. Raises AwsFailure."""
         try:
-            with _own_errors("HeadObject", ref):
-                self._s3.head_object(**_address(ref))
+            self._head(ref)
         except Gone:
             return False
         return True
+
+    def _head(self, ref: ObjectRef) -> dict[str, Any]:
+        with _own_errors("HeadObject", ref):
+            return dict(self._s3.head_object(**_address(ref)))
+
+    def _current_version(self, ref: ObjectRef) -> str | None:
+        """The version that a request without one means now; None where there are none, or it may not be known."""
+        try:
+            return _version(self._head(ref))
+        except Denied:
+            return None
 
     def _refusal(self, ref: ObjectRef, error: ClientError) -> Refusal | None:
         """Why GetObject was refused, where that is the object's own state; None for all that may pass.
@@ -157,8 +160,8 @@ class Storage:
         if "kms:" in message or "customer master key" in message:
             return Refusal.ENCRYPTED
         try:
-            head = self._s3.head_object(**_address(ref))
-        except (ClientError, BotoCoreError):
+            head = self._head(ref)
+        except (Gone, AwsFailure):
             return None  # the first error is the one to tell of
         return Refusal.ENCRYPTED if str(head.get("ServerSideEncryption", "")).startswith("aws:kms") else None
 
@@ -268,6 +271,11 @@ def connect(table: str, bus: str = "default") -> Storage:
 def _address(ref: ObjectRef) -> dict[str, str]:
     address = {"Bucket": ref.bucket, "Key": ref.key}
     return {**address, "VersionId": ref.version_id} if ref.version_id else address
+
+
+def _version(answer: Mapping[str, Any]) -> str | None:
+    version = answer.get("VersionId")
+    return None if version in (None, "null") else str(version)
 
 
 def _code(error: ClientError) -> str:

@@ -5,9 +5,13 @@ import pickle
 import struct
 import warnings
 import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from time import process_time
 from typing import Any
 
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,8 +19,8 @@ from PIL import Image, ImageOps
 
 from labeller import images
 from labeller.images import Decoded, Reason, Unreadable, decode
-from labeller.signatures import SUPPORTED
-from tests.support import encoded, exif_orientation, photo_like, plain
+from labeller.signatures import SUPPORTED, identify
+from tests.support import BLUE, RED, encoded, exif_orientation, photo_like, plain
 
 LIMIT = 10**6  # pixels
 
@@ -131,6 +135,37 @@ def test_a_rotated_picture_is_turned_as_its_exif_says(name: str, orientation: in
 
     assert (result.height, result.width) == expected.shape[:2]
     np.testing.assert_array_equal(result.pixels, expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["AVIF", "HEIF"])
+def test_a_picture_whose_container_turns_it_is_turned_once(name: str, orientation: int) -> None:
+    stored = np.full((48, 64, 3), 255, np.uint8)
+    stored[:24, :32] = (255, 0, 0)  # the upper left quarter
+    # Phones write both, and so do these encoders: irot and imir boxes, and, in HEIF, an EXIF orientation.
+    data = encoded(Image.fromarray(stored), name, exif=exif_orientation(orientation).tobytes())
+    assert (b"irot" in data or b"imir" in data) == (orientation != 1)
+    expected = UPRIGHT[orientation](stored)
+
+    result = decode(data, (2, 2), LIMIT)
+
+    assert (result.height, result.width) == expected.shape[:2]
+    red = result.pixels[:, :, 1] < 128
+    np.testing.assert_array_equal(red, expected[[0, 0, -1, -1], [0, -1, 0, -1], 1].reshape(2, 2) < 128)
+
+
+def test_an_exif_orientation_alone_does_not_turn_a_heif() -> None:
+    # ISO/IEC 23008-12, 7.2.2: the transformations of the picture count, EXIF's orientation is informative.
+    turned = encoded(plain((9, 9, 9), 64, 48), "HEIF", exif=exif_orientation(6).tobytes())
+    assert turned.count(b"irot") == 1
+    association = turned.index(b"ipma")
+    properties = turned.index(b"irot") - 4
+    assert properties < association
+    data = turned[: properties + 4] + b"free" + turned[properties + 8 :]  # the rotation becomes padding
+
+    result = decoded(data)
+
+    assert (result.width, result.height) == (64, 48)
 
 
 def test_a_rotated_jpeg_has_the_size_it_is_displayed_with_and_its_top_on_top() -> None:
@@ -266,6 +301,74 @@ def test_grey_in_32_bit_integers_is_scaled_too() -> None:
     assert decoded(encoded(image, "TIFF"), (2, 2)).pixels[:, :, 0].tolist() == [[0, 255], [128, 1]]
 
 
+def heif_of(*pictures: pillow_heif.HeifFile, **options: Any) -> bytes:
+    file = pillow_heif.HeifFile()
+    for picture in pictures:
+        file.add_from_heif(picture[0])
+    buffer = io.BytesIO()
+    file.save(buffer, quality=-1, chroma=444, **options)
+    return buffer.getvalue()
+
+
+def heif_plain(mode: str, colour: Sequence[int], width: int = 64, height: int = 64) -> pillow_heif.HeifFile:
+    kind = np.uint16 if mode.endswith("16") else np.uint8
+    pixels = np.empty((height, width, len(colour)), kind)
+    pixels[:] = colour
+    return pillow_heif.from_bytes(mode, (width, height), pixels.tobytes())
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("RGB;16", (65535, 32896, 0), (255, 128, 0)),  # stored with 10 bits
+        ("RGBA", (255, 0, 0, 0), (255, 255, 255)),
+        ("RGBA", (255, 0, 0, 128), (255, 127, 127)),
+        ("RGBA;16", (65535, 0, 0, 65535), (255, 0, 0)),
+        ("L", (77,), (77, 77, 77)),
+    ],
+)
+def test_heifs_of_more_bits_with_transparency_or_without_colour_are_read(
+    mode: str, colour: tuple[int, ...], expected: tuple[int, int, int]
+) -> None:
+    pixels = decoded(heif_of(heif_plain(mode, colour))).pixels
+
+    assert np.abs(pixels.astype(int) - expected).max() <= 2
+
+
+def test_of_a_burst_of_heif_pictures_the_primary_one_counts() -> None:
+    data = heif_of(heif_plain("RGB", (255, 0, 0)), heif_plain("RGB", (0, 0, 255), 80), primary_index=1)
+
+    result = decoded(data)
+
+    assert (result.width, result.height, result.format) == (80, 64, "HEIF")
+    assert np.abs(result.pixels.astype(int) - (0, 0, 255)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("major", "compatible", "name"),
+    [
+        *((brand, [b"mif1"], "HEIF") for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")),
+        (b"mif1", [b"heic"], "HEIF"),
+        (b"msf1", [b"hevc"], "HEIF"),
+        (b"MiHE", [b"mif1", b"heic"], "HEIF"),  # a major brand of its own, as some phones write
+        (b"avif", [b"mif1"], "AVIF"),
+        (b"mif1", [b"miaf", b"avif"], "AVIF"),
+        (b"mp42", [b"isom"], None),
+    ],
+)
+def test_brands_tell_heif_avif_and_films_apart(major: bytes, compatible: list[bytes], name: str | None) -> None:
+    brands = major + b"\0\0\0\0" + b"".join(compatible)
+
+    assert identify(struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands) == name
+
+
+@pytest.mark.parametrize("brand", [b"heix", b"mif1", b"msf1", b"MiHE"])
+def test_a_heif_of_another_brand_is_read_as_well(brand: bytes) -> None:
+    data = encoded(plain((200, 100, 50), 64, 64), "HEIF")
+
+    assert decoded(data[:8] + brand + data[12:]).format == "HEIF"
+
+
 @pytest.mark.parametrize("name", ["GIF", "PNG", "WEBP"])
 def test_of_an_animation_the_first_frame_counts(name: str) -> None:
     frames = [plain((255, 0, 0)), plain((0, 0, 255)), plain((0, 255, 0))]
@@ -311,7 +414,6 @@ def test_what_starts_like_no_picture_is_not_an_image(data: bytes) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00heicmif1",
         b"\x00\x00\x00\x0cjP  \r\n\x87\n....",
         b"\xff\x0a rest of a JPEG XL",
         b"8BPS\x00\x01",
@@ -328,12 +430,68 @@ def test_a_format_pillow_can_read_but_we_do_not_offer_stays_out() -> None:
 
 
 @pytest.mark.parametrize("name", SUPPORTED)
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.3, 0.5, 0.7, 0.9])
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_file_cut_off_is_truncated(name: str, share: float) -> None:
     data = encoded(photo_like(), name)
 
     assert reason(data[: int(len(data) * share)]) is Reason.TRUNCATED
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "rows_lost"),
+    [("JPEG", {}, 0.05), ("JPEG", {"subsampling": 0}, 0.05), ("PNG", {}, 0.05)],
+)
+def test_a_file_nearly_whole_is_read_without_what_is_missing(
+    name: str, options: dict[str, Any], rows_lost: float
+) -> None:
+    # Noise, so that bytes and rows are lost in the same proportion.
+    picture = Image.fromarray(np.random.default_rng(3).integers(1, 256, (640, 480, 3), np.uint8))
+    data = encoded(picture, name, **options)
+
+    accepted = [share for share in np.arange(0.5, 1, 0.005) if _is_read(data[: int(len(data) * share)])]
+
+    # JPEG decodes in rows of blocks: up to 16 more rows, 0.025, are lost with the one that is cut.
+    assert accepted
+    assert 1 - rows_lost <= min(accepted) <= 1 - rows_lost + 0.03
+    assert len(accepted) == round((1 - min(accepted)) / 0.005)  # all above the first: no gaps
+
+
+def _is_read(data: bytes) -> bool:
+    try:
+        result = decode(data, (4, 4), LIMIT)
+    except Unreadable as error:
+        return error.reason is not Reason.TRUNCATED
+    assert (result.width, result.height) == (480, 640)  # as the header says
+    return True
+
+
+def test_what_is_missing_is_left_out_and_not_black() -> None:
+    data = encoded(plain((200, 100, 50), 320, 400), "JPEG")
+
+    pixels = decode(data[:-2], (100, 4), LIMIT).pixels
+
+    assert np.abs(pixels.astype(int) - (200, 100, 50)).max() <= 2
+
+
+def test_a_jpeg_that_lacks_nothing_but_its_end_marker_is_read() -> None:
+    # One row of blocks, 16 of 192 rows, hangs upon the marker: more than 5 %, and still nearly whole.
+    assert decoded(encoded(photo_like(256, 192), "JPEG")[:-2]).height == 192
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_picture_whose_passes_or_scans_are_cut_off_is_truncated() -> None:
+    # All rows have something of the first passes and nothing of the last: how much there is cannot be told.
+    assert reason(encoded(photo_like(), "JPEG", progressive=True)[:-20]) is Reason.TRUNCATED
+    passes = [(8, 8), (8, 8), (16, 8), (16, 16), (32, 16), (32, 32), (64, 32)]  # Adam7, for 64 x 64
+    noise = np.random.default_rng(5)
+    rows = b"".join(b"\0" + noise.bytes(width) for width, height in passes for _ in range(height))
+    interlaced = bytearray(png(64, 64, 8, 0, rows))
+    interlaced[28] = 1  # interlace method
+    interlaced[29:33] = struct.pack(">I", zlib.crc32(interlaced[12:29]))
+    assert decoded(bytes(interlaced)).width == 64
+    del interlaced[-1000:]
+    assert reason(bytes(interlaced)) is Reason.TRUNCATED
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "jpeg"])
@@ -378,6 +536,104 @@ def test_more_pixels_than_allowed_are_refused_before_they_are_decoded() -> None:
     assert caught.value.detail == "2000 x 1000 pixels, more than the limit of 1999999"
 
 
+def chunk_bomb(name: bytes, prefix: bytes) -> bytes:
+    """A PNG of 8 x 8 pixels with 100 MB of zeros in a compressed chunk."""
+    return png(8, 8, 8, 2, (b"\0" + b"\1" * 24) * 8, name + prefix + zlib.compress(b"\0" * 100_000_000))
+
+
+def gif(canvas: tuple[int, int], frame_at: tuple[int, int]) -> bytes:
+    screen = struct.pack("<HHBBB", *canvas, 0xF0, 0, 0) + b"\0\0\0\xff\xff\xff"
+    return b"GIF89a" + screen + b"," + struct.pack("<HHHHB", *frame_at, 8, 8, 0) + b"\2\2\x4c\1\0;"
+
+
+def tiff(**values: int) -> bytes:
+    """A TIFF of 8 x 8 grey pixels, written by hand, with other values in its directory."""
+    tags = {"width": 256, "height": 257, "rows": 278, "bytes": 279, "compression": 259, "samples": 277}
+    entries = {256: 8, 257: 8, 258: 8, 259: 1, 262: 1, 273: 200, 277: 1, 278: 8, 279: 64}
+    entries |= {tags[name]: value for name, value in values.items()}
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(entries.items()))
+    return (b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + directory).ljust(200, b"\0") + b"\x55" * 64
+
+
+def with_size_box(data: bytes, width: int, height: int) -> bytes:
+    """A HEIF or AVIF whose ispe box tells another size."""
+    at = data.index(b"ispe") + 8
+    return data[:at] + struct.pack(">II", width, height) + data[at + 8 :]
+
+
+def canvas_of(data: bytes, width: int, height: int) -> bytes:
+    """An extended WebP with another canvas."""
+    at = data.index(b"VP8X") + 12
+    return data[:at] + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little") + data[at + 6 :]
+
+
+BOMBS = {
+    "PNG with a text of 100 MB": lambda: chunk_bomb(b"zTXt", b"k\0\0"),
+    "PNG with a profile of 100 MB": lambda: chunk_bomb(b"iCCP", b"k\0\0"),
+    "PNG with an international text of 100 MB": lambda: chunk_bomb(b"iTXt", b"k\0\1\0\0\0"),
+    "PNG that is all header": lambda: png(9999, 9999, 8, 2, b""),
+    "GIF with a huge canvas": lambda: gif((65535, 65535), (0, 0)),
+    "GIF with a frame far outside": lambda: gif((8, 8), (60000, 60000)),
+    "WebP with a huge canvas": lambda: canvas_of(
+        encoded(plain(RED), "WEBP", save_all=True, append_images=[plain(BLUE)]), 16384, 16384
+    ),
+    "TIFF of 4 billion columns": lambda: tiff(width=0xFFFFFFFF),
+    "TIFF with a strip that is not there": lambda: tiff(width=9000, height=9000, rows=9000),
+    "TIFF with 65535 samples a pixel": lambda: tiff(samples=65535),
+    "HEIF that claims a billion pixels": lambda: with_size_box(encoded(plain(RED, 64, 64), "HEIF"), 32000, 32000),
+    "HEIF that has more pixels than it claims": lambda: with_size_box(encoded(plain(RED, 1200, 1200), "HEIF"), 64, 64),
+    "HEIF that has fewer pixels than it claims": lambda: with_size_box(encoded(plain(RED, 64, 64), "HEIF"), 9000, 9000),
+    "AVIF that claims a billion pixels": lambda: with_size_box(encoded(plain(RED, 64, 64), "AVIF"), 32000, 32000),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_bomb_is_refused_at_once_and_without_memory(bomb: str) -> None:
+    data = BOMBS[bomb]()
+    with pytest.raises(Unreadable):  # loads the format's decoder
+        decode(data, (4, 4), 100_000_000)
+    before, start = _peak_bytes(reset=True), process_time()
+
+    with pytest.raises(Unreadable):
+        decode(data, (4, 4), 100_000_000)
+
+    assert process_time() - start < 0.5  # seconds
+    assert _peak_bytes() - before < 50_000_000
+
+
+def _peak_bytes(reset: bool = False) -> int:
+    """The most memory this process has had since the last reset (proc(5), clear_refs)."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+def test_a_progressive_jpeg_with_hundreds_of_scans_is_refused_before_it_is_decoded() -> None:
+    data = encoded(plain((1, 2, 3), 5000, 4000), "JPEG", progressive=True)
+    last_scan = data[data.rindex(b"\xff\xda") : -2]
+    hostile = data[:-2] + last_scan * 100 + data[-2:]
+
+    with pytest.raises(Unreadable) as caught:
+        decode(hostile, (4, 4), 10**8)
+
+    assert caught.value.reason is Reason.TOO_MANY_PIXELS
+    assert caught.value.detail == "5000 x 4000 pixels in 110 scans"
+    assert decode(data, (4, 4), 10**8).width == 5000
+
+
+def test_a_tiff_that_declares_millions_of_strips_is_refused_in_a_moment() -> None:
+    count = 1_000_000
+    entry = struct.pack("<HHII", 273, 4, count, 8 + 2 + 12 * 1000 + 4)
+    data = b"II*\0\x08\0\0\0" + struct.pack("<H", 1000) + entry * 1000 + b"\0" * 4 + b"\xff" * 4 * count
+    start = process_time()
+
+    assert reason(data) in (Reason.TRUNCATED, Reason.CORRUPT)
+
+    assert process_time() - start < 2
+
+
 def test_exactly_as_many_pixels_as_allowed_are_read() -> None:
     assert decode(encoded(plain((1, 2, 3), 20, 10)), (4, 4), 200).width == 20
 
@@ -398,11 +654,24 @@ def test_running_out_of_memory_is_the_pictures_fault(monkeypatch: pytest.MonkeyP
     assert reason(encoded(plain((1, 2, 3)))) is Reason.TOO_LARGE
 
 
+@pytest.mark.parametrize("secret", [b"SeCr", b"'Cr'", b'"Cr"', b"\xe2\x80\xae\n"])
+def test_the_detail_quotes_nothing_of_the_file(secret: bytes) -> None:
+    whole = encoded(photo_like(24, 16))
+    at = whole.index(b"IDAT")
+
+    with pytest.raises(Unreadable) as caught:
+        decoded(whole[:at] + secret + whole[at + 4 :])
+
+    assert "Cr" not in caught.value.detail
+    assert caught.value.detail.isascii()
+    assert caught.value.detail.isprintable()
+
+
 def test_a_mistake_of_ours_is_not_stored_as_the_uploaders(monkeypatch: pytest.MonkeyPatch) -> None:
     def mistake(*_: object) -> None:
         raise NameError("undefined")
 
-    monkeypatch.setattr(images, "_shrink", mistake)
+    monkeypatch.setattr(images, "shrink", mistake)
 
     with pytest.raises(NameError):
         decoded(encoded(plain((1, 2, 3))))
@@ -430,6 +699,8 @@ SAMPLES = [
     encoded(photo_like(24, 16).convert("RGBA"), "WEBP", lossless=True),
     encoded(photo_like(24, 16), "BMP"),
     encoded(photo_like(24, 16), "AVIF"),
+    encoded(photo_like(64, 64), "HEIF", exif=exif_orientation(6).tobytes()),
+    encoded(photo_like(64, 64).convert("RGBA"), "HEIF"),
 ]
 
 

@@ -1,0 +1,1 @@
+"""The function that asks every night whether the labels are still right."""

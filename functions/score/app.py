@@ -1,0 +1,53 @@
+"""The handler: every night, the test set through the deployed model, and a report of it."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from labeller import report_storage, storage
+from labeller.model import load_classifier
+from labeller.observability import logger, metrics, tracer
+from score.build_figures import read_build_figures
+from score.nightly import Nightly, Scheduled
+from score.settings import ScoreSettings
+from score.telling import count_invalid_testset, tell
+from score.testset import InvalidTestSet
+
+
+@cache  # for the life of the process; a failure is not kept, so the next invocation tries again
+def get_nightly() -> Nightly:
+    """Settings, network and clients, at first use. Raises SettingsError, ModelError."""
+    settings = ScoreSettings.from_env(os.environ)
+    shared = settings.shared
+    return Nightly(
+        settings,
+        load_classifier(shared.model_dir, threads=1),  # and as many pictures at once as there are processors
+        storage.connect(shared.results_table),
+        report_storage.connect(settings.reports_bucket, shared.results_table, shared.event_bus, settings.report_topic),
+        read_build_figures(shared.model_dir),
+    )
+
+
+@logger.inject_lambda_context
+@tracer.capture_lambda_handler(capture_response=False)
+@metrics.log_metrics
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Score the model and publish the report of the night that `event` tells of.
+
+    `event`: {"scheduled_time": ISO 8601}, as EventBridge Scheduler fills it in; now, where it is missing. Returns what
+    AccuracyReported says. Raises InvalidTestSet, AwsFailure, SettingsError, ModelError: then the report of before
+    stays.
+    """
+    nightly = get_nightly()
+    run = Scheduled.from_event(event, context.aws_request_id, nightly.settings.time_zone)
+    try:
+        report = nightly.run(run, lambda: context.get_remaining_time_in_millis() / 1000)
+    except InvalidTestSet as error:
+        logger.error("no usable test set", error=str(error))
+        count_invalid_testset()
+        raise
+    return tell(report, nightly.reports)

@@ -1,0 +1,172 @@
+"""One night: list the test set, score it, compare, look at the day's uploads, publish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from statistics import fmean
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from labeller.comparison import Comparison, compare_counts, compare_pictures
+from labeller.drift import Row, Uploads, count_uploads
+from labeller.model import Classifier
+from labeller.observability import logger
+from labeller.pipeline import Deadline
+from labeller.predictions import Identity, Scored, read_csv, write_csv
+from labeller.records import Status
+from labeller.report import (
+    MOST_UNSCORED,
+    NIGHTS,
+    EarlierReport,
+    HeldOut,
+    Model,
+    Report,
+    Speed,
+    figures_of,
+    read_report,
+    to_json,
+)
+from labeller.report_page import index_page, report_page
+from labeller.report_storage import ReportStorage
+from labeller.storage import Storage
+from score.build_figures import BuildFigures
+from score.machine import this_processor
+from score.places import PREDICTIONS, run_key
+from score.publishing import Published, list_nights, publish, read_earlier
+from score.scoring import Run, Scorer
+from score.settings import ScoreSettings
+from score.testset import PREFIX, Listing, read_listing
+
+# Seconds of the function's time that are kept back: from the scoring for reading the day's rows, from that for the
+# report, which takes some 50 calls to S3 and up to 30 retries.
+RESERVED_FOR_UPLOADS = 90.0
+RESERVED_FOR_REPORT = 60.0
+SECONDS_FOR_A_PICTURE = 7.0  # at the limits of size, on one processor; none is begun later than this before the end
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """Which night it is, and which run of it."""
+
+    night: date  # in the schedule's time zone
+    time: datetime  # when it was to begin, UTC
+    run: str
+
+    @classmethod
+    def from_event(cls, event: Mapping[str, Any], request_id: str, zone: ZoneInfo) -> Scheduled:
+        """From the schedule's input, {"scheduled_time": ISO 8601}; now, where that is missing. Raises ValueError."""
+        text = event.get("scheduled_time")
+        now = datetime.now(UTC)
+        time = datetime.fromisoformat(text).astimezone(UTC) if isinstance(text, str) and text else now
+        return cls(time.astimezone(zone).date(), time, f"{now:%Y%m%dT%H%M%SZ}-{request_id[:8]}")
+
+
+@dataclass(frozen=True, slots=True)
+class Nightly:
+    """All that a night takes, made once for the life of the process."""
+
+    settings: ScoreSettings
+    classifier: Classifier
+    pictures: Storage
+    reports: ReportStorage
+    build: BuildFigures | None
+
+    def run(self, scheduled: Scheduled, seconds_left: Callable[[], float]) -> Report:
+        """Score and publish; returns what was published. Raises InvalidTestSet, AwsFailure, ModelError."""
+        listing = read_listing(self.reports.bucket, self.reports.list_keys(PREFIX), self.classifier.labels)
+        nights = list_nights(self.reports)
+        earlier = read_earlier(self.reports, [night for night in nights if night < scheduled.night])
+        before = self._answers(earlier[-1]) if earlier else {}
+        scorer = Scorer(self.reports.bucket, self.pictures, self.classifier, self.settings.shared, before)
+        deadline = Deadline.in_seconds(seconds_left() - RESERVED_FOR_UPLOADS, item=SECONDS_FOR_A_PICTURE)
+        run = scorer.score(listing.examples, deadline)
+        uploads = self._uploads(scheduled, run.scored, lambda: seconds_left() - RESERVED_FOR_REPORT)
+        report = self._report(scheduled, listing, run, _against(earlier, before, run.scored), uploads)
+        self._publish(report, run.scored, earlier, nights)
+        return report
+
+    def _answers(self, earlier: EarlierReport) -> dict[Identity, str]:
+        """The labels that another night gave; none where they are lost or damaged (logged)."""
+        try:
+            return read_csv(self.reports.read(earlier.predictions_key) or b"")
+        except ValueError as error:
+            logger.warning("an earlier night cannot be compared with", key=earlier.predictions_key, error=str(error))
+            return {}
+
+    def _uploads(self, scheduled: Scheduled, scored: tuple[Scored, ...], seconds_left: Callable[[], float]) -> Uploads:
+        """The whole day before the one in which the night falls, both in UTC, as the index has it."""
+        day = scheduled.time.date() - timedelta(days=1)
+        complete = True
+
+        def rows() -> Iterator[Row]:
+            nonlocal complete
+            for label in (*self.classifier.labels, Status.UNSURE.value, Status.UNREADABLE.value):
+                for row in self.reports.rows_of_day(label, day):
+                    yield row
+                    if seconds_left() <= 0:
+                        complete = False
+                        return
+
+        counted = list(rows())  # first, for only then is known whether they are all
+        return count_uploads(day, counted, self.classifier.labels, scored, complete)
+
+    def _report(
+        self, scheduled: Scheduled, listing: Listing, run: Run, last_night: Comparison | None, uploads: Uploads
+    ) -> Report:
+        classifier, (processor, vnni) = self.classifier, this_processor()
+        return Report(
+            date=scheduled.night,
+            run=scheduled.run,
+            created_at=datetime.now(UTC),
+            model=Model(classifier.version, classifier.labels, classifier.input_size, classifier.confidence_threshold),
+            testset=HeldOut(self.reports.bucket, PREFIX, len(listing.examples), listing.ignored, listing.per_label),
+            figures=figures_of(run.scored, classifier.labels),
+            unscored=len(run.unscored),
+            unscored_examples=run.unscored[:MOST_UNSCORED],
+            speed=Speed(
+                seconds=run.seconds,
+                inference_ms=fmean(run.inference_ms) if run.inference_ms else 0.0,
+                processor=processor,
+                vnni=vnni,
+                threads=self.settings.shared.onnx_threads,
+            ),
+            last_night=last_night,
+            build=_against_build(self.build, classifier.version, run.scored),
+            uploads=uploads,
+            minimum_accuracy=self.settings.minimum_accuracy,
+            predictions_key=run_key(scheduled.night, scheduled.run, PREDICTIONS),
+        )
+
+    def _publish(
+        self, report: Report, scored: tuple[Scored, ...], earlier: list[EarlierReport], nights: list[date]
+    ) -> None:
+        text = to_json(report)
+        trend = [each.night for each in (*earlier, read_report(text))][-NIGHTS:]
+        page = report_page(report, scored, trend)
+        later = read_earlier(self.reports, [night for night in nights if night > report.date])
+        index = index_page(nights, [*trend, *(each.night for each in later)])
+        files = Published(page.encode(), text, write_csv(scored))
+        publish(self.reports, report.date, report.run, files, nights, index.encode())
+
+
+def _against(
+    earlier: list[EarlierReport], answers: Mapping[Identity, str], scored: tuple[Scored, ...]
+) -> Comparison | None:
+    """Tonight against the night before, picture by picture if its answers are known."""
+    if not earlier:
+        return None
+    night = earlier[-1].night
+    name = f"the night of {night.date}"
+    by_picture = compare_pictures(name, night.model_version, answers, scored)
+    correct = round(night.accuracy * night.pictures) if night.pictures else 0
+    return by_picture or compare_counts(name, night.model_version, correct, night.pictures, scored)
+
+
+def _against_build(build: BuildFigures | None, version: str, scored: tuple[Scored, ...]) -> Comparison | None:
+    """Tonight against what the build of this model found, picture by picture where they are the same."""
+    if build is None:
+        return None
+    by_picture = compare_pictures("its own build", version, build.answers, scored)
+    return by_picture or compare_counts("its own build", version, build.correct, build.pictures, scored)

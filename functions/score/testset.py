@@ -1,0 +1,69 @@
+"""The labelled test set: which objects are its pictures, and what they show."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+PREFIX = "testset/"
+
+
+class InvalidTestSet(Exception):
+    """There is nothing to score, or it does not fit the model. The message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One picture of the test set."""
+
+    key: str  # of the object
+    label: str
+
+    @property
+    def name(self) -> str:
+        """The key within the test set: label/..."""
+        return self.key.removeprefix(PREFIX)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The test set as it is in the bucket."""
+
+    examples: tuple[Example, ...]  # in an order that has nothing to do with label or name
+    per_label: dict[str, int]  # of every label of the model
+    ignored: int  # objects that are no pictures of a label: outside of the label folders, or hidden
+
+
+def read_listing(bucket: str, keys: Iterable[str], labels: Sequence[str]) -> Listing:
+    """The test set among the object keys under PREFIX, "testset/<label>/...".
+
+    Keys ending in "/" are folders, names that begin with a dot are what file managers leave; both count for
+    nothing. Raises InvalidTestSet if there are no pictures, or pictures of labels that the model does not know.
+    """
+    examples, ignored = [], 0
+    for key in keys:
+        label, slash, name = key.removeprefix(PREFIX).partition("/")
+        if key.endswith("/"):
+            continue
+        if not slash or not label or name.rpartition("/")[2].startswith("."):
+            ignored += 1
+            continue
+        examples.append(Example(key, label))
+    where = f"s3://{bucket}/{PREFIX}"
+    if not examples:
+        raise InvalidTestSet(
+            f"no test set: there are no pictures under {where}<label>/. `make testset DIR=...` uploads the label "
+            "folders of a directory"
+        )
+    counts = Counter(example.label for example in examples)
+    unknown = sorted(set(counts) - set(labels))
+    if unknown:
+        raise InvalidTestSet(
+            f"{where} has the labels {', '.join(map(repr, unknown))}, which the model does not know; it knows "
+            f"{', '.join(map(repr, labels))}. Rename or remove those folders, or deploy the model that knows them"
+        )
+    # By a hash: should the time not suffice, what was scored is a fair sample of all labels. And always the same.
+    examples.sort(key=lambda example: hashlib.sha256(example.key.encode()).digest())
+    return Listing(tuple(examples), {label: counts[label] for label in labels}, ignored)

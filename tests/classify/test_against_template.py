@@ -1,0 +1,220 @@
+"""What the handler calls and counts is what template.yaml allows and watches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pytest
+from botocore.client import BaseClient
+
+from classify import app
+from classify.labelling import Ending
+from tests.classify.conftest import BUCKET, TABLE, Service
+from tests.support import BLUE, GREY, RED, encoded, notification, plain, record, sqs_batch
+from tests.template import as_list, dashboard, of_type, properties, shown_metrics, watched_metrics
+
+# What IAM asks for each call, without and with a version in the request. Amazon S3 user guide, "Required permissions
+# for Amazon S3 API operations"; service authorization reference for DynamoDB and EventBridge.
+ACTIONS = {
+    "GetObject": ("s3:GetObject", "s3:GetObjectVersion"),
+    "HeadObject": ("s3:GetObject", "s3:GetObjectVersion"),
+    "GetObjectTagging": ("s3:GetObjectTagging", "s3:GetObjectVersionTagging"),
+    "PutObjectTagging": ("s3:PutObjectTagging", "s3:PutObjectVersionTagging"),
+    "GetItem": ("dynamodb:GetItem", ""),
+    "PutItem": ("dynamodb:PutItem", ""),
+    "PutEvents": ("events:PutEvents", ""),
+}
+# What the handler does not call by itself.
+NOT_BY_THE_HANDLER = {
+    "s3:ListBucket",  # asked for by no call, but without it S3 calls a missing object AccessDenied
+    "sqs:ReceiveMessage",  # Lambda's poller, in the role's name: Lambda developer guide, "Using Lambda with Amazon SQS"
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "logs:CreateLogStream",  # Lambda, for what the function prints
+    "logs:PutLogEvents",
+    "xray:PutTraceSegments",  # the X-Ray daemon beside the function
+    "xray:PutTelemetryRecords",
+}
+HERE = "eu-central-1:123456789012"
+ARNS = {
+    "UploadsBucket": f"arn:aws:s3:::{BUCKET}",
+    "ResultsTable": f"arn:aws:dynamodb:{HERE}:table/{TABLE}",
+}
+NAMES = {"AWS::Partition": "aws", "AWS::Region": "eu-central-1", "AWS::AccountId": "123456789012"}
+
+Call = tuple[str, str]  # IAM action, ARN
+
+
+def resource_of(operation: str, arguments: dict[str, Any]) -> str:
+    if operation == "PutEvents":
+        (bus,) = {entry["EventBusName"] for entry in arguments["Entries"]}
+        return f"arn:aws:events:{HERE}:event-bus/{bus}"
+    if "TableName" in arguments:
+        return f"arn:aws:dynamodb:{HERE}:table/{arguments['TableName']}"
+    return f"arn:aws:s3:::{arguments['Bucket']}/{arguments['Key']}"
+
+
+@pytest.fixture
+def calls(service: Service, monkeypatch: pytest.MonkeyPatch) -> set[Call]:
+    """The actions that the handler's calls need, and on what; an unknown call is an error."""
+    made: set[Call] = set()
+    real_call, real_invoke = BaseClient._make_api_call, service.invoke
+    inside = False
+
+    def call(client: BaseClient, name: str, arguments: dict[str, Any]) -> Any:
+        if inside:
+            made.add((ACTIONS[name][bool(arguments.get("VersionId"))], resource_of(name, arguments)))
+        return real_call(client, name, arguments)
+
+    def invoke(event: dict[str, Any]) -> dict[str, Any]:
+        nonlocal inside
+        inside = True
+        try:
+            return real_invoke(event)
+        finally:
+            inside = False
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", call)
+    monkeypatch.setattr(service, "invoke", invoke)
+    return made
+
+
+def batch_operations(key: str, version: str | None = None) -> dict[str, Any]:
+    """Amazon S3 user guide, "Invoke AWS Lambda function"."""
+    task = {"taskId": "task", "s3Key": key, "s3VersionId": version, "s3Bucket": BUCKET}
+    return {"invocationSchemaVersion": "2.0", "invocationId": "i", "job": {"id": "j"}, "tasks": [task]}
+
+
+def play(service: Service) -> None:
+    """All that can happen to objects, in a bucket without versions and then in one with them."""
+
+    def deliver(*records: dict[str, Any]) -> None:
+        assert service.invoke(sqs_batch(*map(notification, records)))["batchItemFailures"] == []
+
+    def delete(key: str, event: str = "ObjectRemoved:Delete", **version: str) -> dict[str, Any]:
+        service.s3.delete_object(Bucket=BUCKET, Key=key, **version)
+        return record(key, event_name=event, sequencer="0055AED6DCD90281E6", version_id=version.get("VersionId"))
+
+    def everything() -> None:
+        red = service.upload("red.png", encoded(plain(RED)), tags="owner=Ann")
+        blue = service.upload("blue.png", encoded(plain(BLUE)))
+        deliver(red, blue, service.upload("grey.png", encoded(plain(GREY))), service.upload("notes.jpg", b"Milk"))
+        deliver(record("blue.png", sequencer="0055", version_id=blue["s3"]["object"].get("versionId")))  # late
+        service.invoke(batch_operations("red.png", red["s3"]["object"].get("versionId")))
+        service.invoke(batch_operations("blue.png"))
+
+    everything()
+    deliver(delete("red.png"))
+    deliver(record("never.png"))
+    service.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    everything()
+    newest = service.upload("red.png", encoded(plain(RED)))
+    deliver(newest)
+    deliver(delete("red.png", VersionId=newest["s3"]["object"]["versionId"]))
+    marker = service.s3.delete_object(Bucket=BUCKET, Key="blue.png")["VersionId"]
+    deliver(record("blue.png", event_name="ObjectRemoved:DeleteMarkerCreated", version_id=marker))
+
+
+def granted() -> list[tuple[str, str]]:
+    """Actions that the role's policies allow, each with a pattern of ARNs."""
+
+    def pattern(resource: Any) -> str:
+        if isinstance(resource, str):
+            return resource
+        if "Fn::GetAtt" in resource:
+            return ARNS.get(resource["Fn::GetAtt"][0], f"the ARN of {resource['Fn::GetAtt'][0]}")
+        text = resource["Fn::Sub"].replace("${EventBusName}", "default")
+        for name, value in [*NAMES.items(), *((f"{each}.Arn", arn) for each, arn in ARNS.items())]:
+            text = text.replace(f"${{{name}}}", value)
+        return str(text)
+
+    return [
+        (action, pattern(resource))
+        for policy in properties("ClassifyRole")["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    ]
+
+
+def test_the_role_allows_the_calls_that_the_handler_makes_and_no_others(service: Service, calls: set[Call]) -> None:
+    play(service)
+    allowed = granted()
+    refused = [call for call in calls if not any(a == call[0] and fnmatchcase(call[1], p) for a, p in allowed)]
+    assert refused == []
+    assert {action for action, _ in allowed} - {action for action, _ in calls} == NOT_BY_THE_HANDLER
+
+
+def test_the_role_names_every_action_and_every_resource() -> None:
+    assert [action for action, _ in granted() if "*" in action] == []
+    # X-Ray has no resources to name for these: service authorization reference, "AWS X-Ray".
+    assert {action for action, pattern in granted() if pattern == "*"} == {
+        "xray:PutTraceSegments",
+        "xray:PutTelemetryRecords",
+    }
+    assert {pattern for action, pattern in granted() if action.startswith(("dynamodb:", "events:"))} == {
+        ARNS["ResultsTable"],
+        f"arn:aws:events:{HERE}:event-bus/default",
+    }
+    assert "ManagedPolicyArns" not in properties("ClassifyRole")
+    assert "Policies" not in properties("ClassifyFunction")  # SAM would ignore them beside Role
+
+
+# ---- metrics ------------------------------------------------------------------------------------------
+
+
+def own(metrics: set[Any]) -> set[Any]:
+    """Metrics of the function's own that the template looks at: name and dimensions."""
+    return {
+        (name, tuple((key, value.replace("${ClassifyFunction}", "classify")) for key, value in dimensions))
+        for namespace, name, dimensions in metrics
+        if not namespace.startswith("AWS/") and ("service", "classify") in dimensions
+    }
+
+
+def test_own_metrics_are_looked_up_where_the_functions_write_them() -> None:
+    functions = of_type("AWS::Serverless::Function").values()
+    written = {
+        function["Environment"]["Variables"]["POWERTOOLS_METRICS_NAMESPACE"]["Fn::Sub"] for function in functions
+    }
+    looked_at = {namespace for namespace, _, _ in shown_metrics() | watched_metrics()}
+    assert {namespace for namespace in looked_at if not namespace.startswith("AWS/")} == written
+
+
+def test_dashboard_and_alarms_look_at_metrics_that_the_function_writes(
+    service: Service, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aws_lambda_powertools.metrics.provider.cold_start.is_cold_start", True)
+    play(service)
+    monkeypatch.setenv("KEY_PREFIX", "wanted/")
+    app.get_labeller.cache_clear()
+    service.invoke(sqs_batch(notification(record("unwanted.txt")), {"Records": [{"eventSource": "aws:s3"}]}))
+    written = set()
+    for line in map(json.loads, filter(lambda text: text.startswith("{"), capsys.readouterr().out.splitlines())):
+        for group in line.get("_aws", {}).get("CloudWatchMetrics", []):
+            for names in group["Dimensions"]:
+                dimensions = tuple(sorted((name, line[name]) for name in names))
+                written |= {(metric["Name"], dimensions) for metric in group["Metrics"]}
+    assert own(shown_metrics() | watched_metrics()) <= written
+    assert {name for name, _ in written} >= {ending.value.capitalize() for ending in Ending}
+
+
+def test_every_ending_is_shown_and_ends_the_silence() -> None:
+    endings = {ending.value.capitalize() for ending in Ending}
+    (results,) = (each for each in dashboard()["widgets"] if each["properties"].get("title") == "Results")
+    assert {metric[1] for metric in results["properties"]["metrics"]} == endings
+    queries = properties("NoResultsAlarm")["Metrics"]
+    metrics = {query["MetricStat"]["Metric"]["MetricName"] for query in queries if "MetricStat" in query}
+    assert metrics - {"NumberOfMessagesSent"} == endings
+
+
+def test_the_dashboard_reads_fields_that_log_lines_have(service: Service, printed: Callable[[], Any]) -> None:
+    service.invoke(sqs_batch(notification(service.upload("red.png", encoded(plain(RED))))))
+    (line,) = (line for line in printed().logs if line["message"] == "labelled")
+    (widget,) = (each for each in dashboard()["widgets"] if each["type"] == "log")
+    fields = {part.partition(")")[0] for part in widget["properties"]["query"].split("median(")[1:]}
+    assert fields == {"fetch_ms", "decode_ms", "inference_ms"}
+    assert fields <= line.keys()

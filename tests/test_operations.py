@@ -1,0 +1,47 @@
+"""docs/operations.md says what template.yaml says."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from tests.support import ROOT
+from tests.template import PARAMETERS, RESOURCES, TEMPLATE_CONTENT
+
+TEXT = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+
+
+def parameter_table() -> str:
+    """The table of parameters as it should be."""
+    rows = ["| parameter | default | what it decides |", "|---|---|---|"]
+    for name, parameter in PARAMETERS.items():
+        default = f"`{parameter['Default']}`" if parameter["Default"] != "" else "empty"
+        rows.append(f"| `{name}` | {default} | {' '.join(parameter['Description'].split())} |")
+    return "\n".join(rows)
+
+
+def test_the_table_of_parameters_is_the_templates() -> None:
+    found = re.search(r"^## Parameters\n\n((?:\|.*\n)+)", TEXT, re.MULTILINE)
+    expected = parameter_table()
+    assert found is not None, f"put this under '## Parameters' in docs/operations.md:\n{expected}"
+    assert found[1].strip() == expected, f"docs/operations.md should have:\n{expected}"
+
+
+def test_every_name_in_angle_brackets_is_an_output_or_explained() -> None:
+    names = set(re.findall(r"<([A-Z]\w+)>", TEXT))
+    assert names <= TEMPLATE_CONTENT["Outputs"].keys() | {"TagPrefix"}
+
+
+def test_the_key_policy_is_json_and_serves_every_service_that_writes_with_the_key() -> None:
+    (block,) = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
+    policy = json.loads(block)
+    services = {each["Principal"].get("Service") for each in policy["Statement"]}
+    assert services == {None, "s3.amazonaws.com", "cloudwatch.amazonaws.com", "logs.REGION.amazonaws.com"}
+    unconditional = [each["Sid"] for each in policy["Statement"] if "Condition" not in each]
+    assert unconditional == ["IamDecides"]
+
+
+def test_no_more_sections_about_alarms_than_alarms() -> None:
+    alarms = [each["Properties"] for each in RESOURCES.values() if each["Type"] == "AWS::CloudWatch::Alarm"]
+    names = {alarm["AlarmName"]["Fn::Sub"].removeprefix("${AWS::StackName}-") for alarm in alarms}
+    assert set(re.findall(r"^### (\S+)$", TEXT, re.MULTILINE)) == names
