@@ -12,12 +12,14 @@ from local.aws import LocalAws
 NOT_IN_MOTO = {
     "AWS::CloudWatch::Alarm",
     "AWS::Lambda::Alias",
+    "AWS::Lambda::EventInvokeConfig",
     "AWS::Lambda::LayerVersion",
     "AWS::Lambda::Version",
     "AWS::S3::BucketPolicy",
     "AWS::SNS::Subscription",
     "AWS::SNS::TopicPolicy",
     "AWS::SQS::QueuePolicy",
+    "AWS::Scheduler::Schedule",
 }
 
 # What moto's CloudFormation itself takes from a bucket and a table, and what it lacks of a queue.
@@ -106,6 +108,17 @@ def _alarm(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
     return set()
 
 
+def _schedule(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
+    aws.client("scheduler").create_schedule(**wanted)  # moto keeps it, and starts nothing
+    return set()
+
+
+def _invoke_config(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
+    without_version = {key: value for key, value in wanted.items() if key != "Qualifier"}  # "$LATEST"
+    aws.client("lambda").put_function_event_invoke_config(**without_version)
+    return set()
+
+
 def _table(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
     return _call(aws.client("dynamodb"), _TABLE_CALLS, {"TableName": name}, wanted) - _TABLE_BY_MOTO
 
@@ -145,6 +158,8 @@ _STEPS: dict[str, Callable[[LocalAws, str, Mapping[str, Any]], set[str]]] = {
     "AWS::SNS::TopicPolicy": _topic_policy,
     "AWS::SNS::Subscription": _subscription,
     "AWS::CloudWatch::Alarm": _alarm,
+    "AWS::Scheduler::Schedule": _schedule,
+    "AWS::Lambda::EventInvokeConfig": _invoke_config,
     "AWS::DynamoDB::Table": _table,
     "AWS::S3::Bucket": _bucket,
 }

@@ -3,7 +3,7 @@
     python -m local.demo [--data DIR] [--weights W] [--image-size S] [--shared DIR]
 
 Photographs -> model -> local AWS made from template.yaml -> uploads -> S3 notifies the queue -> the real classify
-handler -> tags and rows, read back and printed.
+handler -> tags and rows, read back and printed -> the nightly report.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,17 @@ from local import choice, contact_sheet
 from local.aws import LocalAws, local_aws, process_environment
 from local.contact_sheet import Entry
 from local.lambda_poller import Delivery, deliver
+from local.nightly import fetch_reports, run_score
 from local.stack import Stack, deploy
+from local.testset import BUCKET_OUTPUT
 from model_build.__main__ import run
 from model_build.config import BuildConfig
 from model_build.dataset import DataError, Dataset, scan, spread
 from model_build.key import build_key
 from model_build.progress import counting
+from score.places import LATEST, night_key
+from score.places import PREFIX as REPORTS
+from score.testset import PREFIX as TESTSET
 
 OUT = Path("build/demo")
 MODELS = (Path("build/model"), OUT / "model")
@@ -83,9 +90,10 @@ def main(arguments: list[str] | None = None) -> int:
     if model is None:
         return 1
     uploads = choose_uploads(data)
-    entries, delivery, seconds = label(uploads, model)
+    entries, delivery, seconds, night = label(uploads, model)
     print_table(entries)
     write_results(entries, taken, model)
+    print(f"\nThe coming night's report on the {pictures(entries)} pictures:\n{night['headline']}.")
     return conclude(entries, delivery, seconds, time.perf_counter() - start, model)
 
 
@@ -132,10 +140,11 @@ def choose_uploads(data: Dataset) -> list[Upload]:
     return uploads + [Upload(key, content, None) for key, content in UNREADABLE_UPLOADS.items()]
 
 
-def label(uploads: list[Upload], model: Path) -> tuple[list[Entry], Delivery, float]:
-    """Upload everything, run the real handler on what S3 told the queue, and read the results back.
+def label(uploads: list[Upload], model: Path) -> tuple[list[Entry], Delivery, float, dict[str, Any]]:
+    """Upload everything, run the real handler on what S3 told the queue, and read the results back; then the night.
 
-    Returns an entry for each upload, what the poller did, and the seconds from the first message to the last.
+    Returns an entry for each upload, what the poller did, the seconds from the first message to the last, and what
+    the score function answered.
     """
     print("\nStarting AWS on this machine (moto) and creating what template.yaml declares ...", flush=True)
     log_path = OUT / "classify.log"
@@ -171,7 +180,24 @@ def label(uploads: list[Upload], model: Path) -> tuple[list[Entry], Delivery, fl
         start = time.perf_counter()
         delivery = deliver(aws, stack, handler, on_batch=show)
         seconds = time.perf_counter() - start
-        return [read_back(aws, stack, upload) for upload in uploads], delivery, seconds
+        entries = [read_back(aws, stack, upload) for upload in uploads]
+        return entries, delivery, seconds, score_night(aws, stack, uploads, model)
+
+
+def score_night(aws: LocalAws, stack: Stack, uploads: list[Upload], model: Path) -> dict[str, Any]:
+    """The nightly report on the same pictures as the test set, fetched to build/demo/accuracy.
+
+    The night is the coming one, so that the day's uploads, which it looks at too, are those of the demo.
+    """
+    bucket = stack.outputs[BUCKET_OUTPUT]
+    for upload in uploads:
+        if upload.true is not None:
+            aws.client("s3").put_object(Bucket=bucket, Key=f"{TESTSET}{upload.true}/{upload.key}", Body=upload.content)
+    with (OUT / "score.log").open("w", encoding="utf-8") as log:
+        detail = run_score(aws, stack, model, log, datetime.now(UTC) + timedelta(days=1))
+    shutil.rmtree(OUT / REPORTS, ignore_errors=True)
+    fetch_reports(aws, bucket, OUT)
+    return detail
 
 
 def environment(stack: Stack, model: Path) -> dict[str, str]:
@@ -244,7 +270,8 @@ def conclude(entries: list[Entry], delivery: Delivery, seconds: float, total: fl
         f"{len(entries) - pictures(entries)} uploads that are no pictures are recorded with the reason. "
         f"The handler took {seconds:.1f} s ({rate:.0f} objects a second, {len(os.sched_getaffinity(0))} cores)."
     )
-    print(f"  contact sheet  {OUT}/index.html\n  results        {OUT}/labels.json\n  the logs       {OUT}/classify.log")
+    print(f"  contact sheet  {OUT}/index.html\n  results        {OUT}/labels.json")
+    print(f"  the report     {OUT}/{night_key(LATEST)}\n  the logs       {OUT}/classify.log, {OUT}/score.log")
     lost = [entry.key for entry in entries if entry.status == "MISSING" or entry.tag is None]
     unread = [entry.key for entry in entries if (entry.status == "UNREADABLE") != (entry.true is None)]
     if lost or unread or delivery.failed:

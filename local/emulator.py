@@ -3,7 +3,8 @@
 The function's log and its REPORT line go to standard error, the response to standard output. Objects that
 the event names and that are not there are made first, so that the samples in events/ work by themselves; a
 bucket called "uploads" stands for the stack's own. Afterwards the tags and the row of each object are
-shown.
+shown. An event with a "scheduled_time" is for the score function: it gets a test set of drawn pictures, and its
+report is fetched to build/invoke.
 
 Exit status: 0; 1 the function failed; 2 wrong arguments; 3 not built; 4 no Python of the runtime's version;
 5 the emulator does not run here.
@@ -25,15 +26,21 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from labeller.events import MalformedEvent, ObjectRef, parse_request
+from labeller.model import MANIFEST_FILE, Manifest
 from local.aws import LocalAws, local_aws
 from local.built import BUILD, Built, lay_out, read_build
 from local.errors import LocalError
+from local.nightly import SCORE_FUNCTION, draw_testset, fetch_reports
 from local.pictures import CLASSES, draw
 from local.runtime import EmulatorError, RuntimeEmulator, emulator_program, host_architecture
 from local.runtime_python import ensure_runtime, find_runtime_python
-from local.stack import Stack, deploy
+from local.stack import FUNCTION, Function, Stack, deploy, function_of
 from local.template import TemplateError
+from local.testset import BUCKET_OUTPUT
+from score.places import LATEST, night_key
 
+OUT = Path("build/invoke")  # for the score function's report
+MODEL_IN_LAYER = Path("model") / MANIFEST_FILE
 PLACEHOLDER = "uploads"  # what the sample events call the bucket, whose real name holds an account's number
 
 
@@ -50,9 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         parser.error(str(error))
     try:
-        built, python = prepare(chosen.build)
+        nightly = isinstance(event, dict) and "scheduled_time" in event
+        built, python = prepare(chosen.build, SCORE_FUNCTION if nightly else FUNCTION)
         with local_aws() as aws:
-            return _run(aws, built, python, event, picture)
+            return _score(aws, built, python, event) if nightly else _run(aws, built, python, event, picture)
     except (LocalError, TemplateError) as error:
         print(f"error: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 1)
@@ -60,30 +68,36 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def prepare(build: Path = BUILD) -> tuple[Built, Path]:
-    """The build, and a Python of its runtime with AWS's client. Raises LocalError for what is missing.
+def prepare(build: Path = BUILD, function_id: str = FUNCTION) -> tuple[Built, Path]:
+    """The build of a function, and a Python of its runtime with AWS's client. Raises LocalError for what is missing.
 
     To be called before `local_aws` is entered: installing may need a proxy, which is shut off there.
     """
-    built = read_build(build)
+    built = read_build(build, function_id)
     emulator_program()
     return built, ensure_runtime(find_runtime_python(built.runtime.removeprefix("python")))
 
 
 def built_function(
-    aws: LocalAws, stack: Stack, built: Built, python: Path, echo: Callable[[str], None] | None = None
+    aws: LocalAws,
+    stack: Stack,
+    built: Built,
+    python: Path,
+    echo: Callable[[str], None] | None = None,
+    function: Function | None = None,
 ) -> RuntimeEmulator:
     """The built function in its runtime, its layers in "opt" beside the build; to be entered and invoked.
 
-    Raises EmulatorError where it is built for another processor.
+    `function` is the one that was built, if not the stack's first. Raises EmulatorError where it is built for
+    another processor.
     """
-    if stack.function.architecture != host_architecture():
+    function = function or stack.function
+    if function.architecture != host_architecture():
         raise EmulatorError(
-            f"the function and its layers are built for {stack.function.architecture}, "
-            f"this machine is {host_architecture()}"
+            f"the function and its layers are built for {function.architecture}, this machine is {host_architecture()}"
         )
     return RuntimeEmulator(
-        stack.function,
+        function,
         task_root=built.task_root,
         python=python,
         opt=lay_out(built.layers, built.template.parent.with_name("opt")),
@@ -171,6 +185,25 @@ def _run(aws: LocalAws, built: Built, python: Path, event: Any, picture: bytes |
         for name, value in sorted((found["row"] or {}).items()):
             _say(f"    {name} = {value if isinstance(value, str) else json.dumps(value, default=float)}")
     return 1 if report.error else 0
+
+
+def _score(aws: LocalAws, built: Built, python: Path, event: Any) -> int:
+    stack = deploy(aws, built.template)
+    bucket = stack.outputs[BUCKET_OUTPUT]
+    (manifest,) = (layer / MODEL_IN_LAYER for layer in built.layers if (layer / MODEL_IN_LAYER).is_file())
+    number = draw_testset(aws, bucket, Manifest.from_file(manifest).labels)
+    _say(f"uploaded {number} drawn pictures as a test set: the accuracy says nothing, the path is what is shown")
+    function = function_of(aws, stack, SCORE_FUNCTION)
+    with built_function(aws, stack, built, python, echo=_say, function=function) as runtime:
+        response, report = runtime.invoke(event)
+    print(json.dumps(response, indent=2, ensure_ascii=False), flush=True)
+    if report.init_ms is not None:
+        _say(f"init {report.init_ms:.0f} ms, call {report.wall_ms:.0f} ms, {_megabytes(report.peak_bytes)}")
+    if report.error:
+        return 1
+    fetch_reports(aws, bucket, OUT)
+    _say(f"the report  {OUT}/{night_key(LATEST)}")
+    return 0
 
 
 def _say(line: str) -> None:

@@ -9,10 +9,12 @@ Reports of earlier runs are put into the bucket first, so that tonight is compar
 from __future__ import annotations
 
 import argparse
+import io
 import os
+import random
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,9 +22,11 @@ from typing import Any, TextIO
 from labeller.model import MANIFEST_FILE, Manifest, ModelError
 from local.aws import LocalAws, local_aws
 from local.handler_process import HandlerFailed, call
+from local.pictures import CLASSES, draw
 from local.stack import Stack, deploy, function_of
 from local.testset import BUCKET_OUTPUT, UploadError, print_summary, upload
 from score.places import LATEST, LIST, PREFIX, night_key
+from score.testset import PREFIX as TESTSET
 
 SCORE_FUNCTION = "ScoreFunction"
 OUT = Path("build/nightly")
@@ -72,6 +76,15 @@ def run_score(aws: LocalAws, stack: Stack, model: Path, log: TextIO, scheduled: 
         "POWERTOOLS_TRACE_DISABLED": "true",
     }
     return dict(call(function, {"scheduled_time": scheduled.isoformat()}, environment, log))
+
+
+def draw_testset(aws: LocalAws, bucket: str, labels: Sequence[str], each: int = 4) -> int:
+    """Put drawn pictures into the test set, `each` for every label; returns their number."""
+    for number, label in enumerate(label for label in labels for _ in range(each)):
+        content = io.BytesIO()
+        draw(CLASSES[number % len(CLASSES)], random.Random(number)).save(content, "PNG")  # noqa: S311
+        aws.client("s3").put_object(Bucket=bucket, Key=f"{TESTSET}{label}/{number}.png", Body=content.getvalue())
+    return each * len(labels)
 
 
 def put_reports(aws: LocalAws, bucket: str, out: Path) -> None:

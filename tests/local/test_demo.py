@@ -17,7 +17,7 @@ def results(built: Path, drawn_data: Path, tmp_path_factory: pytest.TempPathFact
     out = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "OUT", out)
-        entries, delivery, _ = demo.label(demo.choose_uploads(scan(drawn_data)), built)
+        entries, delivery, _, _ = demo.label(demo.choose_uploads(scan(drawn_data)), built)
         assert (delivery.failed, delivery.errors) == (0, ())
         demo.write_results(entries, Choice("", "", 0, "drawn pictures"), built)
     return entries, out
