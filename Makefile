@@ -44,6 +44,14 @@ build: .venv-sam/ready ## sam build, without Docker (after `make layer`)
 invoke: .venv/ready .venv-sam/ready ## run the built function on EVENT=events/NAME.json against the local AWS
 	@$(BIN)/python -m local.emulator '$(EVENT)'
 
+backfill: .venv/ready ## label what is in a bucket already: BUCKET= PREFIX= STALE_ONLY=1 MANIFEST=s3://... STACK= JOB=id YES=1 ENGINE=local
+	@$(BIN)/python -m local.backfill $(if $(BUCKET),--bucket '$(BUCKET)') $(if $(PREFIX),--prefix '$(PREFIX)') \
+	  $(if $(STALE_ONLY),--stale-only) $(if $(MANIFEST),--manifest '$(MANIFEST)') $(if $(STACK),--stack '$(STACK)') \
+	  $(if $(JOB),--job '$(JOB)') $(if $(YES),--yes) $(if $(ENGINE),--engine '$(ENGINE)')
+
+shadow: .venv/ready ## MODEL=build/candidate against the deployed model, on the test set and yesterday's uploads: STACK= BASELINE=
+	@$(BIN)/python -m local.shadow '$(MODEL)' $(if $(STACK),--stack '$(STACK)') $(if $(BASELINE),--baseline '$(BASELINE)')
+
 capacity: .venv/ready ## queue age, concurrency and cost of a million images, by memory size and rate; limits
 	@$(BIN)/python -m local.capacity
 
