@@ -22,7 +22,7 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo model layer build invoke nightly testset capacity backfill shadow test lint validate deploy lock clean
+.PHONY: help setup demo model layer build invoke nightly testset capacity backfill shadow test lint validate deploy redrive lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ validate: .venv-sam/ready .venv-checkov/ready ## template.yaml: sam validate --l
 
 deploy: layer build ## deploy to your AWS account, asking for what it needs to know
 	@$(SAM) deploy --guided
+
+redrive: .venv/ready ## put back what waits in the dead-letter queue of STACK=image-labeller
+	@$(BIN)/python -m local.redrive --stack '$(or $(STACK),image-labeller)'
 
 lock: .venv/ready ## resolve requirements/*.in into the pinned *.txt
 	@requirements/lock

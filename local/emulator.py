@@ -25,7 +25,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from labeller.events import MalformedEvent, ObjectRef, parse_request
+from labeller.events import Change, MalformedEvent, ObjectRef, parse_request
 from labeller.model import MANIFEST_FILE, Manifest
 from local.aws import LocalAws, local_aws
 from local.built import BUILD, Built, lay_out, read_build
@@ -118,21 +118,36 @@ def objects_named(event: Any) -> list[ObjectRef]:
 
 
 def with_bucket(event: Any, bucket: str) -> Any:
-    """A copy of `event` whose notifications name `bucket` where they name the placeholder "uploads"."""
-    copied = json.loads(json.dumps(event))
-    for message in _messages(copied):
-        notification = _parsed(message.get("body"))
-        if _rename(notification, bucket):
-            message["body"] = json.dumps(notification)
-            message["md5OfBody"] = hashlib.md5(message["body"].encode(), usedforsecurity=False).hexdigest()
-    _rename(copied, bucket)
+    """A copy of `event` that names `bucket` where it names the placeholder "uploads", in messages inside it too."""
+    if isinstance(event, list):
+        return [with_bucket(each, bucket) for each in event]
+    if not isinstance(event, dict):
+        return event
+    copied = {name: with_bucket(each, bucket) for name, each in event.items()}
+    arn = f"arn:aws:s3:::{bucket}"
+    named = copied.get("bucket")
+    if isinstance(named, dict) and named.get("name") == PLACEHOLDER:
+        copied["bucket"] = named | {"name": bucket} | ({"arn": arn} if "arn" in named else {})
+    for name, placeholder, instead in [
+        ("s3Bucket", PLACEHOLDER, bucket),
+        ("s3BucketArn", f"arn:aws:s3:::{PLACEHOLDER}", arn),
+    ]:
+        if copied.get(name) == placeholder:
+            copied[name] = instead
+    for name in ("body", "Message"):  # of SQS, of SNS
+        content = _parsed(copied.get(name))
+        if (renamed := with_bucket(content, bucket)) != content:
+            copied[name] = json.dumps(renamed)
+    if copied.get("body") != event.get("body"):
+        copied["md5OfBody"] = hashlib.md5(copied["body"].encode(), usedforsecurity=False).hexdigest()
     return copied
 
 
 def put_missing(aws: LocalAws, references: list[ObjectRef], picture: bytes | None = None) -> list[str]:
-    """Upload a picture for each object that is not there, and make its bucket; returns what was uploaded."""
+    """Upload a picture for each object that is to be there and is not, and make its bucket; what was uploaded."""
     s3, made = aws.client("s3"), []
-    for number, reference in enumerate(references):
+    created = [reference for reference in references if reference.change is Change.CREATED]
+    for number, reference in enumerate(created):
         buckets = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
         if reference.bucket not in buckets:
             s3.create_bucket(Bucket=reference.bucket)
@@ -214,30 +229,11 @@ def _megabytes(size: int | None) -> str:
     return "peak memory unknown" if size is None else f"peak memory {size / 2**20:.0f} MiB"
 
 
-def _messages(event: Any) -> list[dict[str, Any]]:
-    """The messages of an SQS batch; none for any other event."""
-    records = event.get("Records") if isinstance(event, dict) else None
-    found = [record for record in records or [] if isinstance(record, dict)]
-    return [record for record in found if record.get("eventSource") == "aws:sqs"]
-
-
 def _parsed(body: Any) -> Any:
     try:
         return json.loads(body)
     except (TypeError, ValueError):
         return None
-
-
-def _rename(notification: Any, bucket: str) -> bool:
-    """Put `bucket` in the placeholder's place, in `notification` itself; whether it was there."""
-    try:
-        named = [record["s3"]["bucket"] for record in notification["Records"]]
-        placeholders = [each for each in named if each["name"] == PLACEHOLDER]
-    except (KeyError, TypeError):
-        return False
-    for each in placeholders:
-        each |= {"name": bucket, "arn": f"arn:aws:s3:::{bucket}"}
-    return bool(placeholders)
 
 
 def _drawn(key: str, number: int) -> bytes:

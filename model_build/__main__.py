@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--data",
         type=Path,
         default=defaults.data,
-        help="folder with train/, validation/ and test/ (default: data)",
+        help="folder with train/, validation/ and test/, or of label folders alone (default: data)",
     )
     parser.add_argument(
         "--weights",

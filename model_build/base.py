@@ -52,7 +52,7 @@ def load(weights: str, image_size: int, seed: int) -> Base:
         vgg16 = _imagenet(shape)
     else:
         vgg16 = _from_file(Path(weights), shape)
-    sha256 = _sha256_of_values(vgg16)
+    sha256 = sha256_of_values(vgg16)
     return Base(on_rgb_pixels(vgg16), weights if weights in ("random", "imagenet") else "file", sha256)
 
 
@@ -98,7 +98,8 @@ def _from_file(path: Path, shape: tuple[int, int, int]) -> keras.Model:
         ) from error
 
 
-def _sha256_of_values(network: keras.Model) -> str:
+def sha256_of_values(network: keras.Model) -> str:
+    """SHA-256 over the weights of a network in layer order."""
     digest = hashlib.sha256()
     for values in network.get_weights():
         digest.update(np.ascontiguousarray(values).tobytes())

@@ -1,20 +1,25 @@
-"""Stage 1: the data manifest. Which pictures, with which label, in which split, and the SHA-256 of each."""
+"""Stage 1: the data manifest. Which pictures, with which label, in which split, and the SHA-256 of each.
+
+A data set is a folder with `train/`, `validation/` and `test/`, each holding one folder of pictures per label; or a
+folder of such label folders alone, which is then split by the content of the pictures (`splitting`).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from labeller.records import RESERVED_LABELS
+from model_build import duplicates, folders, splitting
+from model_build.folders import SPLITS, DataError, name_below
 
-SPLITS = ("train", "validation", "test")
+__all__ = ["SPLITS", "DataError", "Dataset", "Example", "require_enough", "scan", "spread"]
 
-
-class DataError(Exception):
-    """The data set cannot be used; the message says which folder and what is expected there."""
+MINIMUM: Mapping[str, int] = {"train": 10, "validation": 5, "test": 5}
+"""Pictures of each label that a split must have. From fewer nothing can be learnt, and nobody could tell whether it
+was; what is worth shipping takes hundreds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +33,17 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """The data set: labels in order of their index (sorted folder names), and the examples of each split."""
+    """The data set: labels in order of their index (sorted folder names), and the examples of each split.
+
+    `left_out` says why of files that are not among them, by their path below `root`. `split_by_content`: the splits
+    were made here, not by who made the folders.
+    """
 
     root: Path
     labels: tuple[str, ...]
     splits: dict[str, tuple[Example, ...]]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    split_by_content: bool = False
 
     @property
     def digest(self) -> str:
@@ -47,44 +58,57 @@ class Dataset:
     def counts(self) -> dict[str, dict[str, int]]:
         """Pictures per split and label."""
         return {
-            split: {
-                label: sum(example.label == index for example in examples) for index, label in enumerate(self.labels)
-            }
+            split: {label: _count(examples, index) for index, label in enumerate(self.labels)}
             for split, examples in self.splits.items()
         }
 
+    def name(self, example: Example) -> str:
+        """The example's path below the data set's folder, fit for a terminal and for UTF-8."""
+        return name_below(self.root, example.path)
+
 
 def scan(root: Path) -> Dataset:
-    """Read the data set's folders.
+    """Read the data set's folders; `folders` says what counts as a picture.
 
-    Every file is taken for a picture but hidden ones; whether it can be decoded shows when it is used.
-    Raises DataError for a missing folder, labels that differ between splits, fewer than two labels, a label
-    the records reserve, or an empty class.
+    Every file is taken for a picture; whether it can be decoded shows when it is used. Of files of a label and split
+    with the same content the first one counts. Raises DataError for folders that make no data set, the same picture
+    under two labels or in two splits, and too few pictures of a label.
     """
-    for split in SPLITS:
-        if not (root / split).is_dir():
-            raise DataError(
-                f"no folder {root / split}. A data set is a folder with train/, validation/ and test/, "
-                "each with one folder of pictures per label; name yours with --data (make: DATA=...)"
-            )
-    labels = _class_names(root / SPLITS[0])
-    if len(labels) < 2:
-        raise DataError(f"{root / SPLITS[0]} needs at least two class folders, found {len(labels)}: {labels}")
-    if reserved := sorted(set(labels) & RESERVED_LABELS):
-        raise DataError(f"{root}: {reserved} are names of outcomes; rename those class folders")
-    for split in SPLITS[1:]:
-        if _class_names(root / split) != labels:
-            raise DataError(
-                f"{root / split} has the classes {_class_names(root / split)}, "
-                f"{root / SPLITS[0]} has {labels}; all splits need the same"
-            )
-    splits = {
-        split: tuple(
-            example for index, label in enumerate(labels) for example in _examples(root / split / label, index)
-        )
-        for split in SPLITS
+    found = folders.read(root)
+    sha256s = {path: folders.sha256_of(path) for places in found.classes.values() for paths in places for path in paths}
+    left_out = dict(found.left_out)
+    twice = _duplicates(found, sha256s)
+    left_out |= {found.name(path): f"the same picture as {found.name(first)}" for path, first in twice.items()}
+    classes = {
+        place: [
+            [Example(path, label, sha256s[path]) for path in paths if path not in twice]
+            for label, paths in enumerate(by_label)
+        ]
+        for place, by_label in found.classes.items()
     }
-    return Dataset(root, tuple(labels), splits)
+    by_content = folders.HEAP in classes
+    if by_content:
+        _require_enough_to_split(found.labels, classes[folders.HEAP])
+        classes = _split_by_content(classes[folders.HEAP])
+    splits = {
+        split: tuple(example for examples in by_label for example in examples) for split, by_label in classes.items()
+    }
+    data = Dataset(root, found.labels, splits, left_out, by_content)
+    for split in SPLITS:
+        require_enough(data, split, splits[split])
+    return data
+
+
+def require_enough(data: Dataset, split: str, usable: Sequence[Example]) -> None:
+    """Raise DataError if the usable examples of a split are too few of any label."""
+    for index, label in enumerate(data.labels):
+        count, given = _count(usable, index), _count(data.splits[split], index)
+        if count < MINIMUM[split]:
+            unread = f"; {given - count} more cannot be read" if given > count else ""
+            raise DataError(
+                f"too few pictures of {label!r} in {split} ({data.root}): {count} where at least {MINIMUM[split]} "
+                f"are needed{unread}"
+            )
 
 
 def spread(examples: Sequence[Example], count: int) -> list[Example]:
@@ -94,12 +118,51 @@ def spread(examples: Sequence[Example], count: int) -> list[Example]:
     return [examples[index * len(examples) // count] for index in range(count)]
 
 
-def _class_names(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+def _count(examples: Iterable[Example], label: int) -> int:
+    return sum(example.label == label for example in examples)
 
 
-def _examples(folder: Path, label: int) -> list[Example]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    if not paths:
-        raise DataError(f"{folder} holds no pictures")
-    return [Example(path, label, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths]
+def _duplicates(found: folders.Found, sha256s: Mapping[Path, str]) -> dict[Path, Path]:
+    """Files to leave out, each with the file that holds the same picture. DataError where leaving one out is no way."""
+    home = {
+        path: (place, label)
+        for place, by_label in found.classes.items()
+        for label, paths in enumerate(by_label)
+        for path in paths
+    }
+    pairs = [(first, other) for first, *others in duplicates.groups(sha256s.items()) for other in others]
+    labels = [(one, other) for one, other in pairs if home[one][1] != home[other][1]]
+    if labels:
+        raise DataError(
+            f"{found.root} has the same picture under two labels: {_named(found, labels)}. Delete the one that is wrong"
+        )
+    splits = [(one, other) for one, other in pairs if home[one][0] != home[other][0]]
+    if splits:
+        raise DataError(
+            f"{found.root} has the same picture in two splits, which makes the accuracy look better than it is: "
+            f"{_named(found, splits)}. Delete one of each"
+        )
+    return {other: first for first, other in pairs}
+
+
+def _named(found: folders.Found, pairs: Sequence[tuple[Path, Path]]) -> str:
+    return duplicates.named([(found.name(one), found.name(other)) for one, other in pairs])
+
+
+def _require_enough_to_split(labels: Sequence[str], classes: Sequence[Sequence[Example]]) -> None:
+    needed = sum(MINIMUM.values())
+    for label, examples in zip(labels, classes, strict=True):
+        if len(examples) < needed:
+            parts = ", ".join(f"{count} for {split}" for split, count in MINIMUM.items())
+            raise DataError(
+                f"too few pictures of {label!r}: {len(examples)} where at least {needed} are needed ({parts})"
+            )
+
+
+def _split_by_content(classes: Sequence[Sequence[Example]]) -> dict[str, list[list[Example]]]:
+    splits: dict[str, list[list[Example]]] = {split: [] for split in SPLITS}
+    for examples in classes:
+        home = splitting.split((example.sha256 for example in examples), MINIMUM)
+        for split in SPLITS:
+            splits[split].append([example for example in examples if home[example.sha256] == split])
+    return splits

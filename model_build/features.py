@@ -1,19 +1,30 @@
-"""Stage 4: what the frozen base says of every picture. It never changes, so it is run once per picture."""
+"""Stage 4: what the frozen base says of every picture. It never changes, so it is run once per picture, ever: the next
+build finds in the cache what this one computed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import platform
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
+from labeller import images, signatures
 from labeller.images import Unreadable
+from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
+from model_build.cache import Cache, Row, key_of, source_of
+from model_build.config import BuildConfig
 from model_build.dataset import DataError, Example
 from model_build.export import IMAGE
 from model_build.pictures import CORES, PictureReader
 from model_build.progress import counting
+
+KEPT_AT_ONCE = 128
+"""Pictures whose features go into the cache together: what a build that is killed loses at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,25 +41,71 @@ class Features:
     unreadable: Mapping[Example, Unreadable] = field(default_factory=dict)
 
 
-def open_session(path: Path) -> ort.InferenceSession:
-    """An onnxruntime session on all cores of this process."""
+def extract(graph: Path, examples: Sequence[Example], config: BuildConfig, *, flipped: bool = False) -> Features:
+    """What `graph`, image -> anything, says of the examples' pictures, showing progress; `flipped`: of their mirror
+    images, left for right. From `config.cache` where it holds it, else computed and kept there.
+
+    DataError if no picture of a label can be read.
+    """
+    content = graph.read_bytes()
+    cache, key = Cache(config.cache), _key(content, config.image_size, flipped)
+    rows = dict(cache.rows(key, [example.sha256 for example in examples]))
+    missing = [example for example in examples if example.sha256 not in rows]
+    with counting(len(examples), "images") as advance:
+        advance(len(examples) - len(missing))
+        waiting: list[tuple[str, Row]] = []
+        for computed in _run(content, missing, config, flipped) if missing else ():
+            waiting += computed
+            advance(len(computed))
+            if len(waiting) >= KEPT_AT_ONCE:
+                cache.add_rows(key, waiting)
+                rows.update(waiting)
+                waiting = []
+        cache.add_rows(key, waiting)
+        rows.update(waiting)
+    return _gathered(examples, rows)
+
+
+def _run(
+    graph: bytes, examples: Sequence[Example], config: BuildConfig, flipped: bool
+) -> Iterator[list[tuple[str, Row]]]:
+    """The rows of the examples, some at a time, those that cannot be read last."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = CORES
-    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    reader = PictureReader(examples, config.image_size)
+    for part, pixels in reader.batches(config.inference_batch):
+        seen = np.ascontiguousarray(pixels[:, :, ::-1]) if flipped else pixels
+        (values,) = session.run(None, {IMAGE: seen})
+        yield [(example.sha256, row) for example, row in zip(part, values, strict=True)]
+    yield [(example.sha256, reason) for example, reason in reader.unreadable.items()]
 
 
-def extract(session: ort.InferenceSession, examples: Sequence[Example], image_size: int, batch: int) -> Features:
-    """Run a graph over the examples' pictures, showing progress. DataError if no picture of a label can be read."""
+def _gathered(examples: Sequence[Example], rows: Mapping[str, Row]) -> Features:
+    unreadable: dict[Example, Unreadable] = {}
     kept: list[Example] = []
     values: list[np.ndarray] = []
-    reader = PictureReader(examples, image_size)
-    with counting(len(examples), "images") as advance:
-        for part, pixels in reader.batches(batch):
-            values.append(session.run(None, {IMAGE: pixels})[0])
-            kept += part
-            advance(len(part))
+    for example in examples:
+        row = rows[example.sha256]
+        if isinstance(row, Unreadable):
+            unreadable[example] = row
+        else:
+            kept.append(example)
+            values.append(row)
     for label in {example.label for example in examples} - {example.label for example in kept}:
         folder = next(example.path.parent for example in examples if example.label == label)
         raise DataError(f"none of the files in {folder} is a picture that can be read")
-    labels = np.array([example.label for example in kept])
-    return Features(tuple(kept), np.concatenate(values), labels, reader.unreadable)
+    return Features(tuple(kept), np.stack(values), np.array([example.label for example in kept]), unreadable)
+
+
+def _key(graph: bytes, image_size: int, flipped: bool) -> str:
+    """What the answer for a picture depends on besides its content."""
+    return key_of(
+        "features",
+        hashlib.sha256(graph).hexdigest(),
+        image_size,
+        flipped,
+        DEFAULT_MAX_IMAGE_PIXELS,
+        source_of(images.__file__, signatures.__file__),
+        [version("pillow"), version("onnxruntime"), platform.machine()],
+    )

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from labeller import images
+from labeller import images, signatures
 from model_build.config import BuildConfig
 from model_build.dataset import Dataset
 
@@ -27,8 +27,8 @@ def build_key(config: BuildConfig, data: Dataset) -> str:
 
 
 def _source_digest() -> str:
-    digest = hashlib.sha256(Path(images.__file__).read_bytes())
+    digest = hashlib.sha256(Path(images.__file__).read_bytes() + Path(signatures.__file__).read_bytes())
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        if path.name not in ("package_layer.py", "progress.py", "__main__.py"):
+        if path.name not in ("package_layer.py", "progress.py", "cache.py", "__main__.py"):
             digest.update(path.read_bytes())
     return digest.hexdigest()

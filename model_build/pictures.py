@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 
 from labeller.images import Unreadable, decode
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
-from model_build.dataset import Example
+from model_build.dataset import DataError, Example
 
 CORES = len(os.sched_getaffinity(0))
 """Cores this process may use; a container's CPU quota is not seen by `os.cpu_count`."""
@@ -56,4 +57,10 @@ class PictureReader:
             yield kept, np.stack(pixels)
 
     def _read(self, example: Example) -> np.ndarray:
-        return decode(example.path.read_bytes(), (self.image_size,) * 2, DEFAULT_MAX_IMAGE_PIXELS).pixels
+        try:
+            content = example.path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{example.path} could be read when the build began, and no longer: {error}") from error
+        if hashlib.sha256(content).hexdigest() != example.sha256:
+            raise DataError(f"{example.path} changed while the build ran; start again when nobody writes to the data")
+        return decode(content, (self.image_size,) * 2, DEFAULT_MAX_IMAGE_PIXELS).pixels

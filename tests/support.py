@@ -140,6 +140,81 @@ def sqs_batch(*bodies: object) -> dict[str, Any]:
     }
 
 
+def sns_envelope(content: object) -> dict[str, Any]:
+    """What SNS puts into a queue around a message, raw delivery off (SNS developer guide, "Fanout to SQS queues")."""
+    return {
+        "Type": "Notification",
+        "MessageId": "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324",
+        "TopicArn": "arn:aws:sns:eu-central-1:123456789012:uploads",
+        "Subject": "Amazon S3 Notification",
+        "Message": json.dumps(content),
+        "Timestamp": "2026-11-24T08:00:01.000Z",
+    }
+
+
+def sns_event(*contents: object) -> dict[str, Any]:
+    """What SNS invokes a function with; the message ids are sns-0, sns-1, ..."""
+    return {
+        "Records": [
+            {
+                "EventSource": "aws:sns",
+                "EventVersion": "1.0",
+                "EventSubscriptionArn": "arn:aws:sns:eu-central-1:123456789012:uploads:1",
+                "Sns": {**sns_envelope(content), "MessageId": f"sns-{index}"},
+            }
+            for index, content in enumerate(contents)
+        ]
+    }
+
+
+def eventbridge_event(
+    key: str,
+    kind: str = "Object Created",
+    version_id: str | None = None,
+    deletion: str | None = None,
+    sequencer: str | None = "0055AED6DCD90281E5",
+) -> dict[str, Any]:
+    """One event as S3 sends it to EventBridge (Amazon S3 user guide, "EventBridge event message structure")."""
+    item = {"key": key, "size": 1024, "etag": "d41d8cd98f00b204e9800998ecf8427e"}
+    item |= {"version-id": version_id} if version_id else {}
+    item |= {"sequencer": sequencer} if sequencer else {}
+    return {
+        "version": "0",
+        "id": "17793124-05d4-b198-2fde-7ededc63b103",
+        "detail-type": kind,
+        "source": "aws.s3",
+        "account": "123456789012",
+        "time": "2026-11-24T08:00:00.000Z",
+        "region": "eu-central-1",
+        "resources": ["arn:aws:s3:::uploads"],
+        "detail": {
+            "version": "0",
+            "bucket": {"name": "uploads"},
+            "object": item,
+            "request-id": "N4N7GDK58NMKJ12R",
+            "requester": "123456789012",
+            "source-ip-address": "192.0.2.1",
+            "reason": "DeleteObject" if kind == "Object Deleted" else "PutObject",
+            **({"deletion-type": deletion} if deletion else {}),
+        },
+    }
+
+
+def batch_job(*encoded_keys: str, schema: str = "1.0", version_id: str | None = None) -> dict[str, Any]:
+    """What S3 Batch Operations invokes a function with; the task ids are task-0, task-1, ... (it sends one a time)."""
+    bucket = {"s3BucketArn": "arn:aws:s3:::uploads"} if schema == "1.0" else {"s3Bucket": "uploads"}
+    return {
+        "invocationSchemaVersion": schema,
+        "invocationId": "invocation-1",
+        "job": {"id": "f3cc4f60-61f6-4a2b-8a21-d07600c373ce"}
+        | ({"userArguments": {"why": "a new model"}} if schema == "2.0" else {}),
+        "tasks": [
+            {"taskId": f"task-{index}", "s3Key": key, "s3VersionId": version_id, **bucket}
+            for index, key in enumerate(encoded_keys)
+        ],
+    }
+
+
 # ---- network ----------------------------------------------------------------------------------------------
 
 

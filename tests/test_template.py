@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import re
@@ -139,6 +140,18 @@ def test_the_template_refuses_these_tag_prefixes(prefix: str) -> None:
     assert not re.fullmatch(PARAMETERS["TagPrefix"]["AllowedPattern"], prefix)
 
 
+@pytest.mark.parametrize(("text", "threshold"), [("", None), ("0", 0.0), ("1", 1.0), ("0.95", 0.95), (".5", 0.5)])
+def test_settings_accept_the_confidence_thresholds_that_the_template_allows(text: str, threshold: float | None) -> None:
+    assert re.fullmatch(PARAMETERS["ConfidenceThreshold"]["AllowedPattern"], text)
+    settings_read = Settings.from_env({"RESULTS_TABLE": "t", "CONFIDENCE_THRESHOLD": text})
+    assert settings_read.confidence_threshold == threshold
+
+
+@pytest.mark.parametrize("text", ["1.5", "-0.1", "95", "95%", "0,95", " ", "none"])
+def test_the_template_refuses_these_confidence_thresholds(text: str) -> None:
+    assert not re.fullmatch(PARAMETERS["ConfidenceThreshold"]["AllowedPattern"], text)
+
+
 def test_rows_carry_the_keys_of_the_table_and_its_ttl_attribute() -> None:
     table = properties("ResultsTable")
     keys = {entry["KeyType"]: entry["AttributeName"] for entry in table["KeySchema"]}
@@ -239,35 +252,46 @@ def sample(name: str) -> dict[str, Any]:
     return json.loads((ROOT / "events" / name).read_text(encoding="utf-8"))
 
 
-def bodies(name: str) -> list[str]:
-    return [record["body"] for record in sample(name)["Records"]]
+def deliveries(name: str) -> list[list[str]]:
+    """The objects of each message, task or event of a sample."""
+    return [[f"{ref.bucket}: {ref.key}" for ref in each.refs] for each in parse_request(sample(name)).deliveries]
 
 
-def keys(notification: object) -> list[str]:
-    return [f"{ref.bucket}: {ref.key}" for ref in parse_request(notification).refs]
+CAT, DOG = "uploads: cat.jpg", "uploads: 2026/summer holiday/dog + cat (1).jpg"
+SAMPLES = {
+    "s3-put.json": [[CAT]],
+    "sqs-batch.json": [[DOG], ["uploads: gatos/árbol 猫.png"]],
+    "sqs-deleted.json": [[CAT], ["uploads: old/dog.jpg"]],
+    "sqs-sns.json": [[CAT]],
+    "sqs-eventbridge.json": [[DOG]],
+    "sqs-test-event.json": [[]],
+    "sqs-poison.json": [[], [CAT]],
+    "sns-put.json": [[CAT]],
+    "eventbridge-created.json": [[DOG]],
+    "eventbridge-deleted.json": [[DOG]],
+    "batch-operations-1.0.json": [[DOG]],
+    "batch-operations-2.0.json": [[DOG]],
+}
 
 
-def test_the_raw_sample_names_one_picture() -> None:
-    assert keys(sample("s3-put.json")) == ["uploads: cat.jpg"]
+@pytest.mark.parametrize("name", SAMPLES)
+def test_each_sample_names_these_objects(name: str) -> None:
+    assert deliveries(name) == SAMPLES[name]
 
 
-def test_the_batch_sample_holds_keys_as_s3_encodes_them() -> None:
-    found = [key for body in bodies("sqs-batch.json") for key in keys(json.loads(body))]
-    assert found == ["uploads: 2026/summer holiday/dog + cat (1).jpg", "uploads: gatos/árbol 猫.png"]
+def test_only_the_poison_sample_has_a_message_that_cannot_be_understood() -> None:
+    poisoned = [name for name in SAMPLES for each in parse_request(sample(name)).deliveries if each.malformed]
+    assert poisoned == ["sqs-poison.json"]
 
 
-def test_the_test_event_sample_names_nothing() -> None:
-    assert [keys(json.loads(body)) for body in bodies("sqs-test-event.json")] == [[]]
-
-
-def test_the_poison_sample_has_one_message_that_is_cut_off_and_a_sound_one() -> None:
-    broken, sound = bodies("sqs-poison.json")
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(broken)
-    assert keys(json.loads(sound)) == ["uploads: cat.jpg"]
+def test_the_messages_of_the_samples_carry_their_digests() -> None:
+    messages = [each for name in SAMPLES if name.startswith("sqs-") for each in sample(name)["Records"]]
+    assert [hashlib.md5(each["body"].encode()).hexdigest() for each in messages] == [
+        each["md5OfBody"] for each in messages
+    ]
 
 
 def test_every_sample_is_tested_here_and_listed_in_the_readme() -> None:
     samples = {file.name for file in (ROOT / "events").glob("*.json")}
-    listed = set(re.findall(r"^\| `([\w-]+\.json)`", (ROOT / "events/README.md").read_text(encoding="utf-8"), re.M))
-    assert samples == listed == {"s3-put.json", "sqs-batch.json", "sqs-test-event.json", "sqs-poison.json"}
+    listed = set(re.findall(r"^\| `([\w.-]+\.json)`", (ROOT / "events/README.md").read_text(encoding="utf-8"), re.M))
+    assert samples == listed == set(SAMPLES)

@@ -51,6 +51,15 @@ def test_a_metric_of_awss_exists_and_is_of_a_resource_of_this_stack(metric: Any)
     assert value.endswith(".QueueName}") == (dimension == "QueueName")
 
 
+def test_a_metric_of_the_night_is_one_that_the_score_function_writes() -> None:
+    sources = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "functions/score").glob("*.py"))
+    written = set(re.findall(r'metrics\.add_metric\("(\w+)"', sources))
+    metrics = shown_metrics() | watched_metrics()
+    looked_at = {name for _, name, dimensions in metrics if ("service", "score") in dimensions}
+    assert looked_at
+    assert looked_at <= written
+
+
 def test_the_dashboard_shows_what_the_alarms_watch_and_the_alarms_themselves() -> None:
     assert watched_metrics() <= shown_metrics()
     (widget,) = (each for each in dashboard()["widgets"] if each["type"] == "alarm")
@@ -74,7 +83,8 @@ def test_no_two_widgets_lie_on_each_other() -> None:
 def test_an_alarm_tells_the_topic_when_it_begins_and_ends_and_is_quiet_where_nothing_happens(name: str) -> None:
     alarm = ALARMS[name]
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmsTopic"}]
-    assert alarm["TreatMissingData"] == "notBreaching"
+    # But for the one whose silence is the news: a night without a report.
+    assert alarm["TreatMissingData"] == ("breaching" if name == "AccuracyAlarm" else "notBreaching")
 
 
 @pytest.mark.parametrize("name", ALARMS)

@@ -31,7 +31,7 @@ from labeller.model import Classifier
 from labeller.observability import stage
 from labeller.records import Result, Tagging
 from labeller.settings import Settings
-from labeller.storage import AwsFailure, Denied, Fetched, Gone, Storage
+from labeller.storage import Archived, AwsFailure, Denied, Fetched, Gone, Storage
 
 MAX_ROUNDS = 4  # times that an object is looked at anew because it was replaced meanwhile; then the event comes again
 
@@ -169,7 +169,10 @@ class Labeller:
             decoded = decode_fetched(fetched, self.classifier.input_size, self.settings)
         with stage("inference", durations):
             (prediction,) = self.classifier.predict(decoded.pixels[np.newaxis])
-        return records.labelled(prediction, decoded, self.classifier.version, self.classifier.confidence_threshold)
+        threshold = self.settings.confidence_threshold
+        if threshold is None:
+            threshold = self.classifier.confidence_threshold
+        return records.labelled(prediction, decoded, self.classifier.version, threshold)
 
     async def _tag(self, ref: ObjectRef, fetched: Fetched, result: Result) -> tuple[Tagging, Denied | None]:
         aws, prefix = self.lanes.aws, self.settings.tag_prefix
@@ -179,6 +182,8 @@ class Labeller:
             if merged is None:
                 return Tagging.NO_ROOM, None
             await aws(self.storage.write_tags, ref, merged)
+        except Archived:
+            return Tagging.ARCHIVED, None
         except Denied as denied:
             return Tagging.DENIED, denied
         return Tagging.WRITTEN, None

@@ -40,7 +40,7 @@ def to_json(content: Any) -> str:
     return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-logger = Logger(json_serializer=to_json)
+logger = Logger(json_serializer=to_json, serialize_stacktrace=False)  # the traceback as text will do
 metrics = Metrics()
 # No patches of boto3: they cost each call, and many objects are worked on at once, while X-Ray's SDK takes what one
 # thread does for one thing after the other. Our subsegments are drawn when an object is done.

@@ -53,6 +53,7 @@ class Tagging(StrEnum):
 
     WRITTEN = "WRITTEN"
     NO_ROOM = "NO_ROOM"  # the object has so many tags of others that ours would exceed S3's limit
+    ARCHIVED = "ARCHIVED"  # the object is archived, and S3 would not touch its tags
     DENIED = "DENIED"  # the function may not read or write the object's tags; the event comes again
 
 
@@ -151,7 +152,7 @@ def item_for(
         sequencer         of the last event that wrote the row, padded; left out until an event with one comes
         event_time        of that event, as its sender wrote it
         classified_at     when the row was written, ISO 8601, UTC
-        tagging           what became of the tags: WRITTEN, NO_ROOM, DENIED
+        tagging           what became of the tags: WRITTEN, NO_ROOM, ARCHIVED, DENIED
         label_day         key of the index, see `index_keys`
         expires_at        seconds since 1970, for DynamoDB to delete the row; left out if `ttl_days` is 0
     """

@@ -1,8 +1,8 @@
 """The only module of the functions that calls AWS: objects and tags in S3, rows in DynamoDB, events to EventBridge.
 
 AWS's errors become the project's own here and nowhere else: Gone for an object that exists no longer, a Refusal for
-one that S3 will not hand out, Denied where tags may not be touched, AwsFailure for all that a retry, or a person,
-may mend.
+one that S3 will not hand out, Denied and Archived where tags may not be touched, AwsFailure for all that a retry, or
+a person, may mend.
 """
 
 from __future__ import annotations
@@ -55,6 +55,10 @@ class AwsFailure(Exception):
 
 class Denied(AwsFailure):
     """The function may not do this to this object."""
+
+
+class Archived(AwsFailure):
+    """S3 does not do this to an object in an archive class."""
 
 
 class Refusal(StrEnum):
@@ -292,6 +296,7 @@ def _own_errors(call: str, ref: ObjectRef) -> Iterator[None]:
         message = f"{call} for {ref.path}{version}: {code}: {error}"
         if code in _GONE and call not in ("PutItem", "GetItem"):
             raise Gone(message) from error
-        raise (Denied if code in _DENIED else AwsFailure)(message) from error
+        kind = Denied if code in _DENIED else Archived if code == "InvalidObjectState" else AwsFailure
+        raise kind(message) from error
     except BotoCoreError as error:  # no answer at all: connections, timeouts, half a body, no credentials
         raise AwsFailure(f"{call} for {ref.path}{version}: {type(error).__name__}: {error}") from error

@@ -13,6 +13,7 @@ import boto3
 import pytest
 
 from classify import app
+from classify.labelling import Labeller
 from labeller.observability import logger
 from tests.support import record, table_definition, write_model
 
@@ -44,14 +45,35 @@ class Service:
         self.table = boto3.resource("dynamodb").Table(TABLE)
         self.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
         boto3.client("dynamodb").create_table(TableName=TABLE, **table_definition())
+        self._listen()
 
     def upload(self, key: str, data: bytes, tags: str = "") -> dict[str, Any]:
         """Put an object and return the record S3 would send. `tags` as in a URL: "a=b&c=d"."""
         answer = self.s3.put_object(Bucket=BUCKET, Key=key, Body=data, Tagging=tags)
         return record(key, version_id=answer.get("VersionId"))
 
+    def _listen(self) -> None:
+        """A queue behind the default event bus, so that tests see what is published."""
+        sqs, events = boto3.client("sqs"), boto3.client("events")
+        self.heard = boto3.resource("sqs").Queue(sqs.create_queue(QueueName="heard")["QueueUrl"])
+        events.put_rule(Name="all", EventPattern=json.dumps({"source": ["image-labeller"]}))
+        events.put_targets(Rule="all", Targets=[{"Id": "heard", "Arn": self.heard.attributes["QueueArn"]}])
+
+    def published(self) -> list[dict[str, Any]]:
+        """The events published since the last call."""
+        found = []
+        while messages := self.heard.receive_messages(MaxNumberOfMessages=10):
+            for message in messages:
+                found.append(json.loads(message.body))
+                message.delete()
+        return found
+
     def invoke(self, event: dict[str, Any]) -> dict[str, Any]:
         return app.lambda_handler(event, LambdaContext())  # type: ignore[arg-type]
+
+    def labeller(self) -> Labeller:
+        """What the function works with."""
+        return app.get_labeller()
 
     def tags(self, key: str, **version: str) -> dict[str, str]:
         tag_set = self.s3.get_object_tagging(Bucket=BUCKET, Key=key, **version)["TagSet"]

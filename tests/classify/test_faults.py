@@ -1,121 +1,272 @@
-"""Every call to AWS fails once, or for good: nothing is lost, nothing is labelled wrong."""
+"""Every call to AWS fails once, at every place and in every way, and the process is killed between any two of them.
+
+The calls are those that a good run makes, recorded, not listed here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from botocore.client import BaseClient
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ReadTimeoutError
 
-from tests.classify.conftest import Printed, Service
-from tests.support import BLUE, RED, encoded, notification, plain, sqs_batch
+from labeller import storage
+from tests.classify.conftest import BUCKET, Printed, Service
+from tests.classify.wire import LASTING, PASSING, Call, Killed, Way, Wire, answer, failing, killing, nothing
+from tests.support import BLUE, RED, encoded, load_template, notification, plain, record, sqs_batch
 
-CALLS = ["GetObject", "GetObjectTagging", "PutObjectTagging", "PutItem"]
-ERRORS: dict[str, Callable[[str], Exception]] = {
-    "throttled": lambda call: ClientError({"Error": {"Code": "SlowDown"}}, call),
-    "internal": lambda call: ClientError({"Error": {"Code": "InternalError"}}, call),
-    "denied": lambda call: ClientError({"Error": {"Code": "AccessDenied"}}, call),
-    "timeout": lambda _: ReadTimeoutError(endpoint_url="https://example"),
-}
+# A process that is killed has counted nothing.
+pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish:UserWarning")
 
-
-class Faults:
-    """Makes calls fail by name, and keeps count of all of them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.calls: list[str] = []
-        self.failing: dict[str, list[Exception]] = {}
-        real = BaseClient._make_api_call
-
-        def call(client: BaseClient, name: str, arguments: dict[str, Any]) -> Any:
-            self.calls.append(name)
-            if self.failing.get(name):
-                raise self.failing[name].pop()
-            return real(client, name, arguments)
-
-        monkeypatch.setattr(BaseClient, "_make_api_call", call)
-
-    def fail(self, name: str, error: Exception, times: int = 1) -> None:
-        self.failing[name] = [error] * times
+DONE: dict[str, Any] = {"batchItemFailures": []}
+WAYS = PASSING | LASTING
 
 
 @pytest.fixture
-def faults(service: Service, monkeypatch: pytest.MonkeyPatch) -> Faults:
-    return Faults(monkeypatch)
+def wire(service: Service, monkeypatch: pytest.MonkeyPatch) -> Wire:
+    return Wire(monkeypatch)
 
 
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("error", ERRORS)
-def test_a_call_that_fails_once_brings_that_message_back_alone_and_then_all_is_right(
-    service: Service, faults: Faults, printed: Callable[[], Printed], call: str, error: str
+class Pair:
+    """Two uploads in one batch: a red picture, whose calls shall fail, with a tag of Ann's, and its blue neighbour."""
+
+    numbers = itertools.count()
+
+    def __init__(self, service: Service) -> None:
+        number = next(self.numbers)
+        self.service, self.red, self.blue = service, f"red-{number}.png", f"blue-{number}.png"
+        self.events = [
+            service.upload(self.red, encoded(plain(RED)), tags="owner=Ann"),
+            service.upload(self.blue, encoded(plain(BLUE))),
+        ]
+        self.batch = sqs_batch(*map(notification, self.events))
+
+    def failed(self, response: dict[str, Any]) -> list[dict[str, Any]]:
+        """The events to be brought again."""
+        named = [each["itemIdentifier"] for each in response["batchItemFailures"]]
+        return [self.events[int(name.rpartition("-")[2])] for name in named]
+
+    def redeliver(self, events: list[dict[str, Any]]) -> None:
+        assert not events or self.service.invoke(sqs_batch(*map(notification, events))) == DONE
+
+    def is_right(self) -> None:
+        """Nothing is lost, and nothing was ever called something else."""
+        rows, published = self.service.rows(), self.service.published()
+        for key, label in ((self.red, "red"), (self.blue, "blue")):
+            assert (rows[key]["label"], rows[key]["tagging"]) == (label, "WRITTEN")
+            assert self.service.tags(key)["image-label"] == label
+            assert {each["detail"]["label"] for each in published if each["detail"]["key"] == key} == {label}
+        assert self.service.tags(self.red)["owner"] == "Ann"
+
+
+def calls_of_a_good_run(service: Service, wire: Wire) -> list[tuple[str, int]]:
+    """Name and number of each call about the red picture."""
+    pair = Pair(service)
+    with wire.watched(pair.red, pair.blue):
+        assert service.invoke(pair.batch) == DONE
+    pair.is_right()
+    return [(call.name, call.number) for call in wire.calls if pair.red in call.about]
+
+
+def places(service: Service, wire: Wire) -> Iterator[tuple[Pair, str, Callable[[Call], bool]]]:
+    """For each call of a good run: a new pair of uploads, the call's name, and what picks that call."""
+    for name, number in calls_of_a_good_run(service, wire):
+        pair = Pair(service)
+
+        def which(call: Call, pair: Pair = pair, name: str = name, number: int = number) -> bool:
+            return (call.name, call.number) == (name, number) and pair.red in call.about
+
+        yield pair, name, which
+
+
+def test_a_picture_takes_these_calls(service: Service, wire: Wire) -> None:
+    names = ["GetObject", "GetObjectTagging", "PutObjectTagging", "PutItem", "HeadObject", "PutEvents"]
+    assert [name for name, _ in calls_of_a_good_run(service, wire)] == names
+
+    pair = Pair(service)  # this process has read tags in this bucket: for blue, which has none, that is spared now
+    with wire.watched(pair.blue):
+        service.invoke(pair.batch)
+    assert [call.name for call in wire.calls if call.about and call.name != "PutEvents"] == [
+        name for name in names if name not in ("GetObjectTagging", "PutEvents")
+    ]
+
+
+@pytest.mark.parametrize("way", PASSING)
+def test_what_passes_within_the_retries_of_botocore_fails_nothing(service: Service, wire: Wire, way: str) -> None:
+    for pair, _, which in places(service, wire):
+        with wire.watched(pair.red, pair.blue, plan=failing(which, PASSING[way], attempts=1)):
+            assert service.invoke(pair.batch) == DONE
+        assert len(wire.attempts) == len(wire.calls) + 1
+        pair.is_right()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_call_that_fails_for_one_invocation_brings_its_message_back_alone(
+    service: Service, wire: Wire, way: str
 ) -> None:
+    for pair, name, which in places(service, wire):
+        about: list[str] = []
+
+        def plan(call: Call, *rest: Any, which: Any = which, about: list[str] = about) -> Any:
+            about.extend(call.about if which(call) else ())
+            return failing(which, WAYS[way], attempts=99)(call, *rest)
+
+        with wire.watched(pair.red, pair.blue, plan=plan):
+            failed = pair.failed(service.invoke(pair.batch))
+
+        # Of a call about several objects (PutEvents) each has failed.
+        assert {event["s3"]["object"]["key"] for event in failed} == set(about), (name, way)
+        pair.redeliver(failed)
+        pair.is_right()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the call", "after the call"])
+def test_killed_anywhere_the_whole_batch_comes_again_and_all_is_right(
+    service: Service, wire: Wire, after: bool
+) -> None:
+    for pair, _, which in places(service, wire):
+        with wire.watched(pair.red, pair.blue, plan=killing(which, after)), pytest.raises(Killed):
+            service.invoke(pair.batch)
+
+        pair.redeliver(pair.events)
+        pair.is_right()
+
+
+def test_an_object_that_is_deleted_before_any_call_ends_as_deleted(service: Service, wire: Wire) -> None:
+    for pair, _, which in places(service, wire):
+
+        def delete(_request: Any, send: Callable[[], Any], key: str = pair.red) -> Any:
+            service.s3.delete_object(Bucket=BUCKET, Key=key)
+            return send()
+
+        with wire.watched(pair.red, pair.blue, plan=failing(which, delete, attempts=1)):
+            # The deletion itself goes over the wire too, and is not to be looked at.
+            assert service.invoke(pair.batch) == DONE
+
+        removal = record(pair.red, sequencer="0055AED6DCD90281E6", event_name="ObjectRemoved:Delete")
+        assert service.invoke(sqs_batch(notification(removal))) == DONE
+        rows = service.rows()
+        assert (rows[pair.red]["status"], rows[pair.blue]["label"]) == ("DELETED", "blue")
+
+
+# ---- what does not pass -----------------------------------------------------------------------------------
+
+
+def only(name: str) -> Callable[[Call], bool]:
+    return lambda call: call.name == name
+
+
+@pytest.mark.parametrize("name", ["GetObject", "PutItem", "HeadObject", "PutEvents"])
+def test_what_fails_for_good_is_never_answered_as_done(service: Service, wire: Wire, name: str) -> None:
+    red = service.upload("red.png", encoded(plain(RED)))
+    most = load_template()["Resources"]["UploadsQueue"]["Properties"]["RedrivePolicy"]["maxReceiveCount"]
+
+    with wire.watched("red.png", plan=failing(only(name), WAYS["denied"], attempts=99)):
+        answers = [service.invoke(sqs_batch(notification(red))) for _ in range(most)]
+
+    assert answers == [{"batchItemFailures": [{"itemIdentifier": "message-0"}]}] * most
+    assert ("red.png" in service.rows()) is (name in ("HeadObject", "PutEvents"))  # the label is safe by then
+
+
+def test_nothing_is_written_after_a_failed_read_of_the_tags(service: Service, wire: Wire) -> None:
     red = service.upload("red.png", encoded(plain(RED)), tags="owner=Ann")
-    blue = service.upload("blue.png", encoded(plain(BLUE)))
-    faults.fail(call, ERRORS[error](call))
 
-    first = service.invoke(sqs_batch(notification(red), notification(blue)))
+    with wire.watched("red.png", plan=failing(only("GetObjectTagging"), WAYS["internal error"], attempts=99)):
+        service.invoke(sqs_batch(notification(red)))
 
-    assert first == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
-    assert set(service.rows()) == {"blue.png"}
-    (line,) = [line for line in printed().logs if line["message"] == "failed"]
-    assert (line["level"], line["key"]) == ("ERROR", "red.png")
-    assert f"{call} for uploads/red.png" in line["error"]
-
-    assert service.invoke(sqs_batch(notification(red))) == {"batchItemFailures": []}
-
-    assert {key: row["label"] for key, row in service.rows().items()} == {
-        "red.png": "red",
-        "blue.png": "blue",
-    }
-    tags = service.tags("red.png")
-    assert (tags["owner"], tags["image-label"]) == ("Ann", "red")
-
-
-def test_nothing_is_written_after_a_failed_read_of_the_tags(service: Service, faults: Faults) -> None:
-    red = service.upload("red.png", encoded(plain(RED)), tags="owner=Ann")
-    faults.fail("GetObjectTagging", ERRORS["denied"]("GetObjectTagging"))
-    faults.calls.clear()
-
-    service.invoke(sqs_batch(notification(red)))
-
-    assert faults.calls == ["GetObject", "GetObjectTagging"]
+    assert [call.name for call in wire.calls] == ["GetObject", "GetObjectTagging"]
     assert service.tags("red.png") == {"owner": "Ann"}
 
 
-def test_an_object_deleted_between_fetching_and_tagging_is_gone(service: Service, faults: Faults) -> None:
+@pytest.mark.parametrize("name", ["GetObjectTagging", "PutObjectTagging"])
+def test_denied_tags_are_seen_in_the_row_and_the_message_comes_again(service: Service, wire: Wire, name: str) -> None:
+    red = service.upload("red.png", encoded(plain(RED)), tags="owner=Ann")
+
+    with wire.watched("red.png", plan=failing(only(name), WAYS["denied"], attempts=99)):
+        response = service.invoke(sqs_batch(notification(red)))
+
+    assert response == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
+    assert (service.rows()["red.png"]["label"], service.rows()["red.png"]["tagging"]) == ("red", "DENIED")
+    assert service.tags("red.png") == {"owner": "Ann"}
+    assert [event["detail"]["tagging"] for event in service.published()] == ["DENIED"]
+
+
+def test_an_event_that_eventbridge_refuses_brings_its_message_back_and_no_others(
+    service: Service, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = Pair(service)
+    labeller = service.labeller()
+    real = labeller.storage._events.put_events
+
+    def refuse_red(Entries: list[dict[str, str]]) -> dict[str, Any]:
+        # As EventBridge answers when it takes some (API reference, "PutEventsResultEntry").
+        red = [pair.red in entry["Detail"] for entry in Entries]
+        taken = [entry for entry, is_red in zip(Entries, red, strict=True) if not is_red]
+        if taken:
+            real(Entries=taken)
+        failure = {"ErrorCode": "InternalFailure", "ErrorMessage": "not now"}
+        return {"FailedEntryCount": sum(red), "Entries": [failure if is_red else {"EventId": "1"} for is_red in red]}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(labeller.storage._events, "put_events", refuse_red)
+        failed = pair.failed(service.invoke(pair.batch))
+
+    assert failed == pair.events[:1]
+    assert service.rows()[pair.red]["label"] == "red"
+    pair.redeliver(failed)
+    pair.is_right()
+
+
+def test_the_other_objects_of_a_failing_message_are_labelled_all_the_same(service: Service, wire: Wire) -> None:
+    pair = Pair(service)
+
+    def is_red(call: Call) -> bool:
+        return call.name == "PutItem" and call.about == (pair.red,)
+
+    with wire.watched(pair.red, pair.blue, plan=failing(is_red, WAYS["denied"], attempts=99)):
+        response = service.invoke(sqs_batch(notification(*pair.events)))
+
+    assert response == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
+    assert set(service.rows()) == {pair.blue}
+
+
+def test_a_failure_names_call_object_and_code(service: Service, wire: Wire, printed: Callable[[], Printed]) -> None:
     red = service.upload("red.png", encoded(plain(RED)))
-    faults.fail("PutObjectTagging", ClientError({"Error": {"Code": "NoSuchKey"}}, "PutObjectTagging"))
 
-    assert service.invoke(sqs_batch(notification(red))) == {"batchItemFailures": []}
-    assert service.rows() == {}
+    with wire.watched("red.png", plan=failing(only("PutItem"), WAYS["denied"], attempts=99)):
+        service.invoke(sqs_batch(notification(red)))
+
+    (line,) = [line for line in printed().logs if line["message"] == "failed"]
+    assert (line["level"], line["key"], line["delivery_id"]) == ("ERROR", "red.png", "message-0")
+    assert "PutItem for uploads/red.png: AccessDeniedException" in line["error"]
 
 
-def test_a_picture_takes_four_calls(service: Service, faults: Faults) -> None:
+# ---- time -------------------------------------------------------------------------------------------------
+
+
+def test_a_call_that_hangs_throughout_ends_in_less_than_half_of_the_functions_time(
+    service: Service, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
     red = service.upload("red.png", encoded(plain(RED)))
-    faults.calls.clear()
+    monkeypatch.setattr("random.random", lambda: 0.999999)  # botocore's jitter, at its longest
+    with wire.watched("red.png", plan=failing(only("GetObject"), nothing(ReadTimeoutError), attempts=99)):
+        service.invoke(sqs_batch(notification(red)))
 
-    service.invoke(sqs_batch(notification(red)))
-
-    assert faults.calls == CALLS
-
-
-def test_the_other_objects_of_a_failing_message_are_labelled_all_the_same(service: Service, faults: Faults) -> None:
-    red, blue = (service.upload(f"{i}.png", encoded(plain(c))) for i, c in enumerate((RED, BLUE)))
-    faults.fail("PutItem", ERRORS["throttled"]("PutItem"))
-
-    answer = service.invoke(sqs_batch(notification(red, blue)))
-
-    assert answer == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
-    assert set(service.rows()) == {"1.png"}
+    config = storage._CONFIG
+    longest = len(wire.attempts) * (config.connect_timeout + config.read_timeout) + sum(wire.slept)
+    assert len(wire.attempts) == 3
+    assert len(wire.slept) == 2
+    assert longest < load_template()["Resources"]["ClassifyFunction"]["Properties"]["Timeout"] / 2
 
 
-def test_what_fails_for_good_is_never_answered_as_done(service: Service, faults: Faults) -> None:
+def test_an_answer_that_says_slow_down_is_waited_for(service: Service, wire: Wire) -> None:
     red = service.upload("red.png", encoded(plain(RED)))
-    faults.fail("PutItem", ERRORS["denied"]("PutItem"), times=5)  # template.yaml: five receptions, then the DLQ
+    way: Way = answer("SlowDown", 503)
 
-    answers = [service.invoke(sqs_batch(notification(red))) for _ in range(5)]
+    with wire.watched("red.png", plan=failing(only("PutObjectTagging"), way, attempts=2)):
+        assert service.invoke(sqs_batch(notification(red))) == DONE
 
-    assert answers == [{"batchItemFailures": [{"itemIdentifier": "message-0"}]}] * 5
-    assert service.rows() == {}
+    assert wire.attempts.count("PutObjectTagging") == 3
+    assert len(wire.slept) == 2

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,10 +8,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
 from classify import app
+from labeller.events import MalformedEvent
 from labeller.golden import GoldenExample
 from labeller.model import MANIFEST_FILE, Manifest, ModelError
 from labeller.settings import SettingsError
@@ -22,13 +25,17 @@ from tests.support import (
     RED,
     ROOT,
     TEST_EVENT,
+    batch_job,
     colour_network,
     encoded,
+    eventbridge_event,
     exif_orientation,
     notification,
     photo_like,
     plain,
     record,
+    sns_envelope,
+    sns_event,
     sqs_batch,
     write_model,
 )
@@ -58,6 +65,7 @@ def test_an_uploaded_picture_is_tagged_and_recorded(service: Service) -> None:
     }
     row = service.rows()["red.png"]
     classified_at = row.pop("classified_at")
+    assert row.pop("label_day").startswith(f"red#{classified_at[:10]}#")
     assert row == {
         "object": "uploads/red.png",
         "version": "null",
@@ -123,6 +131,17 @@ def test_a_low_confidence_is_unsure(service: Service) -> None:
     assert (row["status"], row["confidence"]) == ("UNSURE", Decimal("0.5"))
 
 
+def test_the_threshold_of_the_environment_goes_before_the_models(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONFIDENCE_THRESHOLD", "0.4")  # the model's is 0.9, the confidence in grey 0.5
+    event = service.upload("grey.png", encoded(plain(GREY)))
+
+    service.invoke(sqs_batch(notification(event)))
+
+    assert service.rows()["grey.png"]["status"] == "LABELLED"
+
+
 def test_the_test_event_and_folders_are_no_pictures(service: Service) -> None:
     service.s3.put_object(Bucket=BUCKET, Key="folder/", Body=b"")
 
@@ -161,7 +180,8 @@ def test_a_late_event_does_not_replace_the_row_of_a_later_one(service: Service, 
     service.upload("k.png", encoded(plain(BLUE)))
     later, earlier = record("k.png", sequencer="0B"), record("k.png", sequencer="0A")
 
-    assert service.invoke(sqs_batch(notification(later), notification(earlier))) == DONE
+    assert service.invoke(sqs_batch(notification(later))) == DONE
+    assert service.invoke(sqs_batch(notification(earlier))) == DONE
 
     assert service.rows()["k.png"]["sequencer"] == "0B".ljust(32, "0")
     assert printed().metrics == {"Labelled": 1, "Stale": 1}
@@ -281,9 +301,9 @@ def test_a_message_that_is_no_notification_fails_alone(
     assert set(service.rows()) == {"red.png"}
     output = printed()
     assert output.metrics == {"Failed": 1, "Labelled": 1}
-    (line,) = [line for line in output.logs if line["message"] == "message failed"]
-    assert line["message_id"] == "message-0"
-    assert "MalformedEvent" in line["exception"]
+    (line,) = [line for line in output.logs if line["message"] == "malformed"]
+    assert (line["level"], line["delivery_id"]) == ("ERROR", "message-0")
+    assert line["error"]
 
 
 def test_a_batch_of_nothing_but_failures_is_answered_and_not_raised(service: Service) -> None:
@@ -308,10 +328,254 @@ def test_a_failure_in_a_raw_notification_is_raised_after_all_objects_had_their_t
     good = service.upload("red.png", encoded(plain(RED)))
     bad = record("x.png", bucket="no-such-bucket")
 
-    with pytest.raises(AwsFailure, match=r"1 of 2 objects failed, first: .*no-such-bucket/x\.png: NoSuchBucket"):
+    with pytest.raises(AwsFailure, match=r"GetObject for no-such-bucket/x\.png: NoSuchBucket"):
         service.invoke(notification(bad, good))
 
     assert set(service.rows()) == {"red.png"}
+
+
+# ---- the other shapes -------------------------------------------------------------------------------------
+
+
+def test_an_event_of_eventbridge_is_labelled(service: Service) -> None:
+    service.upload("a b+c.png", encoded(plain(RED)))
+
+    assert service.invoke(eventbridge_event("a b+c.png")) == {"labelled": 1}
+    assert service.tags("a b+c.png")["image-label"] == "red"
+
+
+def test_messages_of_a_topic_are_labelled_directly_and_through_a_queue(service: Service) -> None:
+    direct, queued = (service.upload(f"{name}.png", encoded(plain(RED))) for name in ("direct", "queued"))
+
+    assert service.invoke(sns_event(notification(direct))) == {"labelled": 1}
+    assert service.invoke(sqs_batch(sns_envelope(notification(queued)))) == DONE
+    assert set(service.rows()) == {"direct.png", "queued.png"}
+
+
+def test_a_message_that_is_malformed_fails_alone_when_a_topic_calls(service: Service) -> None:
+    good = service.upload("good.png", encoded(plain(RED)))
+
+    with pytest.raises(MalformedEvent):
+        service.invoke(sns_event({}, notification(good)))
+
+    assert set(service.rows()) == {"good.png"}
+
+
+@pytest.mark.parametrize("schema", ["1.0", "2.0"])
+def test_each_task_of_batch_operations_has_its_result(service: Service, schema: str) -> None:
+    service.upload("a b.png", encoded(plain(RED)))
+    service.upload("text.png", b"text")
+    event = batch_job("a+b.png", "text.png", "gone.png", "folder/", "%FF", schema=schema)
+    event["tasks"].append({**event["tasks"][0], "taskId": "task-5", "s3BucketArn": "arn:aws:s3:::no-such-bucket"})
+    event["tasks"][5].pop("s3Bucket", None)
+
+    answer = service.invoke(event)
+
+    results = {each["taskId"]: (each["resultCode"], each["resultString"]) for each in answer.pop("results")}
+    assert answer == {
+        "invocationSchemaVersion": schema,
+        "treatMissingKeysAs": "TemporaryFailure",
+        "invocationId": "invocation-1",
+    }
+    assert results["task-0"] == ("Succeeded", "LABELLED")
+    assert results["task-1"] == ("Succeeded", "UNREADABLE")
+    assert results["task-2"] == ("Succeeded", "GONE")
+    assert results["task-3"] == ("Succeeded", "a folder")
+    assert results["task-4"][0] == "PermanentFailure"
+    assert results["task-5"][0] == "TemporaryFailure"
+    assert "NoSuchBucket" in results["task-5"][1]
+    assert service.rows()["a b.png"]["label"] == "red"
+
+
+def test_batch_operations_label_anew_and_keep_the_rows_place_in_the_order_of_events(service: Service) -> None:
+    event = service.upload("k.png", encoded(plain(RED)))
+    service.invoke(sqs_batch(notification(event)))
+
+    service.invoke(batch_job("k.png"))
+
+    row = service.rows()["k.png"]
+    assert (row["label"], row["sequencer"]) == ("red", "0055AED6DCD90281E500000000000000")
+
+
+def test_without_a_version_the_current_one_is_labelled_and_recorded_by_its_name(service: Service) -> None:
+    service.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    service.upload("k.png", encoded(plain(RED)))
+    second = service.s3.put_object(Bucket=BUCKET, Key="k.png", Body=encoded(plain(BLUE)))["VersionId"]
+
+    service.invoke(batch_job("k.png"))
+
+    assert {key: row["label"] for key, row in service.rows().items()} == {f"k.png@{second}": "blue"}
+    assert service.tags("k.png", VersionId=second)["image-label"] == "blue"
+
+
+# ---- deletions --------------------------------------------------------------------------------------------
+
+
+def removed(key: str, sequencer: str, name: str = "ObjectRemoved:Delete", version_id: str | None = None) -> Any:
+    return notification(record(key, sequencer=sequencer, event_name=name, version_id=version_id))
+
+
+def test_a_deletion_marks_the_row_and_forgets_the_picture(service: Service, printed: Callable[[], Printed]) -> None:
+    created = service.upload("k.png", encoded(plain(RED)))
+    service.invoke(sqs_batch(notification(created)))
+    service.s3.delete_object(Bucket=BUCKET, Key="k.png")
+
+    assert service.invoke(sqs_batch(removed("k.png", "0055AED6DCD90281E6"))) == DONE
+
+    row = service.rows()["k.png"]
+    assert row.pop("label_day").startswith("DELETED#")
+    assert row.pop("classified_at")
+    assert row == {
+        "object": "uploads/k.png",
+        "version": "null",
+        "bucket": "uploads",
+        "key": "k.png",
+        "status": "DELETED",
+        "sequencer": "0055AED6DCD90281E600000000000000",
+        "event_time": "2026-11-24T08:00:00.000Z",
+    }
+    assert printed().metrics == {"Labelled": 1, "Deleted": 1}
+
+
+def test_a_late_upload_does_not_bring_a_deleted_object_back(service: Service, printed: Callable[[], Printed]) -> None:
+    service.invoke(sqs_batch(removed("k.png", "0B")))
+
+    assert service.invoke(sqs_batch(notification(record("k.png", sequencer="0A")))) == DONE
+
+    assert service.rows()["k.png"]["status"] == "DELETED"
+    assert printed().metrics == {"Deleted": 1, "Gone": 1}
+
+
+def test_a_late_deletion_does_not_touch_what_was_uploaded_since(service: Service) -> None:
+    service.upload("k.png", encoded(plain(RED)))
+    service.invoke(sqs_batch(notification(record("k.png", sequencer="0C"))))
+
+    assert service.invoke(sqs_batch(removed("k.png", "0B"))) == DONE
+
+    assert service.rows()["k.png"]["label"] == "red"
+
+
+def test_a_delete_marker_has_its_own_row_and_the_version_below_keeps_its_own(service: Service) -> None:
+    service.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    created = service.upload("k.png", encoded(plain(RED)))
+    version = created["s3"]["object"]["versionId"]
+    service.invoke(sqs_batch(notification(created)))
+    marker = service.s3.delete_object(Bucket=BUCKET, Key="k.png")["VersionId"]
+
+    service.invoke(sqs_batch(removed("k.png", "0C", "ObjectRemoved:DeleteMarkerCreated", marker)))
+
+    rows = service.rows()
+    assert (rows[f"k.png@{marker}"]["status"], rows[f"k.png@{marker}"]["reason"]) == ("DELETED", "DELETE_MARKER")
+    assert rows[f"k.png@{version}"]["label"] == "red"
+
+    service.s3.delete_object(Bucket=BUCKET, Key="k.png", VersionId=version)
+    service.invoke(sqs_batch(removed("k.png", "0055AED6DCD90281E7", version_id=version)))
+
+    assert service.rows()[f"k.png@{version}"]["status"] == "DELETED"
+
+
+def test_a_deletion_without_a_sequencer_counts_if_the_object_is_gone(service: Service) -> None:
+    created = service.upload("k.png", encoded(plain(RED)))
+    service.invoke(sqs_batch(notification(created)))
+    event = eventbridge_event("k.png", "Object Deleted", deletion="Permanently Deleted", sequencer=None)
+
+    service.invoke(event)
+    assert service.rows()["k.png"]["status"] == "LABELLED"
+
+    service.s3.delete_object(Bucket=BUCKET, Key="k.png")
+    service.invoke(event)
+    row = service.rows()["k.png"]
+    assert (row["status"], row["sequencer"]) == ("DELETED", "0055AED6DCD90281E500000000000000")
+
+
+def test_rows_of_deleted_objects_expire_as_all_do(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROW_TTL_DAYS", "1")
+
+    service.invoke(sqs_batch(removed("k.png", "0B")))
+
+    assert service.rows()["k.png"]["expires_at"] > 1_700_000_000
+
+
+# ---- what is filtered -------------------------------------------------------------------------------------
+
+
+def test_what_is_filtered_is_counted_and_nothing_is_asked_of_aws(
+    service: Service, monkeypatch: pytest.MonkeyPatch, printed: Callable[[], Printed]
+) -> None:
+    monkeypatch.setenv("KEY_PREFIX", "in/")
+    monkeypatch.setenv("KEY_SUFFIXES", ".png,.jpg")
+    wanted = service.upload("in/a.PNG", encoded(plain(RED)))
+    others = [record(key, bucket="no-such-bucket") for key in ("a.png", "in/a.txt", "out/in/a.jpg")]
+    others.append(record("a.png", event_name="ObjectRemoved:Delete"))
+
+    assert service.invoke(sqs_batch(*map(notification, [wanted, *others]))) == DONE
+    assert service.invoke(batch_job("b.png"))["results"][0]["resultString"] == "FILTERED"
+
+    assert set(service.rows()) == {"in/a.PNG"}
+    assert printed().metrics == {"Labelled": 1, "Filtered": 5}
+
+
+# ---- what S3 does not hand out ----------------------------------------------------------------------------
+
+
+def test_an_archived_object_is_unreadable_and_says_so(service: Service) -> None:
+    service.s3.put_object(Bucket=BUCKET, Key="k.png", Body=encoded(plain(RED)), StorageClass="GLACIER")
+
+    assert service.invoke(sqs_batch(notification(record("k.png")))) == DONE
+
+    row = service.rows()["k.png"]
+    assert (row["status"], row["reason"]) == ("UNREADABLE", "ARCHIVED")
+    assert not {"etag", "size"} & set(row)
+    assert row["tagging"] == "ARCHIVED"  # so moto has it; S3 itself lets archived objects be tagged
+
+
+# ---- result events ----------------------------------------------------------------------------------------
+
+SCHEMA = json.loads((ROOT / "docs/image-classified.schema.json").read_text(encoding="utf-8"))
+
+
+def test_each_result_is_published_as_its_schema_says(service: Service) -> None:
+    uploads = {"red.png": encoded(plain(RED)), "grey.png": encoded(plain(GREY)), "text.jpg": b"text"}
+    records = [service.upload(key, data) for key, data in uploads.items()]
+
+    service.invoke(sqs_batch(*map(notification, records)))
+
+    events = service.published()
+    rows = service.rows()
+    assert {event["detail"]["key"] for event in events} == set(uploads)
+    for event in events:
+        assert (event["source"], event["detail-type"]) == ("image-labeller", "ImageClassified")
+        detail = event["detail"]
+        jsonschema.validate(detail, SCHEMA)
+        assert set(detail) <= set(SCHEMA["properties"])
+        row = rows[detail["key"]]
+        for name in ("bucket", "version", "status", "label", "model", "reason", "etag", "sequencer", "tagging"):
+            assert detail.get(name) == row.get(name)
+        assert detail["time"] == row["classified_at"]
+        assert detail.get("confidence") == (float(row["confidence"]) if "confidence" in row else None)
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [("status", "DELETED"), ("confidence", 1.5), ("key", ""), ("schema", 2), ("time", 17), ("surprise", 1)],
+)
+def test_the_schema_refuses_what_is_never_published(service: Service, change: str, value: Any) -> None:
+    service.invoke(sqs_batch(notification(service.upload("red.png", encoded(plain(RED))))))
+    (event,) = service.published()
+
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**event["detail"], change: value}, SCHEMA)
+
+
+def test_an_event_that_changed_nothing_publishes_nothing(service: Service) -> None:
+    service.upload("k.png", encoded(plain(RED)))
+    service.invoke(sqs_batch(notification(record("k.png", sequencer="0B"))))
+    assert len(service.published()) == 1
+
+    service.invoke(sqs_batch(notification(record("k.png", sequencer="0A")), notification(record("gone.png"))))
+    service.invoke(sqs_batch(removed("k.png", "0C")))
+
+    assert service.published() == []
 
 
 # ---- model and settings -----------------------------------------------------------------------------------

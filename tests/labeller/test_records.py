@@ -1,22 +1,28 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeller.events import ObjectRef
+from labeller.events import Change, ObjectRef
 from labeller.images import Decoded, Reason, Unreadable
 from labeller.model import Prediction
 from labeller.records import (
+    INDEX_SHARDS,
     RESERVED_LABELS,
     Result,
     Status,
     Tag,
     Tagging,
+    deleted_item,
+    event_detail,
+    index_keys,
     item_for,
     labelled,
     merge_tags,
@@ -52,7 +58,7 @@ def test_a_label_counts_from_the_threshold_on(threshold: float, status: Status) 
 
 
 def test_the_names_of_results_without_a_label_are_reserved() -> None:
-    assert {"UNSURE", "UNREADABLE"} == RESERVED_LABELS
+    assert {"UNSURE", "UNREADABLE", "DELETED"} == RESERVED_LABELS
 
 
 # ---- tags -------------------------------------------------------------------------------------------------
@@ -175,6 +181,7 @@ def test_the_row_of_a_labelled_object() -> None:
         "event_time": "2026-11-24T08:00:00.000Z",
         "classified_at": "2026-11-24T08:00:01.234+00:00",
         "tagging": "WRITTEN",
+        "label_day": "cat#2026-11-24#0",  # python3 -c 'import zlib; print(zlib.crc32(b"uploads/a/b.jpg") % 8)'
     }
 
 
@@ -229,3 +236,93 @@ def test_a_row_expires_only_if_asked_to() -> None:
 def test_padded_sequencers_compare_as_text(earlier: str, later: str) -> None:
     assert padded(earlier) < padded(later)
     assert len(padded(earlier)) == 32
+
+
+def test_a_row_without_an_event_has_no_sequencer() -> None:
+    assert "sequencer" not in row(labelled(CAT, PICTURE, "m1", 0.9), ref=replace(REF, sequencer=""))
+
+
+def test_a_refused_object_has_neither_etag_nor_size() -> None:
+    result = unreadable(Unreadable(Reason.ARCHIVED, "in GLACIER"), "m1")
+
+    item = item_for(REF, result, Tagging.ARCHIVED, etag=None, size=None, classified_at=NOW, ttl_days=0)
+
+    assert (item["reason"], item["tagging"]) == ("ARCHIVED", "ARCHIVED")
+    assert not {"etag", "size"} & set(item)
+
+
+def test_a_deleted_row_keeps_nothing_of_the_picture() -> None:
+    marker = replace(REF, version_id="v2", change=Change.DELETE_MARKER)
+
+    assert deleted_item(marker, deleted_at=NOW, ttl_days=2) == {
+        "object": "uploads/a/b.jpg",
+        "version": "v2",
+        "bucket": "uploads",
+        "key": "a/b.jpg",
+        "status": "DELETED",
+        "reason": "DELETE_MARKER",
+        "sequencer": "0055AED6DCD90281E500000000000000",
+        "event_time": "2026-11-24T08:00:00.000Z",
+        "classified_at": "2026-11-24T08:00:01.234+00:00",
+        "label_day": "DELETED#2026-11-24#0",
+        "expires_at": Decimal(1_795_680_001),
+    }
+    assert "reason" not in deleted_item(replace(marker, change=Change.DELETED), deleted_at=NOW, ttl_days=0)
+
+
+@given(
+    st.text(min_size=1, max_size=1024),
+    st.dictionaries(st.text(min_size=1, max_size=2000), st.floats(0, 1), min_size=2, max_size=300),
+    st.text(max_size=3000),
+)
+@settings(max_examples=30, deadline=None)
+def test_no_row_is_larger_than_dynamodb_takes(key: str, scores: dict[str, float], detail: str) -> None:
+    label = max(scores, key=lambda name: scores[name])
+    result = labelled(Prediction(label, scores[label], scores), PICTURE, "m1", 0.5)
+
+    item = row(replace(result, detail=detail), ref=replace(REF, key=key))
+
+    def size(value: object) -> int:
+        """An upper bound on what DynamoDB counts: UTF-8, numbers of 21 bytes, 3 bytes a map and 1 an entry."""
+        if isinstance(value, dict):
+            return 3 + sum(size(name) + size(each) + 1 for name, each in value.items())
+        return len(str(value).encode()) if isinstance(value, str) else 21
+
+    assert size(item) < 400 * 1024
+    assert len(item["label_day"].encode()) <= 2048  # a partition key; the sort keys, version and time, are short
+    assert len(json.dumps(event_detail(item), ensure_ascii=False).encode()) < 25 * 1024  # ten fit into one PutEvents
+
+
+def test_only_the_highest_scores_are_kept() -> None:
+    scores = {f"label {i}": i / 1000 for i in range(500)}
+
+    kept = row(labelled(Prediction("label 499", 0.499, scores), PICTURE, "m1", 0.1))["scores"]
+
+    assert set(kept) == {f"label {i}" for i in range(400, 500)}
+
+
+# ---- index ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("result", "name"),
+    [
+        (labelled(CAT, PICTURE, "m1", 0.9), "cat"),
+        (labelled(CAT, PICTURE, "m1", 0.99), "UNSURE"),
+        (unreadable(Unreadable(Reason.EMPTY, "nothing"), "m1"), "UNREADABLE"),
+    ],
+)
+def test_every_row_is_under_one_of_the_keys_to_query_for_it(result: Result, name: str) -> None:
+    for number in range(50):
+        item = row(result, ref=replace(REF, key=f"{number}.jpg"))
+        assert item["label_day"] in index_keys(name, date(2026, 11, 24))
+
+
+def test_rows_spread_over_all_shards() -> None:
+    keys = [row(labelled(CAT, PICTURE, "m1", 0.9), ref=replace(REF, key=f"{n}.jpg"))["label_day"] for n in range(800)]
+
+    counts = [keys.count(key) for key in index_keys("cat", date(2026, 11, 24))]
+
+    assert len(counts) == INDEX_SHARDS
+    assert sum(counts) == 800
+    assert min(counts) > 50  # 100 each, if they were dealt out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +15,7 @@ from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
 from labeller.events import ObjectRef
-from labeller.storage import AwsFailure, Gone, Storage, connect
+from labeller.storage import AwsFailure, Denied, Fetched, Gone, Refusal, Storage, connect
 from tests.support import table_definition
 
 BUCKET, TABLE = "uploads", "results"
@@ -130,14 +131,90 @@ def test_what_s3_says_of_deleted_objects_means_gone(stubbed: Stubbed, code: str,
         ("SlowDown", 503),
         ("InternalError", 500),
         ("NoSuchBucket", 404),
-        ("InvalidObjectState", 403),
+        ("KMS.ThrottlingException", 503),
     ],
 )
 def test_every_other_error_is_a_failure_that_names_object_and_code(stubbed: Stubbed, code: str, status: int) -> None:
     stubbed.s3.add_client_error("get_object", code, "some words", http_status_code=status)
+    if code == "AccessDenied":  # then S3 is asked how the object is encrypted
+        stubbed.s3.add_response("head_object", {"ETag": '"e"', "ServerSideEncryption": "AES256"})
 
     with pytest.raises(AwsFailure, match=rf"GetObject for uploads/k \(version v1\): {code}: .*some words"):
         stubbed.storage.fetch(ref("k", "v1"), 10)
+
+
+NOT_MY_KEY = "User: arn:aws:sts::123456789012:assumed-role/r/f is not authorized to perform: kms:Decrypt on resource: k"
+NO_SUCH_KEY = "The ciphertext refers to a customer master key that does not exist, ... or you are not allowed ..."
+CUSTOMERS_KEY = "The object was stored using a form of Server Side Encryption. The correct ..."
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "refusal"),
+    [
+        ("InvalidObjectState", "The operation is not valid for the object's storage class", Refusal.ARCHIVED),
+        ("AccessDenied", NOT_MY_KEY, Refusal.ENCRYPTED),
+        ("AccessDenied", NO_SUCH_KEY, Refusal.ENCRYPTED),
+        ("KMS.DisabledException", "k is disabled.", Refusal.ENCRYPTED),
+        ("KMS.KMSInvalidStateException", "k is pending deletion.", Refusal.ENCRYPTED),
+        ("InvalidRequest", CUSTOMERS_KEY, Refusal.ENCRYPTED),
+    ],
+)
+def test_what_s3_does_not_hand_out_is_a_refusal_with_its_words(
+    stubbed: Stubbed, code: str, message: str, refusal: Refusal
+) -> None:
+    stubbed.s3.add_client_error("get_object", code, message, http_status_code=403)
+
+    fetched = stubbed.storage.fetch(ref("k", "v1"), 10)
+
+    assert (fetched.data, fetched.size, fetched.etag, fetched.refusal) == (None, None, None, refusal)
+    assert message in fetched.detail
+
+
+def test_a_bare_denial_of_an_object_under_kms_is_a_refusal_too(stubbed: Stubbed) -> None:
+    stubbed.s3.add_client_error("get_object", "AccessDenied", "Access Denied", http_status_code=403)
+    stubbed.s3.add_response("head_object", {"ETag": '"e"', "ServerSideEncryption": "aws:kms"})
+
+    assert stubbed.storage.fetch(ref("k", "v1"), 10).refusal is Refusal.ENCRYPTED
+
+
+def test_a_denial_of_everything_is_a_failure(stubbed: Stubbed) -> None:
+    stubbed.s3.add_client_error("get_object", "AccessDenied", "Access Denied", http_status_code=403)
+    stubbed.s3.add_client_error("head_object", "403", "Forbidden", http_status_code=403)
+
+    with pytest.raises(AwsFailure, match="GetObject for uploads/k"):
+        stubbed.storage.fetch(ref("k", "v1"), 10)
+
+
+def test_of_a_refused_object_the_current_version_is_known(aws: Storage, s3: Any) -> None:
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    version = s3.put_object(Bucket=BUCKET, Key="k", Body=b"x", StorageClass="GLACIER")["VersionId"]
+
+    fetched = aws.fetch(ref("k"), 10)
+
+    assert (fetched.refusal, fetched.version_id) == (Refusal.ARCHIVED, version)
+
+
+def test_an_object_is_unchanged_until_it_is_replaced_or_gone(aws: Storage, s3: Any) -> None:
+    s3.put_object(Bucket=BUCKET, Key="k", Body=b"one")
+    fetched = aws.fetch(ref("k"), 10)
+    assert aws.is_unchanged(ref("k"), fetched)
+
+    s3.put_object(Bucket=BUCKET, Key="k", Body=b"two")
+    assert not aws.is_unchanged(ref("k"), fetched)
+
+    s3.delete_object(Bucket=BUCKET, Key="k")
+    with pytest.raises(Gone):
+        aws.is_unchanged(ref("k"), fetched)
+    assert not aws.exists(ref("k"))
+
+
+def test_a_refused_object_is_unchanged_while_it_is_refused(aws: Storage, s3: Any) -> None:
+    s3.put_object(Bucket=BUCKET, Key="k", Body=b"one", StorageClass="DEEP_ARCHIVE")
+    fetched = aws.fetch(ref("k"), 10)
+    assert aws.is_unchanged(ref("k"), fetched)
+
+    s3.put_object(Bucket=BUCKET, Key="k", Body=b"one")
+    assert not aws.is_unchanged(ref("k"), fetched)
 
 
 def test_half_a_body_is_a_failure_and_not_a_short_picture(stubbed: Stubbed) -> None:
@@ -174,6 +251,19 @@ def test_tags_are_read_as_they_were_written(aws: Storage, s3: Any) -> None:
     assert aws.read_tags(ref("k")) == [{"Key": "image-label", "Value": "Kätzchen 1/2"}]
 
 
+def test_the_read_is_spared_where_there_are_no_tags_and_they_might_be_read(stubbed: Stubbed) -> None:
+    none, some = Fetched(b"", 0, "e", tags=None), Fetched(b"", 0, "e", tags=1)
+    tag = {"Key": "a", "Value": "b"}
+    for tags in ([], [tag], [tag]):
+        stubbed.s3.add_response("get_object_tagging", {"TagSet": tags})
+
+    # The first time, no count may mean no permission.
+    assert stubbed.storage.read_tags(ref("k"), none) == []
+    assert stubbed.storage.read_tags(ref("k"), none) == []  # no call
+    assert stubbed.storage.read_tags(ref("k"), some) == [tag]
+    assert stubbed.storage.read_tags(replace(ref("k"), bucket="another"), none) == [tag]
+
+
 def test_only_the_tags_of_the_named_version_are_touched(stubbed: Stubbed) -> None:
     address = {"Bucket": BUCKET, "Key": "k", "VersionId": "v1"}
     stubbed.s3.add_response("get_object_tagging", {"TagSet": []}, address)
@@ -186,7 +276,7 @@ def test_only_the_tags_of_the_named_version_are_touched(stubbed: Stubbed) -> Non
 def test_tags_that_may_not_be_read_are_a_failure(stubbed: Stubbed) -> None:
     stubbed.s3.add_client_error("get_object_tagging", "AccessDenied", http_status_code=403)
 
-    with pytest.raises(AwsFailure, match="GetObjectTagging for uploads/k: AccessDenied"):
+    with pytest.raises(Denied, match="GetObjectTagging for uploads/k: AccessDenied"):
         stubbed.storage.read_tags(ref("k"))
 
 
@@ -239,9 +329,81 @@ def test_a_row_is_written_under_the_sequencers_condition(stubbed: Stubbed) -> No
     assert stubbed.storage.put_row(ref("k"), {"object": "uploads/k", "version": "null", "sequencer": "01"})
 
 
+def test_the_sequencer_of_a_row_is_read_where_there_is_one(aws: Storage) -> None:
+    assert aws.read_sequencer(ref("k")) == ""
+
+    aws.put_row(ref("k"), item("01", "cat"))
+
+    assert aws.read_sequencer(ref("k")) == "01"
+    assert aws.read_sequencer(ref("k", "v1")) == ""
+
+
+@pytest.mark.parametrize(
+    ("stored", "read", "written"),
+    [(None, "", True), ("01", "01", True), ("02", "01", False), ("01", "", False), ("", "", True), ("00", "01", False)],
+)
+def test_a_row_is_replaced_if_it_is_still_the_one_that_was_read(
+    aws: Storage, stored: str | None, read: str, written: bool
+) -> None:
+    def row(sequencer: str, label: str) -> dict[str, Any]:
+        return {name: value for name, value in item(sequencer, label).items() if value != ""}
+
+    if stored is not None:
+        boto3.resource("dynamodb").Table(TABLE).put_item(Item=row(stored, "cat"))
+
+    assert aws.replace_row(ref("k"), row(read, "dog")) is written
+    assert stored is None or stored_label() == ("dog" if written else "cat")
+
+
+def stored_label() -> str:
+    return str(stored()["label"])
+
+
 @pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "ResourceNotFoundException"])
 def test_a_row_that_cannot_be_written_is_a_failure(stubbed: Stubbed, code: str) -> None:
     stubbed.dynamodb.add_client_error("put_item", code)
 
     with pytest.raises(AwsFailure, match=f"PutItem for uploads/k: {code}"):
         stubbed.storage.put_row(ref("k"), item("01", "cat"))
+
+
+# ---- result events ----------------------------------------------------------------------------------------
+
+
+def test_events_are_put_together_and_each_has_its_own_end() -> None:
+    client = boto3.client("events")
+    storage = Storage(None, None, TABLE, client, "pictures")
+    details = [{"bucket": BUCKET, "key": key, "status": "LABELLED"} for key in ("ü.jpg", "b.jpg")]
+    with Stubber(client) as stub:
+        stub.add_response(
+            "put_events",
+            {"FailedEntryCount": 1, "Entries": [{"EventId": "1"}, {"ErrorCode": "ThrottlingException"}]},
+            {
+                "Entries": [
+                    {
+                        "Source": "image-labeller",
+                        "DetailType": "ImageClassified",
+                        "Detail": f'{{"bucket": "uploads", "key": "{key}", "status": "LABELLED"}}',
+                        "EventBusName": "pictures",
+                    }
+                    for key in ("ü.jpg", "b.jpg")
+                ]
+            },
+        )
+
+        first, second = storage.put_events(details)
+
+    assert first is None
+    assert str(second) == "PutEvents for uploads/b.jpg: ThrottlingException: "
+
+
+def test_a_call_that_fails_fails_all_its_events() -> None:
+    client = boto3.client("events")
+    with Stubber(client) as stub:
+        stub.add_client_error("put_events", "AccessDeniedException")
+        failures = Storage(None, None, TABLE, client).put_events([{"bucket": BUCKET, "key": key} for key in "ab"])
+
+    assert [str(failure).partition(": An error")[0] for failure in failures] == [
+        "PutEvents for uploads/a: AccessDeniedException",
+        "PutEvents for uploads/b: AccessDeniedException",
+    ]

@@ -53,6 +53,14 @@ def test_an_event_of_another_kind_names_nothing_and_stays_as_it_is(event: object
         ("sqs-batch.json", ["2026/summer holiday/dog + cat (1).jpg", "gatos/árbol 猫.png"]),
         ("sqs-test-event.json", []),
         ("sqs-poison.json", ["cat.jpg"]),
+        ("sqs-deleted.json", ["cat.jpg", "old/dog.jpg"]),
+        ("sqs-sns.json", ["cat.jpg"]),
+        ("sqs-eventbridge.json", ["2026/summer holiday/dog + cat (1).jpg"]),
+        ("sns-put.json", ["cat.jpg"]),
+        ("eventbridge-created.json", ["2026/summer holiday/dog + cat (1).jpg"]),
+        ("eventbridge-deleted.json", ["2026/summer holiday/dog + cat (1).jpg"]),
+        ("batch-operations-1.0.json", ["2026/summer holiday/dog + cat (1).jpg"]),
+        ("batch-operations-2.0.json", ["2026/summer holiday/dog + cat (1).jpg"]),
     ],
 )
 def test_the_sample_events_name_these_objects_of_the_stacks_bucket(name: str, keys: list[str]) -> None:
@@ -73,6 +81,11 @@ def test_objects_that_are_missing_are_drawn_in_the_format_of_their_suffix(aws: L
         for bucket, key in [("there", "x.png"), ("new", "y")]
     ]
     assert formats == ["PNG", "JPEG"]
+
+
+def test_no_picture_is_uploaded_for_an_object_that_was_deleted(aws: LocalAws) -> None:
+    event = json.loads((ROOT / "events/sqs-deleted.json").read_text())
+    assert put_missing(aws, objects_named(event)) == []
 
 
 def test_a_picture_of_the_callers_is_uploaded_where_one_is_given(aws: LocalAws) -> None:

@@ -43,14 +43,15 @@ def test_the_bucket_blocks_all_public_access(aws: LocalAws, stack: Stack) -> Non
     }
 
 
-def test_the_bucket_notifies_the_queue_of_created_objects(aws: LocalAws, stack: Stack) -> None:
+def test_the_bucket_notifies_the_queue_of_what_is_created_and_removed(aws: LocalAws, stack: Stack) -> None:
     configuration = aws.client("s3").get_bucket_notification_configuration(Bucket=stack.uploads_bucket)
-    [queue] = configuration["QueueConfigurations"]
+    queues = configuration["QueueConfigurations"]
     attributes = aws.client("sqs").get_queue_attributes(QueueUrl=stack.queue_url, AttributeNames=["QueueArn"])[
         "Attributes"
     ]
-    assert queue["QueueArn"] == attributes["QueueArn"] == stack.queue_arn
-    assert queue["Events"] == ["s3:ObjectCreated:*"]
+    assert {queue["QueueArn"] for queue in queues} == {attributes["QueueArn"]} == {stack.queue_arn}
+    told = [event for queue in queues for event in queue["Events"]]
+    assert told == ["s3:ObjectCreated:*", "s3:ObjectRemoved:*", "s3:LifecycleExpiration:*"]
 
 
 def test_the_queue_is_as_the_template_says(aws: LocalAws, stack: Stack, written: dict[str, Any]) -> None:
@@ -149,6 +150,8 @@ def test_what_the_local_aws_does_not_know_is_listed(stack: Stack) -> None:
     assert set(stack.left_out) == {
         "UploadsBucketPolicy.PolicyDocument",  # its statements are about TLS, which there is none of here
         "UploadsBucket.LifecycleConfiguration",
+        "ReportsBucketPolicy.PolicyDocument",
+        "ReportsBucket.LifecycleConfiguration",
         "UploadsDeadLetterQueue.RedriveAllowPolicy",
         "ResultsTable.SSESpecification",
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from model_build.base import Base, on_rgb_pixels
+from model_build.base import Base, on_rgb_pixels, sha256_of_values
 
 BLOCKS = ((8, 2), (8, 2), (16, 3), (16, 3), (16, 3))  # channels, convolutions; VGG16 has 64 to 512 channels
 
@@ -31,4 +31,5 @@ def narrow_vgg(image_size: int, seed: int) -> keras.Model:
 
 def load_narrow(weights: str, image_size: int, seed: int) -> Base:
     """What model_build.base.load is for VGG16."""
-    return Base(on_rgb_pixels(narrow_vgg(image_size, seed)), weights, "0" * 64)
+    network = narrow_vgg(image_size, seed)
+    return Base(on_rgb_pixels(network), weights, sha256_of_values(network))

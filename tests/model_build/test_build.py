@@ -125,7 +125,7 @@ def test_a_build_that_fails_leaves_the_previous_model_as_it_was(
 def test_the_command_says_what_is_missing_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--data", str(tmp_path / "nothing"), "--weights", "random", "--out", str(tmp_path / "m")]) == 1
     error = capsys.readouterr().err.strip()
-    assert error.startswith(f"error: no folder {tmp_path}/nothing/train.")
+    assert error.startswith(f"error: no folder {tmp_path}/nothing: it does not exist.")
     assert "Traceback" not in error
 
 

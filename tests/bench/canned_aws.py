@@ -1,0 +1,128 @@
+"""S3, DynamoDB and EventBridge as far as classify calls them, in a process of its own: answers are made beforehand and
+sent after a delay, so that the load on the machine is the function's and not the server's.
+
+It checks nothing and remembers nothing: for speed, not for correctness, which the tests on moto are about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import resource
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+FIRST_BYTE = 0.020  # seconds; S3's median for small objects, from a function in the same region
+
+
+def _answer(body: bytes = b"", status: str = "200 OK", **headers: str) -> bytes:
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    head = "\r\n".join([f"HTTP/1.1 {status}", *lines, f"Content-Length: {len(body)}", "", ""])
+    return head.encode() + body
+
+
+_NO_TAGS = _answer(b'<?xml version="1.0"?><Tagging><TagSet></TagSet></Tagging>', Content_Type="application/xml")
+_DONE = _answer()
+_ROW = _answer(b"{}", Content_Type="application/x-amz-json-1.0")
+_JSON = "application/x-amz-json-1.1"
+
+
+def _events(body: bytes) -> bytes:
+    taken = b",".join([b'{"EventId":"1"}'] * body.count(b'"DetailType"'))
+    return _answer(b'{"FailedEntryCount":0,"Entries":[' + taken + b"]}", Content_Type=_JSON)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection that is kept open; requests come one after the other, as botocore sends them."""
+
+    def __init__(self, objects: Sequence[bytes], delay: float) -> None:
+        self._gets = [_answer(data, ETag=f'"{number:032x}"') for number, data in enumerate(objects)]
+        self._heads = [_answer(ETag=f'"{number:032x}"') for number in range(len(objects))]
+        self._delay = delay
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, end, body = self._received.partition(b"\r\n\r\n")
+        length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+        if end and len(body) >= int(length or 0):
+            self._received = b""
+            asyncio.get_running_loop().call_later(self._delay, self._transport.write, self._respond(head, body))
+
+    def _respond(self, head: bytes, body: bytes) -> bytes:
+        method, target = head.split(b" ", 2)[:2]
+        lower = head.lower()
+        if b"x-amz-target: awsevents" in lower:
+            return _events(body)
+        if b"x-amz-target: dynamodb" in lower:
+            return _ROW
+        if b"?tagging" in target:
+            return _NO_TAGS if method == b"GET" else _DONE
+        number = int(urlsplit(target).path.rpartition(b"/")[2].split(b".")[0]) % len(self._gets)
+        return (self._heads if method == b"HEAD" else self._gets)[number]
+
+
+@dataclass
+class CannedAws:
+    """The server in its process; a context manager. Any key `<number>.<suffix>` of any bucket is objects[number]."""
+
+    objects: Sequence[bytes]
+    delay: float = FIRST_BYTE
+    url: str = field(default="", init=False)
+
+    def __enter__(self) -> Self:
+        spawn = multiprocessing.get_context("spawn")  # nothing of this process's memory or threads
+        self._pipe, theirs = spawn.Pipe()
+        self._process = spawn.Process(target=_serve, args=(self.objects, self.delay, theirs), daemon=True)
+        self._process.start()
+        self.url = self._pipe.recv()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.join()
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What points boto3 here."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_SESSION_TOKEN": "testing",
+            "AWS_REGION": "eu-central-1",
+            "AWS_DEFAULT_REGION": "eu-central-1",
+        }
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the server has taken so far."""
+        self._pipe.send("cpu")
+        return float(self._pipe.recv())
+
+
+def _serve(objects: Sequence[bytes], delay: float, pipe: Connection) -> None:
+    asyncio.run(_listen(objects, delay, pipe))
+
+
+async def _listen(objects: Sequence[bytes], delay: float, pipe: Connection) -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Connection(objects, delay), "127.0.0.1", 0)
+    pipe.send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+
+    def tell() -> None:
+        pipe.recv()
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        pipe.send(usage.ru_utime + usage.ru_stime)
+
+    loop.add_reader(pipe.fileno(), tell)
+    await server.serve_forever()

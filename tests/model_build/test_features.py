@@ -1,0 +1,242 @@
+import shutil
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+
+from labeller.images import Reason, decode
+from model_build import features
+from model_build.config import BuildConfig
+from model_build.dataset import DataError, Example
+from model_build.features import extract
+from tests.model_build.examples import example_of
+
+SIZE = 8
+
+
+def column_sums(path: Path, gain: float = 1.0) -> Path:
+    """A graph whose answer is known by hand: `gain` x the red sum of each column, float32 [N, 1, 8, 1]. It takes left
+    for right as the picture does."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
+            helper.make_node("Slice", ["floats", "zero", "one", "channel"], ["red"]),
+            helper.make_node("ReduceSum", ["red", "rows"], ["sums"], keepdims=1),
+            helper.make_node("Mul", ["sums", "gain"], ["features"]),
+        ],
+        "columns",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", SIZE, SIZE, 3])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 1, SIZE, 1])],
+        [
+            onnx.numpy_helper.from_array(np.array(values, dtype), name)
+            for name, values, dtype in (
+                ("zero", [0], np.int64),
+                ("one", [1], np.int64),
+                ("channel", [3], np.int64),
+                ("rows", [1], np.int64),
+                ("gain", gain, np.float32),
+            )
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> BuildConfig:
+    return BuildConfig(tmp_path / "data", image_size=SIZE, cache=tmp_path / "cache", inference_batch=4)
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    return column_sums(tmp_path / "graph.onnx")
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> list[Example]:
+    """Ten pictures, each with a bright column of its own, so that no two have the same answer."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(10):
+        pixels = np.full((SIZE, SIZE, 3), index, np.uint8)
+        pixels[:, index % SIZE] = 200 + index
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return [example_of(path, index % 2) for index, path in enumerate(sorted(folder.iterdir()))]
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many pictures were decoded for the network since the last call."""
+    seen: list[Example] = []
+    read = features.PictureReader._read
+
+    def counted(reader: features.PictureReader, example: Example) -> np.ndarray:
+        seen.append(example)
+        return read(reader, example)
+
+    monkeypatch.setattr(features.PictureReader, "_read", counted)
+
+    def count() -> int:
+        number = len(seen)
+        seen.clear()
+        return number
+
+    return count
+
+
+def expected(examples: list[Example], gain: float = 1.0) -> np.ndarray:
+    pixels = np.stack([decode(e.path.read_bytes(), (SIZE, SIZE), 10**6).pixels for e in examples])
+    return gain * pixels[..., :1].astype(np.float32).sum(axis=1, keepdims=True)
+
+
+def test_features_are_what_the_graph_says_of_each_picture(config, graph, examples) -> None:
+    found = extract(graph, examples, config)
+    assert found.examples == tuple(examples)
+    np.testing.assert_array_equal(found.labels, [0, 1] * 5)
+    np.testing.assert_array_equal(found.values, expected(examples))
+    assert found.values.dtype == np.float32
+
+
+def test_flipped_features_are_those_of_the_mirrored_picture(config, graph, examples) -> None:
+    extract(graph, examples, config)  # the same pictures as they are: not to be taken for their mirror images
+    found = extract(graph, examples, config, flipped=True)
+    np.testing.assert_array_equal(found.values, expected(examples)[:, :, ::-1])
+    assert not np.array_equal(found.values, expected(examples))
+
+
+def test_a_second_extraction_computes_nothing_and_says_the_same(config, graph, examples, computed) -> None:
+    first = extract(graph, examples, config)
+    assert computed() == 10
+    again = extract(graph, examples, config)
+    assert computed() == 0
+    np.testing.assert_array_equal(again.values, first.values)
+    assert again.examples == first.examples
+
+
+def test_a_changed_picture_is_computed_again_and_no_other(config, graph, examples, computed) -> None:
+    extract(graph, examples, config)
+    computed()
+    Image.new("RGB", (SIZE, SIZE), (9, 0, 0)).save(examples[3].path)
+    examples[3] = example_of(examples[3].path, examples[3].label)
+    found = extract(graph, examples, config)
+    assert computed() == 1
+    np.testing.assert_array_equal(found.values, expected(examples))
+
+
+def test_a_moved_and_renamed_data_set_costs_nothing(config, graph, examples, computed, tmp_path: Path) -> None:
+    first = extract(graph, examples, config)
+    computed()
+    moved = [
+        example_of(Path(shutil.copy(example.path, tmp_path / f"moved {index}.png")), example.label)
+        for index, example in enumerate(reversed(examples))
+    ]
+    found = extract(graph, moved, config)
+    assert computed() == 0
+    np.testing.assert_array_equal(found.values, first.values[::-1])
+
+
+def test_another_graph_has_features_of_its_own(config, graph, examples, tmp_path: Path) -> None:
+    extract(graph, examples, config)
+    found = extract(column_sums(tmp_path / "other.onnx", gain=2), examples, config)
+    np.testing.assert_array_equal(found.values, expected(examples, gain=2))
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_remembered_with_the_reason(
+    config, graph, examples, computed
+) -> None:
+    examples[2].path.write_bytes(b"no picture")
+    examples[2] = example_of(examples[2].path, 0)
+    for round_ in ("computed", "from the cache"):
+        found = extract(graph, examples, config)
+        assert computed() == (10 if round_ == "computed" else 0)
+        assert [(e, reason.reason) for e, reason in found.unreadable.items()] == [(examples[2], Reason.NOT_AN_IMAGE)]
+        assert examples[2] not in found.examples
+        np.testing.assert_array_equal(found.values, expected([e for e in examples if e != examples[2]]))
+
+
+def test_a_label_without_a_readable_picture_is_an_error_that_names_the_folder(config, graph, examples) -> None:
+    for example in examples[1::2]:
+        example.path.write_bytes(b"no picture")
+    changed = [example_of(e.path, e.label) for e in examples]
+    with pytest.raises(DataError, match=rf"none of the files in {examples[1].path.parent} is a picture"):
+        extract(graph, changed, config)
+
+
+def test_a_picture_that_changes_while_the_build_runs_is_an_error_and_not_remembered(config, graph, examples) -> None:
+    examples[4].path.write_bytes(examples[5].path.read_bytes())
+    with pytest.raises(DataError, match=r"4\.png changed while the build ran"):
+        extract(graph, examples, config)
+
+
+def only_table(config: BuildConfig) -> Path:
+    (table,) = config.cache.glob("*.sqlite")
+    return table
+
+
+def garbage(table: Path) -> None:
+    table.write_bytes(b"not a database at all" * 1000)
+
+
+def truncated(table: Path) -> None:
+    table.write_bytes(table.read_bytes()[: table.stat().st_size // 2])
+
+
+def emptied(table: Path) -> None:
+    table.write_bytes(b"")
+
+
+def bits_flipped(table: Path) -> None:
+    with sqlite3.connect(table) as connection:
+        ((body,),) = connection.execute("SELECT body FROM rows LIMIT 1").fetchall()
+    content = table.read_bytes()
+    assert body in content
+    table.write_bytes(content.replace(body, bytes([body[0] ^ 1]) + body[1:]))
+
+
+@pytest.mark.parametrize("damage", [garbage, truncated, emptied, bits_flipped])
+def test_a_damaged_cache_is_computed_again(config, graph, examples, computed, damage) -> None:
+    extract(graph, examples, config)
+    computed()
+    damage(only_table(config))
+    found = extract(graph, examples, config)
+    assert computed() > 0
+    np.testing.assert_array_equal(found.values, expected(examples))
+    extract(graph, examples, config)
+    assert computed() == 0  # and it is whole again
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
+    config, graph, examples, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    found = extract(graph, examples, replace(config, cache=tmp_path / "file" / "cache"))
+    np.testing.assert_array_equal(found.values, expected(examples))
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_what_was_computed_before_an_interruption_is_kept(
+    config, graph, examples, computed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "KEPT_AT_ONCE", 4)
+    run = features.ort.InferenceSession.run
+    calls = iter(range(100))
+
+    def interrupted(session, *arguments):
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return run(session, *arguments)
+
+    monkeypatch.setattr(features.ort.InferenceSession, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        extract(graph, examples, config)
+    monkeypatch.setattr(features.ort.InferenceSession, "run", run)
+    computed()
+    found = extract(graph, examples, config)
+    assert computed() == 2  # of ten, two batches of four were done
+    np.testing.assert_array_equal(found.values, expected(examples))
