@@ -135,3 +135,8 @@ def test_it_is_built_from_the_same_sources(tmp_path: Path) -> None:
     )
     assert built == other
     assert "classify/app.py" in built
+
+
+def test_earlier_models_stay_to_go_back_to_and_earlier_libraries_do_not() -> None:
+    assert properties("ModelLayer")["RetentionPolicy"] == "Retain"
+    assert properties("LibrariesLayer")["RetentionPolicy"] == "Delete"
