@@ -25,8 +25,8 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo model verify-cpus layer build invoke nightly testset test bench lint validate deploy redrive \
-  lock clean
+.PHONY: help setup demo model verify-cpus layer build invoke nightly testset capacity backfill shadow test bench lint \
+  validate deploy redrive lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,17 @@ build: .venv-sam/ready ## sam build, without Docker (after `make layer`)
 
 invoke: .venv/ready .venv-sam/ready ## run the built function on EVENT=events/NAME.json against the local AWS
 	@$(BIN)/python -m local.emulator '$(EVENT)'
+
+backfill: .venv/ready ## label what is in a bucket already: BUCKET= PREFIX= STALE_ONLY=1 MANIFEST=s3://... STACK= JOB=id YES=1 ENGINE=local
+	@$(BIN)/python -m local.backfill $(if $(BUCKET),--bucket '$(BUCKET)') $(if $(PREFIX),--prefix '$(PREFIX)') \
+	  $(if $(STALE_ONLY),--stale-only) $(if $(MANIFEST),--manifest '$(MANIFEST)') $(if $(STACK),--stack '$(STACK)') \
+	  $(if $(JOB),--job '$(JOB)') $(if $(YES),--yes) $(if $(ENGINE),--engine '$(ENGINE)')
+
+shadow: .venv/ready ## MODEL=build/candidate against the deployed model, on the test set and yesterday's uploads: STACK= BASELINE=
+	@$(BIN)/python -m local.shadow '$(MODEL)' $(if $(STACK),--stack '$(STACK)') $(if $(BASELINE),--baseline '$(BASELINE)')
+
+capacity: .venv/ready ## queue age, concurrency and cost of a million images, by memory size and rate; limits
+	@$(BIN)/python -m local.capacity
 
 nightly: .venv/ready ## score build/model on the test photographs, on the local AWS, and print where the report is: DATA=folder
 	@$(BIN)/python -m local.nightly --shared '$(SHARED)' $(if $(DATA),--data '$(DATA)')

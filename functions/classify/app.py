@@ -6,6 +6,7 @@ import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     """
     labeller = get_labeller()  # before any message: a function without its model must fail loudly, as a whole
     request = parse_request(event)
+    labeller = replace(labeller, only_stale=request.only_stale)
     ends = asyncio.run(label_all(labeller, request, _deadline(context)))
     if request.source is Source.SQS:
         failed = [

@@ -47,6 +47,7 @@ class Ending(StrEnum):
     DELETED = "DELETED"  # so the event said, and so the row says now
     GONE = "GONE"  # deleted before it was looked at; the event of that deletion marks the row
     STALE = "STALE"  # the row holds the result of a later event, and stays
+    CURRENT = "CURRENT"  # only stale labels were asked for, and this one is of this model and of this content
     FILTERED = "FILTERED"  # its key is not among those to be labelled; nothing was asked of AWS
 
 
@@ -69,6 +70,7 @@ class Labeller:
     classifier: Classifier
     storage: Storage
     lanes: Lanes
+    only_stale: bool = False  # leave objects alone whose label is of this model
 
     async def handle(self, ref: ObjectRef, publish: Publish) -> Outcome:
         """Make tags and row say what is true of the object now, and publish its result.
@@ -80,7 +82,25 @@ class Labeller:
             return Outcome(Ending.FILTERED, ref)
         if ref.change is not Change.CREATED:
             return await self.mark_deleted(ref)
+        if self.only_stale and await self.is_current(ref):
+            return Outcome(Ending.CURRENT, ref)
         return await self.label(ref, publish)
+
+    async def is_current(self, ref: ObjectRef) -> bool:
+        """Whether the row is of this model and of the object as it is now, told without downloading it.
+
+        What waits for a permission to be tagged is not current. Raises AwsFailure.
+        """
+        aws = self.lanes.aws
+        try:
+            now = await aws(self.storage.look_at, ref)
+        except Gone:
+            return False  # `label` says what comes of it
+        version = ref.version_id or now.version_id
+        row = await aws(self.storage.read_row, replace(ref, version_id=version), "model", "etag", "tagging")
+        return (row.get("model"), row.get("etag")) == (self.classifier.version, now.etag) and (
+            row.get("tagging") != Tagging.DENIED
+        )
 
     async def label(self, ref: ObjectRef, publish: Publish) -> Outcome:
         """Label the object, as often as it is replaced meanwhile."""

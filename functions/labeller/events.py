@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import unquote_plus
 
+ONLY_STALE = "onlyStale"  # argument of a job of S3 Batch Operations; "true" or anything else
 _LONGEST_TIME = 64  # characters; an ISO 8601 time has 24
 _LONGEST_RESULT = 1024  # characters of a task's result in the report of a job
 
@@ -89,8 +90,9 @@ class Request:
 
     source: Source
     deliveries: tuple[Delivery, ...]
-    schema_version: str = ""  # these two of Batch Operations only, which wants them back
+    schema_version: str = ""  # this and all below of Batch Operations only; these two it wants back
     invocation_id: str = ""
+    only_stale: bool = False  # the job's argument `onlyStale`: objects whose label is of this model are left alone
 
     @property
     def refs(self) -> tuple[ObjectRef, ...]:
@@ -166,11 +168,14 @@ def _batch_operations(event: Mapping[str, Any]) -> Request:
     tasks = event["tasks"]
     if not isinstance(tasks, list) or not all(isinstance(task, Mapping) and task.get("taskId") for task in tasks):
         raise MalformedEvent("an invocation by S3 Batch Operations whose tasks have no taskId")
+    job = event.get("job")
+    arguments = job.get("userArguments") if isinstance(job, Mapping) else None  # schema 2.0 only
     return Request(
         Source.BATCH_OPERATIONS,
         tuple(_collect(task["taskId"], [task], _task) for task in tasks),
         schema_version=str(event.get("invocationSchemaVersion", "1.0")),
         invocation_id=str(event.get("invocationId", "")),
+        only_stale=isinstance(arguments, Mapping) and arguments.get(ONLY_STALE) == "true",
     )
 
 

@@ -117,6 +117,14 @@ class Storage:
             return self.fetch(ref, 0).refusal is fetched.refusal
         return bool(self._head(ref)["ETag"].strip('"') == fetched.etag)
 
+    def look_at(self, ref: ObjectRef) -> Fetched:
+        """What the object is, without its bytes and tags. Raises Gone, AwsFailure."""
+        with _own_errors("HeadObject", ref):
+            answer = self._s3.head_object(**_address(ref))
+        version = answer.get("VersionId")
+        etag = answer["ETag"].strip('"')
+        return Fetched(None, int(answer["ContentLength"]), etag, version_id=None if version == "null" else version)
+
     def exists(self, ref: ObjectRef) -> bool:
         """Whether there is such an object, or version, now. Raises AwsFailure."""
         try:
@@ -185,14 +193,20 @@ class Storage:
 
     def read_sequencer(self, ref: ObjectRef) -> str:
         """The sequencer of the object's row, "" where there is no row, or none in it. Raises AwsFailure."""
+        return self.read_row(ref, "sequencer").get("sequencer", "")
+
+    def read_row(self, ref: ObjectRef, *names: str) -> dict[str, str]:
+        """Those of the row's texts that there are, by name; empty where there is no row. Raises AwsFailure."""
+        aliases = {f"#{name}": name for name in names}  # some are words of DynamoDB's own
         with _own_errors("GetItem", ref):
             answer = self._dynamodb.get_item(
                 TableName=self._table,
                 Key={"object": {"S": ref.path}, "version": {"S": ref.version_id or "null"}},
-                ProjectionExpression="sequencer",
+                ProjectionExpression=", ".join(aliases),
+                ExpressionAttributeNames=aliases,
                 ConsistentRead=True,
             )
-            return str(answer.get("Item", {}).get("sequencer", {}).get("S", ""))
+            return {name: str(value["S"]) for name, value in answer.get("Item", {}).items() if "S" in value}
 
     def put_row(self, ref: ObjectRef, item: Mapping[str, Any]) -> bool:
         """Write the row of records.item_for; False if it already holds the result of a later event.

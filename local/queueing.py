@@ -1,0 +1,142 @@
+"""Uploads wait in a queue, Lambda's pollers take them in batches: a simulation, exact for the rules it states.
+
+The rules (Lambda developer guide, "Configuring scaling behavior for SQS event source mappings" and "Configuring
+maximum concurrency"): five batches at once to begin with; while messages are left over, 300 more a minute, up to
+MaximumConcurrency; back to five when traffic is low. An invocation takes the oldest messages, as many as there are
+up to the batch size. An environment that has just finished is taken first; where none is idle, one starts cold.
+
+Not in it: throttling by the account, retries, and the several hosts of a queue, which make batches smaller than
+the backlog would allow while it is short.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Times = NDArray[np.float64]  # seconds since the beginning, in ascending order where they are arrivals
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """How many invocations may run at once, and how that changes."""
+
+    most: int  # MaximumConcurrency, or what the account has left
+    start: int = 5
+    growth: float = 5.0  # more a second while messages are left over: 300 a minute
+    calm: float = 60.0  # seconds without a backlog after which it falls back; assumed, AWS names no figure
+    keep: float = 300.0  # seconds that an idle environment lives; assumed, AWS names no figure
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What became of each message. inf: not by the end of the simulation."""
+
+    arrived: Times
+    started: Times  # given to the function; the queue's age of a message is up to here
+    finished: Times
+    cold_starts: int
+    invocations: int
+    busy_seconds: float  # of all environments together, initialisation included
+    most_at_once: int
+    end: float  # seconds; nothing is started later
+
+    @property
+    def age(self) -> Times:
+        """Seconds in the queue of each message that was started."""
+        begun = np.isfinite(self.started)
+        return np.asarray(self.started[begun] - self.arrived[begun])
+
+    @property
+    def seconds(self) -> Times:
+        """From arrival to label of each message that was started."""
+        begun = np.isfinite(self.started)
+        return np.asarray(self.finished[begun] - self.arrived[begun])
+
+    def queued(self, time: float) -> int:
+        """How many messages wait at `time`."""
+        return int((self.arrived <= time).sum() - (self.started <= time).sum())
+
+    def longest_queue(self) -> int:
+        """The most messages that ever waited; it is reached at an arrival."""
+        started = np.sort(self.started)
+        waiting = np.arange(1, len(self.arrived) + 1) - np.searchsorted(started, self.arrived, side="right")
+        return int(waiting.max(initial=0))
+
+
+def simulate(
+    arrived: Times,
+    batch_seconds: Callable[[int], float],
+    scaling: Scaling,
+    batch_size: int = 10,
+    init_seconds: float = 0.0,
+    end: float = math.inf,
+) -> Run:
+    """Play the arrivals until `end`. `batch_seconds(n)` is how long a warm function takes for n messages."""
+    arrivals = arrived.tolist()
+    started = np.full(len(arrivals), np.inf)
+    finished = np.full(len(arrivals), np.inf)
+    busy: list[float] = []  # heap of the times at which invocations end
+    idle: list[float] = []  # since when, the latest last
+    limit, grown, blocked = min(scaling.start, scaling.most), -math.inf, -math.inf
+    cold, invocations, busy_seconds, most = 0, 0, 0.0, 0
+    first, now = 0, 0.0
+    while first < len(arrivals):
+        now = max(now, arrivals[first])
+        if now > end:
+            break
+        while busy and busy[0] <= now:
+            idle.append(heapq.heappop(busy))
+        if len(busy) >= limit:
+            blocked = now
+            growth = max(grown + 1 / scaling.growth, now) if limit < scaling.most else math.inf
+            if busy[0] <= growth:
+                now = busy[0]
+            else:
+                now = grown = growth
+                limit += 1
+            continue
+        if now - blocked > scaling.calm:
+            limit = max(min(scaling.start, scaling.most), len(busy) + 1)
+        last = bisect_right(arrivals, now, lo=first, hi=min(first + batch_size, len(arrivals)))
+        took = batch_seconds(last - first)
+        warm = bool(idle) and now - idle.pop() <= scaling.keep
+        if not warm:
+            idle.clear()  # the latest had gone, so all had
+            cold += 1
+            took += init_seconds
+        heapq.heappush(busy, now + took)
+        started[first:last], finished[first:last] = now, now + took
+        invocations, busy_seconds, most = invocations + 1, busy_seconds + took, max(most, len(busy))
+        first = last
+    return Run(arrived, started, finished, cold, invocations, busy_seconds, most, min(end, now))
+
+
+def constant(rate: float, seconds: float, seed: int) -> Times:
+    """Arrivals at `rate` a second, independent of each other (Poisson)."""
+    return varying(lambda time: np.full_like(time, rate), rate, seconds, seed)
+
+
+def daily(mean: float, seed: int, swing: float = 0.8, hours: float = 24.0) -> Times:
+    """A day that begins at its quietest hour: `mean` a second, times 1 - swing there and 1 + swing twelve hours on."""
+    return varying(
+        lambda time: mean * (1 - swing * np.cos(2 * np.pi * time / 86400)), mean * (1 + swing), hours * 3600, seed
+    )
+
+
+def burst(rate: float, extra: int, at: float, seconds: float, seed: int) -> Times:
+    """`constant`, and `extra` more messages all at the moment `at`."""
+    return np.sort(np.concatenate([constant(rate, seconds, seed), np.full(extra, at)]))
+
+
+def varying(rate: Callable[[Times], Times], highest: float, seconds: float, seed: int) -> Times:
+    """Arrivals at a rate that changes with time and never passes `highest`: Lewis and Shedler's thinning (1979)."""
+    chance = np.random.default_rng(seed)
+    times = np.sort(chance.uniform(0, seconds, chance.poisson(highest * seconds)))
+    return np.asarray(times[chance.uniform(0, highest, len(times)) < rate(times)])

@@ -1,0 +1,336 @@
+"""A new model beside the deployed one, before it is deployed: `make shadow MODEL=build/candidate [STACK=...]`.
+
+    python -m local.shadow MODEL [--stack NAME] [--baseline DIR] [--day D] [--sample N] [--json]
+
+Asks the model in the folder MODEL about the stack's test set, and about a sample of the uploads of a day (yesterday,
+UTC), and compares with what the deployed model said: of the test set in the latest nightly report, or, where there is
+none yet, what the model in --baseline says now; of the uploads in their rows. Nothing is written.
+
+Exit status: 0; 1 it could not be done; 2 wrong arguments; 3 the candidate is worse on the test set, and chance is an
+unlikely explanation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import heapq
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+from botocore.exceptions import BotoCoreError, ClientError
+
+from labeller.comparison import Change, Comparison, compare_pictures
+from labeller.events import ObjectRef
+from labeller.images import Unreadable
+from labeller.looking import decode_fetched, objects_in_flight
+from labeller.model import Classifier, ModelError, load_classifier
+from labeller.pipeline import Deadline, Lane, run
+from labeller.predictions import Identity, read_csv
+from labeller.records import Status
+from labeller.report import read_report
+from labeller.report_storage import ReportStorage
+from labeller.scoring import Interval, wilson_interval
+from labeller.settings import Settings
+from labeller.storage import AwsFailure, Gone, Storage, connect
+from local import ROOT
+from local.errors import LocalError
+from local.labels import Row, query
+from local.outputs import stack_output
+from local.stack import STACK_NAME
+from score.places import LATEST, REPORT, night_key
+from score.scoring import Scorer
+from score.testset import PREFIX, InvalidTestSet, Listing, read_listing
+
+BASELINE = ROOT / "build/model"
+SHOWN = 20  # flips that are printed; --json has all
+_DAY = 24 * 3600.0  # seconds; there is no deadline here
+
+
+class ShadowError(LocalError):
+    """There is nothing to compare with. The message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """An upload that the candidate gives another label."""
+
+    object: str  # bucket/key
+    before: str
+    now: str
+    confidence: float  # the candidate's, 0..1
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """The candidate and the rows, on a sample of a day's uploads. No truth is known of them."""
+
+    day: date
+    compared: int
+    agreed: int  # the likeliest label is the same
+    interval: Interval  # of the share that agrees, at 95 %
+    unsure_before: int  # of those compared
+    unsure_now: int
+    models_before: dict[str, int]  # version that gave the label -> uploads
+    flips: tuple[Flip, ...]  # the surest first
+    left_out: dict[str, int]  # why -> uploads that could not be compared
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What the deployed model said of the test set."""
+
+    said_in: str  # in words
+    version: str
+    labels: dict[Identity, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """A candidate, and where to look."""
+
+    candidate: Classifier
+    settings: Settings
+    pictures: Storage
+    reports: ReportStorage
+
+    def on_test_set(self, baseline: Path) -> Comparison | None:
+        """The candidate against the deployed model, picture by picture. None if both know no picture in common.
+
+        Raises InvalidTestSet, ShadowError, AwsFailure, ModelError.
+        """
+        listing = read_listing(self.reports.bucket, self.reports.list_keys(PREFIX), self.candidate.labels)
+        deployed = self._latest() or self._scored_now(baseline, listing)
+        scored = self._scorer(self.candidate).score(listing.examples, Deadline.in_seconds(_DAY)).scored
+        return compare_pictures(deployed.said_in, deployed.version, deployed.labels, scored)
+
+    def on_uploads(self, rows: Iterable[Row], day: date, size: int) -> Agreement:
+        """The candidate against the rows of a sample of `size`. Raises ModelError; AwsFailure if nothing can be had."""
+        chosen = sample(rows, size)
+        in_flight = objects_in_flight(self.settings.max_image_bytes)
+        fetching, looking = Lane(in_flight, "aws"), Lane(self.settings.onnx_threads, "cpu")
+
+        async def work(row: Row) -> tuple[str, float]:
+            version = None if row["version"] == "null" else row["version"]
+            ref = ObjectRef(row["bucket"], row["key"], version, "", "", None, None)
+            fetched = await fetching(self.pictures.fetch, ref, self.settings.max_image_bytes)
+            looked_at = await fetching(self.pictures.read_row, ref, "etag")  # the index leaves it out
+            if fetched.etag != looked_at.get("etag"):
+                raise Gone(f"{ref.path} was replaced")
+            return await looking(self._look, fetched)
+
+        ends = asyncio.run(run(chosen, work, in_flight=in_flight))
+        return agreement(day, chosen, ends, self.candidate.confidence_threshold)
+
+    def _look(self, fetched: Any) -> tuple[str, float]:
+        decoded = decode_fetched(fetched, self.candidate.input_size, self.settings)
+        (prediction,) = self.candidate.predict(decoded.pixels[np.newaxis])
+        return prediction.label, prediction.confidence
+
+    def _latest(self) -> Deployed | None:
+        content = self.reports.read(night_key(LATEST, REPORT))
+        if content is None:
+            return None
+        try:
+            report = read_report(content)
+            labels = read_csv(self.reports.read(report.predictions_key) or b"")
+        except ValueError as error:
+            raise ShadowError(
+                f"the latest nightly report cannot be compared with: {error}. Run the night again"
+            ) from error
+        return Deployed(f"the night of {report.night.date}", report.night.model_version, labels)
+
+    def _scored_now(self, baseline: Path, listing: Listing) -> Deployed:
+        try:
+            model = load_classifier(baseline, threads=1)
+        except ModelError as error:
+            raise ShadowError(
+                f"there is no nightly report of the deployed model yet, and no model to take its place: {error}. "
+                "Let a night pass, or name the folder of the deployed model: BASELINE=..."
+            ) from error
+        scored = self._scorer(model).score(listing.examples, Deadline.in_seconds(_DAY)).scored
+        return Deployed(
+            f"{baseline}, asked now", model.version, {each.identity: each.prediction.label for each in scored}
+        )
+
+    def _scorer(self, model: Classifier) -> Scorer:
+        return Scorer(self.reports.bucket, self.pictures, model, self.settings, {})
+
+
+def sample(rows: Iterable[Row], size: int) -> list[Row]:
+    """`size` of the rows, by a hash of their objects: no label, hour or name is favoured, and always the same ones."""
+
+    def rank(row: Row) -> bytes:
+        return hashlib.sha256(f"{row['object']} {row['version']}".encode()).digest()
+
+    return heapq.nsmallest(size, rows, key=rank)
+
+
+def agreement(
+    day: date, rows: Sequence[Row], ends: Sequence[tuple[str, float] | Exception], threshold: float
+) -> Agreement:
+    """Count. `ends` are the candidate's label and confidence for each row, or why there is none.
+
+    What is the candidate's own fault (ModelError) is raised, as is AwsFailure where nothing at all could be had.
+    """
+    left_out: Counter[str] = Counter()
+    compared: list[tuple[Row, str, float]] = []
+    for row, end in zip(rows, ends, strict=True):
+        match end:
+            case (label, confidence):
+                compared.append((row, label, confidence))
+            case Unreadable():
+                left_out[f"unreadable: {end.reason}"] += 1
+            case Gone():
+                left_out["deleted or replaced since"] += 1
+            case AwsFailure():
+                left_out["AWS failed"] += 1
+            case Exception():
+                raise end
+    failures = [end for end in ends if isinstance(end, AwsFailure)]
+    if failures and not compared:
+        raise failures[0]
+    flips = [
+        Flip(row["object"], row["label"], label, confidence)
+        for row, label, confidence in compared
+        if label != row["label"]
+    ]
+    agreed = len(compared) - len(flips)
+    return Agreement(
+        day=day,
+        compared=len(compared),
+        agreed=agreed,
+        interval=wilson_interval(agreed, len(compared)),
+        unsure_before=sum(row["status"] == Status.UNSURE for row, _, _ in compared),
+        unsure_now=sum(confidence < threshold for _, _, confidence in compared),
+        models_before=dict(Counter(row["model"] for row, _, _ in compared).most_common()),
+        flips=tuple(sorted(flips, key=lambda flip: (-flip.confidence, flip.object))),
+        left_out=dict(left_out),
+    )
+
+
+# ---- in words ---------------------------------------------------------------------------------------------
+
+
+def lines_of_test_set(candidate: str, found: Comparison) -> list[str]:
+    """What the test set says, for people."""
+    verdict = {
+        Change.SAME: "no difference that chance could not explain",
+        Change.BETTER: "BETTER, and chance is an unlikely explanation",
+        Change.WORSE: "WORSE, and chance is an unlikely explanation",
+    }[found.change]
+    return [
+        f"Test set, {found.pictures_now:,} pictures:",
+        f"  deployed   {_share(found.correct_before, found.pictures_before)}   {found.model_version} ({found.against})",
+        f"  candidate  {_share(found.correct_now, found.pictures_now)}   {candidate}",
+        f"  {found.newly_right} newly right, {found.newly_wrong} newly wrong, {found.flipped} with another label",
+        f"  {verdict} (McNemar's test: p = {found.p_value:.3f})",
+        *(f"    {flip.key}: {flip.before} -> {flip.now}, is {flip.true}" for flip in found.flips[:SHOWN]),
+    ]
+
+
+def lines_of_uploads(found: Agreement) -> list[str]:
+    """What the uploads say, for people."""
+    if not found.compared:
+        left = "".join(f"; {count:,} {why}" for why, count in found.left_out.items())
+        return [f"Uploads of {found.day}: none to compare{left}"]
+    models = ", ".join(f"{version} ({count:,})" for version, count in found.models_before.items())
+    return [
+        f"Uploads of {found.day}, a sample of {found.compared:,}, labelled by {models}:",
+        f"  agreement  {_share(found.agreed, found.compared)}",
+        f"  unsure     {found.unsure_before:,} before, {found.unsure_now:,} now",
+        *(f"  left out   {count:,} {why}" for why, count in found.left_out.items()),
+        f"  {len(found.flips):,} with another label{', the surest first' if found.flips else ''}",
+        *(
+            f"    {_name(flip.object)}: {flip.before} -> {flip.now} ({flip.confidence:.4f})"
+            for flip in found.flips[:SHOWN]
+        ),
+    ]
+
+
+def _share(part: int, whole: int) -> str:
+    interval = wilson_interval(part, whole)
+    return f"{part / whole:7.2%}  ({interval.low:.2%} to {interval.high:.2%}; {part:,} of {whole:,})"
+
+
+def _name(path: str) -> str:
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in path)
+
+
+# ---- command line -----------------------------------------------------------------------------------------
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parse(arguments)
+    try:
+        return compare(options)
+    except (LocalError, ModelError, AwsFailure, ClientError, BotoCoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Both comparisons, printed; the exit status."""
+    table = stack_output(options.stack, "ResultsTableName")
+    shadow = Shadow(
+        candidate=load_classifier(options.model, threads=1),
+        settings=Settings.from_env({"RESULTS_TABLE": table, "ONNX_THREADS": str(len(os.sched_getaffinity(0)))}),
+        pictures=connect(table),
+        reports=_reports(stack_output(options.stack, "ReportsBucketName"), table),
+    )
+    why = ""
+    try:
+        test_set = shadow.on_test_set(options.baseline)
+    except InvalidTestSet as error:
+        test_set, why = None, str(error)
+    labels = (*shadow.candidate.labels, *options.label, Status.UNSURE.value)
+    rows = (
+        row for label in dict.fromkeys(labels) for row in query(boto3.client("dynamodb"), table, label, options.day)
+    )
+    uploads = shadow.on_uploads(rows, options.day, options.sample)
+    version = shadow.candidate.version
+    if options.json:
+        found = {"candidate": version, "test_set": test_set and asdict(test_set), "uploads": asdict(uploads)}
+        print(json.dumps(found, indent=2, default=str, ensure_ascii=False))
+    else:
+        nothing = [f"Test set: {why or 'no picture that both models were asked about'}"]
+        print("\n".join(lines_of_test_set(version, test_set) if test_set else nothing))
+        print("\n".join(lines_of_uploads(uploads)))
+    return 3 if test_set and test_set.change is Change.WORSE else 0
+
+
+def _reports(bucket: str, table: str) -> ReportStorage:
+    clients = {name: boto3.client(name) for name in ("s3", "dynamodb", "events", "sns")}
+    return ReportStorage(clients, bucket, table, bus="", topic="")
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m local.shadow", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model", type=Path, metavar="MODEL", help="folder of the candidate: model.onnx, manifest.json")
+    parser.add_argument("--stack", default=STACK_NAME, help=f"whose test set, uploads and reports [{STACK_NAME}]")
+    parser.add_argument(
+        "--baseline", type=Path, default=BASELINE, help="the deployed model, until a night has scored it"
+    )
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    parser.add_argument("--day", type=date.fromisoformat, default=yesterday, help="of the uploads, UTC [yesterday]")
+    parser.add_argument("--sample", type=int, default=500, help="uploads to look at, at most [500]")
+    parser.add_argument(
+        "--label", action="append", default=[], help="of the deployed model, where the candidate lacks it"
+    )
+    parser.add_argument("--json", action="store_true", help="figures instead of sentences")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

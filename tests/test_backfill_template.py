@@ -1,0 +1,142 @@
+"""What the template has for objects that are there already."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.aws import local_aws
+from local.batch_operations import FOLDER, Place, Selection, job_request
+from local.stack import Stack, deploy
+from tests.support import ROOT
+from tests.template import RESOURCES, TEMPLATE_CONTENT, as_list, properties
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """Deployed with backfills on, and another bucket to label."""
+    with local_aws() as aws:
+        yield deploy(aws, parameters={"BackfillConcurrency": "20", "BackfillBucket": "other-pictures"})
+
+
+def statements(resource: dict[str, Any]) -> list[dict[str, Any]]:
+    policies = resource.get("Policies") or [resource]
+    return [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
+
+
+def test_the_backfill_function_is_the_classify_function_with_a_concurrency_of_its_own() -> None:
+    backfill, classify = properties("BackfillFunction"), properties("ClassifyFunction")
+    for same in ("Handler", "CodeUri", "Layers", "Runtime", "Architectures", "Role"):
+        assert backfill[same] == classify[same], same
+    assert backfill["ReservedConcurrentExecutions"] == {"Ref": "BackfillConcurrency"}
+    assert "ReservedConcurrentExecutions" not in classify  # uploads are bounded by their queue
+    variables, others = (each["Environment"]["Variables"] for each in (backfill, classify))
+    differing = {name for name in variables.keys() | others.keys() if variables.get(name) != others.get(name)}
+    assert differing == {"ONNX_THREADS", "POWERTOOLS_SERVICE_NAME"}
+
+
+def test_it_has_one_vcpu_and_one_thread() -> None:
+    backfill = properties("BackfillFunction")
+    assert backfill["MemorySize"] == 1769
+    assert backfill["Environment"]["Variables"]["ONNX_THREADS"] == "1"
+
+
+def test_nothing_but_batch_operations_invokes_it() -> None:
+    assert "Events" not in properties("BackfillFunction")
+    sources = [r["Properties"]["FunctionName"] for r in RESOURCES.values() if r["Type"].endswith("EventSourceMapping")]
+    assert "BackfillFunction" not in str(sources)
+    trust = properties("BackfillJobRole")["AssumeRolePolicyDocument"]["Statement"]
+    assert [each["Principal"] for each in trust] == [{"Service": "batchoperations.s3.amazonaws.com"}]
+
+
+def test_it_is_off_until_a_concurrency_is_given() -> None:
+    # A new account has too little to reserve any, and must be able to deploy the stack.
+    assert TEMPLATE_CONTENT["Parameters"]["BackfillConcurrency"]["Default"] == 0
+
+
+def test_batch_operations_may_invoke_list_and_report_and_nothing_else(stack: Stack) -> None:
+    granted = {
+        (action, resource)
+        for statement in statements(stack.properties["BackfillJobRole"])
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    }
+    reports = f"arn:aws:s3:::{stack.outputs['ReportsBucketName']}/{FOLDER}/*"
+    assert granted == {
+        ("lambda:InvokeFunction", stack.outputs["BackfillFunctionArn"]),
+        ("s3:PutInventoryConfiguration", f"arn:aws:s3:::{stack.uploads_bucket}"),
+        ("s3:PutInventoryConfiguration", "arn:aws:s3:::other-pictures"),
+        ("s3:GetObject", reports),
+        ("s3:GetObjectVersion", reports),
+        ("s3:PutObject", reports),
+    }
+
+
+def test_a_jobs_list_and_report_lie_where_the_role_may_put_them_and_trigger_nothing(stack: Stack) -> None:
+    reports = stack.outputs["ReportsBucketName"]
+    place = Place(
+        "s", "1" * 12, "us-east-1", "u", reports, stack.outputs["BackfillFunctionArn"], "r", 1, 1769, "x86_64"
+    )
+    request = job_request(place, Selection("u"), "token")
+    location = request["ManifestGenerator"]["S3JobManifestGenerator"]["ManifestOutputLocation"]
+    assert location["Bucket"] == request["Report"]["Bucket"] == f"arn:aws:s3:::{reports}"
+    assert location["ManifestPrefix"].startswith(f"{FOLDER}/")
+    assert request["Report"]["Prefix"] == FOLDER
+    assert "NotificationConfiguration" not in stack.properties["ReportsBucket"]
+
+
+def test_another_bucket_may_be_labelled_as_the_uploads_are_if_it_is_named(stack: Stack) -> None:
+    def allowed(found: list[dict[str, Any]], bucket: str) -> set[tuple[str, str]]:
+        return {
+            (action, str(resource).replace(bucket, "BUCKET"))
+            for statement in found
+            for action in as_list(statement["Action"])
+            for resource in as_list(statement["Resource"])
+            if bucket in str(resource) and action.startswith("s3:")
+        }
+
+    own = allowed(statements(stack.properties["ClassifyRole"]), stack.uploads_bucket)
+    other = allowed(statements(stack.properties["BackfillBucketAccess"]), "other-pictures")
+    assert own == other
+    assert RESOURCES["BackfillBucketAccess"]["Condition"] == "HasBackfillBucket"
+
+
+def test_its_log_is_its_own_and_its_role_may_write_it(stack: Stack) -> None:
+    group = stack.properties["BackfillFunction"]["LoggingConfig"]["LogGroup"]
+    assert group == f"/aws/lambda/{stack.name}-backfill"
+    writable = [
+        resource
+        for statement in statements(properties("ClassifyRole"))
+        if "logs:PutLogEvents" in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    ]
+    assert {"Fn::GetAtt": ["BackfillLogGroup", "Arn"]} in writable
+
+
+def test_it_is_built_from_the_same_sources(tmp_path: Path) -> None:
+    for function in ("BackfillFunction", "ClassifyFunction"):
+        (tmp_path / function).mkdir()
+        command = [
+            "make",
+            "--silent",
+            "-C",
+            ROOT / "functions",
+            f"build-{function}",
+            f"ARTIFACTS_DIR={tmp_path / function}",
+        ]
+        subprocess.run(command, check=True)
+    built, other = (
+        {str(file.relative_to(tmp_path / name)) for file in (tmp_path / name).rglob("*.py")}
+        for name in ("BackfillFunction", "ClassifyFunction")
+    )
+    assert built == other
+    assert "classify/app.py" in built
+
+
+def test_earlier_models_stay_to_go_back_to_and_earlier_libraries_do_not() -> None:
+    assert properties("ModelLayer")["RetentionPolicy"] == "Retain"
+    assert properties("LibrariesLayer")["RetentionPolicy"] == "Delete"
