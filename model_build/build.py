@@ -19,6 +19,7 @@ from typing import Any
 from labeller.images import Unreadable
 from labeller.model import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier
 from model_build import base, dataset, export, figures, head, quantize, verify
+from model_build.cache import Cache
 from model_build.config import BuildConfig
 from model_build.dataset import Dataset, Example
 from model_build.features import extract
@@ -26,6 +27,7 @@ from model_build.folders import printable
 from model_build.key import build_key
 from model_build.pictures import CORES, PictureReader
 from model_build.progress import Stages
+from model_build.replacing import replacing
 
 TEMPERATURE = 1.0
 """Logits are taken as they are; calibrating them on validation is the next step of the design."""
@@ -41,14 +43,21 @@ LoadBase = Callable[[str, int, int], base.Base]
 def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     """Run every stage and put the finished model at `config.out`, whole: what was there before stays until then.
 
-    `load_base(weights, image_size, seed)` gives the frozen base. Raises DataError, WeightsError and
-    VerificationError. Returns `config.out`.
+    `load_base(weights, image_size, seed)` gives the frozen base. Raises DataError, WeightsError, VerificationError and
+    OutputError, and OSError if a disk is full. Returns `config.out`.
     """
+    with replacing(config.out, MANIFEST_FILE) as folder:
+        report = _make(config, load_base, folder)
+    Cache(config.cache).trim()
+    _print_summary(report, config.out)
+    return config.out
+
+
+def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, Any]:
+    """Run every stage and write what they give into the folder `partial`; returns the report."""
     stages = Stages(total=7)
-    partial = config.out.with_name(config.out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
     work = partial / "work"
-    work.mkdir(parents=True)
+    work.mkdir()
 
     with stages.stage("data", f"reading {config.data}"):
         data = dataset.scan(config.data)
@@ -108,9 +117,7 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     report = _report(config, data, manifest, verdict, history, stages, unreadable, partial)
     (partial / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
     shutil.rmtree(work)
-    _swap(partial, config.out)
-    _print_summary(report, config.out)
-    return config.out
+    return report
 
 
 def _manifest(config: BuildConfig, data: Dataset, frozen: base.Base, model: Path) -> Manifest:
@@ -166,16 +173,6 @@ def _report(
         "settings": settings,
         **{name: manifest.build[name] for name in ("weights", "weights_sha256", "data_sha256", "packages")},
     }
-
-
-def _swap(finished: Path, out: Path) -> None:
-    """Put the finished folder in the place of the previous one, which stays beside it until that has worked."""
-    previous = out.with_name(out.name + ".previous")
-    shutil.rmtree(previous, ignore_errors=True)
-    if out.exists():
-        out.rename(previous)
-    finished.rename(out)
-    shutil.rmtree(previous, ignore_errors=True)
 
 
 def _print_summary(report: dict[str, Any], out: Path) -> None:

@@ -17,6 +17,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from model_build.export import IMAGE
+from model_build.replacing import telling_a_full_disk
 
 
 class _Batches(CalibrationDataReader):
@@ -38,7 +39,8 @@ def quantize(fp32: Path, int8: Path, batches: Iterable[np.ndarray]) -> None:
     the 16-bit sum of VPMADDUBSW (255 * 127 * 2 > 32,767), with 7-bit weights they cannot, so every CPU
     computes the same. Activations are unsigned, since nearly all come from a ReLU.
     """
-    with tempfile.TemporaryDirectory(dir=int8.parent) as folder:
+    full = telling_a_full_disk(int8.parent, fp32.stat().st_size)
+    with tempfile.TemporaryDirectory(dir=int8.parent) as folder, full:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
         quantize_static(
