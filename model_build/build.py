@@ -19,7 +19,7 @@ from typing import Any
 from labeller.images import Unreadable
 from labeller.model import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier
 from model_build import base, dataset, export, figures, head, quantize, verify
-from model_build.cache import Cache
+from model_build.cache import cache_in
 from model_build.config import BuildConfig
 from model_build.dataset import Dataset, Example
 from model_build.features import extract
@@ -48,7 +48,7 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     """
     with replacing(config.out, MANIFEST_FILE) as folder:
         report = _make(config, load_base, folder)
-    Cache(config.cache).trim()
+    cache_in(config.cache).trim()
     _print_summary(report, config.out)
     return config.out
 

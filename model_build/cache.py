@@ -16,6 +16,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -48,13 +49,19 @@ def source_of(*modules: str | None) -> str:
     return digest.hexdigest()
 
 
+@cache
+def cache_in(folder: Path) -> Cache:
+    """The cache of that folder: one for the process, so that what is wrong with it is said once."""
+    return Cache(folder)
+
+
 class Cache:
     """A folder of results. Made when it is first written to."""
 
     def __init__(self, folder: Path, limit: int = LIMIT) -> None:
         self.folder = folder
         self.limit = limit
-        self._said = False
+        self._said: set[str] = set()
 
     def file(self, key: str, place: Path, make: Callable[[], object]) -> None:
         """Put the file that `make` writes to `place` there: a copy of the one kept under `key`, else a new one, of
@@ -78,7 +85,7 @@ class Cache:
         """The rows kept under `key` among `names` (SHA-256 of pictures): an array, or why there is none."""
         path = self._table(key)
         found: dict[str, Row] = {}
-        if not path.is_file():
+        if not path.is_file() or not path.stat().st_size:
             return found
         try:
             with _connected(path) as table:
@@ -92,7 +99,7 @@ class Cache:
             os.utime(path)
         except sqlite3.DatabaseError as error:
             if not _is_busy(error):
-                self._say(f"{path} is damaged ({error}); its content is computed again")
+                self._say("damaged", f"{path} is damaged ({error}); its content is computed again")
                 self._drop(path)
             return {}
         return found
@@ -136,7 +143,7 @@ class Cache:
         except (OSError, UnicodeDecodeError):
             return False
         if hashlib.sha256(content).hexdigest() != expected:
-            self._say(f"{entry} is damaged; it is made again")
+            self._say("damaged", f"{entry} is damaged; it is made again")
             return False
         place.write_bytes(content)
         with suppress(OSError):
@@ -149,17 +156,17 @@ class Cache:
         try:
             yield
         except (OSError, sqlite3.Error) as error:
-            self._say(f"{entry.parent} cannot be written ({error}); the build goes on without")
+            self._say("full", f"{entry.parent} cannot be written ({error}); the build goes on without")
 
     def _drop(self, path: Path) -> None:
         for file in (path, path.with_name(f"{path.name}-journal")):
             with suppress(OSError):
                 file.unlink(missing_ok=True)
 
-    def _say(self, what: str) -> None:
-        if not self._said:
+    def _say(self, kind: str, what: str) -> None:
+        if kind not in self._said:
             print(f"      cache: {what}", file=sys.stderr, flush=True)
-        self._said = True
+        self._said.add(kind)
 
 
 @contextmanager

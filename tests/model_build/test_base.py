@@ -90,11 +90,13 @@ def test_the_weights_of_another_network_are_an_error(tmp_path: Path) -> None:
         load(str(path), SIZE, seed=0)
 
 
-def test_the_weights_of_a_deeper_network_of_the_same_family_are_an_error(weight_file: Path, tmp_path: Path) -> None:
+def test_the_weights_of_a_deeper_network_of_the_same_family_are_an_error(
+    network: keras.Model, weight_file: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "vgg19.h5"
     path.write_bytes(weight_file.read_bytes())
     with h5py.File(path, "a") as file:
-        file.attrs["layer_names"] = [*file.attrs["layer_names"], b"block5_conv4"]
+        file.attrs["layer_names"] = [*(layer.name.encode() for layer in network.layers), b"block5_conv4"]
         file.copy("block5_conv3", "block5_conv4")
     with pytest.raises(WeightsError, match="does not hold the weights of VGG16"):
         load(str(path), SIZE, seed=0)
