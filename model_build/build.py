@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
+import random
 import shutil
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from labeller.images import Unreadable
-from labeller.model import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier
-from model_build import base, dataset, export, figures, head, quantize, verify
+import numpy as np
+
+from labeller.model import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier, softmax
+from model_build import base, calibration, dataset, export, figures, golden, quantize, report, selection, verify
 from model_build.cache import cache_in
 from model_build.config import BuildConfig
 from model_build.dataset import Dataset, Example
@@ -29,13 +29,10 @@ from model_build.pictures import CORES, PictureReader
 from model_build.progress import Stages
 from model_build.replacing import replacing
 
-TEMPERATURE = 1.0
-"""Logits are taken as they are; calibrating them on validation is the next step of the design."""
-
 LEFT_OUT_NAMED = 5
 """Files that are left out, named on the terminal; the report names all."""
 
-PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy", "pillow")
+PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy", "pillow", "scikit-learn", "scipy")
 
 LoadBase = Callable[[str, int, int], base.Base]
 
@@ -47,88 +44,124 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     OutputError, and OSError if a disk is full. Returns `config.out`.
     """
     with replacing(config.out, MANIFEST_FILE) as folder:
-        report = _make(config, load_base, folder)
+        found = _make(config, load_base, folder)
     cache_in(config.cache).trim()
-    _print_summary(report, config.out)
+    report.print_summary(found, config.out)
     return config.out
 
 
 def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, Any]:
     """Run every stage and write what they give into the folder `partial`; returns the report."""
-    stages = Stages(total=7)
+    stages = Stages(total=9)
     work = partial / "work"
     work.mkdir()
+    fp32_base, int8_base, head_graph = (work / name for name in ("base.onnx", "base.int8.onnx", "head.onnx"))
 
     with stages.stage("data", f"reading {config.data}"):
         data = dataset.scan(config.data)
-        for split, counts in data.counts().items():
-            print(f"      {split:<10} " + ", ".join(f"{count} {printable(label)}" for label, count in counts.items()))
-        if data.split_by_content:
-            print("      (split by the content of the pictures: there are no folders train, validation and test)")
-        for name, why in list(data.left_out.items())[:LEFT_OUT_NAMED]:
-            print(f"      left out: {name}: {why}")
-        if len(data.left_out) > LEFT_OUT_NAMED:
-            print(f"      and {len(data.left_out) - LEFT_OUT_NAMED} more; report.json lists them")
+        _print_data(data)
 
     with stages.stage("base", f"VGG16 with {config.weights} weights at {config.image_size} pixels -> ONNX"):
         frozen = load_base(config.weights, config.image_size, config.seed)
-        fp32_base = export.export(frozen.network, export.IMAGE, export.FEATURES, work / "base.onnx")
+        export.export(frozen.network, export.IMAGE, export.FEATURES, fp32_base)
 
-    with stages.stage("quantize", f"INT8, ranges from {config.calibration_images} training images"):
-        calibration = dataset.spread(data.splits["train"], config.calibration_images)
-        images = PictureReader(calibration, config.image_size).batches(1)
-        quantize.quantize(work / "base.onnx", work / "base.int8.onnx", (pixels for _, pixels in images))
+    with stages.stage("quantize", f"INT8 in {len(config.quantisations)} ways, compared with FP32 on validation"):
+        reference = extract(fp32_base, _unseen(data, config), config)
+        quantisations = quantize.compare(fp32_base, config, _calibration_pictures(data, config), reference, work)
+        quantisation = quantize.choose(quantisations, config.same_error, config.float_gain)
+        quantisation.path.rename(int8_base)
+        print(f"      chosen: {quantisation.candidate.name}")
 
     with stages.stage("features", "every training and validation image through the INT8 base, once"):
-        features = {
-            split: extract(work / "base.int8.onnx", data.splits[split], config) for split in ("train", "validation")
-        }
-        for split, known in features.items():
-            dataset.require_enough(data, split, known.examples)
+        training, validation = (extract(int8_base, data.splits[split], config) for split in ("train", "validation"))
+        dataset.require_enough(data, "train", training.examples)
+        dataset.require_enough(data, "validation", validation.examples)
 
-    with stages.stage("head", f"Dense({config.hidden_units}) and an output layer for {len(data.labels)} labels"):
-        trained, history = head.train(features["train"], features["validation"], len(data.labels), config)
+    with stages.stage("head", f"{len(config.heads)} heads for {len(data.labels)} labels, compared on validation"):
+        heads = selection.train_all(training, validation, len(data.labels), config)
+        head = selection.choose(heads)
+        baseline = selection.train_baseline(head.candidate.pooling, training, validation)
+        selection.print_choice(head, baseline)
+
+    with stages.stage("calibration", "temperature and threshold, on validation"):
+        temperature = calibration.fit_temperature(head.logits, validation.labels)
+        probabilities = softmax(head.logits, temperature)
+        answers = verify.Answers(validation.examples, probabilities, validation.labels)
+        threshold = calibration.choose_threshold(answers.confidence, answers.right, config.precision)
 
     with stages.stage("export", "base and head joined into one graph"):
-        head_graph = export.export(trained, export.FEATURES, export.LOGITS, work / "head.onnx")
-        int8_base = export.load(work / "base.int8.onnx")
-        export.join(int8_base, head_graph, partial / MODEL_FILE)
-        export.join(fp32_base, head_graph, work / "fp32.onnx")
-        manifest = _manifest(config, data, frozen, partial / MODEL_FILE)
+        exported = export.export(head.trained.network, export.FEATURES, export.LOGITS, head_graph)
+        export.join(export.load(int8_base), exported, partial / MODEL_FILE)
+        manifest = _manifest(config, data, frozen, partial / MODEL_FILE, temperature, threshold.value)
         (partial / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
 
-    with stages.stage("verify", "the finished file on the test images, and FP32 on the same"):
+    with stages.stage("verify", "the finished file on the test images, and FP32 on some of them"):
+        known = {"train": training, "validation": validation}
+        classifier = load_classifier(partial, CORES)
         verdict = verify.verify(
-            load_classifier(partial, CORES),
-            work / "fp32.onnx",
-            trained,
-            TEMPERATURE,
-            data,
-            features,
-            config,
+            classifier, head.trained, temperature, baseline, fp32_base, data, known, reference, config
         )
-    unreadable = {**features["train"].unreadable, **features["validation"].unreadable, **verdict.unreadable}
-    dataset.require_enough(data, "test", [example for example in data.splits["test"] if example not in unreadable])
+        dataset.require_enough(data, "test", verdict.test.examples)
 
-    figures.draw_training(history, partial / "figures" / "training.png")
-    figures.draw_confusion(verdict.confusion, data.labels, partial / "figures" / "confusion.png")
-    manifest = replace(manifest, build={**manifest.build, "accuracy": verdict.accuracy})
-    (partial / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-    report = _report(config, data, manifest, verdict, history, stages, unreadable, partial)
-    (partial / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    shutil.rmtree(work)
-    return report
+    with stages.stage("report", "what was found, as report.json and figures"):
+        manifest = replace(manifest, build={**manifest.build, "accuracy": verdict.accuracy})
+        (partial / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+        found = report.compose(
+            config,
+            data,
+            manifest,
+            report.Decisions(quantisations, quantisation, len(reference.examples), heads, head, baseline, threshold),
+            verdict,
+            {**training.unreadable, **validation.unreadable, **verdict.unreadable},
+            answers,
+            {
+                MODEL_FILE: (partial / MODEL_FILE).stat().st_size,
+                "same_graph_fp32": fp32_base.stat().st_size + head_graph.stat().st_size,
+            },
+        )
+        figures.draw_training(head.trained.history, head.trained.epoch, partial / "figures" / "training.png")
+        figures.draw_confusion(np.array(found["confusion"]), data.labels, partial / "figures" / "confusion.png")
+        shutil.rmtree(work)
+    found["seconds"] = {**stages.seconds, "total": round(sum(stages.seconds.values()), 2)}
+    (partial / "report.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    return found
 
 
-def _manifest(config: BuildConfig, data: Dataset, frozen: base.Base, model: Path) -> Manifest:
+def _print_data(data: Dataset) -> None:
+    for split, counts in data.counts().items():
+        print(f"      {split:<10} " + ", ".join(f"{count} {printable(label)}" for label, count in counts.items()))
+    if data.split_by_content:
+        print("      (split by the content of the pictures: there are no folders train, validation and test)")
+    for name, why in list(data.left_out.items())[:LEFT_OUT_NAMED]:
+        print(f"      left out: {name}: {why}")
+    if len(data.left_out) > LEFT_OUT_NAMED:
+        print(f"      and {len(data.left_out) - LEFT_OUT_NAMED} more; report.json lists them")
+
+
+def _calibration_pictures(data: Dataset, config: BuildConfig) -> np.ndarray:
+    """Training pictures for the INT8 ranges, uint8 [n, S, S, 3], shuffled: the first few are of all classes too."""
+    examples = dataset.spread(data.splits["train"], max(each.images for each in config.quantisations))
+    random.Random(config.seed).shuffle(examples)  # noqa: S311  no secret
+    return np.concatenate([pixels for _, pixels in PictureReader(examples, config.image_size).batches(16)])
+
+
+def _unseen(data: Dataset, config: BuildConfig) -> list[Example]:
+    """The validation pictures on which INT8 is compared with FP32."""
+    return dataset.spread(data.splits["validation"], config.affordable(config.quantisation_megapixels))
+
+
+def _manifest(
+    config: BuildConfig, data: Dataset, frozen: base.Base, model: Path, temperature: float, threshold: float
+) -> Manifest:
     sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
     return Manifest(
         labels=data.labels,
         input_size=(config.image_size, config.image_size),
-        temperature=TEMPERATURE,
-        confidence_threshold=config.confidence_threshold,
+        temperature=temperature,
+        confidence_threshold=threshold,
         model_version=f"vgg16-{sha256[:12]}",
         model_sha256=sha256,
+        golden=golden.choose(model, (config.image_size, config.image_size)),
         build={
             "key": build_key(config, data),
             "weights": frozen.origin,
@@ -137,57 +170,3 @@ def _manifest(config: BuildConfig, data: Dataset, frozen: base.Base, model: Path
             "packages": {name: version(name) for name in PACKAGES},
         },
     )
-
-
-def _report(
-    config: BuildConfig,
-    data: Dataset,
-    manifest: Manifest,
-    verdict: verify.Verdict,
-    history: head.History,
-    stages: Stages,
-    unreadable: Mapping[Example, Unreadable],
-    folder: Path,
-) -> dict[str, Any]:
-    """report.json: what went in, what came out, and how long it took. Confusion is C[true][predicted]."""
-    settings = {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
-    settings["weights"] = manifest.build["weights"]
-    return {
-        "format_version": 1,
-        "model_version": manifest.model_version,
-        "labels": list(data.labels),
-        "images": data.counts(),
-        "unreadable": {data.name(example): str(reason) for example, reason in unreadable.items()},
-        "left_out": dict(data.left_out),
-        "split_by_content": data.split_by_content,
-        "accuracy": verdict.accuracy,
-        "confusion": verdict.confusion.tolist(),
-        "largest_difference_to_keras": verdict.largest_difference,
-        "history": {name: [round(value, 5) for value in values] for name, values in history.items()},
-        "seconds": {**stages.seconds, "total": round(sum(stages.seconds.values()), 2)},
-        "bytes": {
-            MODEL_FILE: (folder / MODEL_FILE).stat().st_size,
-            "same_graph_fp32": (folder / "work" / "fp32.onnx").stat().st_size,
-        },
-        "machine": {"cores": CORES, "architecture": platform.machine(), "python": platform.python_version()},
-        "settings": settings,
-        **{name: manifest.build[name] for name in ("weights", "weights_sha256", "data_sha256", "packages")},
-    }
-
-
-def _print_summary(report: dict[str, Any], out: Path) -> None:
-    print(f"\n{'accuracy':<12}{'INT8':>18}{'FP32':>18}{'INT8, same images':>20}")
-    for split, scores in report["accuracy"].items():
-        cells = [
-            f"{scores[kind]['accuracy']:.1%} of {scores[kind]['images']}"
-            for kind in ("int8", "fp32", "int8_on_fp32_images")
-        ]
-        print(f"{split:<12}{cells[0]:>18}{cells[1]:>18}{cells[2]:>20}")
-    sizes = report["bytes"]
-    print(
-        f"\n{out}/{MODEL_FILE}: {sizes[MODEL_FILE] / 1e6:.1f} MB (FP32: {sizes['same_graph_fp32'] / 1e6:.1f} MB), "
-        f"built in {report['seconds']['total']:.0f} s. Figures and report.json are beside it."
-    )
-    if report["unreadable"]:
-        print(f"{len(report['unreadable'])} files could not be read and were left out; report.json lists them.")
-    sys.stdout.flush()

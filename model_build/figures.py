@@ -16,10 +16,9 @@ from model_build.head import History
 TRAINING, VALIDATION = "#1f6f8b", "#e07a5f"
 
 
-def draw_training(history: History, path: Path) -> None:
-    """Loss and accuracy of every epoch, training beside validation; the epoch that was kept is marked."""
+def draw_training(history: History, kept: int, path: Path) -> None:
+    """Loss and accuracy of every epoch, training beside validation; the epoch `kept` (from 1) is marked."""
     epochs = np.arange(1, len(history["loss"]) + 1)
-    kept = int(np.argmin(history["val_loss"])) + 1
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
         axis.plot(epochs, history[name], color=TRAINING, label="training", marker=".")

@@ -1,56 +1,224 @@
-"""Stage 3: the frozen base in INT8. Static, per channel, QDQ, calibrated on training images."""
+"""Stage 3: the frozen base in INT8. Static, per channel, QDQ, calibrated on training images; the way to choose the
+ranges is chosen by measuring what it does to the features of validation images."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Iterator
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_static,
+import onnx
+import onnxruntime as ort
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.calibrate import (
+    HistogramCollector,
+    TensorsData,
+    create_calibrator,
+    save_tensors_data,
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from model_build.config import BuildConfig, QuantisationCandidate, Ranges
 from model_build.export import IMAGE
+from model_build.features import Features
+from model_build.pictures import CORES, PictureReader
 from model_build.replacing import telling_a_full_disk
 
+ActivationRanges = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""Lowest and highest value of each activation, by the name of the tensor."""
 
-class _Batches(CalibrationDataReader):
-    """Feeds onnxruntime's calibrator."""
+HISTOGRAM_BINS = 512
+"""Over -max..max of an activation. The entropy search takes the cube of it: 2,048 bins, the library's default for
+percentiles, take half a minute."""
 
-    def __init__(self, batches: Iterable[np.ndarray]) -> None:
-        self._feeds: Iterator[dict[str, np.ndarray]] = ({IMAGE: pixels} for pixels in batches)
+QUANTISED_BINS = 128
+"""Levels that the entropy method compares with, the library's default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a candidate does to the base, and the file it is in.
+
+    `error` is the root of the mean square of INT8 - FP32 over the average-pooled features, divided by the standard
+    deviation of the FP32 ones over the images: 0 is no difference, 1 as bad as knowing nothing, infinite a graph
+    that gives no finite numbers. `images` were calibrated on; `milliseconds` are of one image, alone, on all cores.
+    """
+
+    candidate: QuantisationCandidate
+    images: int
+    error: float
+    milliseconds: float
+    path: Path
+
+
+class _Pictures(CalibrationDataReader):
+    """Feeds onnxruntime's calibrators."""
+
+    def __init__(self, pictures: np.ndarray) -> None:
+        self._feeds: Iterator[dict[str, np.ndarray]] = ({IMAGE: pixels[np.newaxis]} for pixels in pictures)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next batch, or None after the last."""
+        """The next image, or None after the last."""
         return next(self._feeds, None)
 
 
-def quantize(fp32: Path, int8: Path, batches: Iterable[np.ndarray]) -> None:
-    """Write `fp32`, a graph image -> features, as INT8.
+def compare(
+    fp32: Path, config: BuildConfig, calibration: np.ndarray, reference: Features, folder: Path
+) -> list[Measured]:
+    """Quantise `fp32`, a graph image -> features, by every candidate of the settings and measure each.
 
-    `batches` are uint8 [n, S, S, 3] RGB: the training images whose activations set the ranges (MinMax).
+    `calibration` uint8 [n, S, S, 3] are the images whose activations set the ranges, in an order in which every
+    beginning is a fair sample: a candidate takes as many of the first as it wants and `images_for` allows.
+    `reference` is what `fp32` says of other images. Files go into `folder`.
+    """
+    prepared = folder / "prepared.onnx"
+    with telling_a_full_disk(folder, fp32.stat().st_size):
+        quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
+    reader = PictureReader(reference.examples, config.image_size)
+    unseen = np.concatenate([pixels for _, pixels in reader.batches(config.inference_batch)])
+    counts = {candidate: images_for(candidate, len(calibration), config) for candidate in config.quantisations}
+    measured = []
+    with telling_a_full_disk(folder, fp32.stat().st_size):
+        for number, (candidate, ranges) in enumerate(_ranges(prepared, counts, calibration, folder)):
+            path = folder / f"candidate{number}.onnx"
+            quantize(prepared, path, ranges, candidate.float_layers)
+            measured.append(Measured(candidate, counts[candidate], *measure(path, unseen, reference.values), path))
+            print_measured(measured[-1])
+    return measured
+
+
+def images_for(candidate: QuantisationCandidate, available: int, config: BuildConfig) -> int:
+    """How many calibration images a candidate gets: histograms are dear, so theirs are limited by the budget."""
+    if candidate.ranges is not Ranges.MINMAX:
+        available = min(available, config.affordable(config.histogram_megapixels))
+    return min(candidate.images, available)
+
+
+def choose(measured: Sequence[Measured], same_error: float, float_gain: float) -> Measured:
+    """The first whose error is at most (1 + same_error) times the smallest.
+
+    A candidate with layers in FP32 takes part only if its error is less than that of the best without by at least
+    the share `float_gain`. Times are not looked at: they differ from run to run, and the model must not. ValueError
+    if no candidate gives finite numbers.
+    """
+    smallest = min((each.error for each in measured if not each.candidate.float_layers), default=math.inf)
+    allowed = [
+        each for each in measured if not each.candidate.float_layers or each.error <= smallest * (1 - float_gain)
+    ]
+    best = min((each.error for each in allowed), default=math.inf)
+    if not math.isfinite(best):
+        raise ValueError("no quantisation of the network gives finite numbers")
+    return next(each for each in allowed if each.error <= best * (1 + same_error))
+
+
+def measure(int8: Path, unseen: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
+    """`error` and `milliseconds` of Measured."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = CORES
+    session = ort.InferenceSession(int8, options, providers=["CPUExecutionProvider"])
+    session.run(None, {IMAGE: unseen[:1]})  # the first call also allocates
+    start = time.perf_counter()
+    features = np.concatenate([session.run(None, {IMAGE: pixels[np.newaxis]})[0] for pixels in unseen])
+    milliseconds = (time.perf_counter() - start) / len(unseen) * 1000
+    return relative_error(features, expected), milliseconds
+
+
+def relative_error(features: np.ndarray, expected: np.ndarray) -> float:
+    """`error` of Measured, for feature maps float [m, h, w, C]."""
+    pooled, wanted = (maps.mean(axis=(1, 2), dtype=np.float64) for maps in (features, expected))
+    difference = float(np.sqrt(((pooled - wanted) ** 2).mean()))
+    deviation = float(np.sqrt(wanted.var(axis=0).mean()))
+    if not math.isfinite(difference):
+        return math.inf
+    return difference / deviation if deviation else (0.0 if difference == 0 else math.inf)
+
+
+def quantize(prepared: Path, int8: Path, ranges: ActivationRanges, float_layers: Sequence[int] = ()) -> None:
+    """Write a graph as INT8, activations in the given ranges, the convolutions `float_layers` left as they are.
+
     Weights get 7 of the 8 bits (`reduce_range`): on x86 without VNNI two products of 8-bit operands saturate
     the 16-bit sum of VPMADDUBSW (255 * 127 * 2 > 32,767), with 7-bit weights they cannot, so every CPU
     computes the same. Activations are unsigned, since nearly all come from a ReLU.
     """
-    full = telling_a_full_disk(int8.parent, fp32.stat().st_size)
-    with tempfile.TemporaryDirectory(dir=int8.parent) as folder, full:
-        prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
-        quantize_static(
-            str(prepared),
-            str(int8),
-            _Batches(batches),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-        )
+    layers = [node.name for node in onnx.load(prepared).graph.node if node.op_type == "Conv"]
+    stored = int8.with_suffix(".ranges.json")
+    save_tensors_data(TensorsData(CalibrationMethod.MinMax, dict(ranges)), stored)
+    quantize_static(
+        str(prepared),
+        str(int8),
+        calibration_cache_path=stored,
+        calibrate_method=CalibrationMethod.MinMax,  # what the file says; the ranges are taken from it as they are
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        reduce_range=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=[layers[index] for index in float_layers],
+    )
+
+
+def _ranges(
+    prepared: Path, counts: Mapping[QuantisationCandidate, int], calibration: np.ndarray, folder: Path
+) -> Iterator[tuple[QuantisationCandidate, ActivationRanges]]:
+    """The ranges of every candidate from the number of images it gets. No image is run twice for the same thing."""
+    extremes = _extremes(prepared, calibration, set(counts.values()), folder)
+    clipping = {count for candidate, count in counts.items() if candidate.ranges is not Ranges.MINMAX}
+    histograms = {count: _histograms(prepared, calibration[:count], folder) for count in clipping}
+    for candidate, count in counts.items():
+        if candidate.ranges is Ranges.MINMAX:
+            yield candidate, extremes[count]
+        else:
+            yield candidate, {**extremes[count], **_clipped(histograms[count], candidate)}
+
+
+def _extremes(prepared: Path, pictures: np.ndarray, counts: set[int], folder: Path) -> dict[int, ActivationRanges]:
+    """Smallest and largest values over the first images, for each of `counts`."""
+    calibrator = create_calibrator(prepared, augmented_model_path=str(folder / "extremes.onnx"))
+    found: dict[int, ActivationRanges] = {}
+    done = 0
+    for count in sorted(counts):
+        for pixels in pictures[done:count]:  # singly: a calibrator keeps the activations of all it gets in one go
+            calibrator.collect_data(_Pictures(pixels[np.newaxis]))
+        found[count] = {name: data.range_value for name, data in calibrator.compute_data().items()}
+        done = count
+    return found
+
+
+def _histograms(prepared: Path, pictures: np.ndarray, folder: Path) -> HistogramCollector:
+    """How the values of the convolutions' and the ReLUs' outputs are distributed over these images."""
+    calibrator = create_calibrator(
+        prepared,
+        ["Relu"],
+        augmented_model_path=str(folder / "histograms.onnx"),
+        calibrate_method=CalibrationMethod.Percentile,
+        extra_options={"num_bins": HISTOGRAM_BINS, "symmetric": False},
+    )
+    with redirect_stdout(StringIO()):
+        for pixels in pictures:
+            calibrator.collect_data(_Pictures(pixels[np.newaxis]))
+    return calibrator.collector
+
+
+def _clipped(histograms: HistogramCollector, candidate: QuantisationCandidate) -> ActivationRanges:
+    histograms.method = candidate.ranges.value
+    histograms.percentile = candidate.percentile
+    histograms.num_quantized_bins = QUANTISED_BINS
+    with redirect_stdout(StringIO()):
+        found = histograms.compute_collection_result()
+    return {
+        name: (np.float32(values[0]).reshape(1), np.float32(values[1]).reshape(1)) for name, values in found.items()
+    }
+
+
+def print_measured(measured: Measured) -> None:
+    """One line of the comparison."""
+    print(
+        f"      {measured.candidate.name:<30}{measured.images:>4} images  error {measured.error:8.2%}  "
+        f"{measured.milliseconds:6.1f} ms an image",
+        flush=True,
+    )

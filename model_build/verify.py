@@ -1,23 +1,26 @@
-"""Stage 7: the finished file, loaded as Lambda loads it, on pictures it has never seen. Stops a build that is not
-worth shipping."""
+"""Stage 8: the finished file, loaded as Lambda loads it, on pictures it has never seen. Stops a build that is not
+worth shipping. The only stage that looks at the test pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from labeller.images import Unreadable
 from labeller.model import Classifier
-from labeller.scoring import accuracy_score, confusion_matrix
+from labeller.scoring import accuracy_score, mcnemar_test, wilson_interval
 from model_build.config import BuildConfig
 from model_build.dataset import Dataset, Example, spread
 from model_build.features import Features, extract
+from model_build.head import Trained
 from model_build.pictures import PictureReader
 from model_build.progress import counting
+from model_build.selection import Baseline
 
 
 class VerificationError(Exception):
@@ -25,17 +28,43 @@ class VerificationError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model says of some examples: `probabilities` float64 [n, labels], `labels` int64 [n] are the true ones."""
+
+    examples: tuple[Example, ...]
+    probabilities: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """Index of the likeliest label, int64 [n]."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """Its probability, float64 [n]."""
+        return self.probabilities.max(axis=1)
+
+    @property
+    def right(self) -> np.ndarray:
+        """Whether it is the true one, bool [n]."""
+        return np.asarray(self.predicted == self.labels)
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What verification found.
 
-    `accuracy` holds per split the entries `int8` (all its pictures), `fp32` and `int8_on_fp32_images` (the
-    same sample, so that the two compare), each with `images`, `correct` and `accuracy`; `confusion` is
-    C[true][predicted] on test, INT8; `largest_difference` is that of a probability, joined graph against Keras;
-    `unreadable` are the test files that were left out.
+    `test` is what the finished INT8 model says of the test pictures. `accuracy` holds per split `int8` (all its
+    pictures) and, but for training, `fp32` and `int8_on_fp32_images` (the same sample, so that the two compare).
+    `baseline` compares the plain classifier with the head on the test pictures of that sample, both on the FP32
+    features. `largest_difference` is that of a probability, joined graph against Keras; `unreadable` are the test
+    files that were left out.
     """
 
-    accuracy: dict[str, dict[str, dict[str, float]]]
-    confusion: np.ndarray
+    test: Answers
+    accuracy: dict[str, dict[str, dict[str, Any]]]
+    baseline: dict[str, Any]
     largest_difference: float
     unreadable: Mapping[Example, Unreadable]
 
@@ -55,69 +84,59 @@ def agreement(
 
 def verify(
     classifier: Classifier,
-    fp32: Path,
-    head: keras.Model,
+    trained: Trained,
     temperature: float,
+    baseline: Baseline,
+    fp32: Path,
     dataset: Dataset,
-    known: dict[str, Features],
+    known: Mapping[str, Features],
+    reference: Features,
     config: BuildConfig,
 ) -> Verdict:
     """Score the finished model.
 
-    `fp32` is the same graph without quantisation, `known` the INT8 features of train and validation. The test
-    pictures go through `classifier`, whole. Raises VerificationError when the graph disagrees with Keras or
-    INT8 loses more than the tolerance against FP32 on the same test pictures.
+    `fp32` is the base without quantisation, `known` the INT8 features of train and validation, `reference` the FP32
+    features of some validation pictures. The test pictures go through `classifier`, whole. Raises VerificationError
+    when the graph disagrees with Keras or INT8 loses more than the tolerance against FP32 on the same test pictures.
     """
-    difference = agreement(classifier, head, temperature, known["validation"])
+    difference = agreement(classifier, trained.network, temperature, known["validation"])
     if difference > config.graph_tolerance:
         raise VerificationError(
             f"the joined graph and Keras differ by up to {difference:.6f} in probability on the same pictures "
             f"(allowed: {config.graph_tolerance}); the export is wrong"
         )
-    predicted: dict[Example, int] = {}
-    for features in known.values():
-        logits = head.predict(features.values, batch_size=256, verbose=0)
-        predicted |= zip(features.examples, logits.argmax(axis=1).tolist(), strict=True)
     reader = PictureReader(dataset.splits["test"], config.image_size)
-    test = predict(classifier, reader, config.inference_batch)
-    predicted |= test
+    test = answers(classifier, reader, config.inference_batch)
+    sample = extract(fp32, spread(test.examples, config.affordable(config.fp32_megapixels)), config)
 
-    affordable = max(1, int(config.fp32_megapixels * 1e6 / config.image_size**2))
-    samples = {
-        "train": min(config.fp32_sample, affordable),
-        "validation": min(config.fp32_sample, affordable),
-        "test": affordable,
-    }
-    accuracy = {}
-    for split, count in samples.items():
-        readable = [example for example in dataset.splits[split] if example in predicted]
-        sample = extract(fp32, spread(readable, count), config)
-        accuracy[split] = {
-            "int8": _score(readable, predicted),
-            "fp32": _score(
-                sample.examples,
-                dict(zip(sample.examples, sample.values.argmax(axis=1).tolist(), strict=True)),
-            ),
-            "int8_on_fp32_images": _score(sample.examples, predicted),
-        }
+    int8 = dict(zip(test.examples, test.right.tolist(), strict=True))
+    for features in known.values():
+        int8 |= zip(features.examples, _right(trained, features).tolist(), strict=True)
+    fp32_right = {"validation": _right(trained, reference), "test": _right(trained, sample)}
+    accuracy: dict[str, dict[str, dict[str, Any]]] = {"train": {}, "validation": {}, "test": {}}
+    for split, examples in (*((split, known[split].examples) for split in known), ("test", test.examples)):
+        accuracy[split]["int8"] = share([int8[example] for example in examples])
+    for split, seen in (("validation", reference), ("test", sample)):
+        accuracy[split]["fp32"] = share(fp32_right[split])
+        accuracy[split]["int8_on_fp32_images"] = share([int8[example] for example in seen.examples])
     require_little_loss(accuracy["test"], config.int8_tolerance)
-    true = np.array([example.label for example in test])
-    confusion = confusion_matrix(true, np.array(list(test.values())), len(dataset.labels))
-    return Verdict(accuracy, confusion, difference, reader.unreadable)
+    beaten = against(baseline.predict(sample.values) == sample.labels, fp32_right["test"])
+    return Verdict(test, accuracy, beaten, difference, reader.unreadable)
 
 
-def predict(classifier: Classifier, reader: PictureReader, batch: int) -> dict[Example, int]:
-    """The index of the label that the finished model gives each readable picture."""
-    predicted: dict[Example, int] = {}
+def answers(classifier: Classifier, reader: PictureReader, batch: int) -> Answers:
+    """What the finished model says of each readable picture."""
+    examples: list[Example] = []
+    scores: list[list[float]] = []
     with counting(len(reader.examples), "images") as advance:
         for part, pixels in reader.batches(batch):
-            for example, prediction in zip(part, classifier.predict(pixels), strict=True):
-                predicted[example] = classifier.labels.index(prediction.label)
+            examples += part
+            scores += ([each.scores[label] for label in classifier.labels] for each in classifier.predict(pixels))
             advance(len(part))
-    return predicted
+    return Answers(tuple(examples), np.array(scores), np.array([example.label for example in examples]))
 
 
-def require_little_loss(test: dict[str, dict[str, float]], tolerance: float) -> None:
+def require_little_loss(test: Mapping[str, Mapping[str, Any]], tolerance: float) -> None:
     """Raise VerificationError if INT8 is right on fewer of the same images than FP32 by more than `tolerance`
     (a share of them) and by more than one image."""
     images = test["fp32"]["images"]
@@ -129,11 +148,24 @@ def require_little_loss(test: dict[str, dict[str, float]], tolerance: float) -> 
         )
 
 
-def _score(examples: Sequence[Example], predicted: dict[Example, int]) -> dict[str, float]:
-    true = np.array([example.label for example in examples])
-    guess = np.array([predicted[example] for example in examples])
+def share(right: Sequence[bool] | np.ndarray) -> dict[str, Any]:
+    """How many are right, and where the accuracy they stand for lies (95 %, Wilson), as in report.json."""
+    correct = int(np.sum(right))
+    interval = wilson_interval(correct, len(right))
     return {
-        "images": len(examples),
-        "correct": int((true == guess).sum()),
-        "accuracy": round(accuracy_score(true, guess), 4),
+        "images": len(right),
+        "correct": correct,
+        "accuracy": round(accuracy_score(np.ones(len(right)), right), 4),
+        "interval": [round(interval.low, 4), round(interval.high, 4)],
     }
+
+
+def against(baseline: np.ndarray, head: np.ndarray) -> dict[str, Any]:
+    """Baseline and head, right or not on the same pictures, with the probability that two equally good ones differ
+    by as much (McNemar)."""
+    p_value = mcnemar_test(int((head & ~baseline).sum()), int((baseline & ~head).sum()))
+    return {**share(baseline), "head_correct": int(head.sum()), "p_value": round(p_value, 4)}
+
+
+def _right(trained: Trained, features: Features) -> np.ndarray:
+    return np.asarray(trained.logits(features.values).argmax(axis=1) == features.labels)

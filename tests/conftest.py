@@ -14,6 +14,7 @@ from moto import mock_aws
 
 from local.pictures import draw_dataset
 from model_build.config import BuildConfig
+from tests.model_build import quick
 
 # Powertools reads its variables when labeller.observability is imported, which is before any fixture runs.
 os.environ.update(
@@ -74,10 +75,9 @@ def config(drawn_data: Path, tmp_path_factory: pytest.TempPathFactory) -> BuildC
         image_size=64,
         out=tmp_path_factory.mktemp("build") / "model",
         cache=tmp_path_factory.mktemp("cache"),
-        calibration_images=16,
-        hidden_units=32,
-        learning_rate=3e-3,
-        fp32_sample=10,
+        quantisations=quick.QUANTISATIONS,
+        quantisation_megapixels=0.04,  # ten images
+        heads=quick.HEADS,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from urllib.parse import quote_plus
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
 
-from labeller.model import MANIFEST_FILE, MODEL_FILE, Manifest
+from labeller.golden import TILE, GoldenExample, enlarge
+from labeller.model import INPUT_NAME, MANIFEST_FILE, MODEL_FILE, OUTPUT_NAME, Manifest
 from local import ROOT
 from local.template import read_template
 
@@ -166,7 +169,7 @@ def write_model(
 ) -> Path:
     """model.onnx and manifest.json of the colour network, or of `network`, in `directory`, which is returned.
 
-    `changes` replace members of the manifest.
+    `changes` replace members of the manifest. Its golden picture is one that the network is asked about here.
     """
     directory.mkdir(parents=True, exist_ok=True)
     content = (network or colour_network(size)).SerializeToString()
@@ -178,6 +181,21 @@ def write_model(
         "confidence_threshold": 0.9,
         "model_version": "colour-1",
         "model_sha256": hashlib.sha256(content).hexdigest(),
+        **changes,
     }
-    (directory / MANIFEST_FILE).write_text(Manifest(**{**members, **changes}).to_json(), encoding="utf-8")
+    if "golden" not in members:
+        members["golden"] = _golden(content, size, len(members["labels"]))
+    (directory / MANIFEST_FILE).write_text(Manifest(**members).to_json(), encoding="utf-8")
     return directory
+
+
+def _golden(content: bytes, size: tuple[int, int], labels: int) -> GoldenExample:
+    """An orange tile and its logits; zeros for a network that cannot be asked, which a test is going to show."""
+    orange = np.full((TILE, TILE, 3), (220, 120, 20), np.uint8)
+    logits = np.zeros(labels)
+    with suppress(Exception):  # whatever onnxruntime says of a broken network
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        (answer,) = session.run([OUTPUT_NAME], {INPUT_NAME: enlarge(orange[np.newaxis], size)})[0]
+        if answer.shape == logits.shape and np.isfinite(answer).all():
+            logits = answer
+    return GoldenExample.of(orange, logits)

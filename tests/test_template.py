@@ -175,6 +175,18 @@ def test_the_template_refuses_these_tag_prefixes(prefix: str) -> None:
     assert not re.fullmatch(PARAMETERS["TagPrefix"]["AllowedPattern"], prefix)
 
 
+@pytest.mark.parametrize(("text", "threshold"), [("", None), ("0", 0.0), ("1", 1.0), ("0.95", 0.95), (".5", 0.5)])
+def test_settings_accept_the_confidence_thresholds_that_the_template_allows(text: str, threshold: float | None) -> None:
+    assert re.fullmatch(PARAMETERS["ConfidenceThreshold"]["AllowedPattern"], text)
+    settings_read = Settings.from_env({"RESULTS_TABLE": "t", "CONFIDENCE_THRESHOLD": text})
+    assert settings_read.confidence_threshold == threshold
+
+
+@pytest.mark.parametrize("text", ["1.5", "-0.1", "95", "95%", "0,95", " ", "none"])
+def test_the_template_refuses_these_confidence_thresholds(text: str) -> None:
+    assert not re.fullmatch(PARAMETERS["ConfidenceThreshold"]["AllowedPattern"], text)
+
+
 def test_rows_carry_the_keys_of_the_table_and_its_ttl_attribute() -> None:
     table = properties("ResultsTable")
     keys = {entry["KeyType"]: entry["AttributeName"] for entry in table["KeySchema"]}

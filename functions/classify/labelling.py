@@ -146,7 +146,10 @@ class Labeller:
             return records.unreadable(error, model)
         with stage("inference", durations):
             (prediction,) = await self.lanes.predict(self.classifier.predict, decoded.pixels[np.newaxis])
-        return records.labelled(prediction, decoded, model, self.classifier.confidence_threshold)
+        threshold = self.settings.confidence_threshold
+        if threshold is None:
+            threshold = self.classifier.confidence_threshold
+        return records.labelled(prediction, decoded, model, threshold)
 
     def _decode(self, fetched: Fetched) -> Decoded:
         if fetched.refusal is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -18,9 +19,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from labeller.golden import TOLERANCE, GoldenExample
 from labeller.records import RESERVED_LABELS
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 INPUT_NAME = "image"
@@ -41,6 +43,7 @@ class Manifest:
     confidence_threshold: float  # 0..1; below it a label is UNSURE
     model_version: str  # goes into tags, rows and logs
     model_sha256: str  # of model.onnx, lower-case hex
+    golden: GoldenExample  # what `load_classifier` asks the network first
     build: Mapping[str, Any] = field(default_factory=dict)  # provenance, free form; not read by the functions
     format_version: int = FORMAT_VERSION
 
@@ -82,6 +85,11 @@ class Manifest:
             and set(self.model_sha256) <= set("0123456789abcdef"),
             f"model_sha256 must be 64 lower-case hexadecimal digits, not {self.model_sha256!r}",
         )
+        _require(isinstance(self.golden, GoldenExample), f"golden must be a GoldenExample, not {self.golden!r}")
+        _require(
+            len(self.golden.logits) == len(self.labels),
+            f"golden needs one logit for each of the {len(self.labels)} labels, it has {list(self.golden.logits)!r}",
+        )
         _require(isinstance(self.build, Mapping), f"build must be an object, not {self.build!r}")
 
     @classmethod
@@ -99,6 +107,7 @@ class Manifest:
         for name in ("labels", "input_size"):
             _require(isinstance(values[name], list), f"{name} must be a list, not {values[name]!r}")
             values[name] = tuple(values[name])
+        values["golden"] = _golden(values["golden"])
         return cls(**values)
 
     @classmethod
@@ -145,15 +154,37 @@ class Classifier:
             )
         if not len(pixels):
             return []
+        return [
+            Prediction(self.labels[best], float(row[best]), dict(zip(self.labels, row.tolist(), strict=True)))
+            for row in softmax(self._logits(pixels), self._manifest.temperature)
+            for best in [int(row.argmax())]
+        ]
+
+    def check_itself(self) -> float:
+        """Ask the network about the manifest's golden picture; takes one inference, and warms the session.
+
+        Returns the largest difference of a logit, divided by the temperature, from what the build got. Raises
+        ModelError if it exceeds `golden.TOLERANCE`.
+        """
+        golden = self._manifest.golden
+        (logits,) = self._logits(golden.pixels(self.input_size))
+        difference = float(np.abs(logits - golden.logits).max() / self._manifest.temperature)
+        if difference > TOLERANCE:
+            raise ModelError(
+                f"model {self.version} fails its self-check: it answers the golden picture of {MANIFEST_FILE} with the "
+                f"logits {logits.tolist()}, the build got {list(golden.logits)} (difference {difference:.3g}, allowed "
+                f"{TOLERANCE}). This machine ({platform.machine()}, onnxruntime {onnxruntime.__version__}) computes "
+                "something else than the one that built the model, so nothing is labelled. Deploy the libraries that "
+                "the model was built with (`make layer`); `make verify-cpus` shows which CPUs agree"
+            )
+        return difference
+
+    def _logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         (logits,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: pixels})
         if not np.isfinite(logits).all():
             # argmax of NaN is 0: the first label would win, with no confidence at all.
             raise ModelError(f"model {self.version} answers with logits that are no finite numbers")
-        return [
-            Prediction(self.labels[best], float(row[best]), dict(zip(self.labels, row.tolist(), strict=True)))
-            for row in softmax(logits, self._manifest.temperature)
-            for best in [int(row.argmax())]
-        ]
+        return np.asarray(logits, np.float64)
 
 
 def softmax(logits: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:
@@ -166,7 +197,8 @@ def softmax(logits: NDArray[np.floating[Any]], temperature: float) -> NDArray[np
 def load_classifier(directory: Path, threads: int) -> Classifier:
     """The network in `directory` (model.onnx, manifest.json), run with `threads` threads on the CPU.
 
-    Raises ModelError if a file is missing, is not the one the manifest describes, or does not fit it.
+    Raises ModelError if a file is missing, is not the one the manifest describes, or does not fit it, and if the
+    network does not answer here as it did when it was built.
     """
     manifest = Manifest.from_file(directory / MANIFEST_FILE)
     path = directory / MODEL_FILE
@@ -177,12 +209,15 @@ def load_classifier(directory: Path, threads: int) -> Classifier:
             f"{path} has the SHA-256 {digest}, {MANIFEST_FILE} expects {manifest.model_sha256}: "
             "the two are not of one build. Run `make model layer` again and deploy the layer as a whole"
         )
-    session = _session(content, path, threads)
+    session = open_session(content, path, threads)
     _check_fit(session, manifest, path)
-    return Classifier(manifest, session)
+    classifier = Classifier(manifest, session)
+    classifier.check_itself()
+    return classifier
 
 
-def _session(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
+def open_session(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """The network in `content`, as it is run wherever its answers count; `path` is for messages. ModelError."""
     options = onnxruntime.SessionOptions()
     # Explicit, because onnxruntime's automatic count looks at the host's cores and not at the CPU quota.
     options.intra_op_num_threads = threads
@@ -215,6 +250,15 @@ def _check_fit(session: onnxruntime.InferenceSession, manifest: Manifest, path: 
             f"{path}: its output must be {OUTPUT_NAME!r}, tensor(float) [N, {len(manifest.labels)}], one "
             f"logit for each label of {MANIFEST_FILE} ({', '.join(manifest.labels)}), it has {answers}"
         )
+
+
+def _golden(content: object) -> GoldenExample:
+    try:
+        return GoldenExample(tile=content["tile"], logits=tuple(content["logits"]))  # type: ignore[index]
+    except (TypeError, KeyError) as error:
+        raise ModelError('golden must be {"tile": base64, "logits": [number, ...]}') from error
+    except ValueError as error:
+        raise ModelError(str(error)) from error
 
 
 def _read(path: Path) -> bytes:

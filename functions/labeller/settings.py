@@ -19,6 +19,7 @@ DEFAULTS: Mapping[str, str] = {
     "MAX_IMAGE_BYTES": "26214400",  # 25 MiB; a 50-megapixel JPEG of a camera has about 20
     "MAX_IMAGE_PIXELS": str(DEFAULT_MAX_IMAGE_PIXELS),
     "ROW_TTL_DAYS": "0",  # keep for ever
+    "CONFIDENCE_THRESHOLD": "",  # the one of the model's manifest, chosen on its validation pictures
     "KEY_PREFIX": "",  # objects whose keys begin otherwise are left alone
     "KEY_SUFFIXES": "",  # such as ".jpg,.png", in any case of letters; none: all keys
     "EVENT_BUS": "default",  # name or ARN
@@ -44,6 +45,7 @@ class Settings:
     max_image_bytes: int
     max_image_pixels: int
     row_ttl_days: int  # 0: rows stay
+    confidence_threshold: float | None  # 0..1, below it a label is UNSURE; None: the manifest's
     key_prefix: str
     key_suffixes: tuple[str, ...]  # in lower case; empty: any
     event_bus: str  # EventBridge's, for the result events
@@ -67,6 +69,7 @@ class Settings:
             max_image_bytes=_integer(values, "MAX_IMAGE_BYTES", 1),
             max_image_pixels=_integer(values, "MAX_IMAGE_PIXELS", 1, _PILLOW_LIMIT),
             row_ttl_days=_integer(values, "ROW_TTL_DAYS", 0),
+            confidence_threshold=_probability(values, "CONFIDENCE_THRESHOLD"),
             key_prefix=values["KEY_PREFIX"],
             key_suffixes=tuple(s.strip().lower() for s in values["KEY_SUFFIXES"].split(",") if s.strip()),
             event_bus=values["EVENT_BUS"],
@@ -82,6 +85,19 @@ def _integer(values: Mapping[str, str], name: str, least: int, most: int | None 
     if number < least or (most is not None and number > most):
         limits = f"of {least} or more" if most is None else f"between {least} and {most}"
         raise SettingsError(f"{name} must be a whole number {limits}, not {text!r}")
+    return number
+
+
+def _probability(values: Mapping[str, str], name: str) -> float | None:
+    text = values[name]
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:  # not a number (NaN) is outside too
+        raise SettingsError(f"{name} must be a number between 0 and 1, or empty for the model's own, not {text!r}")
     return number
 
 

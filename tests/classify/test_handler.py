@@ -7,10 +7,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from classify import app
-from labeller.model import ModelError
+from labeller.golden import GoldenExample
+from labeller.model import MANIFEST_FILE, Manifest, ModelError
 from labeller.settings import SettingsError
 from labeller.storage import AwsFailure
 from tests.classify.conftest import BUCKET, TABLE, Printed, Service
@@ -119,6 +121,17 @@ def test_a_low_confidence_is_unsure(service: Service) -> None:
     assert service.tags("grey.png")["image-label-confidence"] == "0.5000"
     row = service.rows()["grey.png"]
     assert (row["status"], row["confidence"]) == ("UNSURE", Decimal("0.5"))
+
+
+def test_the_threshold_of_the_environment_goes_before_the_models(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONFIDENCE_THRESHOLD", "0.4")  # the model's is 0.9, the confidence in grey 0.5
+    event = service.upload("grey.png", encoded(plain(GREY)))
+
+    service.invoke(sqs_batch(notification(event)))
+
+    assert service.rows()["grey.png"]["status"] == "LABELLED"
 
 
 def test_the_test_event_and_folders_are_no_pictures(service: Service) -> None:
@@ -346,14 +359,37 @@ def test_a_missing_setting_is_named(service: Service, monkeypatch: pytest.Monkey
 def test_a_broken_network_is_our_fault_and_not_the_pictures(
     service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    network = colour_network((8, 8), gain=float("nan"))
-    monkeypatch.setenv("MODEL_DIR", str(write_model(tmp_path / "nan", network)))
+    network = colour_network((8, 8), gain=2e36)  # red's logits are beyond float32; grey's, which it is checked by, 0
+    golden = GoldenExample.of(np.full((16, 16, 3), 128, np.uint8), (0, 0))
+    monkeypatch.setenv("MODEL_DIR", str(write_model(tmp_path / "infinite", network, golden=golden)))
     event = service.upload("red.png", encoded(plain(RED)))
 
     assert service.invoke(sqs_batch(notification(event))) == failed(0)
 
     assert service.rows() == {}
     assert service.tags("red.png") == {}
+
+
+def test_a_function_whose_network_fails_its_self_check_labels_nothing_and_takes_no_message(
+    service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    swapped = colour_network((8, 8), gain=-1 / 25.5)  # what it would say if red and blue were taken for each other
+    golden = Manifest.from_file(write_model(tmp_path / "right") / MANIFEST_FILE).golden
+    monkeypatch.setenv("MODEL_DIR", str(write_model(tmp_path / "wrong", swapped, golden=golden)))
+    upload = sqs_batch(notification(service.upload("red.png", encoded(plain(RED)), tags="owner=Ann")))
+
+    # An exception, not a list of failures: Lambda then brings every message of the batch back to the queue.
+    with pytest.raises(ModelError, match="fails its self-check"):
+        service.invoke(upload)
+
+    assert service.rows() == {}
+    assert service.tags("red.png") == {"owner": "Ann"}
+
+    monkeypatch.setenv(
+        "MODEL_DIR", str(tmp_path / "right")
+    )  # the right libraries are deployed; the message comes again
+    assert service.invoke(upload) == DONE
+    assert service.rows()["red.png"]["label"] == "red"
 
 
 def test_settings_model_and_clients_are_made_once(service: Service) -> None:

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from classify import app
 from model_build.config import BuildConfig
 from model_build.dataset import scan
+from tests.model_build import quick
 from tests.support import encoded, notification
 
 pytestmark = pytest.mark.slow
@@ -53,7 +54,7 @@ def model(heap: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("own")
     config = BuildConfig(heap, "random", 64, folder / "model", folder / "cache")
-    small = replace(config, calibration_images=12, hidden_units=32, learning_rate=3e-3)
+    small = replace(config, quantisations=quick.QUANTISATIONS, heads=quick.HEADS)
     return build(small, load_narrow)
 
 

@@ -9,10 +9,19 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper
 
+from labeller.golden import TILE, TOLERANCE, GoldenExample
 from labeller.model import Manifest, ModelError, load_classifier, softmax
 from tests.support import BLUE, GREY, RED, colour_network, write_model
+
+
+def tile(colour: tuple[int, int, int]) -> np.ndarray:
+    return np.full((TILE, TILE, 3), colour, np.uint8)
+
 
 VALID: dict[str, Any] = {
     "labels": ("red", "blue"),
@@ -21,6 +30,7 @@ VALID: dict[str, Any] = {
     "confidence_threshold": 0.6,
     "model_version": "2026-11-24",
     "model_sha256": "0" * 64,
+    "golden": GoldenExample.of(tile(RED), (10, -10)),
 }
 
 
@@ -53,7 +63,7 @@ def test_provenance_may_be_left_out() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 2}, "format_version is 2, this code reads 1"),
+        ({"format_version": 1}, "format_version is 1, this code reads 2"),
         ({"labels": ("cat",)}, "labels must be at least two"),
         ({"labels": ("cat", " ")}, "labels must be at least two non-empty strings"),
         ({"labels": ("cat", 3)}, "labels must be at least two non-empty strings"),
@@ -70,6 +80,8 @@ def test_provenance_may_be_left_out() -> None:
         ({"confidence_threshold": True}, "confidence_threshold must be between 0 and 1"),
         ({"model_version": ""}, "model_version must be a non-empty string"),
         ({"model_sha256": "XYZ"}, "model_sha256 must be 64 lower-case hexadecimal digits"),
+        ({"golden": None}, "golden must be a GoldenExample, not None"),
+        ({"golden": GoldenExample.of(tile(RED), (1, 2, 3))}, "golden needs one logit for each of the 2 labels"),
         ({"build": 3}, "build must be an object"),
     ],
 )
@@ -83,7 +95,7 @@ def test_a_manifest_that_makes_no_sense_is_refused(changes: dict[str, Any], mess
     [
         ("{", "is not JSON"),
         ("[]", "must be a JSON object"),
-        ("{}", "lacks confidence_threshold, format_version, input_size, labels"),
+        ("{}", "lacks confidence_threshold, format_version, golden, input_size, labels"),
         ('{"labels": "cat"}', "lacks"),
     ],
 )
@@ -101,6 +113,24 @@ def test_labels_must_be_a_list_in_the_file() -> None:
     content = json.loads(Manifest(**VALID).to_json()) | {"labels": "cat"}
 
     with pytest.raises(ModelError, match="labels must be a list, not 'cat'"):
+        Manifest.from_json(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("golden", "message"),
+    [
+        ("orange", r'golden must be \{"tile": base64, "logits": \[number, ...\]\}'),
+        ({"logits": [1, 2]}, "golden must be {"),
+        ({"tile": "@", "logits": [1, 2]}, "golden.tile must be base64"),
+        ({"tile": "AAAA", "logits": [1, 2]}, "golden.tile must hold 16 x 16 RGB pixels, 768 bytes, not 3"),
+        ({"tile": VALID["golden"].tile, "logits": [1, math.inf]}, "golden.logits must be finite numbers"),
+        ({"tile": VALID["golden"].tile, "logits": ["1", 2]}, "golden.logits must be finite numbers"),
+    ],
+)
+def test_a_golden_example_that_makes_no_sense_is_refused(golden: object, message: str) -> None:
+    content = json.loads(Manifest(**VALID).to_json()) | {"golden": golden}
+
+    with pytest.raises(ModelError, match=message):
         Manifest.from_json(json.dumps(content))
 
 
@@ -174,10 +204,106 @@ def test_pixels_of_another_kind_are_refused(tmp_path: Path, pixels: np.ndarray) 
 
 
 def test_logits_that_are_no_numbers_never_become_a_label(tmp_path: Path) -> None:
-    classifier = load_classifier(write_model(tmp_path, colour_network((8, 8), gain=math.nan)), 1)
+    # 255 x 2e36 is more than a float32 holds (3.4e38); a grey golden picture has the logits 0 all the same.
+    golden = GoldenExample.of(tile(GREY), (0, 0))
+    classifier = load_classifier(write_model(tmp_path, colour_network((8, 8), gain=2e36), golden=golden), 1)
 
     with pytest.raises(ModelError, match="model colour-1 answers with logits that are no finite numbers"):
         classifier.predict(batch(RED))
+
+
+# ---- self-check -------------------------------------------------------------------------------------------
+
+
+def test_a_network_that_answers_as_it_did_when_it_was_built_passes_its_self_check(tmp_path: Path) -> None:
+    # 255 / 25.5 by hand; see colour_network.
+    classifier = load_classifier(write_model(tmp_path, golden=GoldenExample.of(tile(RED), (10, -10))), 1)
+
+    assert classifier.check_itself() < 1e-5
+
+
+@pytest.mark.parametrize(("expected", "temperature"), [((10.019, -10), 1.0), ((10, -10.038), 2.0)])
+def test_a_logit_may_be_off_by_two_hundredths_of_the_temperature(
+    tmp_path: Path, expected: tuple[float, float], temperature: float
+) -> None:
+    write_model(tmp_path, golden=GoldenExample.of(tile(RED), expected), temperature=temperature)
+
+    assert load_classifier(tmp_path, 1).check_itself() == pytest.approx(0.019, abs=1e-5)
+
+
+@pytest.mark.parametrize(("expected", "temperature"), [((10.021, -10), 1.0), ((10, -10.042), 2.0)])
+def test_a_logit_that_is_off_by_more_fails_the_self_check(
+    tmp_path: Path, expected: tuple[float, float], temperature: float
+) -> None:
+    write_model(tmp_path, golden=GoldenExample.of(tile(RED), expected), temperature=temperature)
+
+    with pytest.raises(
+        ModelError, match=r"model colour-1 fails its self-check: .* \(difference 0\.021, allowed 0\.02\)"
+    ):
+        load_classifier(tmp_path, 1)
+
+
+@given(
+    logits=arrays(np.float64, (1, 5), elements=st.floats(-30, 30)),
+    moves=arrays(np.float64, (1, 5), elements=st.floats(-TOLERANCE, TOLERANCE)),
+)
+def test_what_the_self_check_lets_pass_moves_no_probability_by_more_than_a_hundredth(
+    logits: np.ndarray, moves: np.ndarray
+) -> None:
+    assert np.abs(softmax(logits + moves, 1.0) - softmax(logits, 1.0)).max() <= TOLERANCE / 2 + 1e-12
+
+
+def saturating_network(saturates: bool) -> onnx.ModelProto:
+    """Logits [s, -s] / 1000 with s = 127 x red + 127 x green of the first pixel: what a kernel of U8S8 products
+    computes in 32 bits and, where `saturates`, in VPMADDUBSW's 16 bits."""
+    ends = [
+        onnx.numpy_helper.from_array(np.array(value, np.float32), name)
+        for name, value in (
+            ("most", 32767.0 if saturates else 1e9),
+            ("least", -32768.0 if saturates else -1e9),
+            ("weights", [[127.0], [127.0], [0.0]]),
+            ("out", [[1e-3, -1e-3]]),
+        )
+    ]
+    ends.append(onnx.numpy_helper.from_array(np.array([0], np.int64), "first"))
+    nodes = [
+        helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", ["floats", "first"], ["row"], axis=1),
+        helper.make_node("ReduceMean", ["row"], ["pixel"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["pixel", "weights"], ["sum"]),
+        helper.make_node("Clip", ["sum", "least", "most"], ["sixteen_bits"]),
+        helper.make_node("MatMul", ["sixteen_bits", "out"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "sum of two products",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 8, 8, 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 2])],
+        ends,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_kernels_that_saturate_are_found_out(tmp_path: Path) -> None:
+    # Yellow: 127 x 255 + 127 x 255 = 64,770, twice what 16 bits hold. By hand: 64.77 without saturation.
+    golden = GoldenExample.of(tile((255, 255, 0)), (64.77, -64.77))
+    load_classifier(write_model(tmp_path, saturating_network(saturates=False), golden=golden), 1)
+
+    with pytest.raises(ModelError, match=r"logits \[32\.76.*difference 32"):
+        load_classifier(write_model(tmp_path, saturating_network(saturates=True), golden=golden), 1)
+
+
+def test_a_small_network_gets_the_golden_picture_cut_and_a_large_one_enlarged() -> None:
+    quarters = np.zeros((TILE, TILE, 3), np.uint8)
+    quarters[8:, 8:] = 255
+    example = GoldenExample.of(quarters, (0, 0))
+
+    small, large = example.pixels((8, 12)), example.pixels((40, 48))
+
+    assert (small.shape, small[0, :, 8:].max()) == ((1, 8, 12, 3), 0)  # the upper left corner
+    assert large.shape == (1, 40, 48, 3)  # each pixel three times, the lowest rows cut off
+    np.testing.assert_array_equal(large[0, 24:, 24:], 255)
+    assert (large[0, :24].max(), large[0, :, :24].max()) == (0, 0)
 
 
 def test_a_missing_model_is_named_with_what_to_do(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ def test_only_the_table_must_be_named() -> None:
         max_image_bytes=26_214_400,
         max_image_pixels=100_000_000,
         row_ttl_days=0,
+        confidence_threshold=None,
         key_prefix="",
         key_suffixes=(),
         event_bus="default",
@@ -33,6 +34,7 @@ def test_the_environment_overrides_every_default() -> None:
         "MAX_IMAGE_BYTES": "1000",
         "MAX_IMAGE_PIXELS": "2000",
         "ROW_TTL_DAYS": "30",
+        "CONFIDENCE_THRESHOLD": "0.75",
         "KEY_PREFIX": "in/",
         "KEY_SUFFIXES": ".jpg, .PNG,",
         "EVENT_BUS": "pictures",
@@ -40,7 +42,7 @@ def test_the_environment_overrides_every_default() -> None:
     assert set(env) == NAMES
 
     assert Settings.from_env(env) == Settings(
-        "t", Path("/models/7"), 6, "team:label", 1000, 2000, 30, "in/", (".jpg", ".png"), "pictures"
+        "t", Path("/models/7"), 6, "team:label", 1000, 2000, 30, 0.75, "in/", (".jpg", ".png"), "pictures"
     )
 
 
@@ -50,6 +52,11 @@ def test_every_field_has_its_variable() -> None:
 
 def test_an_empty_variable_means_the_default() -> None:
     assert Settings.from_env({"RESULTS_TABLE": "t", "TAG_PREFIX": ""}).tag_prefix == DEFAULTS["TAG_PREFIX"]
+
+
+@pytest.mark.parametrize(("text", "value"), [("", None), ("0", 0.0), ("1", 1.0), (".5", 0.5), ("0.985", 0.985)])
+def test_the_threshold_is_the_models_own_unless_one_is_given(text: str, value: float | None) -> None:
+    assert Settings.from_env({"RESULTS_TABLE": "t", "CONFIDENCE_THRESHOLD": text}).confidence_threshold == value
 
 
 @pytest.mark.parametrize("env", [{}, {"RESULTS_TABLE": ""}])
@@ -66,6 +73,10 @@ def test_a_missing_table_is_named(env: dict[str, str]) -> None:
         ("ROW_TTL_DAYS", "-1", "ROW_TTL_DAYS must be a whole number of 0 or more, not '-1'"),
         ("MAX_IMAGE_BYTES", "2.5e7", "MAX_IMAGE_BYTES must be a whole number"),
         ("MAX_IMAGE_PIXELS", "178956971", "MAX_IMAGE_PIXELS must be a whole number between 1 and 178956970"),
+        ("CONFIDENCE_THRESHOLD", "1.01", "CONFIDENCE_THRESHOLD must be a number between 0 and 1, or empty .* '1.01'"),
+        ("CONFIDENCE_THRESHOLD", "-0.1", "CONFIDENCE_THRESHOLD"),
+        ("CONFIDENCE_THRESHOLD", "nan", "CONFIDENCE_THRESHOLD"),
+        ("CONFIDENCE_THRESHOLD", "90%", "CONFIDENCE_THRESHOLD"),
         ("TAG_PREFIX", "a,b", "TAG_PREFIX must be 1 to 117 letters"),
         ("TAG_PREFIX", "aws:label", "TAG_PREFIX .* 'aws:'"),
         ("TAG_PREFIX", " label", "TAG_PREFIX"),

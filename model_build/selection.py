@@ -1,0 +1,134 @@
+"""Which head is shipped: every candidate is trained on the same features, the best on validation wins. Test is not
+looked at here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from labeller.model import softmax
+from labeller.scoring import accuracy_score, log_loss
+from model_build import head
+from model_build.config import BuildConfig, HeadCandidate, Pooling
+from model_build.features import Features
+from model_build.head import Trained
+
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
+"""scikit-learn's C of the baseline, the inverse of its penalty, from strong to weak; on standardised features the best
+lies in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Right answers and log loss on the validation pictures, temperature 1."""
+
+    correct: int
+    images: int
+    log_loss: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return self.correct / self.images
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A trained candidate and how it fared on validation; `seconds` of training."""
+
+    candidate: HeadCandidate
+    trained: Trained
+    validation: Scored
+    logits: np.ndarray
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The plain classifier that a head must beat: logistic regression on the chosen head's pooled features, its
+    penalty chosen on validation."""
+
+    model: LogisticRegression
+    pooling: Pooling
+    mean: np.ndarray
+    deviation: np.ndarray
+    validation: Scored
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """Label indices [n] for features float32 [n, h, w, C]."""
+        return np.asarray(self.model.predict((head.pool(features, self.pooling) - self.mean) / self.deviation))
+
+
+def train_all(training: Features, validation: Features, labels: int, config: BuildConfig) -> list[Contender]:
+    """Every head of `config.heads`, trained; a line is printed for each as it is done."""
+    contenders = []
+    for candidate in config.heads:
+        start = time.perf_counter()
+        trained = head.train(
+            candidate,
+            training,
+            validation,
+            labels,
+            seed=config.seed,
+            batch=config.training_batch,
+            patience=config.patience,
+        )
+        seconds = time.perf_counter() - start
+        logits = trained.logits(validation.values)
+        contenders.append(Contender(candidate, trained, score(logits, validation.labels), logits, seconds))
+        print_contender(contenders[-1])
+    return contenders
+
+
+def choose(contenders: Sequence[Contender]) -> Contender:
+    """The one with most right answers on validation; among those the lowest log loss; then the first."""
+    return min(contenders, key=lambda each: (-each.validation.correct, each.validation.log_loss))
+
+
+def score(logits: np.ndarray, labels: np.ndarray) -> Scored:
+    """What logits [n, labels] are worth for the true labels [n]."""
+    correct = round(accuracy_score(labels, logits.argmax(axis=1)) * len(labels))
+    return Scored(correct, len(labels), log_loss(labels, softmax(logits, 1.0)))
+
+
+def train_baseline(pooling: Pooling, training: Features, validation: Features) -> Baseline:
+    """Logistic regression with each of PENALTIES; the one that is best on validation, as in `choose`."""
+    pooled = head.pool(training.values, pooling)
+    mean, deviation = (values.astype(np.float32) for values in head.statistics(pooled))
+    pooled = (pooled - mean) / deviation
+    unseen = (head.pool(validation.values, pooling) - mean) / deviation
+    found = []
+    for penalty in PENALTIES:
+        model = LogisticRegression(C=penalty, max_iter=200).fit(pooled, training.labels)
+        probabilities = model.predict_proba(unseen)
+        right = accuracy_score(validation.labels, model.predict(unseen))
+        scored = Scored(round(right * len(unseen)), len(unseen), log_loss(validation.labels, probabilities))
+        found.append(Baseline(model, pooling, mean, deviation, scored))
+    return min(found, key=lambda each: (-each.validation.correct, each.validation.log_loss))
+
+
+def print_contender(contender: Contender) -> None:
+    """One line of the comparison."""
+    candidate, trained, scored = contender.candidate, contender.trained, contender.validation
+    epochs = len(trained.history["loss"])
+    print(
+        f"      {candidate.name:<12}{candidate.pooling:<9}{trained.parameters:>11,} parameters  "
+        f"epoch {trained.epoch:>2} of {epochs:>2}  validation {scored.accuracy:.1%}, log loss {scored.log_loss:.4f}  "
+        f"{contender.seconds:5.1f} s",
+        flush=True,
+    )
+
+
+def print_choice(chosen: Contender, baseline: Baseline) -> None:
+    """Which head is taken, and whether it beats the baseline on validation."""
+    head, plain = chosen.validation, baseline.validation
+    verb = "beats" if head.correct > plain.correct else "does not beat"
+    print(
+        f"      chosen: {chosen.candidate.name}; on validation it {verb} logistic regression on the same features, "
+        f"{head.correct} right against {plain.correct} (C = {baseline.model.C:g}, log loss {plain.log_loss:.4f})",
+        flush=True,
+    )

@@ -1,0 +1,14 @@
+"""Candidates for builds that take seconds."""
+
+from model_build.config import HeadCandidate, Pooling, QuantisationCandidate, Ranges
+
+HEADS = (
+    HeadCandidate("average", Pooling.AVERAGE, units=32, learning_rate=3e-3),
+    HeadCandidate("flatten", Pooling.FLATTEN, units=16, learning_rate=3e-3, epochs=10),
+)
+QUANTISATIONS = (
+    QuantisationCandidate("minmax", Ranges.MINMAX, 16),
+    QuantisationCandidate("percentile", Ranges.PERCENTILE, 16, 99.0),
+    QuantisationCandidate("entropy", Ranges.ENTROPY, 4),
+    QuantisationCandidate("first layer FP32", Ranges.MINMAX, 16, float_layers=(0,)),
+)
