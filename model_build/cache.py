@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import sqlite3
 import sys
 import time
@@ -63,23 +62,18 @@ class Cache:
         self.limit = limit
         self._said: set[str] = set()
 
-    def file(self, key: str, place: Path, make: Callable[[], object]) -> None:
-        """Put the file that `make` writes to `place` there: a copy of the one kept under `key`, else a new one, of
-        which a copy is kept. What `make` raises is raised."""
-        entry = self.folder / f"{key}{place.suffix}"
-        if self._copy(entry, place):
+    def files(self, key: str, places: Sequence[Path], make: Callable[[], object]) -> None:
+        """Have the files that `make` writes to `places`: copies of those kept under `key`, else new ones, of which
+        copies are kept. What `make` raises is raised."""
+        entries = [self.folder / f"{key}-{place.name}" for place in places]
+        contents = [self._content(entry) for entry in entries]
+        if None not in contents:
+            for place, content in zip(places, contents, strict=True):
+                place.write_bytes(content or b"")
             return
         make()
-        with self._writing(entry):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            new = entry.with_name(f"{entry.name}.{os.getpid()}.partial")
-            try:
-                shutil.copyfile(place, new)
-                checksum = hashlib.sha256(place.read_bytes()).hexdigest()
-                _checksum_file(entry).write_text(checksum, "ascii")
-                new.replace(entry)
-            finally:
-                new.unlink(missing_ok=True)
+        for entry, place in zip(entries, places, strict=True):
+            self._keep(entry, place.read_bytes())
 
     def rows(self, key: str, names: Sequence[str]) -> Mapping[str, Row]:
         """The rows kept under `key` among `names` (SHA-256 of pictures): an array, or why there is none."""
@@ -136,19 +130,28 @@ class Cache:
     def _table(self, key: str) -> Path:
         return self.folder / f"{key}.sqlite"
 
-    def _copy(self, entry: Path, place: Path) -> bool:
+    def _content(self, entry: Path) -> bytes | None:
+        """What was kept, or None. Its SHA-256 comes first in the file."""
         try:
-            expected = _checksum_file(entry).read_text("ascii").strip()
-            content = entry.read_bytes()
-        except (OSError, UnicodeDecodeError):
-            return False
-        if hashlib.sha256(content).hexdigest() != expected:
-            self._say("damaged", f"{entry} is damaged; it is made again")
-            return False
-        place.write_bytes(content)
-        with suppress(OSError):
+            checksum, content = _halves(entry.read_bytes())
             os.utime(entry)
-        return True
+        except OSError:
+            return None
+        if hashlib.sha256(content).digest() != checksum:
+            self._say("damaged", f"{entry} is damaged; it is made again")
+            return None
+        return content
+
+    def _keep(self, entry: Path, content: bytes) -> None:
+        new = entry.with_name(f"{entry.name}.{os.getpid()}.partial")
+        with self._writing(entry):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                new.write_bytes(hashlib.sha256(content).digest() + content)
+                new.replace(entry)
+            finally:
+                with suppress(OSError):
+                    new.unlink(missing_ok=True)
 
     @contextmanager
     def _writing(self, entry: Path) -> Iterator[None]:
@@ -211,5 +214,6 @@ def _is_busy(error: sqlite3.DatabaseError) -> bool:
     return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _checksum_file(entry: Path) -> Path:
-    return entry.with_name(f"{entry.name}.sha256")
+def _halves(content: bytes) -> tuple[bytes, bytes]:
+    length = hashlib.sha256().digest_size
+    return content[:length], content[length:]

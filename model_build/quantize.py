@@ -3,6 +3,7 @@ ranges is chosen by measuring what it does to the features of validation images.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -114,6 +115,22 @@ def choose(measured: Sequence[Measured], same_error: float, float_gain: float) -
     if not math.isfinite(best):
         raise ValueError("no quantisation of the network gives finite numbers")
     return next(each for each in allowed if each.error <= best * (1 + same_error))
+
+
+def save(measured: Sequence[Measured], chosen: Measured, path: Path) -> None:
+    """Write what was measured, for `load`."""
+    rows = [(each.images, each.error, each.milliseconds) for each in measured]
+    path.write_text(json.dumps({"measured": rows, "chosen": measured.index(chosen)}), "utf-8")
+
+
+def load(path: Path, candidates: Sequence[QuantisationCandidate], int8: Path) -> tuple[list[Measured], Measured]:
+    """What `save` wrote of these candidates, and the chosen one; `int8` is its file, the others' are gone."""
+    stored = json.loads(path.read_text("utf-8"))
+    measured = [
+        Measured(candidate, images, error, milliseconds, int8)
+        for candidate, (images, error, milliseconds) in zip(candidates, stored["measured"], strict=True)
+    ]
+    return measured, measured[stored["chosen"]]
 
 
 def measure(int8: Path, unseen: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
