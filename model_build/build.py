@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from labeller import images, signatures
@@ -65,6 +66,7 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
         _print_data(data)
 
     with stages.stage("base", f"VGG16 with {config.weights} weights at {config.image_size} pixels -> ONNX"):
+        keras.utils.clear_session()  # names in the graph come from counters of the process: a build starts afresh
         frozen = load_base(config.weights, config.image_size, config.seed)
         _export_base(frozen, config, fp32_base)
 

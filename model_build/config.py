@@ -31,8 +31,6 @@ class HeadCandidate:
     name: str
     pooling: Pooling
     units: int = 256
-    input_dropout: float = 0.0
-    """Share of the pooled features left out in a training step: no single place may decide."""
     dropout: float = 0.5
     """Share of the Dense layer's outputs left out in a training step."""
     l2: float = 0.0
@@ -44,12 +42,20 @@ class HeadCandidate:
 
 
 HEADS = (
+    # The article's head, as it stands there: the yardstick.
     HeadCandidate("article", Pooling.FLATTEN, epochs=15),
+    # One number a channel, two ways. Small, and the most robust where the object may be anywhere.
     HeadCandidate("average", Pooling.AVERAGE),
     HeadCandidate("maximum", Pooling.MAXIMUM),
-    HeadCandidate("grid", Pooling.GRID, input_dropout=0.5, l2=0.01, epochs=30),
-    HeadCandidate("flatten", Pooling.FLATTEN, input_dropout=0.5, l2=0.01, epochs=15),
+    # Where in the picture helps, if the many more weights are held down: in threefold cross-validation of the
+    # stand-in's 3,000 training and validation images at 128 pixels 95.3 % were right, against 94.7 % for "average",
+    # and the log loss was 0.113 against 0.126.
+    HeadCandidate("grid", Pooling.GRID, units=64, l2=0.01, epochs=30),
+    HeadCandidate("grid, wide", Pooling.GRID, l2=0.03, epochs=30),
+    HeadCandidate("flatten", Pooling.FLATTEN, units=64, l2=0.01, epochs=30),
 )
+"""What did not pay there, within the noise of 0.4 points: mirror images of the training pictures (twice the work),
+label smoothing (a higher log loss), dropout of the pooled features, AdamW in place of the penalty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +129,7 @@ class BuildConfig:
     heads: tuple[HeadCandidate, ...] = HEADS
     """Trained one after the other on the same features; the best on validation is shipped."""
 
-    patience: int = 8
+    patience: int = 6
     """Epochs without a lower validation loss before training stops; the best epoch is kept."""
 
     training_batch: int = 64
