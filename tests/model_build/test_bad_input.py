@@ -30,7 +30,8 @@ def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def short(config: BuildConfig, tmp_path: Path) -> BuildConfig:
     """A build of seconds, over a model that was there before."""
-    return replace(config, out=old_model(tmp_path), cache=tmp_path / "cache", epochs=2)
+    heads = (replace(config.heads[0], epochs=2),)
+    return replace(config, out=old_model(tmp_path), cache=tmp_path / "cache", heads=heads)
 
 
 def old_model(folder: Path) -> Path:
