@@ -56,11 +56,12 @@ def run(config: BuildConfig) -> int:
     with quiet_start():
         from model_build.base import WeightsError
         from model_build.build import build
+        from model_build.quantize import QuantisationError
         from model_build.verify import VerificationError
 
     try:
         build(config)
-    except (DataError, WeightsError, VerificationError, ModelError, OutputError) as error:
+    except (DataError, WeightsError, QuantisationError, VerificationError, ModelError, OutputError) as error:
         return _failed(str(error))
     except OSError as error:
         return _failed(f"{error.filename or config.out}: {error.strerror or error}. {_UNCHANGED.format(config.out)}")

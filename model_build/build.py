@@ -44,8 +44,8 @@ LoadBase = Callable[[str, int, int], base.Base]
 def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     """Run every stage and put the finished model at `config.out`, whole: what was there before stays until then.
 
-    `load_base(weights, image_size, seed)` gives the frozen base. Raises DataError, WeightsError, VerificationError and
-    OutputError, and OSError if a disk is full. Returns `config.out`.
+    `load_base(weights, image_size, seed)` gives the frozen base. Raises DataError, WeightsError, QuantisationError,
+    VerificationError and OutputError, and OSError if a disk is full. Returns `config.out`.
     """
     with replacing(config.out, MANIFEST_FILE) as folder:
         found = _make(config, load_base, folder)

@@ -43,7 +43,7 @@ class HeadCandidate:
 
 HEADS = (
     # The article's head, as it stands there: the yardstick.
-    HeadCandidate("article", Pooling.FLATTEN, epochs=15),
+    HeadCandidate("article", Pooling.FLATTEN, epochs=10),
     # One number a channel, two ways. Small, and the most robust where the object may be anywhere.
     HeadCandidate("average", Pooling.AVERAGE),
     HeadCandidate("maximum", Pooling.MAXIMUM),
@@ -72,12 +72,13 @@ class QuantisationCandidate:
     """Convolutions that stay FP32, counted from 0; negative ones from the end."""
 
 
+# With the stand-in at 128 pixels, errors on 97 validation images: MinMax on 100 images 11.1 %, on 10 images 23.0 %,
+# percentile 99.999 20.1 %, 99.99 24.2 %, 99.9 32.5 %, entropy 61.5 %; first layer in FP32 11.1 %, last 10.5 %.
 QUANTISATIONS = (
     QuantisationCandidate("minmax 100", Ranges.MINMAX, 100),
     QuantisationCandidate("minmax 10", Ranges.MINMAX, 10),
     QuantisationCandidate("percentile 99.999", Ranges.PERCENTILE, 100, 99.999),
     QuantisationCandidate("percentile 99.99", Ranges.PERCENTILE, 100, 99.99),
-    QuantisationCandidate("percentile 99.9", Ranges.PERCENTILE, 100, 99.9),
     QuantisationCandidate("entropy", Ranges.ENTROPY, 100),
     QuantisationCandidate("minmax 100, first layer FP32", Ranges.MINMAX, 100, float_layers=(0,)),
     QuantisationCandidate("minmax 100, last layer FP32", Ranges.MINMAX, 100, float_layers=(-1,)),
@@ -113,9 +114,9 @@ class BuildConfig:
     """Network input that percentile and entropy calibration get: 20 images at 224x224, 61 at 128x128. Counting
     every activation takes as long again as computing it."""
 
-    quantisation_megapixels: float = 1.6
-    """Network input of the validation images on which the quantisations are compared with FP32: 31 at 224x224,
-    97 at 128x128."""
+    quantisation_megapixels: float = 1.2
+    """Network input of the validation images on which the quantisations are compared with FP32: 23 at 224x224,
+    73 at 128x128."""
 
     same_error: float = 0.05
     """Quantisations whose errors are within this share of the smallest count as equally good."""
@@ -146,9 +147,9 @@ class BuildConfig:
     """Largest difference of a probability, finished ONNX graph against Keras: float32 rounding of a few hundred
     additions is about 1e-6; anything above 1e-3 is a wrong graph."""
 
-    fp32_megapixels: float = 17.0
-    """Network input of the test images that the slow FP32 reference gets (INT8 is compared on the same). Covers
-    a test set of 1,000 at 128x128 whole; at 224x224 some 340 of them, so that the build stays within minutes."""
+    fp32_megapixels: float = 8.0
+    """Network input of the test images that the slow FP32 reference gets (INT8 is compared on the same): 488 at
+    128x128, 159 at 224x224, where each takes 140 ms and the whole build has five minutes."""
 
     def affordable(self, megapixels: float) -> int:
         """How many images of `image_size` that much network input is; at least one."""

@@ -17,7 +17,7 @@ from model_build.config import BuildConfig, QuantisationCandidate, Ranges
 from model_build.dataset import Example
 from model_build.export import FEATURES, IMAGE, export
 from model_build.features import Features
-from model_build.quantize import Measured, choose, compare, relative_error
+from model_build.quantize import Measured, QuantisationError, choose, compare, relative_error
 from tests.model_build.narrow import narrow_vgg
 
 
@@ -178,7 +178,7 @@ def test_the_smallest_error_wins_within_the_rule(candidates: list[Measured], exp
 
 
 def test_a_network_that_no_candidate_quantises_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no quantisation"):
+    with pytest.raises(QuantisationError, match="none of 2 ways"):
         choose([measured(math.inf, "a"), measured(math.inf, "b", 0)], 0.05, 0.25)
 
 
