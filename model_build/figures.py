@@ -50,8 +50,8 @@ def draw_confusion(matrix: np.ndarray, labels: Sequence[str], path: Path) -> Non
             va="center",
             color="white" if share > 0.5 else "black",
         )
-    axis.set_xticks(range(len(labels)), labels, rotation=30 if len(labels) > 3 else 0)
-    axis.set_yticks(range(len(labels)), labels)
+    axis.set_xticks(range(len(labels)), labels, rotation=30 if len(labels) > 3 else 0, parse_math=False)
+    axis.set_yticks(range(len(labels)), labels, parse_math=False)  # a name is no formula
     axis.set(xlabel="predicted label", ylabel="true label", title=f"{matrix.sum()} test pictures, INT8")
     _save(figure, path)
 
