@@ -15,11 +15,13 @@ import pytest
 
 from labeller.model import MANIFEST_FILE, Manifest
 from local.aws import LocalAws, local_aws
-from local.built import Built
+from local.built import Built, read_build
 from local.emulator import built_function, objects_named, prepare, put_missing, recorded, with_bucket
 from local.errors import LocalError
+from local.nightly import SCORE_FUNCTION, draw_testset
 from local.runtime import RuntimeEmulator
-from local.stack import Stack, deploy
+from local.stack import Stack, deploy, function_of
+from local.testset import BUCKET_OUTPUT
 from model_build.package_layer import OUT, fill_model
 from tests.support import ROOT
 
@@ -127,3 +129,21 @@ def test_deletions_mark_their_rows(running: tuple[LocalAws, Stack, RuntimeEmulat
     # An event from before the deletion changes nothing, though there is an object of that name again.
     _, (late, *_) = invoke(running, "sqs-batch.json" if name.startswith("eventbridge") else "s3-put.json")
     assert late["row"]["status"] == "DELETED"
+
+
+def test_a_night_is_scored_and_reported(
+    prepared: tuple[Built, Path], running: tuple[LocalAws, Stack, RuntimeEmulator], built: Path
+) -> None:
+    aws, stack, _ = running
+    score = read_build(prepared[0].template.parent, SCORE_FUNCTION)
+    assert sorted(path.name for path in score.task_root.iterdir()) == ["labeller", "score"]
+    bucket = stack.outputs[BUCKET_OUTPUT]
+    draw_testset(aws, bucket, Manifest.from_file(built / MANIFEST_FILE).labels)
+    event = json.loads((ROOT / "events/nightly.json").read_text("utf-8"))
+    function = function_of(aws, stack, SCORE_FUNCTION)
+    with built_function(aws, stack, score, prepared[1], function=function) as runtime:
+        response, report = runtime.invoke(event)
+    assert report.error is None
+    assert (response["date"], response["scored"], response["unscored"]) == ("2026-11-24", 8, 0)
+    published = aws.client("s3").get_object(Bucket=bucket, Key=response["report"])["Body"].read().decode()
+    assert f"<h1>{response['headline']}</h1>" in published

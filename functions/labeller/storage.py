@@ -24,7 +24,7 @@ from labeller.records import Tag
 # twice, since SQS brings back what still fails. The timeouts are far above what S3 and DynamoDB take in one region.
 # So a call ends within 3 x (2 + 5) + 1 + 2 = 24 s, whatever happens, and even two of an object's calls that hang
 # throughout leave it time to fail alone within the function's 60 s. (Reading a body has 5 s for each piece of it.)
-_CONFIG = {
+_CONFIG: dict[str, Any] = {  # of botocore.config.Config
     "retries": {"mode": "standard", "total_max_attempts": 3},
     "connect_timeout": 2,
     "read_timeout": 5,
