@@ -7,10 +7,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from labeller.model import MODEL_FILE, load_classifier
+from labeller.model import MODEL_FILE
 from local.pictures import draw_dataset
 from model_build import export, pictures, quantize
 from model_build.config import BuildConfig
@@ -56,18 +55,6 @@ def test_another_head_on_moved_pictures_exports_quantises_and_extracts_nothing(
     assert (out / MODEL_FILE).read_bytes() != (built / MODEL_FILE).read_bytes()
     first, second = (json.loads((each / "report.json").read_text("utf-8")) for each in (built, out))
     assert second["quantisation"] == first["quantisation"]
-
-
-def test_the_same_build_from_an_empty_cache_gives_the_same_model(
-    config: BuildConfig, built: Path, tmp_path: Path
-) -> None:
-    from model_build.build import build
-
-    out = build(replace(config, out=tmp_path / "model", cache=tmp_path / "cache"), load_narrow)
-    pixels = np.random.default_rng(1).integers(0, 256, (4, 64, 64, 3), np.uint8)
-    # By its answers: within one process TensorFlow's names, which are in the file, count up.
-    first, second = ([p.scores for p in load_classifier(each, threads=1).predict(pixels)] for each in (built, out))
-    assert second == first
 
 
 def test_a_changed_picture_is_the_only_one_whose_features_are_computed(
