@@ -171,6 +171,20 @@ def test_the_builds_own_answers_are_used_where_they_are_known(service: Service, 
     assert service.report()["build"]["pictures_now"] == 5
 
 
+def test_a_build_that_was_tested_on_other_pictures_does_not_decide(service: Service) -> None:
+    service.add("red/other.png", encoded(plain((200, 0, 0))))
+    service.invoke("2026-11-20")
+    (service.model / "predictions.csv").write_bytes(service.read("2026-11-20/predictions.csv"))
+    service.s3.delete_object(Bucket=BUCKET, Key="testset/red/other.png")
+    service.add_pictures(red=1, blue=1)
+    app.get_nightly.cache_clear()
+    service.invoke()
+    report = service.report()
+    assert report["build"]["other_pictures"] is True
+    assert report["last_night"]["other_pictures"] is True
+    assert report["verdict"] == "FIRST"
+
+
 def test_a_model_of_unknown_making_is_compared_with_nights_only(service: Service) -> None:
     write_model(service.model)
     app.get_nightly.cache_clear()
