@@ -11,6 +11,11 @@ from labeller.model import ModelError
 from model_build.config import BuildConfig
 from model_build.dataset import DataError
 from model_build.progress import quiet_start
+from model_build.replacing import OutputError
+
+INTERRUPTED = 130  # what shells say of a program that Ctrl-C ended
+
+_UNCHANGED = "No model was made; what was in {} before is as it was"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,8 +40,14 @@ def main(arguments: list[str] | None = None) -> int:
         help="side of the network's input (default: 224)",
     )
     parser.add_argument("--out", type=Path, default=defaults.out, help="folder of the model (default: build/model)")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=defaults.cache,
+        help="folder of what the next build need not compute again (default: build/cache)",
+    )
     options = parser.parse_args(arguments)
-    return run(BuildConfig(options.data, options.weights, options.image_size, options.out))
+    return run(BuildConfig(options.data, options.weights, options.image_size, options.out, options.cache))
 
 
 def run(config: BuildConfig) -> int:
@@ -50,10 +61,19 @@ def run(config: BuildConfig) -> int:
 
     try:
         build(config)
-    except (DataError, WeightsError, QuantisationError, VerificationError, ModelError) as error:
-        print(f"\nerror: {error}", file=sys.stderr)
-        return 1
+    except (DataError, WeightsError, QuantisationError, VerificationError, ModelError, OutputError) as error:
+        return _failed(str(error))
+    except OSError as error:
+        return _failed(f"{error.filename or config.out}: {error.strerror or error}. {_UNCHANGED.format(config.out)}")
+    except KeyboardInterrupt:
+        _failed(f"interrupted. {_UNCHANGED.format(config.out)}")
+        return INTERRUPTED
     return 0
+
+
+def _failed(why: str) -> int:
+    print(f"\nerror: {' '.join(why.split())}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

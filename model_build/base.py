@@ -52,6 +52,8 @@ def load(weights: str, image_size: int, seed: int) -> Base:
         vgg16 = _imagenet(shape)
     else:
         vgg16 = _from_file(Path(weights), shape)
+    if not all(np.isfinite(values).all() for values in vgg16.get_weights()):
+        raise WeightsError(f"the weights of {weights} are damaged: some are no finite numbers")
     sha256 = sha256_of_values(vgg16)
     return Base(on_rgb_pixels(vgg16), weights if weights in ("random", "imagenet") else "file", sha256)
 

@@ -7,26 +7,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import random
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
+from labeller import images, signatures
 from labeller.model import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier, softmax
 from labeller.predictions import PREDICTIONS_FILE, write_csv
-from model_build import base, calibration, dataset, export, figures, golden, quantize, report, selection, verify
+from model_build import base, calibration, card, dataset, export, golden, pictures, quantize, report, selection, verify
+from model_build.cache import cache_in, key_of, source_of
 from model_build.config import BuildConfig
 from model_build.dataset import Dataset, Example
-from model_build.features import extract
+from model_build.features import Features, extract
 from model_build.folders import printable
 from model_build.key import build_key
 from model_build.pictures import CORES, PictureReader
 from model_build.progress import Stages
+from model_build.quantize import Measured
+from model_build.replacing import replacing
 
 LEFT_OUT_NAMED = 5
 """Files that are left out, named on the terminal; the report names all."""
@@ -39,14 +45,21 @@ LoadBase = Callable[[str, int, int], base.Base]
 def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     """Run every stage and put the finished model at `config.out`, whole: what was there before stays until then.
 
-    `load_base(weights, image_size, seed)` gives the frozen base. Raises DataError, WeightsError,
-    QuantisationError and VerificationError. Returns `config.out`.
+    `load_base(weights, image_size, seed)` gives the frozen base. Raises DataError, WeightsError, QuantisationError,
+    VerificationError and OutputError, and OSError if a disk is full. Returns `config.out`.
     """
+    with replacing(config.out, MANIFEST_FILE) as folder:
+        found = _make(config, load_base, folder)
+    cache_in(config.cache).trim()
+    report.print_summary(found, config.out)
+    return config.out
+
+
+def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, Any]:
+    """Run every stage and write what they give into the folder `partial`; returns the report."""
     stages = Stages(total=9)
-    partial = config.out.with_name(config.out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
     work = partial / "work"
-    work.mkdir(parents=True)
+    work.mkdir()
     fp32_base, int8_base, head_graph = (work / name for name in ("base.onnx", "base.int8.onnx", "head.onnx"))
 
     with stages.stage("data", f"reading {config.data}"):
@@ -56,13 +69,11 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     with stages.stage("base", f"VGG16 with {config.weights} weights at {config.image_size} pixels -> ONNX"):
         keras.utils.clear_session()  # names in the graph come from counters of the process: a build starts afresh
         frozen = load_base(config.weights, config.image_size, config.seed)
-        export.export(frozen.network, export.IMAGE, export.FEATURES, fp32_base)
+        _export_base(frozen, config, fp32_base)
 
     with stages.stage("quantize", f"INT8 in {len(config.quantisations)} ways, compared with FP32 on validation"):
         reference = extract(fp32_base, _unseen(data, config), config)
-        quantisations = quantize.compare(fp32_base, config, _calibration_pictures(data, config), reference, work)
-        quantisation = quantize.choose(quantisations, config.same_error, config.float_gain)
-        quantisation.path.rename(int8_base)
+        quantisations, quantisation = _quantise_base(fp32_base, int8_base, reference, data, config)
         print(f"      chosen: {quantisation.candidate.name}")
 
     with stages.stage("features", "every training and validation image through the INT8 base, once"):
@@ -96,7 +107,7 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
         )
         dataset.require_enough(data, "test", verdict.test.examples)
 
-    with stages.stage("report", "what was found, as report.json and figures"):
+    with stages.stage("report", "what was found: report.json and the model card"):
         manifest = replace(manifest, build={**manifest.build, "accuracy": verdict.accuracy})
         (partial / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
         found = report.compose(
@@ -114,14 +125,13 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
         )
         tested = verify.scored(verdict.test, data.labels, threshold.value, data.root)
         (partial / PREDICTIONS_FILE).write_bytes(write_csv(tested))
-        figures.draw_training(head.trained.history, head.trained.epoch, partial / "figures" / "training.png")
-        figures.draw_confusion(np.array(found["confusion"]), data.labels, partial / "figures" / "confusion.png")
+        shown = _mistakes_shown(found, verdict.test.examples, data)
+        thumbnails = {data.name(each): text for each, text in pictures.thumbnails(shown, config.image_size).items()}
         shutil.rmtree(work)
     found["seconds"] = {**stages.seconds, "total": round(sum(stages.seconds.values()), 2)}
     (partial / "report.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    _swap(partial, config.out)
-    report.print_summary(found, config.out)
-    return config.out
+    (partial / "index.html").write_text(card.render(found, thumbnails), "utf-8")
+    return found
 
 
 def _print_data(data: Dataset) -> None:
@@ -135,16 +145,64 @@ def _print_data(data: Dataset) -> None:
         print(f"      and {len(data.left_out) - LEFT_OUT_NAMED} more; report.json lists them")
 
 
-def _calibration_pictures(data: Dataset, config: BuildConfig) -> np.ndarray:
-    """Training pictures for the INT8 ranges, uint8 [n, S, S, 3], shuffled: the first few are of all classes too."""
+def _export_base(frozen: base.Base, config: BuildConfig, path: Path) -> None:
+    """The base as ONNX: exported, or as it was exported by an earlier build."""
+    key = key_of(
+        "base",
+        frozen.sha256,
+        config.image_size,
+        source_of(base.__file__, export.__file__),
+        {name: version(name) for name in ("tensorflow", "keras", "tf2onnx", "onnx")},
+    )
+    cache_in(config.cache).files(
+        key, [path], lambda: export.export(frozen.network, export.IMAGE, export.FEATURES, path)
+    )
+
+
+def _quantise_base(
+    fp32: Path, int8: Path, reference: Features, data: Dataset, config: BuildConfig
+) -> tuple[list[Measured], Measured]:
+    """The base in INT8: every candidate measured and the best one's file at `int8`, now or by an earlier build."""
+    calibration = _calibration_examples(data, config)
+    table = int8.with_name("quantisations.json")
+
+    def make() -> None:
+        batches = PictureReader(calibration, config.image_size).batches(config.inference_batch)
+        pixels = np.concatenate([each for _, each in batches])
+        measured = quantize.compare(fp32, config, pixels, reference, int8.parent)
+        chosen = quantize.choose(measured, config.same_error, config.float_gain)
+        chosen.path.rename(int8)
+        quantize.save(measured, chosen, table)
+
+    key = key_of(
+        "int8",
+        hashlib.sha256(fp32.read_bytes()).hexdigest(),
+        [example.sha256 for example in (*calibration, *reference.examples)],
+        [asdict(candidate) for candidate in config.quantisations],
+        [config.image_size, config.histogram_megapixels, config.same_error, config.float_gain],
+        source_of(quantize.__file__, images.__file__, signatures.__file__),
+        {name: version(name) for name in ("onnx", "onnxruntime", "numpy", "pillow")},
+        platform.machine(),
+    )
+    cache_in(config.cache).files(key, [int8, table], make)
+    return quantize.load(table, config.quantisations, int8)
+
+
+def _calibration_examples(data: Dataset, config: BuildConfig) -> list[Example]:
+    """Training pictures for the INT8 ranges, shuffled: the first few are of all classes too."""
     examples = dataset.spread(data.splits["train"], max(each.images for each in config.quantisations))
     random.Random(config.seed).shuffle(examples)  # noqa: S311  no secret
-    return np.concatenate([pixels for _, pixels in PictureReader(examples, config.image_size).batches(16)])
+    return examples
 
 
 def _unseen(data: Dataset, config: BuildConfig) -> list[Example]:
     """The validation pictures on which INT8 is compared with FP32."""
     return dataset.spread(data.splits["validation"], config.affordable(config.quantisation_megapixels))
+
+
+def _mistakes_shown(found: Mapping[str, Any], test: Sequence[Example], data: Dataset) -> list[Example]:
+    names = [mistake["path"] for mistake in found["mistakes"][: card.MISTAKES_SHOWN]]
+    return [example for example in test if data.name(example) in names]
 
 
 def _manifest(
@@ -167,13 +225,3 @@ def _manifest(
             "packages": {name: version(name) for name in PACKAGES},
         },
     )
-
-
-def _swap(finished: Path, out: Path) -> None:
-    """Put the finished folder in the place of the previous one, which stays beside it until that has worked."""
-    previous = out.with_name(out.name + ".previous")
-    shutil.rmtree(previous, ignore_errors=True)
-    if out.exists():
-        out.rename(previous)
-    finished.rename(out)
-    shutil.rmtree(previous, ignore_errors=True)

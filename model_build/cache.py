@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import sqlite3
 import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -48,37 +48,38 @@ def source_of(*modules: str | None) -> str:
     return digest.hexdigest()
 
 
+@cache
+def cache_in(folder: Path) -> Cache:
+    """The cache of that folder: one for the process, so that what is wrong with it is said once."""
+    return Cache(folder)
+
+
 class Cache:
     """A folder of results. Made when it is first written to."""
 
     def __init__(self, folder: Path, limit: int = LIMIT) -> None:
         self.folder = folder
         self.limit = limit
-        self._said = False
+        self._said: set[str] = set()
 
-    def file(self, key: str, place: Path, make: Callable[[], object]) -> None:
-        """Put the file that `make` writes to `place` there: a copy of the one kept under `key`, else a new one, of
-        which a copy is kept. What `make` raises is raised."""
-        entry = self.folder / f"{key}{place.suffix}"
-        if self._copy(entry, place):
+    def files(self, key: str, places: Sequence[Path], make: Callable[[], object]) -> None:
+        """Have the files that `make` writes to `places`: copies of those kept under `key`, else new ones, of which
+        copies are kept. What `make` raises is raised."""
+        entries = [self.folder / f"{key}-{place.name}" for place in places]
+        contents = [self._content(entry) for entry in entries]
+        if None not in contents:
+            for place, content in zip(places, contents, strict=True):
+                place.write_bytes(content or b"")
             return
         make()
-        with self._writing(entry):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            new = entry.with_name(f"{entry.name}.{os.getpid()}.partial")
-            try:
-                shutil.copyfile(place, new)
-                checksum = hashlib.sha256(place.read_bytes()).hexdigest()
-                _checksum_file(entry).write_text(checksum, "ascii")
-                new.replace(entry)
-            finally:
-                new.unlink(missing_ok=True)
+        for entry, place in zip(entries, places, strict=True):
+            self._keep(entry, place.read_bytes())
 
     def rows(self, key: str, names: Sequence[str]) -> Mapping[str, Row]:
         """The rows kept under `key` among `names` (SHA-256 of pictures): an array, or why there is none."""
         path = self._table(key)
         found: dict[str, Row] = {}
-        if not path.is_file():
+        if not path.is_file() or not path.stat().st_size:
             return found
         try:
             with _connected(path) as table:
@@ -92,7 +93,7 @@ class Cache:
             os.utime(path)
         except sqlite3.DatabaseError as error:
             if not _is_busy(error):
-                self._say(f"{path} is damaged ({error}); its content is computed again")
+                self._say("damaged", f"{path} is damaged ({error}); its content is computed again")
                 self._drop(path)
             return {}
         return found
@@ -129,19 +130,28 @@ class Cache:
     def _table(self, key: str) -> Path:
         return self.folder / f"{key}.sqlite"
 
-    def _copy(self, entry: Path, place: Path) -> bool:
+    def _content(self, entry: Path) -> bytes | None:
+        """What was kept, or None. Its SHA-256 comes first in the file."""
         try:
-            expected = _checksum_file(entry).read_text("ascii").strip()
-            content = entry.read_bytes()
-        except (OSError, UnicodeDecodeError):
-            return False
-        if hashlib.sha256(content).hexdigest() != expected:
-            self._say(f"{entry} is damaged; it is made again")
-            return False
-        place.write_bytes(content)
-        with suppress(OSError):
+            checksum, content = _halves(entry.read_bytes())
             os.utime(entry)
-        return True
+        except OSError:
+            return None
+        if hashlib.sha256(content).digest() != checksum:
+            self._say("damaged", f"{entry} is damaged; it is made again")
+            return None
+        return content
+
+    def _keep(self, entry: Path, content: bytes) -> None:
+        new = entry.with_name(f"{entry.name}.{os.getpid()}.partial")
+        with self._writing(entry):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                new.write_bytes(hashlib.sha256(content).digest() + content)
+                new.replace(entry)
+            finally:
+                with suppress(OSError):
+                    new.unlink(missing_ok=True)
 
     @contextmanager
     def _writing(self, entry: Path) -> Iterator[None]:
@@ -149,17 +159,17 @@ class Cache:
         try:
             yield
         except (OSError, sqlite3.Error) as error:
-            self._say(f"{entry.parent} cannot be written ({error}); the build goes on without")
+            self._say("full", f"{entry.parent} cannot be written ({error}); the build goes on without")
 
     def _drop(self, path: Path) -> None:
         for file in (path, path.with_name(f"{path.name}-journal")):
             with suppress(OSError):
                 file.unlink(missing_ok=True)
 
-    def _say(self, what: str) -> None:
-        if not self._said:
+    def _say(self, kind: str, what: str) -> None:
+        if kind not in self._said:
             print(f"      cache: {what}", file=sys.stderr, flush=True)
-        self._said = True
+        self._said.add(kind)
 
 
 @contextmanager
@@ -204,5 +214,6 @@ def _is_busy(error: sqlite3.DatabaseError) -> bool:
     return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _checksum_file(entry: Path) -> Path:
-    return entry.with_name(f"{entry.name}.sha256")
+def _halves(content: bytes) -> tuple[bytes, bytes]:
+    length = hashlib.sha256().digest_size
+    return content[:length], content[length:]

@@ -16,7 +16,7 @@ import onnxruntime as ort
 from labeller import images, signatures
 from labeller.images import Unreadable
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
-from model_build.cache import Cache, Row, key_of, source_of
+from model_build.cache import Row, cache_in, key_of, source_of
 from model_build.config import BuildConfig
 from model_build.dataset import DataError, Example
 from model_build.export import IMAGE
@@ -48,7 +48,7 @@ def extract(graph: Path, examples: Sequence[Example], config: BuildConfig, *, fl
     DataError if no picture of a label can be read.
     """
     content = graph.read_bytes()
-    cache, key = Cache(config.cache), _key(content, config.image_size, flipped)
+    cache, key = cache_in(config.cache), _key(content, config.image_size, flipped)
     rows = dict(cache.rows(key, [example.sha256 for example in examples]))
     missing = [example for example in examples if example.sha256 not in rows]
     with counting(len(examples), "images") as advance:

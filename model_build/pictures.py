@@ -7,11 +7,13 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 
 import numpy as np
 
-from labeller.images import Unreadable, decode
+from labeller.images import Decoded, Unreadable, decode
+from labeller.page import thumbnail
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from model_build.dataset import DataError, Example
 
@@ -21,6 +23,27 @@ CORES = len(os.sched_getaffinity(0))
 
 AHEAD = 16 * CORES
 """Pictures decoded ahead of the network: enough that it need not wait, and no more memory for more pictures."""
+
+
+def thumbnails(examples: Sequence[Example], image_size: int) -> dict[Example, str]:
+    """What the network sees of each readable example, small and in its own proportions, as a data URI."""
+    found: dict[Example, str] = {}
+    for example in examples:
+        with suppress(Unreadable):
+            decoded = read(example, image_size)
+            found[example] = thumbnail(decoded.pixels, decoded.width, decoded.height)
+    return found
+
+
+def read(example: Example, image_size: int) -> Decoded:
+    """Decode one example. Raises Unreadable, and DataError if the file is not what it was when the build began."""
+    try:
+        content = example.path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{example.path} could be read when the build began, and no longer: {error}") from error
+    if hashlib.sha256(content).hexdigest() != example.sha256:
+        raise DataError(f"{example.path} changed while the build ran; start again when nobody writes to the data")
+    return decode(content, (image_size, image_size), DEFAULT_MAX_IMAGE_PIXELS)
 
 
 class PictureReader:
@@ -57,10 +80,4 @@ class PictureReader:
             yield kept, np.stack(pixels)
 
     def _read(self, example: Example) -> np.ndarray:
-        try:
-            content = example.path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{example.path} could be read when the build began, and no longer: {error}") from error
-        if hashlib.sha256(content).hexdigest() != example.sha256:
-            raise DataError(f"{example.path} changed while the build ran; start again when nobody writes to the data")
-        return decode(content, (self.image_size,) * 2, DEFAULT_MAX_IMAGE_PIXELS).pixels
+        return read(example, self.image_size).pixels

@@ -3,6 +3,7 @@ ranges is chosen by measuring what it does to the features of validation images.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from model_build.config import BuildConfig, QuantisationCandidate, Ranges
 from model_build.export import IMAGE
 from model_build.features import Features
 from model_build.pictures import CORES, PictureReader
+from model_build.replacing import telling_a_full_disk
 
 ActivationRanges = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Lowest and highest value of each activation, by the name of the tensor."""
@@ -80,16 +82,18 @@ def compare(
     `reference` is what `fp32` says of other images. Files go into `folder`.
     """
     prepared = folder / "prepared.onnx"
-    quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
+    with telling_a_full_disk(folder, fp32.stat().st_size):
+        quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
     reader = PictureReader(reference.examples, config.image_size)
     unseen = np.concatenate([pixels for _, pixels in reader.batches(config.inference_batch)])
     counts = {candidate: images_for(candidate, len(calibration), config) for candidate in config.quantisations}
     measured = []
-    for number, (candidate, ranges) in enumerate(_ranges(prepared, counts, calibration, folder)):
-        path = folder / f"candidate{number}.onnx"
-        quantize(prepared, path, ranges, candidate.float_layers)
-        measured.append(Measured(candidate, counts[candidate], *measure(path, unseen, reference.values), path))
-        print_measured(measured[-1])
+    with telling_a_full_disk(folder, fp32.stat().st_size):
+        for number, (candidate, ranges) in enumerate(_ranges(prepared, counts, calibration, folder)):
+            path = folder / f"candidate{number}.onnx"
+            quantize(prepared, path, ranges, candidate.float_layers)
+            measured.append(Measured(candidate, counts[candidate], *measure(path, unseen, reference.values), path))
+            print_measured(measured[-1])
     return measured
 
 
@@ -117,6 +121,22 @@ def choose(measured: Sequence[Measured], same_error: float, float_gain: float) -
             f"none of {len(measured)} ways to quantise the network gives finite numbers; are the base weights sound?"
         )
     return next(each for each in allowed if each.error <= best * (1 + same_error))
+
+
+def save(measured: Sequence[Measured], chosen: Measured, path: Path) -> None:
+    """Write what was measured, for `load`."""
+    rows = [(each.images, each.error, each.milliseconds) for each in measured]
+    path.write_text(json.dumps({"measured": rows, "chosen": measured.index(chosen)}), "utf-8")
+
+
+def load(path: Path, candidates: Sequence[QuantisationCandidate], int8: Path) -> tuple[list[Measured], Measured]:
+    """What `save` wrote of these candidates, and the chosen one; `int8` is its file, the others' are gone."""
+    stored = json.loads(path.read_text("utf-8"))
+    measured = [
+        Measured(candidate, images, error, milliseconds, int8)
+        for candidate, (images, error, milliseconds) in zip(candidates, stored["measured"], strict=True)
+    ]
+    return measured, measured[stored["chosen"]]
 
 
 def measure(int8: Path, unseen: np.ndarray, expected: np.ndarray) -> tuple[float, float]:

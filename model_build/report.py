@@ -262,7 +262,7 @@ def print_summary(report: Mapping[str, Any], out: Path) -> None:
     sizes = report["bytes"]
     print(
         f"\n{out}/{MODEL_FILE}: {sizes[MODEL_FILE] / 1e6:.1f} MB (FP32: {sizes['same_graph_fp32'] / 1e6:.1f} MB), "
-        f"built in {report['seconds']['total']:.0f} s. Figures and report.json are beside it."
+        f"built in {report['seconds']['total']:.0f} s. The model card is index.html beside it."
     )
     if report["unreadable"]:
         print(f"{len(report['unreadable'])} files could not be read and were left out; report.json lists them.")

@@ -90,6 +90,27 @@ def test_the_weights_of_another_network_are_an_error(tmp_path: Path) -> None:
         load(str(path), SIZE, seed=0)
 
 
+def test_the_weights_of_a_deeper_network_of_the_same_family_are_an_error(
+    network: keras.Model, weight_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "vgg19.h5"
+    path.write_bytes(weight_file.read_bytes())
+    with h5py.File(path, "a") as file:
+        file.attrs["layer_names"] = [*(layer.name.encode() for layer in network.layers), b"block5_conv4"]
+        file.copy("block5_conv3", "block5_conv4")
+    with pytest.raises(WeightsError, match="does not hold the weights of VGG16"):
+        load(str(path), SIZE, seed=0)
+
+
+def test_weights_that_are_no_numbers_are_an_error(weight_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "nan.h5"
+    path.write_bytes(weight_file.read_bytes())
+    with h5py.File(path, "a") as file:
+        file["block3_conv2/block3_conv2_W_1:0"][0, 0, 0, 0] = np.nan
+    with pytest.raises(WeightsError, match=r"nan\.h5 are damaged: some are no finite numbers"):
+        load(str(path), SIZE, seed=0)
+
+
 def test_an_image_smaller_than_five_poolings_is_an_error() -> None:
     with pytest.raises(WeightsError, match="image size 31 is too small"):
         load("random", 31, seed=0)
@@ -108,21 +129,54 @@ def download(weight_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         server.shutdown()
 
 
+@pytest.fixture
+def known_checksum(weight_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else's file has the checksum that Keras knows, so Keras is told that of the file served."""
+    get_file = file_utils.get_file
+    digest = hashlib.md5(weight_file.read_bytes()).hexdigest()
+    monkeypatch.setattr(keras_vgg16.file_utils, "get_file", lambda *a, **k: get_file(*a, **{**k, "file_hash": digest}))
+
+
+@pytest.fixture
+def cached(tmp_path: Path) -> Path:
+    """Where Keras keeps its download."""
+    path = tmp_path / "keras/models/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    path.parent.mkdir(parents=True)
+    return path
+
+
 def test_a_download_that_is_not_keras_file_fails_its_checksum(download: ThreadingHTTPServer) -> None:
     with pytest.raises(WeightsError, match=r"could not be downloaded.*--weights PATH"):
         load("imagenet", SIZE, seed=0)
 
 
 def test_a_download_with_the_right_checksum_is_used(
-    download: ThreadingHTTPServer, network: keras.Model, weight_file: Path, monkeypatch: pytest.MonkeyPatch
+    download: ThreadingHTTPServer, known_checksum: None, network: keras.Model
 ) -> None:
-    # Nobody else's file has the checksum that Keras knows, so it is told that of the file served.
-    get_file = file_utils.get_file
-    digest = hashlib.md5(weight_file.read_bytes()).hexdigest()
-    monkeypatch.setattr(keras_vgg16.file_utils, "get_file", lambda *a, **k: get_file(*a, **{**k, "file_hash": digest}))
     base = load("imagenet", SIZE, seed=0)
     assert base.origin == "imagenet"
     np.testing.assert_array_equal(kernels(base.network)[-1], kernels(network)[-1])
+
+
+def test_a_file_in_the_keras_cache_is_used_without_a_network(
+    download: ThreadingHTTPServer,
+    known_checksum: None,
+    network: keras.Model,
+    weight_file: Path,
+    cached: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cached.write_bytes(weight_file.read_bytes())
+    monkeypatch.setattr(keras_vgg16, "WEIGHTS_PATH_NO_TOP", "http://127.0.0.1:9/none.h5")  # nothing listens there
+    np.testing.assert_array_equal(kernels(load("imagenet", SIZE, seed=0).network)[-1], kernels(network)[-1])
+
+
+def test_half_a_download_in_the_keras_cache_is_fetched_again(
+    download: ThreadingHTTPServer, known_checksum: None, network: keras.Model, weight_file: Path, cached: Path
+) -> None:
+    cached.write_bytes(weight_file.read_bytes()[:5000])
+    np.testing.assert_array_equal(kernels(load("imagenet", SIZE, seed=0).network)[-1], kernels(network)[-1])
+    assert cached.read_bytes() == weight_file.read_bytes()
 
 
 def test_no_network_is_an_error_that_says_what_to_do(

@@ -220,6 +220,18 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
     assert "cannot be written" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("small_disk", [12, 40], indirect=True)  # no table; no room for a row in it
+def test_a_cache_on_a_full_disk_is_told_once_and_costs_nothing_but_time(
+    config, graph, examples, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = replace(config, cache=small_disk / "cache")
+    for _ in range(2):
+        np.testing.assert_array_equal(extract(graph, examples, there).values, expected(examples))
+    error = capsys.readouterr().err
+    assert error.count("cache:") == 1
+    assert f"{small_disk}/cache cannot be written" in error
+
+
 def test_what_was_computed_before_an_interruption_is_kept(
     config, graph, examples, computed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

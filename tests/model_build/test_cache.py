@@ -1,0 +1,130 @@
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_build.cache import Cache, key_of, source_of
+
+
+class Maker:
+    """Writes two files, and counts how often."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self.places = [folder / "base.onnx", folder / "table.json"]
+        self.calls = 0
+
+    def __call__(self) -> None:
+        self.calls += 1
+        self.places[0].write_bytes(b"graph")
+        self.places[1].write_bytes(b"")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+def test_files_are_made_once_and_then_copied(cache: Cache, tmp_path: Path) -> None:
+    first, second = Maker(tmp_path / "first"), Maker(tmp_path / "second")
+    cache.files("key", first.places, first)
+    first.places[0].write_bytes(b"changed by whoever asked for it")
+    cache.files("key", second.places, second)
+    assert (first.calls, second.calls) == (1, 0)
+    assert [place.read_bytes() for place in second.places] == [b"graph", b""]
+
+
+def test_another_key_is_made_anew(cache: Cache, tmp_path: Path) -> None:
+    maker = Maker(tmp_path / "made")
+    for key in ("one", "other"):
+        cache.files(key, maker.places, maker)
+    assert maker.calls == 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:40] + b"#" + path.read_bytes()[41:]),
+        lambda path: path.unlink(),
+    ],
+    ids=["truncated", "emptied", "changed", "deleted"],
+)
+def test_a_damaged_file_is_made_again(cache: Cache, tmp_path: Path, damage) -> None:
+    maker = Maker(tmp_path / "made")
+    cache.files("key", maker.places, maker)
+    (entry,) = cache.folder.glob("*base.onnx")
+    damage(entry)
+    for _ in range(2):
+        cache.files("key", maker.places, maker)
+    assert maker.calls == 2  # and then it is whole again
+    assert maker.places[0].read_bytes() == b"graph"
+
+
+def test_what_the_maker_raises_is_raised_and_nothing_kept(cache: Cache, tmp_path: Path) -> None:
+    def fail() -> None:
+        (tmp_path / "half").write_bytes(b"half")
+        raise ValueError("cannot be made")
+
+    with pytest.raises(ValueError, match="cannot be made"):
+        cache.files("key", [tmp_path / "half"], fail)
+    assert not cache.folder.exists()
+
+
+def test_a_cache_that_cannot_be_written_gives_the_file_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in the way").write_text("")
+    cache, maker = Cache(tmp_path / "in the way" / "cache"), Maker(tmp_path / "made")
+    cache.files("key", maker.places, maker)
+    assert maker.places[0].read_bytes() == b"graph"
+    assert capsys.readouterr().err.count("cannot be written") == 1
+
+
+def test_what_was_not_used_for_longest_is_dropped_when_there_is_too_much(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache", limit=150)
+    cache.folder.mkdir()
+    for age, name in enumerate(["just used", "used before", "long ago"]):
+        (cache.folder / name).write_bytes(bytes(70))
+        os.utime(cache.folder / name, (time.time() - 1000 * age,) * 2)
+    cache.trim()
+    assert sorted(path.name for path in cache.folder.iterdir()) == ["just used", "used before"]
+
+
+def test_using_an_entry_makes_it_young(cache: Cache) -> None:
+    cache.add_rows("key", [("picture", np.ones(3, np.float32))])
+    (table,) = cache.folder.iterdir()
+    os.utime(table, (0, 0))
+    cache.rows("key", ["picture"])
+    assert table.stat().st_mtime > time.time() - 60
+
+
+def test_what_a_killed_build_left_half_written_goes_after_an_hour(cache: Cache) -> None:
+    cache.folder.mkdir()
+    for name, age in (("old.partial", 4000), ("new.partial", 10), ("old.sqlite", 4000)):
+        (cache.folder / name).write_bytes(b"x")
+        os.utime(cache.folder / name, (time.time() - age,) * 2)
+    cache.trim()
+    assert sorted(path.name for path in cache.folder.iterdir()) == ["new.partial", "old.sqlite"]
+
+
+def test_trimming_a_cache_that_is_not_there_does_nothing(cache: Cache) -> None:
+    cache.trim()
+    assert not cache.folder.exists()
+
+
+def test_keys_follow_every_part_and_the_source(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("one")
+    before = source_of(str(tmp_path / "a.py"))
+    assert key_of("a", 1, before) == key_of("a", 1, before)
+    (tmp_path / "a.py").write_text("two")
+    keys = [
+        key_of("a", 1, before),
+        key_of("a", 2, before),
+        key_of("a", 1),
+        key_of("a", 1, source_of(str(tmp_path / "a.py"))),
+    ]
+    assert len(set(keys)) == 4

@@ -1,0 +1,75 @@
+"""What a second build need not do again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from labeller.model import MODEL_FILE
+from local.pictures import draw_dataset
+from model_build import export, pictures, quantize
+from model_build.config import BuildConfig
+from model_build.dataset import Example
+from tests.model_build.narrow import load_narrow
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[Example]:
+    """The examples that are decoded."""
+    seen: list[Example] = []
+    decode = pictures.read
+
+    def noted(example: Example, image_size: int) -> object:
+        seen.append(example)
+        return decode(example, image_size)
+
+    monkeypatch.setattr(pictures, "read", noted)
+    return seen
+
+
+def test_another_head_on_moved_pictures_exports_quantises_and_extracts_nothing(
+    config: BuildConfig, built: Path, drawn_data: Path, tmp_path: Path, read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from model_build.build import build
+
+    def never(*_: object) -> None:
+        raise AssertionError("quantised again")
+
+    exported: list[str] = []
+    really = export.export
+    monkeypatch.setattr(export, "export", lambda *a: exported.append(a[1]) or really(*a))
+    monkeypatch.setattr(quantize, "compare", never)
+    moved = Path(shutil.copytree(drawn_data, tmp_path / "moved"))
+    heads = (replace(config.heads[0], units=8, epochs=3),)
+    out = build(replace(config, data=moved, out=tmp_path / "model", heads=heads), load_narrow)
+    assert exported == [export.FEATURES]  # the head
+    # The finished file is fed with pixels: all of test, and the validation pictures it is compared with Keras on.
+    assert {example.path.relative_to(moved).parts[0] for example in read} == {"validation", "test"}
+    assert len({e for e in read if e.path.is_relative_to(moved / "validation")}) <= 32
+    assert (out / MODEL_FILE).read_bytes() != (built / MODEL_FILE).read_bytes()
+    first, second = (json.loads((each / "report.json").read_text("utf-8")) for each in (built, out))
+    assert second["quantisation"] == first["quantisation"]
+
+
+def test_a_changed_picture_is_the_only_one_whose_features_are_computed(
+    config: BuildConfig, drawn_data: Path, tmp_path: Path, read, built: Path
+) -> None:
+    from model_build.dataset import scan
+    from model_build.features import extract
+
+    data = Path(shutil.copytree(drawn_data, tmp_path / "data"))
+    draw_dataset(tmp_path / "others", {"train": 1}, seed=99)
+    changed = data / "train" / "day" / "003.jpg"
+    shutil.copy(tmp_path / "others" / "train" / "day" / "000.jpg", changed)
+    graph = tmp_path / "base.onnx"
+    shutil.copy(next(config.cache.glob("*base.int8.onnx")), graph)
+    graph.write_bytes(graph.read_bytes()[32:])  # behind its check sum
+    found = extract(graph, scan(data).splits["train"], config)
+    assert [example.path for example in read] == [changed]
+    assert len(found.examples) == 80
