@@ -62,9 +62,10 @@ test: .venv/ready .venv-sam/ready lint validate ## lint, types, the template's c
 	@$(BIN)/python -m local.runtime_python
 	@$(BIN)/python -m pytest
 
-bench: .venv/ready .venv-sam/ready ## throughput of the handler against bare inference, and the cold start of the built function
+bench: .venv/ready .venv-sam/ready ## throughput of the handler against bare inference, what reduced decoding changes, cold start of the built function
 	@$(BIN)/python -m tests.bench.throughput
 	@$(BIN)/python -m tests.bench.throughput --megapixels 12
+	@$(BIN)/python -m tests.bench.draft
 	@$(BIN)/python -m tests.bench.cold_start
 
 lint: .venv/ready ## ruff and mypy

@@ -273,7 +273,7 @@ def runtime_environment(function: Function, task_root: Path, opt: Path) -> dict[
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         "AWS_LAMBDA_LOG_GROUP_NAME": function.log_group,
         "AWS_LAMBDA_LOG_STREAM_NAME": "local",
-        "AWS_SAM_LOCAL": "true",  # Powertools then traces nothing: no X-Ray daemon listens here
+        "AWS_SAM_LOCAL": "true",  # as in the containers of `sam local`
         **function.environment_at(opt),
     }
 

@@ -17,13 +17,14 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from labeller.events import ObjectRef
+from labeller.pipeline import ensure_time
 from labeller.records import Tag
 
 # The standard mode retries throttling, 5xx and broken connections, after up to 1 s and then up to 2 s: at most
 # twice, since SQS brings back what still fails. The timeouts are far above what S3 and DynamoDB take in one region.
 # So a call ends within 3 x (2 + 5) + 1 + 2 = 24 s, whatever happens, and even two of an object's calls that hang
 # throughout leave it time to fail alone within the function's 60 s. (Reading a body has 5 s for each piece of it.)
-_CONFIG = {
+_CONFIG: dict[str, Any] = {  # of botocore.config.Config
     "retries": {"mode": "standard", "total_max_attempts": 3},
     "connect_timeout": 2,
     "read_timeout": 5,
@@ -259,6 +260,10 @@ def connect(table: str, bus: str = "default") -> Storage:
 
     config = Config(**_CONFIG)
     s3, dynamodb, events = (boto3.client(name, config=config) for name in ("s3", "dynamodb", "events"))
+    for client in (s3, dynamodb, events):
+        # Before each attempt, so also before one that botocore makes when Lambda resumes a process in which an
+        # object was given up: by then another invocation may have labelled what came in its place.
+        client.meta.events.register_first("before-send", lambda **_: ensure_time())
     return Storage(s3, dynamodb, table, events, bus)
 
 

@@ -39,5 +39,5 @@ def send_subsegment(env: Mapping[str, str], name: str, start: float, end: float,
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
             daemon.setblocking(False)
             daemon.sendto(_HEADER + json.dumps(subsegment, default=str).encode(), (host, int(port)))
-    except (OSError, ValueError):
+    except (OSError, ValueError, OverflowError):  # no daemon, no port, no such port
         return  # a trace that is lost harms nobody

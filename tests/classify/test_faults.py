@@ -290,7 +290,7 @@ def test_a_call_that_hangs_throughout_ends_in_less_than_half_of_the_functions_ti
         service.invoke(sqs_batch(notification(red)))
 
     config = storage._CONFIG
-    longest = len(wire.attempts) * (config.connect_timeout + config.read_timeout) + sum(wire.slept)
+    longest = len(wire.attempts) * (config["connect_timeout"] + config["read_timeout"]) + sum(wire.slept)
     assert len(wire.attempts) == 3
     assert len(wire.slept) == 2
     assert longest < load_template()["Resources"]["ClassifyFunction"]["Properties"]["Timeout"] / 2

@@ -235,7 +235,7 @@ UNREADABLE = {
     "text.jpg": (b"This is a text that somebody renamed.", "NOT_AN_IMAGE"),
     "empty.jpg": (b"", "EMPTY"),
     "cut.jpg": (encoded(photo_like(), "JPEG")[:2000], "TRUNCATED"),
-    "photo.heic": (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00heicmif1", "UNSUPPORTED"),
+    "scan.jp2": (b"\x00\x00\x00\x0cjP  \r\n\x87\n....", "UNSUPPORTED"),
     "huge.png": (b"\x00" * 200_001, "TOO_LARGE"),
     "bomb.png": (encoded(plain(RED, 1001, 1000)), "TOO_MANY_PIXELS"),
 }

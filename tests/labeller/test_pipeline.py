@@ -206,3 +206,19 @@ def test_an_interruption_ends_the_whole_run() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(run([1, 2], work, in_flight=1))
+
+
+def test_an_item_that_waits_for_what_another_one_cancels_ends_alone() -> None:
+    async def work(item: asyncio.Future[int] | None) -> int:
+        if item is None:
+            return 1
+        item.cancel()
+        return await item
+
+    async def go() -> list[int | Exception]:
+        return await run([asyncio.get_running_loop().create_future(), None], work, in_flight=1)
+
+    given_up, done = asyncio.run(go())
+
+    assert isinstance(given_up, OutOfTime)
+    assert done == 1

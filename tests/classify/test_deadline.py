@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from classify import app
+from labeller.events import ObjectRef
+from labeller.pipeline import Deadline, Lane, OutOfTime, run
+from labeller.records import Tag
+from labeller.storage import Fetched, Storage
+from tests.classify.conftest import LambdaContext, Printed, Service
+from tests.support import RED, encoded, notification, plain, sqs_batch
+
+
+def invoke(service: Service, event: object, seconds: float) -> dict[str, object]:
+    return app.lambda_handler(event, LambdaContext(remaining_ms=round(seconds * 1000)))  # type: ignore[arg-type]
+
+
+def test_what_s3_does_not_hand_out_in_time_fails_alone_and_is_written_nowhere(
+    service: Service, monkeypatch: pytest.MonkeyPatch, printed: Callable[[], Printed]
+) -> None:
+    event = sqs_batch(*(notification(service.upload(f"{n}.png", encoded(plain(RED)))) for n in ("a", "slow", "b")))
+    fetch, release = Storage.fetch, threading.Event()
+
+    def slow(storage: Storage, ref: ObjectRef, max_bytes: int) -> Fetched:
+        if ref.key == "slow.png":
+            release.wait(20)
+        return fetch(storage, ref, max_bytes)
+
+    monkeypatch.setattr(Storage, "fetch", slow)
+    app.get_labeller()  # the cold start takes time of its own
+    start = time.monotonic()
+
+    answer = invoke(service, event, seconds=app._SECONDS_TO_ANSWER + 3)
+
+    assert 2.5 < time.monotonic() - start < 4.5  # with time left to answer
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "message-1"}]}
+    assert set(service.rows()) == {"a.png", "b.png"}
+    release.set()
+    app.get_labeller().lanes.aws._pool.shutdown(wait=True)  # type: ignore[attr-defined]
+    assert set(service.rows()) == {"a.png", "b.png"}  # the fetch came to its end, and nothing followed
+    output = printed()
+    assert output.metrics == {"Labelled": 2, "OutOfTime": 1, "Failed": 1}
+    (line,) = [line for line in output.logs if line["message"] == "out of time"]
+    assert line["delivery_id"] == "message-1"
+    assert line["objects"] == [{"bucket": "uploads", "key": "slow.png", "version": None}]
+
+
+def test_with_too_little_time_nothing_is_begun_and_all_comes_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [service.upload(f"{number}.png", encoded(plain(RED))) for number in range(3)]
+    event = sqs_batch(*map(notification, records))
+    monkeypatch.setattr(Storage, "fetch", lambda *_: pytest.fail("an object was begun"))
+
+    answer = invoke(service, event, seconds=app._SECONDS_TO_ANSWER)
+
+    assert answer == {"batchItemFailures": [{"itemIdentifier": f"message-{number}"} for number in range(3)]}
+    assert service.rows() == {}
+
+
+def test_the_messages_are_done_when_they_come_again(service: Service) -> None:
+    event = sqs_batch(notification(service.upload("a.png", encoded(plain(RED)))))
+
+    assert invoke(service, event, seconds=app._SECONDS_TO_ANSWER)["batchItemFailures"]
+    assert invoke(service, event, seconds=60) == {"batchItemFailures": []}
+    assert service.rows()["a.png"]["label"] == "red"
+
+
+def test_a_call_of_an_object_that_was_given_up_sends_nothing_when_it_is_resumed(service: Service) -> None:
+    service.upload("a.png", encoded(plain(RED)))
+    storage, lane = app.get_labeller().storage, Lane(1, "lane")
+    resumed, said = threading.Event(), []
+
+    def write() -> None:
+        resumed.wait(20)
+        try:
+            storage.write_tags(ref, [Tag(Key="image-label", Value="late")])
+        except OutOfTime as error:
+            said.append(error)
+
+    ref = ObjectRef("uploads", "a.png", None, "0A", "", None, None)
+    (end,) = asyncio.run(
+        run([write], lane, in_flight=1, deadline=Deadline.in_seconds(0.1))  # given up while it waits
+    )
+    resumed.set()
+    asyncio.run(lane(abs, 1))  # until the lane's one thread is free
+
+    assert isinstance(end, OutOfTime)
+    assert len(said) == 1
+    assert service.tags("a.png") == {}
