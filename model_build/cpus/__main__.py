@@ -15,8 +15,9 @@ from model_build.cpus import plain, sysroot
 from model_build.cpus.compare import ARM64_TOLERANCE, Run, compare, report, table, target_met
 from model_build.cpus.machines import CPUINFO, EMULATED, Machine, MissingTools, native, require_tools
 from model_build.cpus.runs import Measurement, MeasurementError, measure_all, measure_natively, measure_on_arm64
-from model_build.dataset import DataError
+from model_build.dataset import DataError, Example
 from model_build.package_layer import ROOT
+from model_build.pictures import PictureReader
 from model_build.wheels import PackagingError
 
 OURS, PLAIN = "7-bit kernels (build/model)", "plain U8S8"
@@ -54,8 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run(model: Path, data: Path, weights: str | None, photographs: int, out: Path) -> int:
     """Measure, print the table, write cpus.json; returns the exit status."""
     manifest = Manifest.from_file(model / MANIFEST_FILE)
-    examples = dataset.spread(dataset.scan(data).splits["test"], photographs)
-    paths = [example.path.absolute() for example in examples]
+    paths = readable(dataset.scan(data).splits["test"], photographs, manifest.input_size[0])
     python = sysroot.prepare(out / "arm64")
     models = {OURS: model}
     try:
@@ -93,6 +93,19 @@ def run(model: Path, data: Path, weights: str | None, photographs: int, out: Pat
         return TARGET_MISSED
     print(f"{manifest.model_version} gives the same answers on all of them; {out / 'cpus.json'} has the figures.")
     return 0
+
+
+def readable(examples: Sequence[Example], count: int, image_size: int) -> list[Path]:
+    """At most `count` of the pictures that can be read, spread over the classes. DataError if there are none."""
+    usable = list(examples)
+    while chosen := dataset.spread(usable, count):
+        reader = PictureReader(chosen, image_size)
+        for _ in reader.batches(1):
+            pass
+        if not reader.unreadable:
+            return [example.path.absolute() for example in chosen]
+        usable = [example for example in usable if example not in reader.unreadable]
+    raise DataError("none of the test pictures can be read")
 
 
 def _plain(model: Path, manifest: Manifest, weights: str, out: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What runs on each CPU: `python -m model_build.cpus.measure MODEL PROBE < photographs`, one path a line.
+"""What runs on each CPU: `python -m model_build.cpus.measure MODEL PROBE < photographs`, a path a line, in JSON.
 
 Prints a line of JSON about the CPU and one for each photograph: its path and the probabilities of all labels, by
 labeller.images and labeller.model as in Lambda. Imports nothing that a layer does not hold.
@@ -37,7 +37,7 @@ def main(model: Path, probe: Path) -> None:
         }
     )
     for line in sys.stdin:
-        path = line.rstrip("\n")
+        path = json.loads(line)
         pixels = decode(Path(path).read_bytes(), classifier.input_size, DEFAULT_MAX_IMAGE_PIXELS).pixels
         (prediction,) = classifier.predict(pixels[np.newaxis])
         _print({"photograph": path, "scores": dict(prediction.scores)})

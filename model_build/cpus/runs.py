@@ -151,7 +151,7 @@ def _ask(each: Measurement, probe: Path, photographs: Sequence[Path]) -> Iterato
     }
     command = [*each.python, "-m", measure.__name__, str(each.folder), str(probe)]
     with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as errors:
-        asked.write("".join(f"{path}\n" for path in photographs).encode())
+        asked.write("".join(f"{json.dumps(str(path))}\n" for path in photographs).encode())
         asked.seek(0)
         process = subprocess.Popen(  # noqa: S603 - fixed arguments, no shell
             command, env=environment, stdin=asked, stdout=subprocess.PIPE, stderr=errors, text=True
@@ -170,6 +170,7 @@ def _ask(each: Measurement, probe: Path, photographs: Sequence[Path]) -> Iterato
         finally:
             process.kill()  # where the caller has stopped listening
             status = process.wait()
+            lines.close()
         if silent.is_set() or status != 0:
             errors.seek(0)
             words = errors.read().decode(errors="replace").strip()[-1500:]

@@ -9,8 +9,9 @@ import pytest
 
 from model_build.cpus import __main__ as command
 from model_build.cpus import sysroot
-from model_build.cpus.__main__ import CANNOT_RUN, main
-from tests.support import write_model
+from model_build.cpus.__main__ import CANNOT_RUN, main, readable
+from model_build.dataset import DataError, Example
+from tests.support import RED, encoded, plain, write_model
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,19 @@ def test_no_photographs_cannot_be_asked_for(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit):
         main(["--photographs", "0"])
     assert "--photographs must be at least 1" in capsys.readouterr().err
+
+
+def test_pictures_that_cannot_be_read_are_passed_over_for_others(tmp_path: Path) -> None:
+    examples = []
+    for number in range(8):
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(b"no picture" if number in (0, 4) else encoded(plain(RED)))
+        examples.append(Example(path, number // 4, ""))
+    chosen = readable(examples, 4, 32)
+    assert len(chosen) == 4
+    assert not {path.name for path in chosen} & {"0.png", "4.png"}
+    with pytest.raises(DataError, match="none of the test pictures can be read"):
+        readable([examples[0], examples[4]], 4, 32)
 
 
 def test_a_tool_that_fails_is_shown_with_its_own_words(tmp_path: Path) -> None:
