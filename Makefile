@@ -13,8 +13,11 @@ IMAGE_SIZE ?=
 SHARED ?= ../shared
 EVENT ?= events/sqs-batch.json
 DIR ?=
-STACK ?=
 DELETE ?=
+# x86_64 or arm64; without it, the layers are for what samconfig.toml deploys, at first x86_64.
+ARCH ?=
+PHOTOGRAPHS ?= 40
+STACK ?= image-labeller
 
 model_options = $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(IMAGE_SIZE),--image-size $(IMAGE_SIZE))
 
@@ -22,10 +25,11 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo model layer build invoke nightly testset capacity backfill shadow test lint validate deploy redrive lock clean
+.PHONY: help setup demo model verify-cpus layer build invoke nightly testset backfill shadow capacity test bench lint validate deploy redrive \
+  lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## create .venv with the pinned dependencies
 
@@ -35,8 +39,11 @@ demo: .venv/ready ## the whole path on this machine: build the model, upload pic
 model: .venv/ready ## train and quantise the model: DATA=folder WEIGHTS=imagenet|random|file.h5 IMAGE_SIZE=224
 	@$(BIN)/python -m model_build $(model_options)
 
-layer: .venv/ready ## fill build/layers with the libraries and the model, print the size and the margin
-	@$(BIN)/python -m model_build.package_layer
+verify-cpus: .venv/ready ## the model on this CPU, AVX2-only x86 and arm64: labels and differences, DATA= WEIGHTS= PHOTOGRAPHS=40
+	@$(BIN)/python -m model_build.cpus --photographs '$(PHOTOGRAPHS)' $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
+
+layer: .venv/ready ## fill build/layers with libraries and model, ARCH=x86_64|arm64; print digests, size and margin
+	@$(BIN)/python -m model_build.package_layer $(if $(ARCH),--architecture '$(ARCH)')
 
 build: .venv-sam/ready ## sam build, without Docker (after `make layer`)
 	@$(SAM) build
@@ -58,13 +65,18 @@ capacity: .venv/ready ## queue age, concurrency and cost of a million images, by
 nightly: .venv/ready ## score build/model on the test photographs, on the local AWS, and print where the report is: DATA=folder
 	@$(BIN)/python -m local.nightly --shared '$(SHARED)' $(if $(DATA),--data '$(DATA)')
 
-testset: .venv/ready ## upload a labelled test set to your stack: DIR=folder with a folder for each label, STACK=name, DELETE=1
-	@$(BIN)/python -m local.testset '$(DIR)' $(if $(STACK),--stack '$(STACK)') $(if $(DELETE),--delete)
+testset: .venv/ready ## upload a labelled test set to your stack: DIR=folder with a folder for each label, STACK=image-labeller, DELETE=1
+	@$(BIN)/python -m local.testset '$(DIR)' --stack '$(STACK)' $(if $(DELETE),--delete)
 
 test: .venv/ready .venv-sam/ready lint validate ## lint, types, the template's checks and all tests
-	@$(BIN)/python -m model_build.package_layer --libraries-only
+	@$(BIN)/python -m model_build.package_layer --libraries-only --architecture x86_64
 	@$(BIN)/python -m local.runtime_python
 	@$(BIN)/python -m pytest
+
+bench: .venv/ready .venv-sam/ready ## throughput of the handler against bare inference, and the cold start of the built function
+	@$(BIN)/python -m tests.bench.throughput
+	@$(BIN)/python -m tests.bench.throughput --megapixels 12
+	@$(BIN)/python -m tests.bench.cold_start
 
 lint: .venv/ready ## ruff and mypy
 	@$(BIN)/ruff check .
@@ -76,10 +88,10 @@ validate: .venv-sam/ready .venv-checkov/ready ## template.yaml: sam validate --l
 	@$(CHECKOV) --file template.yaml --framework cloudformation --skip-download --compact --quiet
 
 deploy: layer build ## deploy to your AWS account, asking for what it needs to know
-	@$(SAM) deploy --guided
+	@$(SAM) deploy --guided $(if $(ARCH),--parameter-overrides 'Architecture=$(ARCH)')
 
 redrive: .venv/ready ## put back what waits in the dead-letter queue of STACK=image-labeller
-	@$(BIN)/python -m local.redrive --stack '$(or $(STACK),image-labeller)'
+	@$(BIN)/python -m local.redrive --stack '$(STACK)'
 
 lock: .venv/ready ## resolve requirements/*.in into the pinned *.txt
 	@requirements/lock

@@ -29,7 +29,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from labeller.comparison import Change, Comparison, compare_pictures
 from labeller.events import ObjectRef
-from labeller.looking import decode_fetched, objects_in_flight
+from labeller.looking import decode_fetched, objects_in_flight, threshold_in_force
 from labeller.model import Classifier, ModelError, load_classifier
 from labeller.pipeline import Deadline, Lane, run
 from labeller.predictions import Identity, read_csv
@@ -100,7 +100,7 @@ class Shadow:
             return await looking(self._look, fetched)
 
         ends = asyncio.run(run(chosen, work, in_flight=in_flight))
-        return agreement(day, chosen, ends, self.candidate.confidence_threshold)
+        return agreement(day, chosen, ends, threshold_in_force(self.candidate.confidence_threshold, self.settings))
 
     def _look(self, fetched: Any) -> tuple[str, float]:
         decoded = decode_fetched(fetched, self.candidate.input_size, self.settings)

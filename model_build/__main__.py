@@ -45,11 +45,12 @@ def run(config: BuildConfig) -> int:
     with quiet_start():
         from model_build.base import WeightsError
         from model_build.build import build
+        from model_build.quantize import QuantisationError
         from model_build.verify import VerificationError
 
     try:
         build(config)
-    except (DataError, WeightsError, VerificationError, ModelError) as error:
+    except (DataError, WeightsError, QuantisationError, VerificationError, ModelError) as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     return 0

@@ -14,6 +14,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from labeller.model import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier, softmax
@@ -37,8 +38,8 @@ LoadBase = Callable[[str, int, int], base.Base]
 def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     """Run every stage and put the finished model at `config.out`, whole: what was there before stays until then.
 
-    `load_base(weights, image_size, seed)` gives the frozen base. Raises DataError, WeightsError and
-    VerificationError. Returns `config.out`.
+    `load_base(weights, image_size, seed)` gives the frozen base. Raises DataError, WeightsError,
+    QuantisationError and VerificationError. Returns `config.out`.
     """
     stages = Stages(total=9)
     partial = config.out.with_name(config.out.name + ".partial")
@@ -52,6 +53,7 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
         _print_data(data)
 
     with stages.stage("base", f"VGG16 with {config.weights} weights at {config.image_size} pixels -> ONNX"):
+        keras.utils.clear_session()  # names in the graph come from counters of the process: a build starts afresh
         frozen = load_base(config.weights, config.image_size, config.seed)
         export.export(frozen.network, export.IMAGE, export.FEATURES, fp32_base)
 

@@ -31,8 +31,6 @@ class HeadCandidate:
     name: str
     pooling: Pooling
     units: int = 256
-    input_dropout: float = 0.0
-    """Share of the pooled features left out in a training step: no single place may decide."""
     dropout: float = 0.5
     """Share of the Dense layer's outputs left out in a training step."""
     l2: float = 0.0
@@ -44,12 +42,20 @@ class HeadCandidate:
 
 
 HEADS = (
-    HeadCandidate("article", Pooling.FLATTEN, epochs=15),
+    # The article's head, as it stands there: the yardstick.
+    HeadCandidate("article", Pooling.FLATTEN, epochs=10),
+    # One number a channel, two ways. Small, and the most robust where the object may be anywhere.
     HeadCandidate("average", Pooling.AVERAGE),
     HeadCandidate("maximum", Pooling.MAXIMUM),
-    HeadCandidate("grid", Pooling.GRID, input_dropout=0.5, l2=0.01, epochs=30),
-    HeadCandidate("flatten", Pooling.FLATTEN, input_dropout=0.5, l2=0.01, epochs=15),
+    # Where in the picture helps, if the many more weights are held down: in threefold cross-validation of the
+    # stand-in's 3,000 training and validation images at 128 pixels 95.3 % were right, against 94.7 % for "average",
+    # and the log loss was 0.113 against 0.126.
+    HeadCandidate("grid", Pooling.GRID, units=64, l2=0.01, epochs=30),
+    HeadCandidate("grid, wide", Pooling.GRID, l2=0.03, epochs=30),
+    HeadCandidate("flatten", Pooling.FLATTEN, units=64, l2=0.01, epochs=30),
 )
+"""What did not pay there, within the noise of 0.4 points: mirror images of the training pictures (twice the work),
+label smoothing (a higher log loss), dropout of the pooled features, AdamW in place of the penalty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +72,13 @@ class QuantisationCandidate:
     """Convolutions that stay FP32, counted from 0; negative ones from the end."""
 
 
+# With the stand-in at 128 pixels, errors on 97 validation images: MinMax on 100 images 11.1 %, on 10 images 23.0 %,
+# percentile 99.999 20.1 %, 99.99 24.2 %, 99.9 32.5 %, entropy 61.5 %; first layer in FP32 11.1 %, last 10.5 %.
 QUANTISATIONS = (
     QuantisationCandidate("minmax 100", Ranges.MINMAX, 100),
     QuantisationCandidate("minmax 10", Ranges.MINMAX, 10),
     QuantisationCandidate("percentile 99.999", Ranges.PERCENTILE, 100, 99.999),
     QuantisationCandidate("percentile 99.99", Ranges.PERCENTILE, 100, 99.99),
-    QuantisationCandidate("percentile 99.9", Ranges.PERCENTILE, 100, 99.9),
     QuantisationCandidate("entropy", Ranges.ENTROPY, 100),
     QuantisationCandidate("minmax 100, first layer FP32", Ranges.MINMAX, 100, float_layers=(0,)),
     QuantisationCandidate("minmax 100, last layer FP32", Ranges.MINMAX, 100, float_layers=(-1,)),
@@ -107,9 +114,9 @@ class BuildConfig:
     """Network input that percentile and entropy calibration get: 20 images at 224x224, 61 at 128x128. Counting
     every activation takes as long again as computing it."""
 
-    quantisation_megapixels: float = 1.6
-    """Network input of the validation images on which the quantisations are compared with FP32: 31 at 224x224,
-    97 at 128x128."""
+    quantisation_megapixels: float = 1.2
+    """Network input of the validation images on which the quantisations are compared with FP32: 23 at 224x224,
+    73 at 128x128."""
 
     same_error: float = 0.05
     """Quantisations whose errors are within this share of the smallest count as equally good."""
@@ -123,7 +130,7 @@ class BuildConfig:
     heads: tuple[HeadCandidate, ...] = HEADS
     """Trained one after the other on the same features; the best on validation is shipped."""
 
-    patience: int = 8
+    patience: int = 6
     """Epochs without a lower validation loss before training stops; the best epoch is kept."""
 
     training_batch: int = 64
@@ -140,9 +147,9 @@ class BuildConfig:
     """Largest difference of a probability, finished ONNX graph against Keras: float32 rounding of a few hundred
     additions is about 1e-6; anything above 1e-3 is a wrong graph."""
 
-    fp32_megapixels: float = 17.0
-    """Network input of the test images that the slow FP32 reference gets (INT8 is compared on the same). Covers
-    a test set of 1,000 at 128x128 whole; at 224x224 some 340 of them, so that the build stays within minutes."""
+    fp32_megapixels: float = 8.0
+    """Network input of the test images that the slow FP32 reference gets (INT8 is compared on the same): 488 at
+    128x128, 159 at 224x224, where each takes 140 ms and the whole build has five minutes."""
 
     def affordable(self, megapixels: float) -> int:
         """How many images of `image_size` that much network input is; at least one."""

@@ -61,7 +61,6 @@ def train(
     model = keras.Sequential(
         [
             keras.Input(mean.shape),
-            keras.layers.Dropout(candidate.input_dropout),
             keras.layers.Dense(candidate.units, activation="relu", kernel_regularizer=penalty),
             keras.layers.Dropout(candidate.dropout),
             keras.layers.Dense(labels, kernel_regularizer=penalty),

@@ -1,13 +1,14 @@
 """Fills the two Lambda layers that template.yaml names, and holds them under Lambda's size limit.
 
-    python -m model_build.package_layer [--model build/model] [--out build/layers]      (make layer)
+    python -m model_build.package_layer [--architecture arm64] [--model build/model] [--out build/layers]  (make layer)
 
     build/layers/libraries/python/...                         the libraries, in Lambda at /opt/python
     build/layers/model/model/{model.onnx,manifest.json}       the network, in Lambda at /opt/model
 
 The libraries are wheels for Lambda's Linux and Python, pinned with their hashes in requirements/layer.txt.
 pip only unpacks them, so this Python will do on any machine: no Docker, no Python 3.13, no compiler.
-Each layer is made beside its place and renamed, so that a run that fails leaves the layer of before.
+Each layer is made beside its place and renamed, so that a run that fails leaves the layer of before. Made twice, on
+any machine, it has the same bytes, and SAM, which names what it uploads by a digest, ships it only when it changed.
 Neither TensorFlow nor anything outside the standard library is imported here.
 """
 
@@ -15,30 +16,31 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
-import stat
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Callable
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from model_build import bytecode
+from model_build.bytecode import BytecodeError
+from model_build.reproducible import NOTES, TIMESTAMP, drop_notes, files, normalise, tree_digest
+from model_build.wheels import PYTHON_VERSION, TARGETS, PackagingError, Target, pip_command, pip_install
+
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / "requirements" / "layer.txt"
 FUNCTIONS = ROOT / "functions"
-FUNCTION_PACKAGES = ("classify", "labeller")  # what functions/Makefile copies
+HANDLERS, SHARED = ("classify", "score"), "labeller"  # functions/Makefile copies one and the shared one
 MODEL = ROOT / "build" / "model"
 MODEL_FILES = ("model.onnx", "manifest.json")
 OUT = ROOT / "build" / "layers"
 
-# Runtime and Architectures of the functions in template.yaml.
-PYTHON_VERSION = "3.13"
-ARCHITECTURE = "x86_64"
-# The python3.13 runtime is Amazon Linux 2023, which has glibc 2.34; wheels for an older glibc run there too.
-# pip takes only the tags that it is given, so every one in use is listed; manylinux2014 is 2_17's older name.
-MANYLINUX = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
+SAMCONFIG = ROOT / "samconfig.toml"
+ARCHITECTURE = "x86_64"  # where none is named and none was deployed; template.yaml's default
 
 # "The maximum size of the contents of a deployment package, including layers": 250 MB, unzipped. The service
 # refuses with "Unzipped size must be smaller than 262144000 bytes".
@@ -50,41 +52,20 @@ SIZE_LIMIT = 262_144_000
 # (*.dist-info, with the licences) stays: importlib.metadata reads it.
 UNUSED = ("bin", "**/tests", "**/__pycache__", "**/*.pyc", "**/*.pyi", "**/*.h", "**/*.pxd", "**/*.a")
 
-Install = Callable[[Path, Path], None]
+
+Install = Callable[[Path, Path, Target], None]
 
 
-class PackagingError(Exception):
-    """A layer cannot be made, or is too large; the message says why and what to do."""
-
-
-def pip_command(requirements: Path, target: Path) -> list[str]:
-    """The pip call that unpacks `requirements` for Lambda into `target`.
-
-    pip is this interpreter's own, and takes the package index from the user's pip configuration.
-    """
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    command += ["--require-hashes", "--no-deps", "--only-binary=:all:", "--no-compile"]
-    command += ["--implementation", "cp", "--python-version", PYTHON_VERSION]
-    for tag in MANYLINUX:
-        command += ["--platform", f"{tag}_{ARCHITECTURE}"]
-    return [*command, "--target", str(target), "--requirement", str(requirements)]
-
-
-def pip_install(requirements: Path, target: Path) -> None:
-    """Unpack `requirements` into `target`. Raises PackagingError with pip's own words when pip fails."""
-    print("libraries: pip fetches the wheels (some 55 MB the first time) ...", flush=True)
-    done = subprocess.run(  # noqa: S603 - fixed arguments, no shell
-        pip_command(requirements, target),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise PackagingError(
-            f"pip could not fetch the libraries in {_shown(requirements)} (exit status {done.returncode}):\n"
-            f"{done.stdout.strip()}"
-        )
+def deployed_architecture(samconfig: Path = SAMCONFIG) -> str | None:
+    """The Architecture that `sam deploy --guided` has kept in samconfig.toml, None if it has not."""
+    try:
+        content = tomllib.loads(samconfig.read_text("utf-8"))
+        kept = str(content["default"]["deploy"]["parameters"]["parameter_overrides"])
+    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError):
+        return None
+    # SAM writes one string, Architecture="arm64" ...; a list or a table of them is valid too.
+    found = re.search(r"""\bArchitecture\W+?(x86_64|arm64)\b""", kept)
+    return found[1] if found else None
 
 
 def prune(folder: Path) -> int:
@@ -99,29 +80,40 @@ def prune(folder: Path) -> int:
     return before - size_of(folder)
 
 
-def fingerprint(requirements: Path) -> str:
-    """SHA-256 over everything that decides what the libraries layer holds."""
-    pip_options = pip_command(Path("requirements"), Path("target"))[1:]
-    rules = json.dumps([pip_options, UNUSED])
+def fingerprint(requirements: Path, target: Target, compiler: str = "") -> str:
+    """SHA-256 over everything that decides what the libraries layer holds; `compiler`: bytecode.version_of."""
+    pip_options = pip_command(Path("requirements"), Path("folder"), target)[1:]
+    rules = json.dumps([pip_options, UNUSED, NOTES, TIMESTAMP, compiler])
     return hashlib.sha256(requirements.read_bytes() + rules.encode()).hexdigest()
 
 
-def fill_libraries(out: Path, requirements: Path = REQUIREMENTS, install: Install = pip_install) -> str:
+def fill_libraries(
+    out: Path,
+    requirements: Path = REQUIREMENTS,
+    install: Install = pip_install,
+    architecture: str = ARCHITECTURE,
+    python: Path | None = None,
+) -> str:
     """Make `out`/libraries unless it already is what `requirements` says; returns one line to print.
 
-    The stamp lies beside the layer, not in it: all that a layer folder holds is shipped.
+    What it was made of and for lies beside the layer, not in it: all that a layer folder holds is shipped. `python`:
+    one of the runtime's version, which compiles the libraries; None leaves that to each cold start.
     """
     out.mkdir(parents=True, exist_ok=True)
     layer, stamp = out / "libraries", out / "libraries.sha256"
-    wanted = fingerprint(requirements)
+    wanted = fingerprint(requirements, TARGETS[architecture], bytecode.version_of(python))
     if layer.is_dir() and stamp.is_file() and stamp.read_text().strip() == wanted:
         return f"libraries: unchanged, {_shown(requirements)} is installed already"
     started = time.monotonic()
     fresh = _fresh_folder(out / "libraries.new")
-    install(requirements, fresh / "python")
+    install(requirements, fresh / "python", TARGETS[architecture])
     freed = prune(fresh / "python")
+    drop_notes(fresh / "python")
+    if python is not None:
+        bytecode.compile_tree(fresh / "python", python, "/opt/python")
     stamp.unlink(missing_ok=True)  # should the renaming be cut short, the next run installs again
     _put_in_place(fresh, layer)
+    (out / "architecture").write_text(architecture + "\n")
     stamp.write_text(wanted + "\n")
     seconds = time.monotonic() - started
     return f"libraries: installed in {seconds:.0f} s; {freed:,} bytes that never run in Lambda dropped"
@@ -174,14 +166,28 @@ def weights_warning(manifest: dict[str, Any]) -> str | None:
     )
 
 
+def deployment_hint(architecture: str, deployed: str) -> str | None:
+    """A line for the reader where layers for `architecture` lie ready and the functions would run on another."""
+    if architecture == deployed:
+        return None
+    return (
+        f"WARNING: these layers run on {architecture} only, the functions would be deployed on {deployed}: deploy "
+        f"with Architecture={architecture}, as `make deploy ARCH={architecture}` does"
+    )
+
+
 def size_of(folder: Path) -> int:
     """Bytes of all files under `folder`, as they lie unzipped."""
-    return sum(file.stat().st_size for file in _files(folder))
+    return sum(file.stat().st_size for file in files(folder))
 
 
 def function_size(functions: Path = FUNCTIONS) -> int:
-    """Bytes of the function's own code: what functions/Makefile copies."""
-    return sum(f.stat().st_size for package in FUNCTION_PACKAGES for f in (functions / package).rglob("*.py"))
+    """Bytes of the larger function's own code: what functions/Makefile copies."""
+
+    def size(package: str) -> int:
+        return sum(file.stat().st_size for file in (functions / package).rglob("*.py"))
+
+    return size(SHARED) + max(map(size, HANDLERS))
 
 
 def library_sizes(python: Path) -> dict[str, int]:
@@ -200,7 +206,7 @@ def size_table(out: Path, functions: Path = FUNCTIONS) -> tuple[str, int]:
     libraries, model, code = size_of(out / "libraries"), size_of(out / "model"), function_size(functions)
     total = code + libraries + model
     margin = SIZE_LIMIT - total
-    rows = [("function code", code), ("libraries layer", libraries)]
+    rows = [("function code (the larger)", code), ("libraries layer", libraries)]
     rows += [(f"  {name}", size) for name, size in library_sizes(out / "libraries" / "python").items()]
     rows += [("model layer", model), ("total, unzipped", total), ("Lambda's limit", SIZE_LIMIT)]
     lines = [f"{name:<32}{size:>14,}" for name, size in rows]
@@ -208,12 +214,21 @@ def size_table(out: Path, functions: Path = FUNCTIONS) -> tuple[str, int]:
     return "\n".join([f"{'part':<32}{'bytes':>14}", *lines]), margin
 
 
-def package(model: Path, out: Path, requirements: Path = REQUIREMENTS, install: Install = pip_install) -> None:
-    """Fill both layers; print what was done, and the sizes. Raises PackagingError, also over the limit."""
+def package(
+    model: Path,
+    out: Path,
+    requirements: Path = REQUIREMENTS,
+    install: Install = pip_install,
+    architecture: str = ARCHITECTURE,
+    python: Path | None = None,
+) -> None:
+    """Fill both layers; print what was done, digests and sizes. Raises PackagingError, also over the limit."""
     warning = weights_warning(read_manifest(model))  # first, for it is quick and the libraries are not
-    print(f"layers in {_shown(out)} for python{PYTHON_VERSION} on {ARCHITECTURE}", flush=True)
-    print(fill_libraries(out, requirements, install), flush=True)
+    print(f"layers in {_shown(out)} for python{PYTHON_VERSION} on {architecture}", flush=True)
+    print(fill_libraries(out, requirements, install, architecture, python), flush=True)
     print(fill_model(out, model))
+    for layer in ("libraries", "model"):
+        print(f"{layer}: sha256 {tree_digest(out / layer)}")
     if warning:
         print(warning)
     table, margin = size_table(out)
@@ -225,6 +240,20 @@ def package(model: Path, out: Path, requirements: Path = REQUIREMENTS, install: 
         )
 
 
+def runtime_python() -> Path | None:
+    """A Python of the runtime's version on this machine; None, and a line on what that costs, if there is none."""
+    from local.runtime_python import RuntimePythonNotFound, find_runtime_python
+
+    try:
+        return find_runtime_python(PYTHON_VERSION)
+    except RuntimePythonNotFound:
+        print(
+            f"no Python {PYTHON_VERSION} here to compile the libraries with: the functions work all the same, but "
+            "each cold start takes some 0.3 s longer. LAMBDA_PYTHON=/path/to/python names one"
+        )
+        return None
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(
@@ -233,20 +262,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, default=MODEL, help="folder of the built model [build/model]")
     parser.add_argument("--out", type=Path, default=OUT, help="folder for the layers [build/layers]")
     parser.add_argument("--libraries-only", action="store_true", help="fill the libraries layer, which needs no model")
+    parser.add_argument(
+        "--architecture",
+        choices=TARGETS,
+        help=f"of the functions [as deployed, see samconfig.toml; else {ARCHITECTURE}]",
+    )
     chosen = parser.parse_args(arguments)
+    deployed = deployed_architecture()
+    architecture = chosen.architecture or deployed or ARCHITECTURE
     try:
+        python = runtime_python()
         if chosen.libraries_only:
-            print(fill_libraries(chosen.out))
+            print(fill_libraries(chosen.out, architecture=architecture, python=python))
         else:
-            package(chosen.model, chosen.out)
-    except PackagingError as error:
+            package(chosen.model, chosen.out, architecture=architecture, python=python)
+            if hint := deployment_hint(architecture, deployed or ARCHITECTURE):
+                print(hint)
+    except (PackagingError, BytecodeError) as error:
         print(f"package_layer: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
 def _fresh_folder(path: Path) -> Path:
@@ -257,9 +292,8 @@ def _fresh_folder(path: Path) -> Path:
 
 
 def _put_in_place(fresh: Path, place: Path) -> None:
-    """Rename `fresh` to `place`, readable for all, since Lambda runs the function as a user of its own."""
-    for path in [fresh, *fresh.rglob("*")]:
-        path.chmod(0o755 if stat.S_ISDIR(path.stat().st_mode) else 0o644)
+    """Rename `fresh` to `place`, the same whoever made it and when."""
+    normalise(fresh)
     old = place.with_name(place.name + ".old")
     if old.exists():
         shutil.rmtree(old)

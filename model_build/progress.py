@@ -51,7 +51,7 @@ def counting(total: int, unit: str) -> Iterator[Callable[[int], object]]:
         now = time.perf_counter()
         if now - last >= LOG_INTERVAL:
             last = now
-            print(f"      {done}/{total} {unit}, {done / (now - start):.0f} a second", flush=True)
+            print(f"      {done}/{total} {unit}, {done / (now - start):.1f} a second", flush=True)
 
     yield advance
 

@@ -39,6 +39,10 @@ QUANTISED_BINS = 128
 """Levels that the entropy method compares with, the library's default."""
 
 
+class QuantisationError(Exception):
+    """The base cannot be quantised; the message says what came of the attempts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What a candidate does to the base, and the file it is in.
@@ -100,8 +104,8 @@ def choose(measured: Sequence[Measured], same_error: float, float_gain: float) -
     """The first whose error is at most (1 + same_error) times the smallest.
 
     A candidate with layers in FP32 takes part only if its error is less than that of the best without by at least
-    the share `float_gain`. Times are not looked at: they differ from run to run, and the model must not. ValueError
-    if no candidate gives finite numbers.
+    the share `float_gain`. Times are not looked at: they differ from run to run, and the model must not.
+    QuantisationError if no candidate gives finite numbers.
     """
     smallest = min((each.error for each in measured if not each.candidate.float_layers), default=math.inf)
     allowed = [
@@ -109,7 +113,9 @@ def choose(measured: Sequence[Measured], same_error: float, float_gain: float) -
     ]
     best = min((each.error for each in allowed), default=math.inf)
     if not math.isfinite(best):
-        raise ValueError("no quantisation of the network gives finite numbers")
+        raise QuantisationError(
+            f"none of {len(measured)} ways to quantise the network gives finite numbers; are the base weights sound?"
+        )
     return next(each for each in allowed if each.error <= best * (1 + same_error))
 
 

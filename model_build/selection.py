@@ -103,7 +103,7 @@ def train_baseline(pooling: Pooling, training: Features, validation: Features) -
     unseen = (head.pool(validation.values, pooling) - mean) / deviation
     found = []
     for penalty in PENALTIES:
-        model = LogisticRegression(C=penalty, max_iter=200).fit(pooled, training.labels)
+        model = LogisticRegression(C=penalty, max_iter=200, tol=1e-3).fit(pooled, training.labels)
         probabilities = model.predict_proba(unseen)
         right = accuracy_score(validation.labels, model.predict(unseen))
         scored = Scored(round(right * len(unseen)), len(unseen), log_loss(validation.labels, probabilities))

@@ -94,6 +94,22 @@ def test_a_raw_notification_is_labelled_too(running: tuple[LocalAws, Stack, Runt
     assert found["row"]["status"] == "LABELLED"
 
 
+@pytest.mark.parametrize("name", ["sns-put.json", "eventbridge-created.json", "sqs-sns.json", "sqs-eventbridge.json"])
+def test_every_other_shape_is_labelled_too(running: tuple[LocalAws, Stack, RuntimeEmulator], name: str) -> None:
+    response, (found,) = invoke(running, name)
+    assert response in ({"labelled": 1}, {"batchItemFailures": []})
+    assert found["row"]["status"] == "LABELLED"
+
+
+@pytest.mark.parametrize("schema", ["1.0", "2.0"])
+def test_a_task_of_batch_operations_has_its_result(
+    running: tuple[LocalAws, Stack, RuntimeEmulator], schema: str
+) -> None:
+    response, (found,) = invoke(running, f"batch-operations-{schema}.json")
+    assert [each["resultCode"] for each in response["results"]] == ["Succeeded"]
+    assert found["row"]["status"] == "LABELLED"
+
+
 def test_a_poisoned_message_fails_alone(running: tuple[LocalAws, Stack, RuntimeEmulator]) -> None:
     response, (found,) = invoke(running, "sqs-poison.json")
     assert len(response["batchItemFailures"]) == 1
@@ -102,3 +118,12 @@ def test_a_poisoned_message_fails_alone(running: tuple[LocalAws, Stack, RuntimeE
 
 def test_s3s_test_event_is_dropped(running: tuple[LocalAws, Stack, RuntimeEmulator]) -> None:
     assert invoke(running, "sqs-test-event.json") == ({"batchItemFailures": []}, [])
+
+
+@pytest.mark.parametrize("name", ["sqs-deleted.json", "eventbridge-deleted.json"])
+def test_deletions_mark_their_rows(running: tuple[LocalAws, Stack, RuntimeEmulator], name: str) -> None:
+    _, found = invoke(running, name)
+    assert {each["row"]["status"] for each in found} == {"DELETED"}
+    # An event from before the deletion changes nothing, though there is an object of that name again.
+    _, (late, *_) = invoke(running, "sqs-batch.json" if name.startswith("eventbridge") else "s3-put.json")
+    assert late["row"]["status"] == "DELETED"

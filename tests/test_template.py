@@ -193,10 +193,12 @@ def test_the_layers_are_packaged_for_the_runtime_of_the_functions() -> None:
     assert PARAMETERS["Architecture"]["Default"] == package_layer.ARCHITECTURE
 
 
-def test_the_makefile_ships_the_sources_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("function", ["classify", "score"])
+def test_the_makefile_ships_the_sources_and_nothing_else(tmp_path: Path, function: str) -> None:
     source, artifacts = tmp_path / "source", tmp_path / "artifacts"
     for file in (
         "classify/app.py",
+        "score/app.py",
         "labeller/events.py",
         "labeller/__pycache__/events.pyc",
         "labeller/notes.txt",
@@ -205,11 +207,10 @@ def test_the_makefile_ships_the_sources_and_nothing_else(tmp_path: Path) -> None
         (source / file).write_text("# " + file)
     artifacts.mkdir()
     (source / "Makefile").write_bytes((ROOT / "functions/Makefile").read_bytes())
-    subprocess.run(
-        ["make", "--silent", "-C", source, "build-ClassifyFunction", f"ARTIFACTS_DIR={artifacts}"], check=True
-    )
+    target = f"build-{function.capitalize()}Function"
+    subprocess.run(["make", "--silent", "-C", source, target, f"ARTIFACTS_DIR={artifacts}"], check=True)
     shipped = {str(file.relative_to(artifacts)) for file in artifacts.rglob("*") if file.is_file()}
-    assert shipped == {"classify/app.py", "labeller/events.py"}
+    assert shipped == {f"{function}/app.py", "labeller/events.py"}
 
 
 # ---- nothing lost -------------------------------------------------------------------------------------
@@ -272,6 +273,7 @@ SAMPLES = {
     "batch-operations-1.0.json": [[DOG]],
     "batch-operations-2.0.json": [[DOG]],
 }
+NIGHTLY = "nightly.json"  # for the score function, which is started by the clock
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -294,4 +296,4 @@ def test_the_messages_of_the_samples_carry_their_digests() -> None:
 def test_every_sample_is_tested_here_and_listed_in_the_readme() -> None:
     samples = {file.name for file in (ROOT / "events").glob("*.json")}
     listed = set(re.findall(r"^\| `([\w.-]+\.json)`", (ROOT / "events/README.md").read_text(encoding="utf-8"), re.M))
-    assert samples == listed == set(SAMPLES)
+    assert samples == listed == {*SAMPLES, NIGHTLY}

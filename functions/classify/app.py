@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -24,7 +25,7 @@ from labeller.events import (
 )
 from labeller.looking import objects_in_flight
 from labeller.model import load_classifier
-from labeller.observability import count, logger, metrics, report, tracer
+from labeller.observability import count, logger, metrics, report
 from labeller.pipeline import Deadline, OutOfTime, run
 from labeller.settings import Settings
 from labeller.storage import AwsFailure, connect
@@ -42,10 +43,12 @@ _SHARE_TO_FINISH = 0.2
 def get_labeller() -> Labeller:
     """Settings, network and clients, at first use. Raises SettingsError, ModelError."""
     settings = Settings.from_env(os.environ)
-    # One thread for each run of the network, and as many runs at once as there are processors (see Lanes).
-    classifier = load_classifier(settings.model_dir, threads=1)
+    with ThreadPoolExecutor(1) as beside:  # a cold start waits for both: one is Python, the other mostly is not
+        storage = beside.submit(connect, settings.results_table, settings.event_bus)
+        # One thread for each run of the network, and as many runs at once as there are processors (see Lanes).
+        classifier = load_classifier(settings.model_dir, threads=1)
     lanes = Lanes.for_processors(settings.onnx_threads, objects_in_flight(settings.max_image_bytes))
-    return Labeller(settings, classifier, connect(settings.results_table, settings.event_bus), lanes)
+    return Labeller(settings, classifier, storage.result(), lanes)
 
 
 # With SnapStart, what is loaded before the snapshot is there in every copy. Lambda's runtime brings the module along;
@@ -57,7 +60,6 @@ with suppress(ImportError):
 
 
 @logger.inject_lambda_context
-@tracer.capture_lambda_handler(capture_response=False)
 @metrics.log_metrics(capture_cold_start_metric=True)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Label every object that `event` tells of.

@@ -26,7 +26,7 @@ from classify.lanes import Lanes
 from labeller import records
 from labeller.events import Change, ObjectRef
 from labeller.images import Unreadable
-from labeller.looking import decode_fetched
+from labeller.looking import decode_fetched, threshold_in_force
 from labeller.model import Classifier
 from labeller.observability import stage
 from labeller.records import Result, Tagging
@@ -169,9 +169,7 @@ class Labeller:
             decoded = decode_fetched(fetched, self.classifier.input_size, self.settings)
         with stage("inference", durations):
             (prediction,) = self.classifier.predict(decoded.pixels[np.newaxis])
-        threshold = self.settings.confidence_threshold
-        if threshold is None:
-            threshold = self.classifier.confidence_threshold
+        threshold = threshold_in_force(self.classifier.confidence_threshold, self.settings)
         return records.labelled(prediction, decoded, self.classifier.version, threshold)
 
     async def _tag(self, ref: ObjectRef, fetched: Fetched, result: Result) -> tuple[Tagging, Denied | None]:

@@ -23,6 +23,11 @@ def decode_fetched(fetched: Fetched, size: tuple[int, int], settings: Settings) 
     return decode(fetched.data, size, settings.max_image_pixels)
 
 
+def threshold_in_force(manifest: float, settings: Settings) -> float:
+    """The confidence below which a label is UNSURE: the stack's, or else the manifest's."""
+    return manifest if settings.confidence_threshold is None else settings.confidence_threshold
+
+
 def objects_in_flight(max_bytes: int) -> int:
     """How many objects of up to `max_bytes` may be worked on at once."""
     return max(1, min(_MOST_IN_FLIGHT, _MOST_BYTES_IN_FLIGHT // max_bytes))

@@ -1,4 +1,4 @@
-"""Logs, metrics and traces (Powertools for AWS Lambda).
+"""Logs and metrics (Powertools for AWS Lambda), and traces.
 
 One line, one count and one subsegment for each object, and the milliseconds of each stage of its work in all three:
 
@@ -9,9 +9,9 @@ One line, one count and one subsegment for each object, and the milliseconds of 
                 Failed: of what makes its delivery come again; OutOfTime: of deliveries among it
                 milliseconds of an object: FetchMs, DecodeMs, InferenceMs, WriteMs, PublishMs
                 ColdStart, by Powertools. Their one dimension is the service: a key would make each object a metric.
-    subsegment  "## object", from beginning to end, with its log line as metadata
+    subsegment  "object", from beginning to end, with its log line as metadata
 
-The one exception to "no environment is read at import": these three read Powertools' own variables
+The one exception to "no environment is read at import": logger and metrics read Powertools' own variables
 (POWERTOOLS_SERVICE_NAME, POWERTOOLS_METRICS_NAMESPACE, POWERTOOLS_LOG_LEVEL) when they are made, and must
 exist before the handler that they decorate. They open no connection and make no client.
 """
@@ -19,6 +19,7 @@ exist before the handler that they decorate. They open no connection and make no
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -26,8 +27,10 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
+
+from labeller.tracing import send_subsegment
 
 # Control characters, line separators, marks that turn the direction of text, halves of surrogate pairs: JSON escapes
 # the ASCII ones. The others would let a hostile key break a line, or hide, in a terminal or a log viewer.
@@ -42,9 +45,6 @@ def to_json(content: Any) -> str:
 
 logger = Logger(json_serializer=to_json, serialize_stacktrace=False)  # the traceback as text will do
 metrics = Metrics()
-# No patches of boto3: they cost each call, and many objects are worked on at once, while X-Ray's SDK takes what one
-# thread does for one thing after the other. Our subsegments are drawn when an object is done.
-tracer = Tracer(auto_patch=False)
 
 
 @contextmanager
@@ -66,12 +66,7 @@ def report(ending: str, fields: Mapping[str, Any], durations: Mapping[str, float
     for name, milliseconds in durations.items():
         metrics.add_metric(f"{name.removesuffix('_ms').capitalize()}Ms", MetricUnit.Milliseconds, milliseconds)
     end = time.time()
-    provider: Any = tracer.provider
-    subsegment = provider.begin_subsegment("## object")
-    if subsegment is not None:  # None where X-Ray is not there
-        subsegment.start_time = end - sum(durations.values()) / 1000
-        subsegment.put_metadata("object", known)
-        provider.end_subsegment(end)
+    send_subsegment(os.environ, "object", end - sum(durations.values()) / 1000, end, known)
 
 
 def count(what: str, number: int = 1) -> None:

@@ -21,8 +21,9 @@ from PIL import Image
 THUMBNAIL = 200  # pixels of the longer side
 
 _EMPTY_ELEMENTS = frozenset({"br", "img", "meta"})  # HTML's void elements, those that are used
-# What XML 1.0 and HTML do not allow in text, and lone surrogates, which UTF-8 cannot hold.
-_NO_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+# What XML 1.0 and HTML do not allow in text, lone surrogates, which UTF-8 cannot hold, and the controls that turn the
+# direction of text, with which "gpj.exe" reads "exe.jpg".
+_NO_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2733; --muted: #5b6775; --card: #fff; --ground: #f3f5f7; --line: #dde2e8;
@@ -32,7 +33,7 @@ _STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 76rem; padding: 2rem clamp(1rem, 4vw, 3rem); background: var(--ground);
   color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-h1 { margin: 0 0 .25rem; font-size: 1.6rem; line-height: 1.25; text-wrap: balance; }
+h1 { margin: 0 0 .25rem; font-size: 1.6rem; line-height: 1.25; text-wrap: balance; overflow-wrap: anywhere; }
 h2 { margin: 0 0 .5rem; font-size: 1.1rem; }
 header p, .note { margin: .25rem 0; color: var(--muted); max-width: 75ch; overflow-wrap: anywhere; }
 a { color: var(--accent); }
@@ -53,7 +54,9 @@ table { border-collapse: collapse; margin: .5rem 0; font-variant-numeric: tabula
 caption { caption-side: bottom; text-align: left; color: var(--muted); font-size: .85rem; padding-top: .4rem; }
 th, td { padding: .3rem .7rem .3rem 0; text-align: right; border-bottom: 1px solid var(--line); }
 th { color: var(--muted); font-weight: 600; } th:first-child, td:first-child { text-align: left; }
-th[scope=row] { color: var(--ink); overflow-wrap: break-word; max-width: 24rem; }
+th[scope=row] { color: var(--ink); }
+th { overflow-wrap: break-word; max-width: 16rem; } td.whole { white-space: nowrap; }
+td code { display: inline-block; min-width: 16ch; }
 table.confusion td, table.confusion th { padding: .45rem .9rem; text-align: center; border: 1px solid var(--line); }
 table.confusion td { background: color-mix(in srgb, var(--tone) calc(var(--share) * 45%), transparent); }
 table.confusion td b { display: block; font-size: 1.1rem; }
@@ -77,7 +80,8 @@ ul.cards > li { background: var(--card); border: 1px solid var(--line); border-t
 .frame img { width: 100%; height: 170px; object-fit: contain; display: block; }
 .text { padding: .6rem .75rem .75rem; }
 .label { font-weight: 650; display: flex; justify-content: space-between; gap: .5rem; overflow-wrap: anywhere; }
-.label span:last-child { font-variant-numeric: tabular-nums; font-weight: 400; color: var(--muted); }
+.label span:last-child { flex: none; max-width: 60%; font-variant-numeric: tabular-nums; font-weight: 400;
+  color: var(--muted); }
 .verdict { color: var(--tone); font-size: .9rem; overflow-wrap: anywhere; }
 code { font-size: .8rem; color: var(--muted); overflow-wrap: anywhere; unicode-bidi: isolate; }
 .text code { display: block; margin-top: .35rem; }

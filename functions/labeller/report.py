@@ -115,7 +115,7 @@ class Report:
     speed: Speed
     last_night: Comparison | None
     build: Comparison | None
-    uploads: Uploads | None
+    uploads: Uploads | None  # None: the rows could not be read
     minimum_accuracy: float  # the alarm's
     predictions_key: str  # of this run's predictions.csv, in the bucket
 
@@ -198,8 +198,11 @@ def reasons(report: Report) -> list[str]:
     absent = [label for label, count in report.testset.per_label.items() if not count]
     if absent:
         found.append(f"The test set has no pictures of {', '.join(absent)}: nothing is known about them.")
+    if report.uploads is None:
+        found.append("What was uploaded on the day before could not be read; the function's log says why.")
     if report.testset.ignored:
-        found.append(f"{report.testset.ignored:,} objects beside the label folders were not looked at.")
+        were = "object was" if report.testset.ignored == 1 else "objects were"
+        found.append(f"{report.testset.ignored:,} {were} not looked at: hidden, or outside of the label folders.")
     return found
 
 

@@ -63,7 +63,7 @@ def _index_row(day: date, night: Night | None) -> Html:
     interval = f"{night.interval.low:.1%} to {night.interval.high:.1%}" if night.pictures else "–"
     verdict = element("b", night.verdict.value, class_=f"tone-{TONES[night.verdict]}", style="color: var(--tone)")
     cells = (verdict, _percent(night.accuracy), interval, f"{night.pictures:,}", element("code", night.model_version))
-    return element("tr", element("td", link), [element("td", each) for each in cells])
+    return element("tr", element("td", link, class_="whole"), [element("td", each, class_="whole") for each in cells])
 
 
 def _header(report: Report) -> Html:
@@ -162,7 +162,7 @@ def _unscored(report: Report) -> Html | str:
         f"{report.unscored:,} pictures have no answer, and count neither as right nor as wrong. {shown}:",
         class_="note",
     )
-    return _section("Without an answer", note, element("div", element("table", rows), class_="scroll"))
+    return _section("Without an answer", note, element("div", element("table", rows, class_="facts"), class_="scroll"))
 
 
 def _mistakes(scored: Sequence[Scored]) -> Html | str:
@@ -222,9 +222,10 @@ def _flip_section(comparison: Comparison, pictures: dict[str, str | None]) -> Ht
 
 def _uploads(report: Report, trend: Sequence[Night]) -> Html | str:
     uploads = report.uploads
-    if uploads is None or not uploads.total:
-        day = f" on {uploads.day}" if uploads else ""
-        return _section("What is uploaded", element("p", f"No uploads were labelled{day}.", class_="note"))
+    if uploads is None:
+        return ""  # among the reasons
+    if not uploads.total:
+        return _section("What is uploaded", element("p", f"No uploads were labelled on {uploads.day}.", class_="note"))
     names = [*uploads.labels, "UNSURE", "UNREADABLE"]
     counts = [*uploads.labels.values(), uploads.unsure, uploads.unreadable]
     share = [count / uploads.total for count in counts]

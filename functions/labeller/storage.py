@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import boto3
-from boto3.dynamodb.types import TypeSerializer
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from labeller.events import ObjectRef
@@ -26,11 +23,12 @@ from labeller.records import Tag
 # twice, since SQS brings back what still fails. The timeouts are far above what S3 and DynamoDB take in one region.
 # So a call ends within 3 x (2 + 5) + 1 + 2 = 24 s, whatever happens, and even two of an object's calls that hang
 # throughout leave it time to fail alone within the function's 60 s. (Reading a body has 5 s for each piece of it.)
-_CONFIG = Config(
-    retries={"mode": "standard", "total_max_attempts": 3},
-    connect_timeout=2,
-    read_timeout=5,
-)
+_CONFIG = {
+    "retries": {"mode": "standard", "total_max_attempts": 3},
+    "connect_timeout": 2,
+    "read_timeout": 5,
+    "max_pool_connections": 16,  # as many objects as are worked on at once (classify.lanes)
+}
 
 # MethodNotAllowed is S3's answer when the version asked for is a delete marker; "404" where there is no body, and
 # "405" likewise. Without the permission s3:ListBucket S3 says AccessDenied instead of NoSuchKey.
@@ -225,6 +223,8 @@ class Storage:
         return self._put(ref, item, "sequencer = :sequencer" if known else "attribute_not_exists(sequencer)")
 
     def _put(self, ref: ObjectRef, item: Mapping[str, Any], condition: str) -> bool:
+        from boto3.dynamodb.types import TypeSerializer
+
         serialise = TypeSerializer().serialize
         values = {":sequencer": serialise(item["sequencer"])} if ":sequencer" in condition else None
         with _own_errors("PutItem", ref):
@@ -268,7 +268,11 @@ class Storage:
 
 def connect(table: str, bus: str = "default") -> Storage:
     """Storage with clients for the region and credentials of the environment. Slow: keep the result."""
-    s3, dynamodb, events = (boto3.client(name, config=_CONFIG) for name in ("s3", "dynamodb", "events"))
+    import boto3  # here and not above, so that in a cold start another thread does it: it takes 0.2 s
+    from botocore.config import Config
+
+    config = Config(**_CONFIG)
+    s3, dynamodb, events = (boto3.client(name, config=config) for name in ("s3", "dynamodb", "events"))
     return Storage(s3, dynamodb, table, events, bus)
 
 

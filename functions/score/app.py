@@ -10,7 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from labeller import report_storage, storage
 from labeller.model import load_classifier
-from labeller.observability import logger, metrics, tracer
+from labeller.observability import logger, metrics
 from score.build_figures import read_build_figures
 from score.nightly import Nightly, Scheduled
 from score.settings import ScoreSettings
@@ -33,7 +33,6 @@ def get_nightly() -> Nightly:
 
 
 @logger.inject_lambda_context
-@tracer.capture_lambda_handler(capture_response=False)
 @metrics.log_metrics
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Score the model and publish the report of the night that `event` tells of.

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from labeller.comparison import Comparison, compare_counts, compare_pictures
 from labeller.drift import Row, Uploads, count_uploads
+from labeller.looking import threshold_in_force
 from labeller.model import Classifier
 from labeller.observability import logger
 from labeller.pipeline import Deadline
@@ -30,7 +31,7 @@ from labeller.report import (
 )
 from labeller.report_page import index_page, report_page
 from labeller.report_storage import ReportStorage
-from labeller.storage import Storage
+from labeller.storage import AwsFailure, Storage
 from score.build_figures import BuildFigures
 from score.machine import this_processor
 from score.places import PREDICTIONS, run_key
@@ -95,32 +96,43 @@ class Nightly:
             logger.warning("an earlier night cannot be compared with", key=earlier.predictions_key, error=str(error))
             return {}
 
-    def _uploads(self, scheduled: Scheduled, scored: tuple[Scored, ...], seconds_left: Callable[[], float]) -> Uploads:
-        """The whole day before the one in which the night falls, both in UTC, as the index has it."""
+    def _uploads(
+        self, scheduled: Scheduled, scored: tuple[Scored, ...], seconds_left: Callable[[], float]
+    ) -> Uploads | None:
+        """The whole day before the one in which the night falls, both in UTC, as the index has it.
+
+        None where the rows cannot be read (logged): that is no reason to lose the night's accuracy.
+        """
         day = scheduled.time.date() - timedelta(days=1)
-        complete = True
+        rows: list[Row] = []
+        try:
+            for row in self._rows(day):
+                rows.append(row)
+                if seconds_left() <= 0:
+                    return count_uploads(day, rows, self.classifier.labels, scored, complete=False)
+        except AwsFailure as failure:
+            logger.error("the day's rows cannot be read", day=str(day), error=str(failure))
+            return None
+        return count_uploads(day, rows, self.classifier.labels, scored, complete=True)
 
-        def rows() -> Iterator[Row]:
-            nonlocal complete
-            for label in (*self.classifier.labels, Status.UNSURE.value, Status.UNREADABLE.value):
-                for row in self.reports.rows_of_day(label, day):
-                    yield row
-                    if seconds_left() <= 0:
-                        complete = False
-                        return
-
-        counted = list(rows())  # first, for only then is known whether they are all
-        return count_uploads(day, counted, self.classifier.labels, scored, complete)
+    def _rows(self, day: date) -> Iterator[Row]:
+        for label in (*self.classifier.labels, Status.UNSURE.value, Status.UNREADABLE.value):
+            yield from self.reports.rows_of_day(label, day)
 
     def _report(
-        self, scheduled: Scheduled, listing: Listing, run: Run, last_night: Comparison | None, uploads: Uploads
+        self, scheduled: Scheduled, listing: Listing, run: Run, last_night: Comparison | None, uploads: Uploads | None
     ) -> Report:
         classifier, (processor, vnni) = self.classifier, this_processor()
         return Report(
             date=scheduled.night,
             run=scheduled.run,
             created_at=datetime.now(UTC),
-            model=Model(classifier.version, classifier.labels, classifier.input_size, classifier.confidence_threshold),
+            model=Model(
+                classifier.version,
+                classifier.labels,
+                classifier.input_size,
+                threshold_in_force(classifier.confidence_threshold, self.settings.shared),
+            ),
             testset=HeldOut(self.reports.bucket, PREFIX, len(listing.examples), listing.ignored, listing.per_label),
             figures=figures_of(run.scored, classifier.labels),
             unscored=len(run.unscored),
@@ -138,6 +150,9 @@ class Nightly:
             minimum_accuracy=self.settings.minimum_accuracy,
             predictions_key=run_key(scheduled.night, scheduled.run, PREDICTIONS),
         )
+
+    def _threshold(self) -> float:
+        return threshold_in_force(self.classifier.confidence_threshold, self.settings.shared)
 
     def _publish(
         self, report: Report, scored: tuple[Scored, ...], earlier: list[EarlierReport], nights: list[date]

@@ -12,7 +12,7 @@ import numpy as np
 
 from labeller.events import ObjectRef
 from labeller.images import Decoded, Unreadable
-from labeller.looking import decode_fetched, objects_in_flight
+from labeller.looking import decode_fetched, objects_in_flight, threshold_in_force
 from labeller.model import Classifier
 from labeller.page import thumbnail
 from labeller.pipeline import Deadline, Lane, OutOfTime, run
@@ -83,7 +83,7 @@ class Scorer:
             true=example.label,
             sha256=hashlib.sha256(fetched.data or b"").hexdigest(),
             prediction=prediction,
-            unsure=prediction.confidence < self.classifier.confidence_threshold,
+            unsure=prediction.confidence < threshold_in_force(self.classifier.confidence_threshold, self.settings),
         )
         return self._with_thumbnail(scored, decoded), taken
 

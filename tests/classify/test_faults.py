@@ -15,13 +15,25 @@ from botocore.exceptions import ReadTimeoutError
 from labeller import storage
 from tests.classify.conftest import BUCKET, Printed, Service
 from tests.classify.wire import LASTING, PASSING, Call, Killed, Way, Wire, answer, failing, killing, nothing
-from tests.support import BLUE, RED, encoded, load_template, notification, plain, record, sqs_batch
+from tests.support import (
+    BLUE,
+    RED,
+    batch_job,
+    encoded,
+    eventbridge_event,
+    load_template,
+    notification,
+    plain,
+    record,
+    sqs_batch,
+)
 
 # A process that is killed has counted nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish:UserWarning")
 
 DONE: dict[str, Any] = {"batchItemFailures": []}
 WAYS = PASSING | LASTING
+CALLS = ["GetObject", "GetObjectTagging", "PutObjectTagging", "PutItem", "HeadObject", "PutEvents"]
 
 
 @pytest.fixture
@@ -82,14 +94,13 @@ def places(service: Service, wire: Wire) -> Iterator[tuple[Pair, str, Callable[[
 
 
 def test_a_picture_takes_these_calls(service: Service, wire: Wire) -> None:
-    names = ["GetObject", "GetObjectTagging", "PutObjectTagging", "PutItem", "HeadObject", "PutEvents"]
-    assert [name for name, _ in calls_of_a_good_run(service, wire)] == names
+    assert [name for name, _ in calls_of_a_good_run(service, wire)] == CALLS
 
     pair = Pair(service)  # this process has read tags in this bucket: for blue, which has none, that is spared now
     with wire.watched(pair.blue):
         service.invoke(pair.batch)
     assert [call.name for call in wire.calls if call.about and call.name != "PutEvents"] == [
-        name for name in names if name not in ("GetObjectTagging", "PutEvents")
+        name for name in CALLS if name not in ("GetObjectTagging", "PutEvents")
     ]
 
 
@@ -149,6 +160,30 @@ def test_an_object_that_is_deleted_before_any_call_ends_as_deleted(service: Serv
         assert service.invoke(sqs_batch(notification(removal))) == DONE
         rows = service.rows()
         assert (rows[pair.red]["status"], rows[pair.blue]["label"]) == ("DELETED", "blue")
+
+
+def test_every_call_of_a_task_and_of_a_deletion_fails_once_too(service: Service, wire: Wire) -> None:
+    def task(key: str) -> bool:
+        (result,) = service.invoke(batch_job(key))["results"]
+        assert result["resultCode"] in ("Succeeded", "TemporaryFailure")
+        return bool(result["resultCode"] == "Succeeded")
+
+    def deletion(key: str) -> bool:
+        event = eventbridge_event(key, "Object Deleted", deletion="Permanently Deleted", sequencer=None)
+        return service.invoke(sqs_batch(event)) == DONE
+
+    for action, names, status in [
+        (task, ["GetItem", *CALLS], "LABELLED"),
+        (deletion, ["GetItem", "HeadObject", "PutItem"], "DELETED"),
+    ]:
+        for way, name in itertools.product(LASTING, names):
+            key = f"{status} {way} {name}.png"
+            if action is task:
+                service.upload(key, encoded(plain(RED)), tags="owner=Ann")
+            with wire.watched(key, plan=failing(only(name), LASTING[way], attempts=99)):
+                assert not action(key), (way, name)
+            assert action(key)
+            assert service.rows()[key]["status"] == status
 
 
 # ---- what does not pass -----------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ def test_the_reasons_name_both_comparisons_and_what_needs_attention() -> None:
     assert text[2].startswith("Against its own build (model vgg16-1, 95.0% right): no difference")
     assert text[3] == "1 picture has no answer: TRUNCATED (1)."
     assert text[4] == "The test set has no pictures of foxes: nothing is known about them."
-    assert text[5] == "2 objects beside the label folders were not looked at."
+    assert text[5] == "2 objects were not looked at: hidden, or outside of the label folders."
 
 
 # ---- report.json --------------------------------------------------------------------------------------------

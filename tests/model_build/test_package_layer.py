@@ -11,15 +11,17 @@ import pytest
 
 from model_build import package_layer
 from model_build.package_layer import (
-    PackagingError,
+    deployed_architecture,
+    deployment_hint,
     fill_libraries,
     fill_model,
     package,
-    pip_command,
     prune,
     read_manifest,
     size_table,
 )
+from model_build.reproducible import tree_digest
+from model_build.wheels import TARGETS, PackagingError, Target, pip_command, pip_install
 
 WHEEL = {  # what a distribution "thing" leaves behind, 4 + 2 + 3 bytes of which are of use
     "thing/__init__.py": "used",
@@ -50,13 +52,13 @@ class Installer:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self, requirements: Path, target: Path) -> None:
+    def __call__(self, requirements: Path, folder: Path, target: Target) -> None:
         self.calls += 1
-        write(target, WHEEL | {"thing/pinned.txt": requirements.read_text()})
+        write(folder, WHEEL | {"thing/pinned.txt": requirements.read_text(), "thing/machine.txt": target.machine})
 
 
-def failing_install(requirements: Path, target: Path) -> None:
-    write(target, {"half/a_library.py": "unfinished"})
+def failing_install(_requirements: Path, folder: Path, _target: Target) -> None:
+    write(folder, {"half/a_library.py": "unfinished"})
     raise PackagingError("no index")
 
 
@@ -107,6 +109,53 @@ def test_libraries_are_installed_again_only_when_the_requirements_change(tmp_pat
     fill_libraries(out, requirements, install)
     assert install.calls == 2
     assert (out / "libraries/python/thing/pinned.txt").read_text() == "thing==1.1"
+
+
+def test_the_other_architecture_takes_the_place_of_the_first_and_says_so_beside_the_layer(
+    tmp_path: Path, requirements: Path
+) -> None:
+    install, out = Installer(), tmp_path / "layers"
+    for architecture, machine in (("x86_64", "x86_64"), ("arm64", "aarch64"), ("arm64", "aarch64")):
+        fill_libraries(out, requirements, install, architecture)
+        assert (out / "libraries/python/thing/machine.txt").read_text() == machine
+        assert (out / "architecture").read_text() == f"{architecture}\n"
+    assert install.calls == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "architecture"),
+    [
+        ('parameter_overrides = "MemorySize=\\"3008\\" Architecture=\\"arm64\\""', "arm64"),  # as SAM writes it
+        ("parameter_overrides = 'Architecture=x86_64'", "x86_64"),
+        ("parameter_overrides = ['Architecture=arm64', 'TagPrefix=x86_64']", "arm64"),
+        ("parameter_overrides = { Architecture = 'arm64' }", "arm64"),
+        ("parameter_overrides = 'TagPrefix=arm64'", None),
+        ("resolve_s3 = true", None),
+    ],
+)
+def test_the_architecture_that_was_deployed_is_read_from_samconfig(
+    tmp_path: Path, text: str, architecture: str | None
+) -> None:
+    (tmp_path / "samconfig.toml").write_text(f"version = 0.1\n[default.deploy.parameters]\n{text}\n")
+    assert deployed_architecture(tmp_path / "samconfig.toml") == architecture
+
+
+def test_layers_for_another_architecture_than_the_functions_are_pointed_out() -> None:
+    assert deployment_hint("arm64", deployed="arm64") is None
+    assert "make deploy ARCH=arm64" in str(deployment_hint("arm64", deployed="x86_64"))
+
+
+def test_without_a_samconfig_nothing_was_deployed(tmp_path: Path) -> None:
+    assert deployed_architecture(tmp_path / "samconfig.toml") is None
+
+
+def test_a_retrained_model_changes_its_own_layer_only(tmp_path: Path, requirements: Path, model: Path) -> None:
+    out, layers = tmp_path / "layers", ("libraries", "model")
+    package(model, out, requirements, Installer())
+    before = {layer: tree_digest(out / layer) for layer in layers}
+    write_model(model, b"retrained")
+    package(model, out, requirements, Installer())
+    assert [layer for layer in layers if tree_digest(out / layer) != before[layer]] == ["model"]
 
 
 def test_a_layer_that_was_removed_is_installed_again(tmp_path: Path, requirements: Path) -> None:
@@ -185,8 +234,16 @@ def test_a_model_on_random_weights_is_called_a_demonstration(
 
 def test_the_margin_is_what_is_left_of_262144000_bytes(tmp_path: Path, requirements: Path, model: Path) -> None:
     functions, out = tmp_path / "functions", tmp_path / "layers"
-    write(functions, {"classify/app.py": "12345", "labeller/model.py": "123", "Makefile": "not shipped"})
-    fill_libraries(out, requirements, lambda _file, target: write(target, {"library.py": "1234567"}))
+    write(
+        functions,
+        {
+            "classify/app.py": "12345",
+            "score/app.py": "1234",  # the other function, which is smaller, is another deployment package
+            "labeller/model.py": "123",
+            "Makefile": "not shipped",
+        },
+    )
+    fill_libraries(out, requirements, lambda _file, folder, _target: write(folder, {"library.py": "1234567"}))
     fill_model(out, model)
     manifest_bytes = (model / "manifest.json").stat().st_size
     table, margin = size_table(out, functions)
@@ -200,9 +257,9 @@ def test_layers_of_exactly_the_limit_pass_and_one_byte_more_does_not(
     monkeypatch.setattr(package_layer, "function_size", lambda *_: 0)
     room = 262_144_000 - sum((model / name).stat().st_size for name in ("model.onnx", "manifest.json"))
 
-    def install(_requirements: Path, target: Path) -> None:
-        target.mkdir()
-        with (target / "library.so").open("wb") as file:
+    def install(_requirements: Path, folder: Path, _target: Target) -> None:
+        folder.mkdir()
+        with (folder / "library.so").open("wb") as file:
             file.truncate(room)  # a sparse file: the size counts, the disk is not filled
 
     package(model, tmp_path / "layers", requirements, install)
@@ -222,7 +279,7 @@ def test_the_command_prints_one_line_and_fails_when_there_is_no_model(
 
 
 def test_pip_takes_only_pinned_wheels_for_the_runtime_of_lambda() -> None:
-    command = pip_command(Path("layer.txt"), Path("python"))
+    command = pip_command(Path("layer.txt"), Path("python"), TARGETS["x86_64"])
     options = set(command)
     assert {"--require-hashes", "--no-deps", "--only-binary=:all:"} <= options
     assert command[command.index("--python-version") + 1] == "3.13"
@@ -233,8 +290,15 @@ def test_pip_takes_only_pinned_wheels_for_the_runtime_of_lambda() -> None:
     assert not [word for word in command if "index" in word]  # the index is the user's own
 
 
+def test_pip_takes_wheels_for_arm64_under_the_name_that_their_tags_use() -> None:
+    command = pip_command(Path("layer.txt"), Path("python"), TARGETS["arm64"])
+    platforms = [command[i + 1] for i, word in enumerate(command) if word == "--platform"]
+    assert "manylinux_2_28_aarch64" in platforms
+    assert all(platform.endswith("_aarch64") for platform in platforms)
+
+
 def test_pips_own_words_are_shown_when_it_fails(tmp_path: Path) -> None:
     requirements = tmp_path / "layer.txt"
     requirements.write_text("not a requirement ==\n")  # refused while it is read, before any index is asked
     with pytest.raises(PackagingError, match=r"(?s)pip could not fetch .*layer\.txt.*Invalid requirement"):
-        package_layer.pip_install(requirements, tmp_path / "python")
+        pip_install(requirements, tmp_path / "python", TARGETS["arm64"])

@@ -1,3 +1,6 @@
+import hashlib
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,10 +8,16 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from PIL import Image
 
 from model_build.base import on_rgb_pixels
+from model_build.config import BuildConfig, QuantisationCandidate, Ranges
+from model_build.dataset import Example
 from model_build.export import FEATURES, IMAGE, export
-from model_build.quantize import quantize
+from model_build.features import Features
+from model_build.quantize import Measured, QuantisationError, choose, compare, relative_error
 from tests.model_build.narrow import narrow_vgg
 
 
@@ -19,13 +28,34 @@ def pixels() -> np.ndarray:
     return coarse.repeat(8, axis=1).repeat(8, axis=2)
 
 
+MINMAX = QuantisationCandidate("minmax", Ranges.MINMAX, 16)
+
+
+def settings(*candidates: QuantisationCandidate) -> BuildConfig:
+    return BuildConfig(Path("unused"), image_size=64, quantisations=candidates)
+
+
+def run(path: Path, pixels: np.ndarray) -> np.ndarray:
+    return ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {IMAGE: pixels})[0]
+
+
+def reference(fp32: Path, pixels: np.ndarray) -> Features:
+    """What the graph says of the pictures, which are written beside it for the comparison to read."""
+    examples = []
+    for index, picture in enumerate(pixels):
+        path = fp32.parent / f"{index}.png"
+        Image.fromarray(picture).save(path)
+        examples.append(Example(path, 0, hashlib.sha256(path.read_bytes()).hexdigest()))
+    return Features(tuple(examples), run(fp32, pixels), np.zeros(len(pixels), int))
+
+
 @pytest.fixture(scope="module")
 def graphs(pixels: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("quantize")
-    fp32, int8 = folder / "base.onnx", folder / "base.int8.onnx"
+    work = tmp_path_factory.mktemp("quantize")
+    fp32 = work / "base.onnx"
     export(on_rgb_pixels(narrow_vgg(64, seed=5)), IMAGE, FEATURES, fp32)
-    quantize(fp32, int8, (pixels[index : index + 1] for index in range(16)))
-    return fp32, int8
+    (measured,) = compare(fp32, settings(MINMAX), pixels[:16], reference(fp32, pixels[16:]), work)
+    return fp32, measured.path
 
 
 def kernels(path: Path) -> dict[str, np.ndarray]:
@@ -58,10 +88,103 @@ def test_every_output_channel_has_a_scale_of_its_own(graphs: tuple[Path, Path]) 
 def test_int8_features_follow_fp32_on_pictures_that_calibration_did_not_see(
     graphs: tuple[Path, Path], pixels: np.ndarray
 ) -> None:
-    fp32, int8 = (ort.InferenceSession(path).run(None, {IMAGE: pixels[16:]})[0].ravel() for path in graphs)
+    fp32, int8 = (run(path, pixels[16:]).ravel() for path in graphs)
     assert np.corrcoef(fp32, int8)[0, 1] > 0.99
     assert np.abs(fp32 - int8).max() > 0  # it is quantised indeed
 
 
-def test_nothing_but_the_result_is_left_in_the_folder(graphs: tuple[Path, Path]) -> None:
-    assert sorted(path.name for path in graphs[0].parent.iterdir()) == ["base.int8.onnx", "base.onnx"]
+# ---- the comparison -----------------------------------------------------------------------------------------
+
+
+def test_minmax_is_what_onnxruntime_makes_of_the_same_pictures(
+    graphs: tuple[Path, Path], pixels: np.ndarray, tmp_path: Path
+) -> None:
+    class Reader(CalibrationDataReader):
+        feeds = iter([{IMAGE: pixels[:16]}])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.feeds, None)
+
+    prepared, expected = tmp_path / "prepared.onnx", tmp_path / "expected.onnx"
+    quant_pre_process(str(graphs[0]), str(prepared), skip_symbolic_shape=True)
+    options = {"per_channel": True, "reduce_range": True, "activation_type": QuantType.QUInt8}
+    quantize_static(str(prepared), str(expected), Reader(), **options)
+    np.testing.assert_array_equal(run(graphs[1], pixels[16:]), run(expected, pixels[16:]))
+
+
+@pytest.fixture(scope="module")
+def compared(graphs: tuple[Path, Path], pixels: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> list[Measured]:
+    candidates = (
+        MINMAX,
+        QuantisationCandidate("percentile 80", Ranges.PERCENTILE, 16, 80.0),
+        QuantisationCandidate("entropy", Ranges.ENTROPY, 16),
+        QuantisationCandidate("first and last in FP32", Ranges.MINMAX, 16, float_layers=(0, -1)),
+    )
+    config = replace(settings(*candidates), histogram_megapixels=4 * 64 * 64 / 1e6)
+    work = tmp_path_factory.mktemp("compared")
+    return compare(graphs[0], config, pixels[:16], reference(graphs[0], pixels[16:]), work)
+
+
+def test_every_candidate_is_measured_on_its_images(compared: list[Measured]) -> None:
+    assert [each.images for each in compared] == [16, 4, 4, 16]  # histograms have a budget
+    assert all(each.milliseconds > 0 for each in compared)
+
+
+def test_the_error_is_that_of_the_pooled_features_of_unseen_pictures(
+    graphs: tuple[Path, Path], pixels: np.ndarray, compared: list[Measured]
+) -> None:
+    for each in compared:
+        fp32, int8 = (run(path, pixels[16:]).mean(axis=(1, 2)) for path in (graphs[0], each.path))
+        expected = np.sqrt(((fp32 - int8) ** 2).mean() / fp32.var(axis=0).mean())
+        assert each.error == pytest.approx(expected, rel=1e-3)
+
+
+def test_cutting_a_fifth_of_the_values_off_costs_accuracy(compared: list[Measured]) -> None:
+    assert compared[1].error > 2 * compared[0].error
+
+
+def test_a_layer_that_is_to_stay_in_fp32_does(compared: list[Measured]) -> None:
+    types = [[values.dtype for values in kernels(each.path).values()] for each in compared]
+    assert types[0] == [np.int8] * 13
+    assert types[3] == [np.float32, *[np.int8] * 11, np.float32]
+
+
+def test_weights_have_seven_bits_however_the_ranges_are_chosen(compared: list[Measured]) -> None:
+    for each in compared:
+        for values in kernels(each.path).values():
+            assert values.dtype != np.int8 or np.abs(values.astype(int)).max() <= 64
+
+
+# ---- the choice ---------------------------------------------------------------------------------------------
+
+
+def measured(error: float, name: str, *float_layers: int) -> Measured:
+    return Measured(QuantisationCandidate(name, Ranges.MINMAX, 1, 100.0, float_layers), 1, error, 1.0, Path(name))
+
+
+@pytest.mark.parametrize(
+    ("candidates", "expected"),
+    [
+        ([measured(0.10, "a"), measured(0.08, "b")], "b"),
+        ([measured(0.104, "a"), measured(0.10, "b")], "a"),  # within 5 %: the first
+        ([measured(0.10, "a"), measured(0.08, "float", 0)], "a"),  # a fifth off is too little for a slow layer
+        ([measured(0.10, "a"), measured(0.07, "float", 0)], "float"),
+        ([measured(math.inf, "collapsed"), measured(0.9, "b")], "b"),
+        ([measured(math.inf, "collapsed"), measured(0.9, "float", 0)], "float"),
+    ],
+)
+def test_the_smallest_error_wins_within_the_rule(candidates: list[Measured], expected: str) -> None:
+    assert choose(candidates, same_error=0.05, float_gain=0.25).candidate.name == expected
+
+
+def test_a_network_that_no_candidate_quantises_is_an_error() -> None:
+    with pytest.raises(QuantisationError, match="none of 2 ways"):
+        choose([measured(math.inf, "a"), measured(math.inf, "b", 0)], 0.05, 0.25)
+
+
+def test_features_that_are_no_numbers_have_an_infinite_error() -> None:
+    expected = np.random.default_rng(1).normal(0, 1, (4, 2, 2, 3))
+    assert relative_error(expected, expected) == 0
+    assert relative_error(np.full_like(expected, np.nan), expected) == math.inf
+    # Answering every picture with the mean is as bad as knowing nothing.
+    assert relative_error(np.broadcast_to(expected.mean(axis=0), expected.shape), expected) == pytest.approx(1)

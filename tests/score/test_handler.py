@@ -1,12 +1,379 @@
-from tests.score.conftest import Service
+"""The whole night on moto. The colour network is right on red and blue; what a test makes wrong, it makes wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from labeller.images import Reason, Unreadable
+from labeller.model import ModelError
+from labeller.records import unreadable
+from labeller.settings import SettingsError
+from score import app
+from score.testset import InvalidTestSet
+from tests.classify.conftest import Printed
+from tests.score.conftest import BUCKET, NIGHT, Service
+from tests.support import BLUE, GREY, RED, ROOT, encoded, plain, write_model
+
+Read = Callable[[], Printed]
 
 
-def test_it_runs(service: Service) -> None:
+# ---- what a night leaves ------------------------------------------------------------------------------------
+
+
+def test_a_night_leaves_a_page_a_report_and_the_answers(service: Service) -> None:
+    service.add_pictures(red=3, blue=2)
+    detail = service.invoke()
+    run = detail["run"]
+    assert set(service.objects()) == {
+        "accuracy/index.html",
+        *(f"accuracy/{folder}/{name}" for folder in (NIGHT, "latest") for name in ("index.html", "report.json")),
+        *(f"accuracy/{folder}/predictions.csv" for folder in (NIGHT, "latest")),
+        f"accuracy/{NIGHT}/runs/{run}/report.json",
+        f"accuracy/{NIGHT}/runs/{run}/predictions.csv",
+    }
+    objects = service.objects()
+    for name in ("index.html", "report.json", "predictions.csv"):
+        assert objects[f"accuracy/{NIGHT}/{name}"] == objects[f"accuracy/latest/{name}"]
+    for name in ("report.json", "predictions.csv"):
+        assert objects[f"accuracy/{NIGHT}/{name}"] == objects[f"accuracy/{NIGHT}/runs/{run}/{name}"]
+    types = {
+        name: service.s3.head_object(Bucket=BUCKET, Key=f"accuracy/latest/{name}")["ContentType"]
+        for name in ("index.html", "report.json", "predictions.csv")
+    }
+    assert types == {
+        "index.html": "text/html; charset=utf-8",
+        "report.json": "application/json",
+        "predictions.csv": "text/csv; charset=utf-8",
+    }
+
+
+def test_the_report_holds_what_the_model_said(service: Service) -> None:
+    service.add_pictures(red=3, blue=2)
+    service.add("red/really blue.png", encoded(plain(BLUE)))
+    service.add("blue/grey.png", encoded(plain(GREY)))  # 0.5 for each: red wins, and it is UNSURE
+    service.invoke()
+    report = service.report()
+    Draft202012Validator(json.loads((ROOT / "docs/report.schema.json").read_text("utf-8"))).validate(report)
+    assert report["model"]["version"] == "colour-1"
+    assert report["figures"]["confusion"] == [[3, 1], [1, 2]]
+    assert (report["figures"]["correct"], report["figures"]["pictures"]) == (5, 7)
+    assert report["figures"]["unsure"] == 1
+    assert report["figures"]["accuracy_when_sure"] == pytest.approx(5 / 6, abs=1e-6)
+    assert report["testset"] == {
+        "bucket": BUCKET,
+        "prefix": "testset/",
+        "pictures": 7,
+        "ignored": 0,
+        "per_label": {"red": 4, "blue": 3},
+    }
+    answers = {row["key"]: row["predicted"] for row in service.predictions()}
+    assert answers["red/really blue.png"] == "blue"
+    assert list(answers) == sorted(answers)
+
+
+def test_the_mistakes_are_on_the_page_with_their_pictures(service: Service) -> None:
+    service.add_pictures()
+    service.add("red/really blue.png", encoded(plain(BLUE)))
+    service.invoke()
+    page = service.read(f"{NIGHT}/index.html").decode()
+    assert page.count("data:image/jpeg;base64,") == 1
+    assert "red/really blue.png" in page
+
+
+def test_pictures_go_through_the_limits_of_production(service: Service) -> None:
+    service.add_pictures()
+    service.add("red/pixels.png", encoded(plain(RED, 1001, 1000)))
+    service.add("red/bytes.png", encoded(plain(RED)) + b"\0" * 200_001)
+    service.add("red/text.png", b"no picture")
+    service.add("red/empty.png", b"")
+    detail = service.invoke()
+    assert (detail["verdict"], detail["scored"], detail["unscored"]) == ("INCOMPLETE", 5, 4)
+    found = {each["key"]: each["reason"].partition(":")[0] for each in service.report()["unscored_examples"]}
+    assert found == {
+        "red/pixels.png": "TOO_MANY_PIXELS",
+        "red/bytes.png": "TOO_LARGE",
+        "red/text.png": "NOT_AN_IMAGE",
+        "red/empty.png": "EMPTY",
+    }
+
+
+# ---- the test set -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([], "no test set"),
+        (["red/"], "no test set"),
+        (["stray.png", "red/.DS_Store"], "no test set"),
+        (["red/a.png", "green/b.png"], "'green', which the model does not know; it knows 'red', 'blue'"),
+    ],
+)
+def test_an_unusable_test_set_is_a_clear_error_and_a_metric(
+    service: Service, printed: Read, names: list[str], words: str
+) -> None:
+    for name in names:
+        service.add(name, encoded(plain(RED)))
+    with pytest.raises(InvalidTestSet, match=words):
+        service.invoke()
+    assert printed().metrics == {"TestSetInvalid": 1}
+    assert service.objects() == {}
+
+
+def test_stray_and_hidden_files_are_not_looked_at_and_counted(service: Service) -> None:
+    service.add_pictures()
+    service.add("README.txt", b"about this test set")
+    service.add("red/.DS_Store", b"\0")
+    assert service.invoke()["verdict"] != "INCOMPLETE"
+    assert service.report()["testset"]["ignored"] == 2
+
+
+# ---- time ---------------------------------------------------------------------------------------------------
+
+
+def test_what_the_time_did_not_suffice_for_is_reported_as_such(service: Service) -> None:
+    service.add_pictures(3, 2)
+    detail = service.invoke(seconds=5)  # less than is kept for the report
+    assert detail["verdict"] == "INCOMPLETE"
+    assert detail["headline"] == "Incomplete: none of 5 test pictures could be scored"
+    report = service.report()
+    assert report["figures"] is None
+    assert {each["reason"] for each in report["unscored_examples"]} == {
+        "DEADLINE: there was no time left to look at it"
+    }
+    assert "INCOMPLETE" in service.read(f"{NIGHT}/index.html").decode()
+
+
+# ---- against another time -----------------------------------------------------------------------------------
+
+
+def test_the_first_night_is_compared_with_the_build(service: Service) -> None:
+    service.add_pictures()
+    assert service.invoke()["verdict"] == "SAME"
+    report = service.report()
+    assert report["last_night"] is None
+    build = report["build"]
+    assert (build["same_pictures"], build["pictures_before"], build["correct_before"]) == (False, 100, 98)
+
+
+def test_the_builds_own_answers_are_used_where_they_are_known(service: Service, tmp_path: Any) -> None:
+    service.add_pictures()
+    service.invoke()
+    (service.model / "predictions.csv").write_bytes(service.read(f"{NIGHT}/predictions.csv"))
+    app.get_nightly.cache_clear()
+    service.invoke()
+    assert service.report()["build"]["same_pictures"] is True
+    assert service.report()["build"]["pictures_now"] == 5
+
+
+def test_a_model_of_unknown_making_is_compared_with_nights_only(service: Service) -> None:
+    write_model(service.model)
+    app.get_nightly.cache_clear()
+    service.add_pictures()
+    assert service.invoke()["verdict"] == "FIRST"
+    assert service.invoke("2026-11-25")["verdict"] == "SAME"
+
+
+def test_another_model_is_compared_picture_by_picture(service: Service) -> None:
+    service.add_pictures(red=12, blue=3)
+    service.invoke("2026-11-23")
+    write_model(service.model, labels=("blue", "red"), model_version="colour-2")  # the two are swapped: all wrong
+    app.get_nightly.cache_clear()
+    detail = service.invoke("2026-11-24")
+    assert detail["verdict"] == "WORSE"
+    report = service.report()
+    night = report["last_night"]
+    assert (night["against"], night["model_version"]) == ("the night of 2026-11-23", "colour-1")
+    assert (night["newly_wrong"], night["newly_right"], night["flipped"]) == (15, 0, 15)
+    assert night["p_value"] == pytest.approx(2 / 2**15, abs=1e-6)
+    assert service.read(f"{NIGHT}/index.html").decode().count("data:image/jpeg;base64,") == 2 * 15
+
+
+def test_a_picture_that_was_replaced_is_not_compared(service: Service) -> None:
+    service.add_pictures(3, 2)
+    service.invoke("2026-11-23")
+    service.add("red/0.png", encoded(plain(BLUE)))
+    service.invoke("2026-11-24")
+    assert service.report()["last_night"]["pictures_now"] == 4
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"schema_version": 99}'])
+def test_a_damaged_report_of_an_earlier_night_is_left_out(service: Service, damage: bytes) -> None:
+    service.add_pictures()
+    service.invoke("2026-11-22")
+    service.invoke("2026-11-23")
+    service.s3.put_object(Bucket=BUCKET, Key="accuracy/2026-11-23/report.json", Body=damage)
+    assert service.invoke("2026-11-24")["verdict"] == "SAME"
+    assert service.report()["last_night"]["against"] == "the night of 2026-11-22"
+
+
+def test_without_the_answers_of_an_earlier_night_the_shares_are_compared(service: Service) -> None:
+    service.add_pictures()
+    run = service.invoke("2026-11-23")["run"]
+    service.s3.delete_object(Bucket=BUCKET, Key=f"accuracy/2026-11-23/runs/{run}/predictions.csv")
+    service.invoke("2026-11-24")
+    assert service.report()["last_night"]["same_pictures"] is False
+
+
+def test_the_trend_has_the_nights_in_order_and_no_more_than_thirty(service: Service) -> None:
+    service.add_pictures(1, 1)
+    service.invoke("2026-10-01")
+    report = service.read("2026-10-01/report.json").decode()
+    for day in range(2, 32):
+        text = report.replace('"date": "2026-10-01"', f'"date": "2026-10-{day:02}"')
+        service.s3.put_object(Bucket=BUCKET, Key=f"accuracy/2026-10-{day:02}/report.json", Body=text.encode())
+    service.invoke("2026-11-01")
+    page = service.read("2026-11-01/index.html").decode()
+    assert page.count("<circle") == 30
+    index = service.read("index.html").decode()
+    nights = [index.index(f"2026-{day}/index.html") for day in ("11-01", "10-31", "10-02", "10-01")]
+    assert nights == sorted(nights)  # all of them, the newest first
+
+
+def test_running_an_old_night_again_compares_it_with_the_one_before_and_is_not_the_latest(service: Service) -> None:
+    service.add_pictures()
+    for night in ("2026-11-21", "2026-11-22", "2026-11-23"):
+        service.invoke(night)
+    latest = service.read("latest/report.json")
+    service.invoke("2026-11-22")
+    assert service.report("2026-11-22")["last_night"]["against"] == "the night of 2026-11-21"
+    assert service.read("latest/report.json") == latest
+    assert "2026-11-23/index.html" in service.read("index.html").decode()
+
+
+# ---- what is uploaded ---------------------------------------------------------------------------------------
+
+
+def test_the_uploads_of_the_day_before_are_counted(service: Service) -> None:
+    service.add_pictures()
+    for number in range(3):
+        service.upload(f"{number}.jpg", "red", 0.99, "2026-11-23T12:00:00+00:00")
+    service.upload("unsure.jpg", "blue", 0.6, "2026-11-23T23:59:59+00:00")
+    service.put_row("text.jpg", unreadable(Unreadable(Reason.NOT_AN_IMAGE, "text"), "m"), "2026-11-23T00:00:00+00:00")
+    service.upload("too late.jpg", "red", 0.99, "2026-11-24T00:00:00+00:00")
+    service.upload("too early.jpg", "red", 0.99, "2026-11-22T23:59:59+00:00")
+    service.invoke()
+    uploads = service.report()["uploads"]
+    assert (uploads["day"], uploads["complete"]) == ("2026-11-23", True)
+    assert (uploads["labels"], uploads["unsure"], uploads["unreadable"]) == ({"red": 3, "blue": 0}, 1, 1)
+    assert uploads["histogram"] == [0, 0, 0, 0, 0, 1, 0, 0, 0, 3]
+    assert uploads["stability_index"] > 0
+
+
+def test_many_rows_of_a_day_are_read_from_all_partitions_and_pages(service: Service) -> None:
+    service.add_pictures(1, 1)
+    for number in range(60):
+        service.upload(f"{number}.jpg", "red", 0.99, "2026-11-23T12:00:00+00:00")
+    service.invoke()
+    assert service.report()["uploads"]["labels"]["red"] == 60
+
+
+# ---- who is told --------------------------------------------------------------------------------------------
+
+
+def test_metrics_are_counted_with_one_recall_for_each_label(service: Service, printed: Read) -> None:
+    service.add_pictures(red=3, blue=2)
+    service.add("red/really blue.png", encoded(plain(BLUE)))
+    service.add("blue/text.png", b"text")
+    for number in range(3):
+        service.upload(f"{number}.jpg", "red", 0.99, "2026-11-23T12:00:00+00:00")
+    service.invoke()
+    output = printed()
+    recalls = {line["label"]: line["Recall"] for line in output.lines if "Recall" in line}
+    assert recalls == {"red": [0.75], "blue": [1.0]}
+    assert output.metrics == {"Scored": 6, "Unscored": 1}
+    (accuracy,), (index,) = ([line[name] for line in output.lines if name in line] for name in ("Accuracy", "PSI"))
+    assert accuracy == [pytest.approx(5 / 6)]
+    assert index == [pytest.approx(service.report()["uploads"]["stability_index"], abs=1e-6)]
+
+
+def test_without_an_answer_there_is_no_accuracy_to_keep_the_alarm_quiet(service: Service, printed: Read) -> None:
+    service.add("red/text.png", b"text")
+    service.invoke()
+    output = printed()
+    assert output.metrics == {"Scored": 0, "Unscored": 1}
+    assert not [line for line in output.lines if "Accuracy" in line]
+
+
+def test_labels_of_any_script_have_metrics_of_their_own(service: Service, printed: Read) -> None:
+    write_model(service.model, labels=("猫", "犬"))
+    app.get_nightly.cache_clear()
+    service.add("猫/a.png", encoded(plain(RED)))
+    service.add("犬/b.png", encoded(plain(BLUE)))
+    service.invoke()
+    labels = {line["label"] for line in printed().lines if "Recall" in line}
+    assert labels == {"\\u732b", "\\u72ac"}  # CloudWatch takes ASCII
+
+
+def test_the_event_and_the_mail_say_the_verdict_and_where_the_report_is(service: Service) -> None:
     service.add_pictures()
     detail = service.invoke()
-    print(detail)
-    for key, value in service.objects().items():
-        print(key, len(value))
-    print(service.read("2026-11-24/report.json").decode())
-    print(service.mails(), service.announced())
-    print(service.invoke("2026-11-25"))
+    Draft202012Validator(json.loads((ROOT / "docs/accuracy-reported.schema.json").read_text("utf-8"))).validate(detail)
+    (event,) = service.announced()
+    assert (event["source"], event["detail-type"], event["detail"]) == ("image-labeller", "AccuracyReported", detail)
+    (mail,) = service.mails()
+    assert mail["Subject"] == "Same as before: 5 of 5 test pictures are right (100.0%) (2026-11-24)"
+    assert (
+        f"https://eu-central-1.console.aws.amazon.com/s3/object/{BUCKET}?region=eu-central-1&prefix=" in mail["Message"]
+    )
+    assert f"s3://{BUCKET}/accuracy/{NIGHT}/index.html" in mail["Message"]
+
+
+def test_below_the_minimum_everything_says_so(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.add_pictures(1, 1)
+    service.add("red/really blue.png", encoded(plain(BLUE)))
+    detail = service.invoke()
+    assert detail["below_minimum"] is True
+    sentence = "The accuracy is below the 90.0% that the alarm asks for."
+    assert sentence in service.mails()[0]["Message"]
+    assert sentence in service.read("latest/index.html").decode()
+
+
+# ---- which night it is --------------------------------------------------------------------------------------
+
+
+def test_a_night_has_the_date_of_its_time_zone(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIME_ZONE", "Asia/Tokyo")
+    service.add_pictures()
+    assert service.invoke(scheduled_time="2026-11-24T18:00:00Z")["date"] == "2026-11-25"  # 03:00 there
+
+
+def test_an_event_without_a_time_means_now(service: Service) -> None:
+    service.add_pictures()
+    assert service.invoke(scheduled_time=None)["date"]
+
+
+def test_a_time_that_is_none_is_refused(service: Service) -> None:
+    service.add_pictures()
+    with pytest.raises(ValueError, match="isoformat"):
+        service.invoke(scheduled_time="tonight")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("REPORTS_BUCKET", ""),
+        ("REPORT_TOPIC", ""),
+        ("TIME_ZONE", "Mars/Olympus"),
+        ("MINIMUM_ACCURACY", "95%"),
+        ("MINIMUM_ACCURACY", "95"),
+        ("MINIMUM_ACCURACY", "nan"),
+    ],
+)
+def test_a_wrong_setting_is_named(service: Service, monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=variable):
+        service.invoke()
+
+
+def test_without_a_model_nothing_is_published(service: Service) -> None:
+    service.add_pictures()
+    (service.model / "model.onnx").unlink()
+    with pytest.raises(ModelError, match=r"model\.onnx is missing"):
+        service.invoke()
+    assert service.objects() == {}

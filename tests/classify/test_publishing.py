@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from classify.publishing import Publisher
+from labeller.storage import AwsFailure
+
+
+class Bus:
+    """Takes the place of Storage: remembers the calls, and refuses what is said to be bad."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+        self.under_way = asyncio.Event()
+        self.may_end = asyncio.Event()
+
+    def put_events(self, details: Sequence[Mapping[str, Any]]) -> list[AwsFailure | None]:
+        self.calls.append([detail["key"][:10] for detail in details])
+        return [AwsFailure("refused") if detail["key"] == "bad" else None for detail in details]
+
+    async def lane(self, function: Any, /, *arguments: Any) -> Any:
+        self.under_way.set()
+        await self.may_end.wait()
+        return function(*arguments)
+
+
+def publish(*keys: str) -> tuple[list[list[str]], list[BaseException | None]]:
+    """Publish the first key, the others while its call is under way; the calls made, and how each key ended."""
+
+    async def run() -> tuple[list[list[str]], list[BaseException | None]]:
+        bus = Bus()
+        publisher = Publisher(bus, bus.lane)  # type: ignore[arg-type]
+        tasks = [asyncio.create_task(publisher.publish({"key": keys[0]}))]
+        await bus.under_way.wait()
+        tasks += [asyncio.create_task(publisher.publish({"key": key})) for key in keys[1:]]
+        await asyncio.sleep(0)
+        bus.may_end.set()
+        return bus.calls, await asyncio.gather(*tasks, return_exceptions=True)
+
+    return asyncio.run(run())
+
+
+def test_the_first_event_goes_at_once_and_what_comes_meanwhile_goes_together() -> None:
+    calls, ends = publish("a", "b", "c", "d")
+
+    assert calls == [["a"], ["b", "c", "d"]]
+    assert ends == [None] * 4
+
+
+def test_a_call_carries_ten_events_at_most() -> None:
+    calls, _ = publish(*(str(number) for number in range(24)))
+
+    assert [len(call) for call in calls] == [1, 10, 10, 3]
+
+
+def test_a_call_carries_256_kilobytes_at_most() -> None:
+    calls, _ = publish("a", *["x" * 100_000] * 5, "y" * 300_000)
+
+    # EventBridge user guide, "PutEvents": 262,144 bytes; what is too large by itself is for EventBridge to refuse.
+    assert [len(call) for call in calls] == [1, 2, 2, 1, 1]
+
+
+def test_an_event_that_is_refused_fails_alone() -> None:
+    calls, ends = publish("a", "b", "bad", "c")
+
+    assert calls == [["a"], ["b", "bad", "c"]]
+    assert [type(end) for end in ends] == [type(None), type(None), AwsFailure, type(None)]
+
+
+def test_an_error_of_the_call_itself_reaches_all_who_wait_for_it() -> None:
+    async def run() -> list[Any]:
+        async def broken(function: Any, /, *arguments: Any) -> Any:
+            raise ZeroDivisionError
+
+        publisher = Publisher(Bus(), broken)  # type: ignore[arg-type]
+        return await asyncio.gather(*(publisher.publish({"key": key}) for key in "ab"), return_exceptions=True)
+
+    assert [type(end) for end in asyncio.run(run())] == [ZeroDivisionError, ZeroDivisionError]
+
+
+def test_one_who_is_cancelled_does_not_take_the_others_along() -> None:
+    async def run() -> tuple[list[list[str]], list[Any]]:
+        bus = Bus()
+        publisher = Publisher(bus, bus.lane)  # type: ignore[arg-type]
+        first, second = (asyncio.create_task(publisher.publish({"key": key})) for key in ("a", "b"))
+        await bus.under_way.wait()
+        first.cancel()
+        bus.may_end.set()
+        return bus.calls, await asyncio.gather(first, second, return_exceptions=True)
+
+    calls, ends = asyncio.run(run())
+
+    assert calls == [["a", "b"]]
+    assert isinstance(ends[0], asyncio.CancelledError)
+    assert ends[1] is None
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_publisher_may_be_used_again_after_it_ran_empty(times: int) -> None:
+    async def run() -> list[list[str]]:
+        bus = Bus()
+        bus.may_end.set()
+        publisher = Publisher(bus, bus.lane)  # type: ignore[arg-type]
+        for _ in range(times):
+            await publisher.publish({"key": "a"})
+        return bus.calls
+
+    assert asyncio.run(run()) == [["a"]] * times

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model_build.bytecode import BytecodeError, compile_tree, version_of
+from model_build.reproducible import tree_digest
+
+SOURCES = {"a.py": "def f():\n    raise KeyError\n", "package/__init__.py": "NAMES = {'b', 'c', 'd', 'e'}\n"}
+
+
+def tree(folder: Path) -> Path:
+    for name, source in SOURCES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(source)
+    return folder
+
+
+def test_each_module_gets_bytecode_that_is_used_whatever_the_time_of_its_source(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "layer")
+    compile_tree(folder, Path(sys.executable), "/opt/python")
+
+    for name in SOURCES:
+        compiled = Path(importlib.util.cache_from_source(str(folder / name)))
+        # PEP 552: a flags field of 1 is "hash-based, not to be checked".
+        assert int.from_bytes(compiled.read_bytes()[4:8], "little") == 1
+    (folder / "a.py").write_text("this is not Python")  # nobody looks at it any more
+    done = subprocess.run([sys.executable, "-c", "import a; a.f()"], cwd=folder, capture_output=True, text=True)
+    assert "KeyError" in done.stderr
+
+
+def test_it_has_the_same_bytes_when_it_is_made_again(tmp_path: Path) -> None:
+    folders = [tree(tmp_path / name) for name in ("one", "two")]
+    for folder in folders:
+        compile_tree(folder, Path(sys.executable), "/opt/python")
+
+    assert tree_digest(folders[0]) == tree_digest(folders[1])
+
+
+def test_a_file_that_does_not_compile_stays_as_it_is_and_the_others_are_compiled(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "layer")
+    (folder / "bad.py").write_text("def (")
+
+    compile_tree(folder, Path(sys.executable), "/opt/python")
+
+    assert Path(importlib.util.cache_from_source(str(folder / "a.py"))).is_file()
+    assert (folder / "bad.py").read_text() == "def ("
+
+
+def test_a_program_that_is_no_python_is_an_error() -> None:
+    assert version_of(None) == ""
+    assert version_of(Path(sys.executable)).startswith(sys.version.split()[0])
+    with pytest.raises(BytecodeError, match="ended with 1"):
+        version_of(Path("/bin/false"))

@@ -1,0 +1,61 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from model_build import head
+from model_build.config import BuildConfig, HeadCandidate, Pooling
+from model_build.head import Trained
+from model_build.selection import Contender, Scored, choose, score, train_all, train_baseline
+from tests.model_build.test_head import separable
+
+
+def contender(name: str, correct: int, log_loss: float) -> Contender:
+    trained = Trained(None, {}, 1)  # type: ignore[arg-type]
+    return Contender(HeadCandidate(name, Pooling.AVERAGE), trained, Scored(correct, 100, log_loss), np.empty(0), 0.0)
+
+
+def test_the_most_right_answers_on_validation_win_whatever_the_loss() -> None:
+    assert choose([contender("a", 94, 0.1), contender("b", 95, 0.3)]).candidate.name == "b"
+
+
+def test_among_equally_right_ones_the_lower_loss_wins_and_then_the_first() -> None:
+    assert choose([contender("a", 95, 0.2), contender("b", 95, 0.1)]).candidate.name == "b"
+    assert choose([contender("a", 95, 0.1), contender("b", 95, 0.1)]).candidate.name == "a"
+
+
+def test_a_score_is_the_right_answers_and_their_log_loss() -> None:
+    # Softmax of (ln 3, 0) is (3/4, 1/4): one right answer costs -ln 3/4, the wrong one -ln 1/4.
+    scored = score(np.log([[3.0, 1.0], [3.0, 1.0]]), np.array([0, 1]))
+    assert (scored.correct, scored.images, scored.accuracy) == (1, 2, 0.5)
+    assert scored.log_loss == pytest.approx(-(np.log(3 / 4) + np.log(1 / 4)) / 2)
+
+
+def test_every_candidate_is_trained_and_scored_on_validation() -> None:
+    heads = (
+        HeadCandidate("average", Pooling.AVERAGE, units=8, epochs=3, learning_rate=1e-2),
+        HeadCandidate("flatten", Pooling.FLATTEN, units=4, epochs=2, learning_rate=1e-2),
+    )
+    config = replace(BuildConfig(Path("unused")), heads=heads)
+    training, validation = separable(60, seed=1), separable(30, seed=2)
+    contenders = train_all(training, validation, 2, config)
+    assert [each.candidate.name for each in contenders] == ["average", "flatten"]
+    # 6 channels x 8 + 8, 8 x 2 + 2; 2 x 2 x 6 values x 4 + 4, 4 x 2 + 2
+    assert [each.trained.parameters for each in contenders] == [74, 110]
+    for each in contenders:
+        answers = each.trained.logits(validation.values).argmax(axis=1)
+        assert each.validation.correct == (answers == validation.labels).sum()
+
+
+def test_the_baseline_is_the_logistic_regression_that_is_best_on_validation() -> None:
+    training, validation = separable(60, seed=1), separable(30, seed=2)
+    baseline = train_baseline(Pooling.AVERAGE, training, validation)
+    pooled = training.values.mean(axis=(1, 2))
+    mean, deviation = head.statistics(pooled)
+    oracle = LogisticRegression(C=baseline.model.C, max_iter=1000).fit((pooled - mean) / deviation, training.labels)
+    unseen = validation.values.mean(axis=(1, 2))
+    expected = oracle.predict((unseen - mean) / deviation)
+    np.testing.assert_array_equal(baseline.predict(validation.values), expected)
+    assert baseline.validation.correct == (expected == validation.labels).sum()

@@ -1,0 +1,222 @@
+"""What the score function calls, reads and is started by is what template.yaml says."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from botocore.client import BaseClient
+
+from labeller import settings as shared
+from labeller.records import INDEX
+from labeller.storage import AwsFailure
+from score import app
+from score import settings as own
+from score.nightly import Scheduled
+from score.places import PREFIX as REPORTS
+from score.settings import ScoreSettings
+from score.testset import PREFIX as TESTSET
+from tests.score.conftest import BUCKET, TABLE, TOPIC, Service
+from tests.score.test_publishing import break_put
+from tests.template import PARAMETERS, TEMPLATE_CONTENT, as_list, of_type, properties, text
+
+POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
+# What the night has no use for: it writes no tags and no rows, and is told of no keys.
+NOT_READ = {"TAG_PREFIX", "ROW_TTL_DAYS", "KEY_PREFIX", "KEY_SUFFIXES"}
+
+# Service authorization reference: Amazon S3, DynamoDB, EventBridge, SNS.
+ACTIONS = {
+    "GetObject": "s3:GetObject",
+    "ListObjectsV2": "s3:ListBucket",
+    "PutObject": "s3:PutObject",
+    "DeleteObject": "s3:DeleteObject",
+    "Query": "dynamodb:Query",
+    "PutEvents": "events:PutEvents",
+    "Publish": "sns:Publish",
+}
+NOT_BY_THE_HANDLER = {
+    "sqs:SendMessage",  # Lambda, in the role's name, for an invocation that failed: "Adding a destination"
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+    "xray:PutTraceSegments",
+    "xray:PutTelemetryRecords",
+}
+HERE = "eu-central-1:123456789012"
+TABLE_ARN = f"arn:aws:dynamodb:{HERE}:table/{TABLE}"
+SUBSTITUTES = {
+    "${ReportsBucket.Arn}": f"arn:aws:s3:::{BUCKET}",
+    "${ResultsTable.Arn}": TABLE_ARN,
+    "${ReportsTopic}": f"arn:aws:sns:{HERE}:{TOPIC}",
+    "${AWS::Partition}": "aws",
+    "${AWS::Region}": "eu-central-1",
+    "${AWS::AccountId}": "123456789012",
+    "${EventBusName}": "default",
+}
+
+
+def resource_of(call: str, arguments: dict[str, Any]) -> str:
+    if call == "Publish":
+        return str(arguments["TopicArn"])
+    if call == "PutEvents":
+        return f"arn:aws:events:{HERE}:event-bus/{arguments['Entries'][0]['EventBusName']}"
+    if call == "Query":
+        return f"{TABLE_ARN}/index/{arguments['IndexName']}"
+    key = f"/{arguments['Key']}" if "Key" in arguments else ""
+    return f"arn:aws:s3:::{arguments['Bucket']}{key}"
+
+
+def granted() -> set[tuple[str, str]]:
+    """Actions that the role allows, each with a pattern of ARNs."""
+    found = set()
+    for policy in properties("ScoreRole")["Policies"]:
+        for statement in policy["PolicyDocument"]["Statement"]:
+            assert statement["Effect"] == "Allow"
+            for resource in as_list(statement["Resource"]):
+                pattern = text(resource)
+                for name, value in SUBSTITUTES.items():
+                    pattern = pattern.replace(name, value)
+                found |= {(action, pattern) for action in as_list(statement["Action"])}
+    return found
+
+
+@pytest.fixture
+def calls(service: Service, monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
+    """The actions that the handler's calls need, and on what; an unknown call is an error."""
+    made: set[tuple[str, str]] = set()
+    real = BaseClient._make_api_call
+    handler = app.lambda_handler
+    inside = False
+
+    def call(client: BaseClient, name: str, arguments: dict[str, Any]) -> Any:
+        if inside and client.meta.service_model.service_name != "sqs":  # moto's own deliveries
+            made.add((ACTIONS[name], resource_of(name, arguments)))
+        return real(client, name, arguments)
+
+    def invoke(*arguments: Any) -> Any:
+        nonlocal inside
+        inside = True
+        try:
+            return handler(*arguments)
+        finally:
+            inside = False
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", call)
+    monkeypatch.setattr(app, "lambda_handler", invoke)
+    return made
+
+
+def test_the_role_allows_the_calls_that_a_night_makes_and_no_others(
+    service: Service, calls: set[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.add_pictures(1, 1)
+    service.upload("a.jpg", "red", 0.99, "2026-11-23T12:00:00+00:00")
+    with monkeypatch.context() as patch:  # the switch to a first report fails, and is undone
+        break_put(patch, 5, taken=True)
+        with pytest.raises(AwsFailure):
+            service.invoke()
+    service.invoke()
+    service.invoke("2026-11-25")
+    allowed = granted()
+    refused = [call for call in calls if not any(a == call[0] and fnmatchcase(call[1], p) for a, p in allowed)]
+    assert refused == []
+    assert {action for action, _ in allowed} - {action for action, _ in calls} == NOT_BY_THE_HANDLER
+
+
+def test_the_role_names_its_actions_and_the_folders_of_the_bucket() -> None:
+    assert not [action for action, _ in granted() if "*" in action]
+    on_objects = {(action, arn) for action, arn in granted() if action.startswith("s3:") and "ListBucket" not in action}
+    bucket = f"arn:aws:s3:::{BUCKET}"
+    assert on_objects == {
+        ("s3:GetObject", f"{bucket}/{TESTSET}*"),
+        ("s3:GetObject", f"{bucket}/{REPORTS}*"),
+        ("s3:PutObject", f"{bucket}/{REPORTS}*"),
+        ("s3:DeleteObject", f"{bucket}/{REPORTS}*"),
+    }
+
+
+def test_the_test_set_and_the_reports_are_in_a_bucket_that_starts_nothing() -> None:
+    assert "NotificationConfiguration" not in properties("ReportsBucket")
+    variables = properties("ScoreFunction")["Environment"]["Variables"]
+    assert variables["REPORTS_BUCKET"] == {"Ref": "ReportsBucket"}
+
+
+def test_the_index_is_the_one_that_the_rows_are_written_for() -> None:
+    (index,) = properties("ResultsTable")["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == INDEX
+    assert {"status", "label", "confidence"} <= set(index["Projection"]["NonKeyAttributes"])
+
+
+def test_the_environment_is_exactly_what_is_read() -> None:
+    given = set(properties("ScoreFunction")["Environment"]["Variables"])
+    assert given == (shared.NAMES - NOT_READ) | own.NAMES | POWERTOOLS
+
+
+def test_the_defaults_of_the_parameters_are_those_of_the_settings() -> None:
+    given = {"RESULTS_TABLE": "t", "REPORTS_BUCKET": "b", "REPORT_TOPIC": "a"}
+    passed = given | {
+        "TIME_ZONE": str(PARAMETERS["ScoreTimeZone"]["Default"]),
+        "MINIMUM_ACCURACY": str(PARAMETERS["MinimumAccuracy"]["Default"]),
+    }
+    assert ScoreSettings.from_env(passed) == ScoreSettings.from_env(given)
+    for limit in ("MinValue", "MaxValue"):
+        ScoreSettings.from_env(given | {"MINIMUM_ACCURACY": str(PARAMETERS["MinimumAccuracy"][limit])})
+
+
+def test_what_is_scored_is_what_is_deployed_under_the_same_limits() -> None:
+    score, classify = properties("ScoreFunction"), properties("ClassifyFunction")
+    for name in ("Layers", "MemorySize", "Runtime", "Architectures"):
+        assert score[name] == classify[name]
+    common = (shared.NAMES & set(score["Environment"]["Variables"])) - {"EVENT_BUS"}
+    for name in common:
+        assert score["Environment"]["Variables"][name] == classify["Environment"]["Variables"][name], name
+
+
+def test_the_schedule_tells_the_function_its_time() -> None:
+    schedule = properties("ScoreFunction")["Events"]["Nightly"]
+    assert schedule["Type"] == "ScheduleV2"
+    given = schedule["Properties"]
+    assert given["ScheduleExpression"] == {"Ref": "ScoreSchedule"}
+    assert given["ScheduleExpressionTimezone"] == {"Ref": "ScoreTimeZone"}
+    assert given["DeadLetterConfig"]["Arn"] == {"Fn::GetAtt": ["ScoreDeadLetterQueue", "Arn"]}
+    assert given["RetryPolicy"]["MaximumRetryAttempts"] > 0
+    # EventBridge Scheduler user guide, "Adding context attributes": filled in as 2022-03-22T18:59:43Z.
+    event = {"scheduled_time": "<aws.scheduler.scheduled-time>"}
+    assert given["Input"] == '{"scheduled_time": "<aws.scheduler.scheduled-time>"}'
+    filled = {
+        name: value.replace("<aws.scheduler.scheduled-time>", "2026-11-24T23:30:00Z") for name, value in event.items()
+    }
+    scheduled = Scheduled.from_event(filled, "b7c5d1f0-0000", ZoneInfo("Europe/Berlin"))
+    assert str(scheduled.night) == "2026-11-25"
+
+
+def test_the_function_is_given_all_the_time_there_is_and_what_fails_twice_is_kept() -> None:
+    score = properties("ScoreFunction")
+    assert score["Timeout"] == 900  # Lambda quotas, "Function timeout"
+    assert score["EventInvokeConfig"]["DestinationConfig"]["OnFailure"] == {
+        "Type": "SQS",
+        "Destination": {"Fn::GetAtt": ["ScoreDeadLetterQueue", "Arn"]},
+    }
+
+
+def test_the_alarm_on_accuracy_fires_for_a_low_value_and_for_none_in_more_than_a_day() -> None:
+    alarm = properties("AccuracyAlarm")
+    assert (alarm["MetricName"], alarm["ComparisonOperator"]) == ("Accuracy", "LessThanThreshold")
+    assert alarm["Threshold"] == {"Ref": "MinimumAccuracy"}
+    assert alarm["TreatMissingData"] == "breaching"
+    hours = alarm["Period"] * alarm["EvaluationPeriods"] / 3600
+    assert 25 < hours <= 48  # nights are 25 hours apart once a year
+    assert alarm["DatapointsToAlarm"] == alarm["EvaluationPeriods"]  # so one good night is enough
+    # CloudWatch API reference, PutMetricAlarm: periods of an hour or more may add up to seven days.
+    assert alarm["Period"] >= 3600
+
+
+def test_only_the_topic_of_reports_is_mailed_to_whoever_wants_them() -> None:
+    subscriptions = {
+        name: each for name, each in of_type("AWS::SNS::Subscription").items() if name.startswith("Report")
+    }
+    ((_, subscription),) = subscriptions.items()
+    assert subscription["TopicArn"] == {"Ref": "ReportsTopic"}
+    assert subscription["Endpoint"] == {"Ref": "ReportEmail"}
+    assert TEMPLATE_CONTENT["Resources"]["ReportsSubscription"]["Condition"] == "HasReportEmail"

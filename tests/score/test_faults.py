@@ -1,0 +1,76 @@
+"""AWS failing during a night: said, never taken for a result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from labeller.storage import AwsFailure
+from score import app
+from tests.score.conftest import NIGHT, Service
+
+DENIED = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "call")
+
+
+def fail_for(monkeypatch: pytest.MonkeyPatch, owner: Any, call: str, key: str | None = None) -> None:
+    """The call fails, or only for the object `key`."""
+    real = getattr(owner, call)
+
+    def fail(**arguments: Any) -> Any:
+        if key is None or arguments.get("Key") == key:
+            raise DENIED
+        return real(**arguments)
+
+    monkeypatch.setattr(owner, call, fail)
+
+
+def test_a_picture_that_cannot_be_fetched_is_unscored_and_the_rest_is_scored(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.add_pictures(3, 2)
+    fail_for(monkeypatch, app.get_nightly().pictures._s3, "get_object", "testset/red/0.png")
+    detail = service.invoke()
+    assert (detail["verdict"], detail["scored"], detail["unscored"]) == ("INCOMPLETE", 4, 1)
+    (unscored,) = service.report()["unscored_examples"]
+    assert unscored["key"] == "red/0.png"
+    assert unscored["reason"].startswith("AWS: GetObject for reports/testset/red/0.png: AccessDenied")
+    assert unscored["reason"] in service.read(f"{NIGHT}/index.html").decode()
+
+
+def test_a_picture_deleted_meanwhile_is_unscored(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.add_pictures(1, 1)
+    keys = list(app.get_nightly().reports.list_keys("testset/"))
+    monkeypatch.setattr(app.get_nightly().reports, "list_keys", lambda _: iter([*keys, "testset/red/gone.png"]))
+    assert service.invoke()["unscored"] == 1
+    assert service.report()["unscored_examples"][0]["reason"].startswith("GONE: ")
+
+
+def test_a_test_set_that_cannot_be_listed_is_no_empty_one(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.add_pictures(1, 1)
+    service.invoke()
+    before = service.objects()
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise DENIED
+
+    monkeypatch.setattr(app.get_nightly().reports._s3, "get_paginator", fail)
+    with pytest.raises(AwsFailure, match="ListObjectsV2 for reports/testset/: AccessDenied"):
+        service.invoke()
+    assert service.objects() == before
+
+
+def test_rows_that_cannot_be_read_cost_the_uploads_and_not_the_night(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.add_pictures(1, 1)
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise DENIED
+
+    monkeypatch.setattr(app.get_nightly().reports._dynamodb, "get_paginator", fail)
+    assert service.invoke()["verdict"] == "SAME"
+    report = service.report()
+    assert report["uploads"] is None
+    assert "What was uploaded on the day before could not be read; the function's log says why." in report["reasons"]

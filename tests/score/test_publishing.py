@@ -1,0 +1,113 @@
+"""A night's report is replaced whole, or not at all: shown by failing every single put."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+from labeller.report_storage import ReportStorage
+from labeller.storage import AwsFailure
+from score import app
+from tests.score.conftest import BUCKET, NIGHT, Service
+from tests.support import BLUE, encoded, plain
+
+PUTS = 9  # two of the run's own, three of the night, three of latest, the list
+
+
+class Faulty:
+    """S3 whose n-th put of an object fails; `taken` says whether S3 has taken it nevertheless."""
+
+    def __init__(self, s3: Any, number: int, taken: bool) -> None:
+        self._s3, self._number, self._taken = s3, number, taken
+        self.puts = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._s3, name)
+
+    def put_object(self, **arguments: Any) -> Any:
+        self.puts += 1
+        if self.puts != self._number:
+            return self._s3.put_object(**arguments)
+        if self._taken:
+            self._s3.put_object(**arguments)
+            raise ReadTimeoutError(endpoint_url="https://s3")
+        raise ClientError({"Error": {"Code": "SlowDown", "Message": "later"}}, "PutObject")
+
+
+def break_put(monkeypatch: pytest.MonkeyPatch, number: int, taken: bool) -> Faulty:
+    """The n-th put from now on fails; whatever comes after works again."""
+    reports: ReportStorage = app.get_nightly().reports
+    faulty = Faulty(reports._s3, number, taken)
+    monkeypatch.setattr(reports, "_s3", faulty)
+    return faulty
+
+
+def visible(service: Service) -> dict[str, bytes]:
+    """All that people open: everything but what single runs keep for themselves."""
+    return {key: body for key, body in service.objects().items() if "/runs/" not in key}
+
+
+def test_there_are_as_many_puts_as_are_tested(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.add_pictures(1, 1)
+    faulty = break_put(monkeypatch, 0, taken=False)
+    service.invoke()
+    assert faulty.puts == PUTS
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_put_that_fails_leaves_the_report_of_before(
+    service: Service, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    service.add_pictures(1, 1)
+    service.invoke()
+    before = visible(service)
+    service.add("red/really blue.png", encoded(plain(BLUE)))  # the next report is another one
+    for number in range(1, PUTS + 1):
+        with monkeypatch.context() as patch:
+            break_put(patch, number, taken)
+            with pytest.raises(AwsFailure, match="PutObject"):
+                service.invoke()
+        assert visible(service) == before, number
+    service.invoke()
+    after = visible(service)
+    assert set(after) == set(before)
+    assert all(after[key] != before[key] for key in before)
+
+
+def test_a_first_report_whose_put_fails_leaves_none(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.add_pictures(1, 1)
+    for number in (1, 5, PUTS):
+        with monkeypatch.context() as patch:
+            break_put(patch, number, taken=True)
+            with pytest.raises(AwsFailure):
+                service.invoke()
+        assert visible(service) == {}, number
+
+
+def test_whatever_one_opens_leads_to_one_run(service: Service) -> None:
+    service.add_pictures(1, 1)
+    service.invoke()
+    service.invoke()
+    run = service.report()["run"]
+    page = service.read(f"{NIGHT}/index.html").decode()
+    links = re.findall(r'href="\.\./([^"]+)"', page)
+    assert links == [f"{NIGHT}/runs/{run}/report.json", f"{NIGHT}/runs/{run}/predictions.csv", "index.html"]
+    for link in links:
+        service.s3.head_object(Bucket=BUCKET, Key=f"accuracy/{link}")
+    assert service.report()["predictions_key"] == f"accuracy/{NIGHT}/runs/{run}/predictions.csv"
+
+
+@pytest.mark.parametrize("call", ["announce", "mail"])
+def test_a_report_that_nobody_could_be_told_of_is_there_all_the_same(
+    service: Service, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise AwsFailure("PutEvents: InternalFailure")
+
+    service.add_pictures(1, 1)
+    monkeypatch.setattr(app.get_nightly().reports, call, fail)
+    assert service.invoke()["verdict"] == "SAME"
+    assert service.report()["verdict"] == "SAME"

@@ -1,0 +1,144 @@
+"""The pages in a real browser: names from outside run nothing, and the page can be read at any width."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from labeller.comparison import compare_pictures
+from labeller.drift import Row, count_uploads
+from labeller.model import Prediction
+from labeller.page import thumbnail
+from labeller.predictions import Scored, Unscored
+from labeller.records import Status
+from labeller.report import HeldOut, Model, Report, Speed, figures_of, read_report, to_json
+from labeller.report_page import index_page, report_page
+from local import contact_sheet
+from tests.local.test_contact_sheet import entry
+from tests.support import ROOT
+
+pytestmark = pytest.mark.slow
+
+SCREENSHOTS = ROOT / "build" / "screenshots"  # to be looked at
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+RUN = "document.documentElement.setAttribute('data-run','yes')"
+PAYLOADS = (
+    f'<img src=x onerror="{RUN}">.jpg',
+    f"<img src=x onerror={RUN}>.jpg",
+    f"<script>{RUN}</script>",
+    f"</title></style></textarea><script>{RUN}</script>",
+    f'" onload="{RUN}" x="',
+    f"' onerror='{RUN}' x='",
+    f"<svg onload={RUN}>",
+    f"<a href=javascript:{RUN}>x</a>",
+    f"--><script>{RUN}</script><!--",
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Opens a page with the arguments given, and returns what the browser prints."""
+    program = next((found for name in NAMES if (found := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("no Chromium here (Debian: apt install chromium): the pages are not looked at in a browser")
+    profile = tmp_path_factory.mktemp("profile")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+
+    def run(page: Path, *arguments: str) -> str:
+        command = [program, *options, "--hide-scrollbars", f"--user-data-dir={profile}", *arguments, page.as_uri()]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+    return run
+
+
+def hostile_report() -> tuple[Report, list[Scored]]:
+    """A report in which everything that has a name is named by an attacker."""
+    labels = PAYLOADS[:3]
+    pixels = np.random.default_rng(1).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    scored = []
+    for number, payload in enumerate(PAYLOADS * 3):
+        label = labels[number % 2]
+        scores = {each: 0.9 if each == label else 0.05 for each in labels}
+        picture = thumbnail(pixels, 4, 3)
+        scored.append(
+            Scored(f"{labels[0]}/{payload}", labels[0], str(number), Prediction(label, 0.9, scores), False, picture)
+        )
+    before = {each.identity: labels[2] for each in scored}
+    rows = [Row(Status.LABELLED, payload, 0.9) for payload in PAYLOADS]
+    report = Report(
+        date=date(2026, 11, 24),
+        run=PAYLOADS[0],
+        created_at=datetime(2026, 11, 24, 3, tzinfo=UTC),
+        model=Model(PAYLOADS[3], labels, (16, 16), 0.9),
+        testset=HeldOut(PAYLOADS[4], PAYLOADS[5], len(scored) + 9, 1, dict.fromkeys(labels, 1) | {labels[2]: 0}),
+        figures=figures_of(scored, labels),
+        unscored=len(PAYLOADS),
+        unscored_examples=tuple(Unscored(payload, f"{payload}: {payload}") for payload in PAYLOADS),
+        speed=Speed(1.0, 40.0, PAYLOADS[2], True, 2),
+        last_night=compare_pictures(PAYLOADS[1], PAYLOADS[2], before, scored),
+        build=None,
+        uploads=count_uploads(date(2026, 11, 23), rows, labels, scored, complete=True),
+        minimum_accuracy=0.9,
+        predictions_key=PAYLOADS[0],
+    )
+    return report, scored
+
+
+def hostile_pages(folder: Path) -> dict[str, Path]:
+    report, scored = hostile_report()
+    nights = [read_report(to_json(report)).night]
+    pages = {"report": report_page(report, scored, nights), "nights": index_page([report.date], nights)}
+    for name, text in pages.items():
+        (folder / f"{name}.html").write_text(text, encoding="utf-8")
+    entries = [entry(key=payload, label=payload, true=payload, reason=payload) for payload in PAYLOADS]
+    contact_sheet.write(folder / "sheet.html", PAYLOADS[0], PAYLOADS, entries)
+    return {name: folder / f"{name}.html" for name in (*pages, "sheet")}
+
+
+def test_the_trap_springs_on_a_page_that_does_not_escape(browser: Callable[..., str], tmp_path: Path) -> None:
+    page = tmp_path / "careless.html"
+    page.write_text(f"<!doctype html><title>t</title><body>{PAYLOADS[0]}", encoding="utf-8")
+    assert 'data-run="yes"' in browser(page, "--dump-dom")
+
+
+@pytest.mark.parametrize("name", ["report", "nights", "sheet"])
+def test_no_name_from_outside_runs_anything_or_becomes_an_element(
+    browser: Callable[..., str], tmp_path: Path, name: str
+) -> None:
+    page = hostile_pages(tmp_path)[name]
+    dom = browser(page, "--dump-dom")
+    assert 'data-run="yes"' not in dom
+    assert "'data-run','yes'" in dom  # it is there, as text:
+    assert not [tag for tag in ("<script", '<img src="x"', "<svg onload", '<a href="javascript') if tag in dom]
+
+
+def test_the_policy_of_the_page_stops_what_escaping_would_let_through(
+    browser: Callable[..., str], tmp_path: Path
+) -> None:
+    page = hostile_pages(tmp_path)["report"]
+    text = page.read_text(encoding="utf-8")
+    page.write_text(text.replace("</body>", f"{''.join(PAYLOADS)}</body>"), encoding="utf-8")
+    dom = browser(page, "--dump-dom")
+    assert '<img src="x"' in dom  # so it did get through
+    assert 'data-run="yes"' not in dom
+
+
+@pytest.mark.parametrize("width", [500, 1280])
+def test_screenshots_are_taken_to_be_looked_at(browser: Callable[..., str], tmp_path: Path, width: int) -> None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    for name, page in hostile_pages(tmp_path).items():
+        picture = SCREENSHOTS / f"{name}-{width}.png"
+        picture.unlink(missing_ok=True)
+        browser(page, f"--window-size={width},2400", f"--screenshot={picture}")
+        with Image.open(picture) as image:
+            assert image.size == (width, 2400)
+            # Text begins at the left margin and nothing sticks out on the right: the ground shows there.
+            right = np.asarray(image.convert("RGB"))[:, -8:]
+            assert (right == right[0, 0]).all()
