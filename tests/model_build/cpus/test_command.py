@@ -1,9 +1,8 @@
-import hashlib
-
 """What the command says when it cannot compare. That it compares is shown with real processes in test_runs."""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
