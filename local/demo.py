@@ -258,7 +258,7 @@ def write_results(entries: list[Entry], taken: choice.Choice, model: Path) -> No
     accuracy = manifest.build["accuracy"]["test"]["int8"]
     contact_sheet.write(
         OUT / "index.html",
-        f"{right(entries)} of {pictures(entries)} pictures labelled right",
+        tally(entries),
         (
             f"Made from {taken.said}.",
             f"Model {manifest.model_version}: {accuracy['accuracy']:.1%} of {accuracy['images']} test pictures right.",
@@ -271,7 +271,7 @@ def conclude(entries: list[Entry], delivery: Delivery, seconds: float, total: fl
     """Say how it went and what to do next; the exit status."""
     rate = len(entries) / seconds if seconds else 0.0
     print(
-        f"\n{right(entries)} of {pictures(entries)} pictures are labelled right, "
+        f"\n{tally(entries)}.\n"
         f"{len(entries) - pictures(entries)} uploads that are no pictures are recorded with the reason. "
         f"The handler took {seconds:.1f} s ({rate:.0f} objects a second, {len(os.sched_getaffinity(0))} cores)."
     )
@@ -298,9 +298,12 @@ def conclude(entries: list[Entry], delivery: Delivery, seconds: float, total: fl
     return 0
 
 
-def right(entries: list[Entry]) -> int:
-    """How many pictures carry their true label."""
-    return sum(entry.right is True for entry in entries)
+def tally(entries: list[Entry]) -> str:
+    """How the pictures were labelled, in words."""
+    right, wrong = (sum(entry.right is verdict for entry in entries) for verdict in (True, False))
+    unsure = sum(entry.true is not None and entry.status == "UNSURE" for entry in entries)
+    left = f", {unsure} left UNSURE because the model's confidence is below its threshold" if unsure else ""
+    return f"{right} of {pictures(entries)} pictures labelled right, {wrong} wrong{left}"
 
 
 def pictures(entries: list[Entry]) -> int:

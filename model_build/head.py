@@ -35,7 +35,7 @@ class Trained:
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """float32 [n, labels] for features float32 [n, h, w, C]."""
-        return np.asarray(self.network.predict(features, batch_size=256, verbose=0))
+        return run(self.network, features)
 
 
 def train(
@@ -98,7 +98,14 @@ def train(
 def pool(features: np.ndarray, pooling: Pooling) -> np.ndarray:
     """float [n, h, w, C] -> float32 [n, D], by the layers that are shipped."""
     network = keras.Sequential([keras.Input(features.shape[1:]), *_layers(pooling)])
-    return np.asarray(network.predict(features, batch_size=256, verbose=0))
+    return run(network, features)
+
+
+def run(network: keras.Model, inputs: np.ndarray) -> np.ndarray:
+    """What a network says of float32 [n, ...], in parts. Not its `predict`, which traces a function for each network
+    and lets TensorFlow warn of that."""
+    parts = [network(inputs[start : start + 256]) for start in range(0, len(inputs), 256)]
+    return np.concatenate([keras.ops.convert_to_numpy(part) for part in parts])
 
 
 def statistics(pooled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

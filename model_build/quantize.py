@@ -49,9 +49,10 @@ class QuantisationError(Exception):
 class Measured:
     """What a candidate does to the base, and the file it is in.
 
-    `error` is the root of the mean square of INT8 - FP32 over the average-pooled features, divided by the standard
-    deviation of the FP32 ones over the images: 0 is no difference, 1 as bad as knowing nothing, infinite a graph
-    that gives no finite numbers. `images` were calibrated on; `milliseconds` are of one image, alone, on all cores.
+    `error` is the mean over images of the root mean square of INT8 - FP32 over an image's average-pooled features,
+    divided by the standard deviation of the FP32 ones over the images: 0 is no difference, about 1 as bad as knowing
+    nothing, infinite a graph that gives no finite numbers. A mean over images, so that one whose activations leave
+    the ranges counts by its share. `images` were calibrated on; `milliseconds` are of one image, alone, on all cores.
     """
 
     candidate: QuantisationCandidate
@@ -154,7 +155,7 @@ def measure(int8: Path, unseen: np.ndarray, expected: np.ndarray) -> tuple[float
 def relative_error(features: np.ndarray, expected: np.ndarray) -> float:
     """`error` of Measured, for feature maps float [m, h, w, C]."""
     pooled, wanted = (maps.mean(axis=(1, 2), dtype=np.float64) for maps in (features, expected))
-    difference = float(np.sqrt(((pooled - wanted) ** 2).mean()))
+    difference = float(np.sqrt(((pooled - wanted) ** 2).mean(axis=1)).mean())
     deviation = float(np.sqrt(wanted.var(axis=0).mean()))
     if not math.isfinite(difference):
         return math.inf

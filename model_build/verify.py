@@ -18,7 +18,7 @@ from labeller.scoring import accuracy_score, mcnemar_test, wilson_interval
 from model_build.config import BuildConfig
 from model_build.dataset import Dataset, Example, spread
 from model_build.features import Features, extract
-from model_build.head import Trained
+from model_build.head import Trained, run
 from model_build.pictures import PictureReader
 from model_build.progress import counting
 from model_build.selection import Baseline
@@ -94,7 +94,7 @@ def agreement(
     chosen = np.unique(np.linspace(0, len(features.examples) - 1, images).astype(int))
     examples = [features.examples[index] for index in chosen]
     ((_, pixels),) = PictureReader(examples, classifier.input_size[0]).batches(len(examples))
-    expected = keras.ops.softmax(head.predict(features.values[chosen], verbose=0) / temperature)
+    expected = keras.ops.softmax(run(head, features.values[chosen]) / temperature)
     got = [[prediction.scores[label] for label in classifier.labels] for prediction in classifier.predict(pixels)]
     return float(np.abs(np.array(got) - keras.ops.convert_to_numpy(expected)).max())
 

@@ -135,7 +135,7 @@ def test_the_error_is_that_of_the_pooled_features_of_unseen_pictures(
 ) -> None:
     for each in compared:
         fp32, int8 = (run(path, pixels[16:]).mean(axis=(1, 2)) for path in (graphs[0], each.path))
-        expected = np.sqrt(((fp32 - int8) ** 2).mean() / fp32.var(axis=0).mean())
+        expected = np.sqrt(((fp32 - int8) ** 2).mean(axis=1)).mean() / np.sqrt(fp32.var(axis=0).mean())
         assert each.error == pytest.approx(expected, rel=1e-3)
 
 
@@ -186,5 +186,13 @@ def test_features_that_are_no_numbers_have_an_infinite_error() -> None:
     expected = np.random.default_rng(1).normal(0, 1, (4, 2, 2, 3))
     assert relative_error(expected, expected) == 0
     assert relative_error(np.full_like(expected, np.nan), expected) == math.inf
-    # Answering every picture with the mean is as bad as knowing nothing.
-    assert relative_error(np.broadcast_to(expected.mean(axis=0), expected.shape), expected) == pytest.approx(1)
+
+
+def test_knowing_nothing_is_an_error_of_one_and_one_picture_counts_by_its_share() -> None:
+    # By hand: four pictures of two channels, +-1 each, so the deviation is 1 and the mean 0.
+    pooled = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], np.float32)
+    expected = np.broadcast_to(pooled[:, None, None, :], (4, 2, 2, 2))
+    assert relative_error(np.zeros_like(expected), expected) == pytest.approx(1)
+    one_is_off = expected.copy()
+    one_is_off[0] += 4
+    assert relative_error(one_is_off, expected) == pytest.approx(1.0)  # 4 for one of four
