@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import keras
 import onnx
 import tensorflow as tf
 import tf2onnx
+
+NUMBERED = re.compile(r"__(\d+)(?=$|:)")
+"""How tf2onnx ends the names it makes up."""
 
 OPSET = 17
 """ONNX operator set. The newest that tf2onnx 1.17 writes without warning and every onnxruntime since 1.12 reads."""
@@ -30,6 +34,7 @@ def export(network: keras.Model, input_name: str, output_name: str, path: Path) 
         return {output_name: network(batch, training=False)}
 
     graph, _ = tf2onnx.convert.from_function(forward, input_signature=signature, opset=OPSET)
+    _forget_the_process(graph)
     _rename(graph, {graph.graph.input[0].name: input_name, graph.graph.output[0].name: output_name})
     onnx.checker.check_model(graph, full_check=True)
     onnx.save(graph, path)
@@ -54,11 +59,37 @@ def join(base: onnx.ModelProto, head: onnx.ModelProto, path: Path) -> None:
     onnx.save(joined, path)
 
 
-def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
-    """Give tensors of a graph other names, wherever they occur."""
+def _forget_the_process(model: onnx.ModelProto) -> None:
+    """Number anew what tf2onnx numbered, and name the batch N: it counts through the process and describes where the
+    graph came from, so that the same network would be other bytes the second time."""
+    _rename(model, _renumbered(model))
+    model.graph.doc_string = ""
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = "N"  # the batch is the only dimension that is free
+
+
+def _renumbered(model: onnx.ModelProto) -> dict[str, str]:
     graph = model.graph
-    for value in (*graph.input, *graph.output, *graph.value_info):
+    names = [name for node in graph.node for name in (node.name, *node.output)] + [
+        each.name for each in graph.initializer
+    ]
+    found = {name: NUMBERED.search(name) for name in names}
+    numbers = sorted({int(match[1]) for match in found.values() if match})
+    return {
+        name: f"{name[: match.start(1)]}{numbers.index(int(match[1]))}{name[match.end(1) :]}"
+        for name, match in found.items()
+        if match
+    }
+
+
+def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
+    """Give tensors and nodes of a graph other names, wherever they occur."""
+    graph = model.graph
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         value.name = names.get(value.name, value.name)
     for node in graph.node:
+        node.name = names.get(node.name, node.name)
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
