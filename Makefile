@@ -9,6 +9,7 @@ SAM := .venv-sam/bin/sam
 DATA ?=
 WEIGHTS ?=
 IMAGE_SIZE ?=
+COMPRESS ?=
 SHARED ?= ../shared
 EVENT ?= events/sqs-batch.json
 
@@ -28,8 +29,8 @@ setup: .venv/ready ## create .venv with the pinned dependencies
 demo: .venv/ready ## the whole path on this machine: build the model, upload pictures, print and draw their labels
 	@$(BIN)/python -m local.demo --shared '$(SHARED)' $(model_options)
 
-model: .venv/ready ## train and quantise the model: DATA=folder WEIGHTS=imagenet|random|file.h5 IMAGE_SIZE=224
-	@$(BIN)/python -m model_build $(model_options)
+model: .venv/ready ## train and quantise the model: DATA=folder WEIGHTS=imagenet|random|file.h5 IMAGE_SIZE=224 COMPRESS=none|auto|3
+	@$(BIN)/python -m model_build $(model_options) $(if $(COMPRESS),--compress '$(COMPRESS)')
 
 layer: .venv/ready ## fill build/layers with the libraries and the model, print the size and the margin
 	@$(BIN)/python -m model_build.package_layer
