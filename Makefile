@@ -10,6 +10,7 @@ CHECKOV := .venv-checkov/bin/checkov
 DATA ?=
 WEIGHTS ?=
 IMAGE_SIZE ?=
+COMPRESS ?=
 SHARED ?= ../shared
 EVENT ?= events/sqs-batch.json
 DIR ?=
@@ -36,8 +37,8 @@ setup: .venv/ready ## create .venv with the pinned dependencies
 demo: .venv/ready ## the whole path on this machine: build the model, upload pictures, print and draw their labels
 	@$(BIN)/python -m local.demo --shared '$(SHARED)' $(model_options)
 
-model: .venv/ready ## train and quantise the model: DATA=folder WEIGHTS=imagenet|random|file.h5 IMAGE_SIZE=224
-	@$(BIN)/python -m model_build $(model_options)
+model: .venv/ready ## train and quantise the model: DATA=folder WEIGHTS=imagenet|random|file.h5 IMAGE_SIZE=224 COMPRESS=none|auto|3
+	@$(BIN)/python -m model_build $(model_options) $(if $(COMPRESS),--compress '$(COMPRESS)')
 
 verify-cpus: .venv/ready ## the model on this CPU, AVX2-only x86 and arm64: labels and differences, DATA= WEIGHTS= PHOTOGRAPHS=40
 	@$(BIN)/python -m model_build.cpus --photographs '$(PHOTOGRAPHS)' $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')

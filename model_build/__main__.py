@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from labeller.model import ModelError
@@ -16,6 +17,10 @@ from model_build.replacing import OutputError
 INTERRUPTED = 130  # what shells say of a program that Ctrl-C ended
 
 _UNCHANGED = "No model was made; what was in {} before is as it was"
+
+
+MOST_TIMES = 20
+"""Fewer multiplications that may be asked for: beyond, hardly a channel is left in most layers."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,6 +44,13 @@ def main(arguments: list[str] | None = None) -> int:
         default=defaults.image_size,
         help="side of the network's input (default: 224)",
     )
+    parser.add_argument(
+        "--compress",
+        type=_compression,
+        default=defaults.compress,
+        help="how many times fewer multiplications, such as 3; auto: as many as cost next to nothing "
+        f"on validation; none (default: {defaults.compress})",
+    )
     parser.add_argument("--out", type=Path, default=defaults.out, help="folder of the model (default: build/model)")
     parser.add_argument(
         "--cache",
@@ -47,7 +59,16 @@ def main(arguments: list[str] | None = None) -> int:
         help="folder of what the next build need not compute again (default: build/cache)",
     )
     options = parser.parse_args(arguments)
-    return run(BuildConfig(options.data, options.weights, options.image_size, options.out, options.cache))
+    return run(
+        BuildConfig(
+            options.data,
+            options.weights,
+            options.image_size,
+            options.out,
+            options.cache,
+            compress=options.compress,
+        )
+    )
 
 
 def run(config: BuildConfig) -> int:
@@ -56,12 +77,21 @@ def run(config: BuildConfig) -> int:
     with quiet_start():
         from model_build.base import WeightsError
         from model_build.build import build
+        from model_build.compress import StructureError
         from model_build.quantize import QuantisationError
         from model_build.verify import VerificationError
 
     try:
         build(config)
-    except (DataError, WeightsError, QuantisationError, VerificationError, ModelError, OutputError) as error:
+    except (
+        DataError,
+        WeightsError,
+        StructureError,
+        QuantisationError,
+        VerificationError,
+        ModelError,
+        OutputError,
+    ) as error:
         return _failed(str(error))
     except OSError as error:
         return _failed(f"{error.filename or config.out}: {error.strerror or error}. {_UNCHANGED.format(config.out)}")
@@ -69,6 +99,18 @@ def run(config: BuildConfig) -> int:
         _failed(f"interrupted. {_UNCHANGED.format(config.out)}")
         return INTERRUPTED
     return 0
+
+
+def _compression(text: str) -> str:
+    """`none`, `auto`, or a number above 1, in its shortest form."""
+    if text in ("none", "auto"):
+        return text
+    with suppress(ValueError):
+        if 1 < float(text) <= MOST_TIMES:
+            return f"{float(text):g}"
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is neither none nor auto nor a number greater than 1, up to {MOST_TIMES}"
+    )
 
 
 def _failed(why: str) -> int:

@@ -12,6 +12,7 @@ import random
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial as partial_
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from model_build import (
     base,
     calibration,
     card,
+    compress,
     dataset,
     export,
     figures,
@@ -34,10 +36,12 @@ from model_build import (
     quantize,
     report,
     selection,
+    tradeoff,
+    tradeoff_figure,
     verify,
 )
 from model_build.cache import cache_in, key_of, source_of
-from model_build.config import BuildConfig
+from model_build.config import BuildConfig, QuantisationCandidate
 from model_build.dataset import Dataset, Example
 from model_build.features import Features, extract
 from model_build.folders import printable
@@ -59,7 +63,7 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     """Run every stage and put the finished model at `config.out`, whole: what was there before stays until then.
 
     `load_base(weights, image_size, seed)` gives the frozen base. Raises DataError, WeightsError, QuantisationError,
-    VerificationError and OutputError, and OSError if a disk is full. Returns `config.out`.
+    StructureError, VerificationError and OutputError, and OSError if a disk is full. Returns `config.out`.
     """
     with replacing(config.out, MANIFEST_FILE) as folder:
         found = _make(config, load_base, folder)
@@ -70,7 +74,7 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
 
 def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, Any]:
     """Run every stage and write what they give into the folder `partial`; returns the report."""
-    stages = Stages(total=9)
+    stages = Stages(total=9 if config.compress == "none" else 10)
     work = partial / "work"
     work.mkdir()
     fp32_base, int8_base, head_graph = (work / name for name in ("base.onnx", "base.int8.onnx", "head.onnx"))
@@ -100,6 +104,22 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
         baseline = selection.train_baseline(head.candidate.pooling, training, validation)
         selection.print_choice(head, baseline)
 
+    full_head, full_int8, curve = head, int8_base, None
+    if config.compress != "none":
+        with stages.stage("compress", "networks with fewer multiplications, compared on validation"):
+            full = _full_network(frozen, config, fp32_base, int8_base, head)
+            quantise = partial_(_quantise_as, quantisation.candidate, data)
+            curve = tradeoff.explore(frozen, full, data, config, quantise, work / "compress")
+            print(f"      chosen: {curve.chosen.name}")
+            fp32_base, int8_base, head = curve.chosen.fp32, curve.chosen.int8, curve.chosen.head
+            if curve.chosen is not full:
+                heads = [head if each.candidate == head.candidate else each for each in heads]
+                training, validation = (
+                    extract(int8_base, data.splits[split], config) for split in ("train", "validation")
+                )
+                reference = extract(fp32_base, _unseen(data, config), config)
+                baseline = selection.train_baseline(head.candidate.pooling, training, validation)
+
     with stages.stage("calibration", "temperature and threshold, on validation"):
         temperature = calibration.fit_temperature(head.logits, validation.labels)
         probabilities = softmax(head.logits, temperature)
@@ -119,6 +139,11 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
             classifier, head.trained, temperature, baseline, fp32_base, data, known, reference, config
         )
         dataset.require_enough(data, "test", verdict.test.examples)
+        compression = None
+        if curve is not None:
+            compression = tradeoff.described(curve, config)
+            of_full = extract(full_int8, verdict.test.examples, config)
+            compression["test"] = tradeoff.against_full(of_full, full_head, verdict.test.right)
 
     with stages.stage("report", "what was found: report.json and the model card"):
         manifest = replace(manifest, build={**manifest.build, "accuracy": verdict.accuracy})
@@ -140,6 +165,9 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
         (partial / PREDICTIONS_FILE).write_bytes(write_csv(tested))
         figures.draw_training(head.trained.history, head.trained.epoch, partial / "figures" / "training.png")
         figures.draw_confusion(np.array(found["confusion"]), data.labels, partial / "figures" / "confusion.png")
+        if compression is not None:
+            found["compression"] = compression
+            tradeoff_figure.draw(compression, partial / "figures" / "tradeoff.png")
         shown = _mistakes_shown(found, verdict.test.examples, data)
         thumbnails = {data.name(each): text for each, text in pictures.thumbnails(shown, config.image_size).items()}
         shutil.rmtree(work)
@@ -201,6 +229,21 @@ def _quantise_base(
     )
     cache_in(config.cache).files(key, [int8, table], make)
     return quantize.load(table, config.quantisations, int8)
+
+
+def _full_network(
+    frozen: base.Base, config: BuildConfig, fp32: Path, int8: Path, head: selection.Contender
+) -> tradeoff.Network:
+    chain = compress.chain_of(frozen.network)
+    multiplications = sum(chain.multiplications(config.image_size))
+    return tradeoff.Network("full", config.image_size, tuple(chain.widths), multiplications, fp32, int8, head)
+
+
+def _quantise_as(
+    candidate: QuantisationCandidate, data: Dataset, fp32: Path, int8: Path, reference: Features, config: BuildConfig
+) -> None:
+    """Another base in INT8, in the way that was the best for the full one."""
+    _quantise_base(fp32, int8, reference, data, replace(config, quantisations=(candidate,)))
 
 
 def _calibration_examples(data: Dataset, config: BuildConfig) -> list[Example]:

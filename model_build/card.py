@@ -45,6 +45,7 @@ def render(report: Report, pictures: Mapping[str, str]) -> str:
         _int8(report),
         _head(report),
         _quantisation(report),
+        _compression(report),
         element("div", _costs(report), _origin(report), class_="columns"),
     )
 
@@ -299,6 +300,49 @@ def _quantisation(report: Report) -> Html:
             class_="note",
         ),
         _table(("", "calibrated on", "error", "ms a picture"), rows),
+    )
+
+
+def _compression(report: Report) -> Html:
+    """Empty where no network with fewer multiplications was asked for."""
+    if "compression" not in report:
+        return Html("")
+    found = report["compression"]
+    full, test = found["networks"][0], found["test"]
+    rows = [
+        (
+            _chosen(each["name"], found["chosen"]),
+            f"{each['multiplications'] / 1e9:.2f}",
+            _megabytes(each["bytes"]),
+            f"{each['milliseconds']:.1f}",
+            f"{full['milliseconds'] / each['milliseconds']:.2f}",
+            f"{each['validation']['accuracy']:.1%}",
+        )
+        for each in found["networks"]
+    ]
+    layers = [
+        (str(number), str(each["channels"]), *(f"{each[name]:.2g}" for name in ("half", "quarter", "eighth")))
+        for number, each in enumerate(found["redundancy"], start=1)
+    ]
+    return _section(
+        "Fewer multiplications",
+        element(
+            "p",
+            f"Shipped: {found['chosen']} ({found['rule']}). On {test['images']} test pictures the full network has "
+            f"{test['full_correct']} right, the shipped one {test['correct']} (McNemar p = {test['p_value']:.2f}).",
+            class_="note",
+        ),
+        _table(("", "10\u2079 multiplications", "INT8", "ms a picture", "times faster", "validation right"), rows),
+        element(
+            "details",
+            element("summary", "How much each layer has to spare"),
+            element(
+                "p",
+                "What the logits lose, mean square to first order, when only so many of its channels stay.",
+                class_="note",
+            ),
+            _table(("layer", "channels", "a half", "a quarter", "an eighth"), layers),
+        ),
     )
 
 

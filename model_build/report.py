@@ -31,6 +31,16 @@ quantisation          how the INT8 ranges were chosen:
   images              validation pictures on which the candidates were compared with FP32
   candidates          `name`, its settings, `images` calibrated on, `error` (relative, of the average-pooled
                       features; null if not finite), `milliseconds` an image
+compression           only where fewer multiplications were asked for; the candidates above were compared on the
+                      full network, but the figures of the chosen head and of the baseline are the shipped network's
+  asked, chosen, rule as settings.compress; name of the shipped network; by which it was chosen
+  networks            the full one first; each `name`, `image_size`, `channels` of its layers, `multiplications` of the
+                      base for one image, `bytes` of the INT8 base, `milliseconds` an image (alone, all cores, the
+                      networks taking turns), `validation` as for a head
+  redundancy          per layer but the last: `channels`; the mean square of what the head's logits lose, to first
+                      order, when only a `half`, a `quarter`, an `eighth` of them stay, all other layers full
+  test                shipped against full network, INT8: `images`, `full_correct`, `correct`, `only_full` right,
+                      `only_shipped` right, McNemar `p_value`
 calibration           what a confidence means:
   temperature         in manifest.json; fitted on validation
   threshold           `value` in manifest.json, chosen on validation; the `precision` asked for; `reached` there
