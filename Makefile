@@ -18,6 +18,9 @@ DELETE ?=
 ARCH ?=
 PHOTOGRAPHS ?= 40
 STACK ?= image-labeller
+MODEL ?=
+QUICK ?=
+ONLY ?=
 
 model_options = $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(IMAGE_SIZE),--image-size $(IMAGE_SIZE))
 

@@ -6,9 +6,10 @@ Each part runs in a process of its own. Writes build/bench/bench.json and table.
 
 machine      processor, vnni (null if unknown), cores, python, versions, load_before, load_after (1 minute)
 model        version, input_size, weights; quick: true if the figures are none
-inference    contenders: name -> batch_1, batch_8 (milliseconds and cpu_milliseconds of an image, times_ours), correct
-             of so many photographs with its 95 % interval (absent if their labels are unknown), labelled_otherwise
-             than by Keras in FP32, largest_difference of a probability from its
+inference    contenders: name -> batch_1, batch_8 (milliseconds and cpu_milliseconds of an image; times_ours and
+             cpu_times_ours, the ratios to this project), correct of so many photographs with its 95 % interval (absent
+             if their labels are unknown), labelled_otherwise than by Keras in FP32, largest_difference of a probability
+             from its
 handler      rows, each batch of photographs typical or of 12 megapixels: bare and handler (a_second,
              cpu_milliseconds), share of the bare rate, cpu_share, stages_ms, server_cpu_ms, peak_megabytes
 cold_start   import_ms, first_label_ms, next_label_ms, until_ready_ms, cpu_ms, parts_ms,

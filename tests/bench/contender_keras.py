@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,14 @@ class OtherWeights(Exception):
     """The weights that were named are not those the model was made from."""
 
 
-def fp32_network(model: Path, manifest: Manifest, weights: str) -> keras.Model:
+def fp32_network(
+    model: Path, manifest: Manifest, weights: str, load_base: Callable[[str, int, int], base.Base] = base.load
+) -> keras.Model:
     """uint8 [N, S, S, 3] -> logits: the base before quantisation under the head of the finished model.
 
     Raises OtherWeights, WeightsError.
     """
-    frozen = base.load(weights, manifest.input_size[0], BuildConfig(Path()).seed)
+    frozen = load_base(weights, manifest.input_size[0], BuildConfig(Path()).seed)
     if frozen.sha256 != manifest.build["weights_sha256"]:
         raise OtherWeights(
             f"{weights} has other values (SHA-256 {frozen.sha256[:12]}...) than the weights that {model} was made "

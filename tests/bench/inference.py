@@ -110,13 +110,12 @@ def measure(sources: Sources, threads: int, rounds: int, photographs: int) -> di
 
 
 def figures(timings: Mapping[str, Sequence[Mapping[str, float]]], name: str) -> dict[str, Any]:
-    """Time of an image, wall and processor, and how many times as long as this project's model it takes."""
-    wall = [each["milliseconds"] for each in timings[name]]
-    return {
-        "milliseconds": spread(wall).to_json(),
-        "cpu_milliseconds": spread([each["cpu_milliseconds"] for each in timings[name]]).to_json(),
-        "times_ours": ratio(wall, [each["milliseconds"] for each in timings[OURS]]).to_json(),
-    }
+    """Time of an image, wall and processor, and how many times as long as with this project's model it is."""
+    found: dict[str, Any] = {}
+    for clock, times in (("milliseconds", "times_ours"), ("cpu_milliseconds", "cpu_times_ours")):
+        taken, ours = ([each[clock] for each in timings[who]] for who in (name, OURS))
+        found |= {clock: spread(taken).to_json(), times: ratio(taken, ours).to_json()}
+    return found
 
 
 def agreement(logits: np.ndarray, reference: np.ndarray, labels: Sequence[int] | None) -> dict[str, Any]:
@@ -183,9 +182,9 @@ def main() -> int:
     """Measure, print and write; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.inference", description=__doc__.split("\n")[0])
     add_options(parser)
-    parser.add_argument("--rounds", type=int, help="(default: 15, --quick 2)")
+    parser.add_argument("--rounds", type=int, help="(default: 10, --quick 2)")
     chosen = parser.parse_args()
-    rounds = chosen.rounds or (2 if chosen.quick else 15)
+    rounds = chosen.rounds or (2 if chosen.quick else 10)
     try:
         sources = read(chosen)
         found = measure(sources, chosen.threads, rounds, 24 if chosen.quick else PHOTOGRAPHS)

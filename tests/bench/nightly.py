@@ -83,7 +83,7 @@ def main() -> int:
     add_options(parser)
     chosen = parser.parse_args()
     try:
-        found = measure(read(chosen), *((1, 40) if chosen.quick else (3, PHOTOGRAPHS)))
+        found = measure(read(chosen), *((1, 40) if chosen.quick else (2, PHOTOGRAPHS)))
     except (BenchError, ModelError, UploadError, HandlerFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

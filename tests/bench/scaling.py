@@ -105,7 +105,7 @@ def main() -> int:
     except (BenchError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    found = measure(sources.model, sources.side, chosen.threads, 2 if chosen.quick else 15)
+    found = measure(sources.model, sources.side, chosen.threads, 2 if chosen.quick else 14)
     print(scaling_table(found))
     if chosen.json:
         chosen.json.write_text(json.dumps(found, indent=2) + "\n", "utf-8")

@@ -35,9 +35,9 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Spread:
 
 
 def turns(contenders: Sequence[str], rounds: int) -> Iterator[list[str]]:
-    """The order of each round. Each begins one contender later than the one before, and every second runs
-    backwards, so that nobody always follows the same neighbour."""
+    """The order of each round. Every second one is the one before backwards, and each such pair begins one contender
+    later, so that nobody always goes first or always follows the same neighbour."""
     for number in range(rounds):
-        start = number % len(contenders)
+        start = number // 2 % len(contenders)
         order = [*contenders[start:], *contenders[:start]]
         yield order[::-1] if number % 2 else order

@@ -15,21 +15,22 @@ def with_quartiles(figure: Figure, digits: int = 1) -> str:
 
 
 def inference_table(found: Mapping[str, Any]) -> str:
-    """A row for each contender."""
+    """A row for each contender and size of batch."""
     lines = [
-        f"Inference: {found['side']} px, {found['weights']}, {found['threads']} threads; ms an image and times this "
-        "project's, median (quartiles)",
-        f"{'':<18}{'batch 1: ms':>22}{'times':>18}{'batch 8: ms':>22}{'times':>18}{'right':>9}{'otherwise':>11}",
+        f"Inference, {found['side']} px, {found['weights']}, {found['threads']} threads; an image, median (quartiles)",
+        f"  {'':<18}{'wall ms':>24}{'times ours':>18}{'processor ms':>24}{'times ours':>18}"
+        f"{'right':>8}{'otherwise':>11}",
     ]
-    for name, row in found["contenders"].items():
-        cells = "".join(
-            f"{with_quartiles(row[batch]['milliseconds']):>22}{with_quartiles(row[batch]['times_ours'], 2):>18}"
-            for batch in ("batch_1", "batch_8")
-        )
-        right = f"{row['correct']}" if "correct" in row else "-"
-        lines.append(f"{name:<18}{cells}{right:>9}{row['labelled_otherwise']:>11}")
+    for batch in ("batch_1", "batch_8"):
+        lines.append(f"  {batch.replace('_', ' of ')}")
+        for name, row in found["contenders"].items():
+            cells = "".join(
+                f"{with_quartiles(row[batch][clock]):>24}{with_quartiles(row[batch][times], 2):>18}"
+                for clock, times in (("milliseconds", "times_ours"), ("cpu_milliseconds", "cpu_times_ours"))
+            )
+            lines.append(f"  {name:<18}{cells}{row.get('correct', '-'):>8}{row['labelled_otherwise']:>11}")
     of = "drawn pictures, there were no photographs" if found["drawn"] else "photographs"
-    lines.append(f"right: of {found['photographs']} {of}; otherwise: labelled otherwise than by Keras in FP32")
+    lines.append(f"  right: of {found['photographs']} {of}; otherwise: labelled otherwise than by Keras in FP32")
     return "\n".join(lines)
 
 
