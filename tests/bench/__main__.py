@@ -16,6 +16,7 @@ cold_start   import_ms, first_label_ms, next_label_ms, until_ready_ms, cpu_ms, p
              peak_megabytes_12_megapixels
 build        seconds by stage (report.json), article: seconds scaled, times_ours; picture: through the base once
 nightly      seconds of the whole night, scoring_seconds, thousand_seconds
+image        what local.capacity reckons with (local.workload.Image), from the handler's row of 10 typical photographs
 scaling      ways: name -> milliseconds, cpu_milliseconds, rate against one thread
 
 Every timing is {median, low, high, rounds}: quartiles over the rounds. Ratios are taken round by round. A part that
@@ -30,7 +31,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -48,7 +49,10 @@ TABLES = {
     "nightly": table.nightly_table,
     "scaling": table.scaling_table,
 }
-HANDLED = ((1, None), (10, None), (1, 12), (10, 12))
+TYPICAL = 10
+"""Photographs in a batch of the queue's (template.yaml, BatchSize)."""
+
+HANDLED = ((1, None), (TYPICAL, None), (40, None), (1, 12), (10, 12))
 """Photographs in a batch, and megapixels if they are enlarged."""
 
 PACKAGES = ("numpy", "onnxruntime", "tensorflow", "keras", "pillow", "boto3")
@@ -92,12 +96,27 @@ def main() -> int:
     }
     manifest = sources.manifest
     model = {"version": manifest.model_version, "input_size": manifest.input_size, "weights": manifest.build["weights"]}
-    whole = {"machine": machine, "model": model, "quick": chosen.quick, **found}
+    whole = {"machine": machine, "model": model, "quick": chosen.quick, **found, "image": image(found)}
     text = compose(whole)
     (OUT / "bench.json").write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", "utf-8")
     (OUT / "table.txt").write_text(text + "\n", "utf-8")
     print(f"\n{text}\n\nWritten to {OUT.relative_to(ROOT)}/bench.json and table.txt")
     return 1 if any("error" in each for each in _rows(found)) else 0
+
+
+def image(found: Mapping[str, Any]) -> dict[str, float]:
+    """Processor time of an image in members of local.workload.Image; empty if no batch was measured."""
+    rows = [row for row in found.get("handler", []) if row.get("photographs") == TYPICAL and not row["megapixels"]]
+    if not rows:
+        return {}
+    inference, whole = (rows[0][way]["cpu_milliseconds"]["median"] for way in ("bare", "handler"))
+    decoding = rows[0]["decode_cpu_ms"]
+    return {
+        "side": rows[0]["side"],
+        "inference_vcpu_ms": inference,
+        "decode_vcpu_ms": decoding,
+        "overhead_vcpu_ms": round(max(whole - inference - decoding, 0.0), 2),
+    }
 
 
 def compose(whole: dict[str, Any]) -> str:

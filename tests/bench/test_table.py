@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
+from local.workload import Image
 from tests.bench import table
-from tests.bench.__main__ import compose
+from tests.bench.__main__ import compose, image
 from tests.bench.inference import OURS, REFERENCE, agreement, figures
 
 
@@ -87,3 +89,25 @@ def test_a_part_that_failed_says_why_and_the_others_stay():
     assert "Keras predict" in text
     assert "QUICK" in text
     assert "QUICK" not in compose(whole | {"quick": False})
+
+
+def test_capacity_reckons_with_what_the_handler_took():
+    def row(photographs: int, megapixels: int | None) -> dict[str, Any]:
+        return {
+            "photographs": photographs,
+            "megapixels": megapixels,
+            "side": 224,
+            "bare": {"cpu_milliseconds": {"median": 76.0}},
+            "handler": {"cpu_milliseconds": {"median": 89.0}},
+            "decode_cpu_ms": 1.5,
+        }
+
+    failed = {"error": "no model", "megapixels": None}
+    assert image({"handler": [failed, row(10, 12), row(10, None)]}) == {
+        "side": 224,
+        "inference_vcpu_ms": 76.0,
+        "decode_vcpu_ms": 1.5,
+        "overhead_vcpu_ms": 11.5,
+    }
+    assert image({"handler": [row(1, None)]}) == image({}) == {}
+    assert set(image({"handler": [row(10, None)]})) <= {field.name for field in fields(Image)}
