@@ -75,7 +75,7 @@ def main() -> int:
     shared += [*(["--weights", sources.weights] if sources.weights else [])]
     pictures = ["--photographs", str(sources.data / "test")]
     rounds = ["--rounds", "2"] if chosen.quick else []
-    machine = {"load_before": os.getloadavg()[0]}
+    machine: dict[str, Any] = {"load_before": os.getloadavg()[0]}
     found: dict[str, Any] = {}
     for part in chosen.only:
         print(f"-- {part} ...", file=sys.stderr, flush=True)
