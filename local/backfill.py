@@ -102,9 +102,10 @@ def run_on_s3(clients: Mapping[str, Any], options: argparse.Namespace, screen: S
     place = batch_operations.find_place(clients, options.stack)
     job = options.job or _under_way(clients, place, screen)
     if job is None:
-        selection = Selection(
-            options.bucket or place.uploads_bucket, options.prefix, options.stale_only, options.manifest
-        )
+        bucket, manifest = options.bucket or place.uploads_bucket, options.manifest
+        if manifest:
+            manifest = batch_operations.manifest_in_place(clients, place, manifest)
+        selection = Selection(bucket, options.prefix, options.stale_only, manifest)
         job = batch_operations.create_job(clients, place, selection)
         screen.say(f"job {job}: {batch_operations.description(place, selection)}")
     try:
@@ -169,10 +170,11 @@ def _confirmed(clients: Mapping[str, Any], place: Place, job: Mapping[str, Any],
     arguments = job.get("Operation", {}).get("LambdaInvoke", {}).get("UserArguments", {})
     only_stale = arguments.get(ONLY_STALE) == "true"
     prices = load_prices()
-    expected = batch_operations.estimate(objects, place, only_stale, measured_image(), prices)
+    image = measured_image()
+    expected = batch_operations.estimate(objects, place, only_stale, image, prices)
     screen.say(
-        f"{expected}\n  {place.concurrency} at once ({place.memory:,} MB); prices of {prices.region}, looked up on "
-        f"{prices.looked_up}: check them, see local/prices.json"
+        f"{expected}\n  {place.concurrency} at once ({place.memory:,} MB), an input of {image.side} pixels; prices of "
+        f"{prices.region}, looked up on {prices.looked_up}: check them, see local/prices.json"
     )
     return screen.confirms("Start?")
 
@@ -270,7 +272,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--bucket", default="", help="the stack's own uploads, unless another is named")
     parser.add_argument("--prefix", default="", help="only keys that begin so")
     parser.add_argument("--stale-only", action="store_true", help="skip what has a label of the current model")
-    parser.add_argument("--manifest", help="s3://bucket/key of a CSV (bucket,key) or an inventory's manifest.json")
+    parser.add_argument("--manifest", help="a file of lines bucket,key; or s3://..., also an inventory's manifest.json")
     parser.add_argument("--stack", default=STACK_NAME)
     parser.add_argument("--job", help="follow this job")
     parser.add_argument("--yes", action="store_true", help="start without asking")

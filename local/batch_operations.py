@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -15,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from labeller.events import ONLY_STALE
 from local.prices import Prices
-from local.task_runner import BackfillError
+from local.task_runner import BackfillError, read_manifest
 from local.workload import Architecture, Image, backfill_cost
 
 FOLDER = "backfill"  # in the stack's bucket for reports: manifests, and the reports of jobs
@@ -27,7 +29,7 @@ SHOWN = 5  # failed tasks whose reason is printed
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What the stack has for backfills. Raised as BackfillError by `find_place` where it has not."""
+    """What a deployed stack has for backfills."""
 
     stack: str
     account: str
@@ -48,7 +50,7 @@ class Selection:
     bucket: str
     prefix: str = ""
     only_stale: bool = False
-    manifest: str | None = None  # s3://bucket/key of a CSV or of an inventory's manifest.json, in place of the prefix
+    manifest: str | None = None  # s3://bucket/key of a CSV or of an inventory's manifest.json, in place of a prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,28 @@ def find_place(clients: Mapping[str, Any], stack: str) -> Place:
         memory=int(function["MemorySize"]),
         architecture=function.get("Architectures", ["x86_64"])[0],
     )
+
+
+def manifest_in_place(clients: Mapping[str, Any], place: Place, given: str) -> str:
+    """The s3:// address of a manifest that the job's role may read; a file of this machine is uploaded there.
+
+    Raises BackfillError for a file that is no manifest, and for an address elsewhere.
+    """
+    folder = f"s3://{place.reports_bucket}/{FOLDER}/"
+    if given.startswith("s3://"):
+        if not given.startswith(folder):
+            raise BackfillError(f"the job may read manifests under {folder} only, not {given}: put it there")
+        return given
+    try:
+        content = Path(given).read_bytes()
+        tasks = list(read_manifest(Path(given)))
+    except OSError as error:
+        raise BackfillError(f"the manifest {given} cannot be read: {error}") from error
+    if not tasks or any(task.version for task in tasks):
+        raise BackfillError(f"{given} must have lines of bucket,key and no versions")
+    key = f"{FOLDER}/manifests/{hashlib.sha256(content).hexdigest()}.csv"
+    clients["s3"].put_object(Bucket=place.reports_bucket, Key=key, Body=content)
+    return f"s3://{place.reports_bucket}/{key}"
 
 
 def create_job(clients: Mapping[str, Any], place: Place, selection: Selection) -> str:

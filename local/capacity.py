@@ -20,9 +20,10 @@ import numpy as np
 
 from labeller.records import INDEX_SHARDS
 from local import ROOT, queueing
+from local.capacity_tables import sections, write_into
 from local.prices import Prices, load_prices
 from local.queueing import Run, Scaling, Times
-from local.workload import ARCHITECTURES, TAGS, Image, cost_of, kept_cost, memory_sizes, upload_cost
+from local.workload import ARCHITECTURES, Image, cost_of, kept_cost, memory_sizes, upload_cost
 
 BENCH = ROOT / "build/bench/bench.json"
 BATCH = 10  # messages an invocation takes at most; the template's BatchSize
@@ -62,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         print(json.dumps(figures(image, load_prices(), options.memory), indent=2))
         return 0
-    printed = sections(image, load_prices(), options.memory)
+    printed = sections(figures(image, load_prices(), options.memory))
     if options.write:
         write_into(options.write, printed)
         print(f"{options.write}: {len(printed)} tables written")
@@ -73,8 +74,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def figures(image: Image, prices: Prices, memory: int) -> dict[str, Any]:
     """All that the tables say, as numbers."""
+    small = replace(image, side=128, inference_vcpu_ms=INFERENCE_VCPU_MS[128])
     return {
         "inputs": asdict(image),
+        "memory_mb": memory,
+        "default_memory_mb": DEFAULT_MEMORY,
+        "rates": RATES,
+        "processor_time_on_arm64": image.vcpu_ms("arm64") / image.vcpu_ms("x86_64"),
         "prices": {"region": prices.region, "looked_up": prices.looked_up, "check": prices.check},
         "costs": [
             {
@@ -88,6 +94,8 @@ def figures(image: Image, prices: Prices, memory: int) -> dict[str, Any]:
             for architecture in ARCHITECTURES
             for size in memory_sizes()
         ],
+        "parts": asdict(upload_cost(image, prices, memory, "x86_64", BATCH)),
+        "usd_per_million_at_128_pixels": upload_cost(small, prices, memory, "x86_64", BATCH).total,
         "usd_per_million_kept_a_month": kept_cost(image, prices),
         "queue": [_played(each, image, prices, memory) for each in scenarios(image, memory)],
         "limits": [
@@ -145,159 +153,6 @@ def limits(image: Image, memory: int) -> list[Limit]:
         Limit("EventBridge PutEvents a second, us-east-1", 10_000, 1 / BATCH, "EventBridge quotas"),
         Limit("EventBridge PutEvents a second, smallest regions", 600, 1 / BATCH, "EventBridge quotas"),
     ]  # fmt: skip
-
-
-# ---- what is printed --------------------------------------------------------------------------------------
-
-
-def sections(image: Image, prices: Prices, memory: int) -> dict[str, str]:
-    """The tables by name, in the order of printing; Markdown that reads well as it is."""
-    values = figures(image, prices, memory)
-    return {
-        "inputs": _inputs(values),
-        "costs": _costs(values),
-        "parts": _parts(image, prices, memory),
-        "queue": _queue(values, memory),
-        "limits": _limits(values),
-        "recommendation": _recommendation(values, image),
-    }
-
-
-def write_into(page: Path, printed: dict[str, str]) -> None:
-    """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->`, for each name. ValueError if one is missing."""
-    text = page.read_text(encoding="utf-8")
-    for name, table in printed.items():
-        before, opening, rest = text.partition(f"<!-- {name} -->\n")
-        _, closing, after = rest.partition(f"<!-- /{name} -->")
-        if not opening or not closing:
-            raise ValueError(f"{page} has no <!-- {name} --> ... <!-- /{name} -->")
-        text = before + opening + table + "\n" + closing + after
-    page.write_text(text, encoding="utf-8")
-
-
-def _inputs(values: dict[str, Any]) -> str:
-    rows = [[name, f"{value:g}"] for name, value in values["inputs"].items()]
-    prices = values["prices"]
-    return (
-        f"Prices of {prices['region']}, looked up on {prices['looked_up']}. {prices['check']}\n\n"
-        + _table(["what one image takes", "value"], rows)
-    )  # fmt: skip
-
-
-def _costs(values: dict[str, Any]) -> str:
-    rows = [
-        [
-            each["architecture"] + (" (bound)" if each["architecture"] == "arm64" else ""),
-            f"{each['memory_mb']:,}",
-            f"{each['one_image_ms']:.0f}",
-            f"{each['batch_of_10_ms']:.0f}",
-            f"{each['usd_per_million_in_tens']['compute']:.2f}",
-            f"{sum(each['usd_per_million_in_tens'].values()):.2f}",
-            f"{sum(each['usd_per_million_one_by_one'].values()):.2f}",
-        ]
-        for each in values["costs"]
-    ]
-    return _table(
-        ["architecture", "MB", "ms, one", "ms, ten", "Lambda, $", "all, $ in tens", "all, $ one by one"], rows
-    )
-
-
-def _parts(image: Image, prices: Prices, memory: int) -> str:
-    cost = asdict(upload_cost(image, prices, memory, "x86_64", BATCH))
-    total = sum(cost.values())
-    rows = [[name, f"{value:.2f}", f"{value / total:.0%}"] for name, value in cost.items()]
-    rows.append(["all", f"{total:.2f}", "100%"])
-    small = replace(image, side=128, inference_vcpu_ms=INFERENCE_VCPU_MS[128])
-    return (
-        _table([f"a million images at {memory:,} MB, x86_64, in tens", "$", "share"], rows)
-        + f"\n\nAt {RATES[-1]:,} a second that is {total * RATES[-1] * 86_400 / 1e6:,.0f} $ a day. With an input of "
-        + f"128 pixels a million costs {upload_cost(small, prices, memory, 'x86_64', BATCH).total:.2f} $. Keeping the "
-        + f"{TAGS} tags, the row and the index entry of a million objects costs {kept_cost(image, prices):.2f} $ "
-        + "a month."
-    )
-
-
-def _queue(values: dict[str, Any], memory: int) -> str:
-    rows = [
-        [
-            each["arrivals"],
-            f"{each['maximum_concurrency']:,}",
-            f"{each['most_at_once']:,}",
-            f"{each['images_per_invocation']:.1f}",
-            f"{each['age_p50']:.1f}",
-            f"{each['age_p99']:.1f}",
-            f"{each['age_last']:.1f}",
-            f"{each['longest_queue']:,}",
-            f"{each['cold_starts']:,}",
-            f"{each['usd_per_million']:.2f}",
-        ]
-        for each in values["queue"]
-    ]
-    return _table(
-        [
-            f"arrivals ({memory:,} MB)",
-            "MaximumConcurrency",
-            "used",
-            "images each",
-            "age p50, s",
-            "p99",
-            "of the last",
-            "queue",
-            "cold starts",
-            "$ a million",
-        ],
-        rows,
-    )
-
-
-def _limits(values: dict[str, Any]) -> str:
-    def cell(need: float, allowed: int) -> str:
-        return f"{need:,.1f}" + (f" **over, {need / allowed:.1f}x**" if need > allowed else "")
-
-    rows = [
-        [
-            each["limit"],
-            f"{each['allowed']:,}",
-            *(cell(each[str(rate)], each["allowed"]) for rate in RATES),
-            each["source"],
-        ]
-        for each in values["limits"]
-    ]
-    return _table(["limit", "allowed", *(f"at {rate:,} a second" for rate in RATES), "source"], rows)
-
-
-def _recommendation(values: dict[str, Any], image: Image) -> str:
-    by_cost, by_latency = values["recommended_memory_mb"].values()
-    x86 = {each["memory_mb"]: each for each in values["costs"] if each["architecture"] == "x86_64"}
-
-    def said(size: int) -> str:
-        total = sum(x86[size]["usd_per_million_in_tens"].values())
-        return f"{total:.2f} $ a million, {x86[size]['one_image_ms']:.0f} ms an image"
-
-    arm = image.vcpu_ms("arm64") / image.vcpu_ms("x86_64")
-    dearest = max(sum(each["usd_per_million_in_tens"].values()) for each in x86.values())
-    return (
-        f"By cost: {by_cost:,} MB ({said(by_cost)}). By latency: {by_latency:,} MB ({said(by_latency)}), the smallest "
-        f"within a tenth of the fastest. The default of {DEFAULT_MEMORY:,} MB: {said(DEFAULT_MEMORY)}. Between the "
-        f"cheapest and the dearest size lie "
-        f"{dearest / sum(x86[by_cost]['usd_per_million_in_tens'].values()) - 1:.0%} of the whole cost: take the size "
-        f"for its latency. arm64 pays when an image takes less than 1.25 times the processor time it takes on x86_64; "
-        f"at the arithmetic peak of its cores it takes {arm:.1f} times as much."
-    )
-
-
-def _table(heads: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table with its columns in line; what looks like a number is set to the right."""
-    lines = [heads, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
-    right = [all(row[column][:1].isdigit() for row in rows) for column in range(len(heads))]
-
-    def line(cells: list[str]) -> str:
-        padded = [cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(cells, widths, right, strict=True)]
-        return "| " + " | ".join(padded) + " |"
-
-    rule = ["-" * (width - 1) + ":" if r else "-" * width for width, r in zip(widths, right, strict=True)]
-    return "\n".join([line(heads), line(rule), *(line(row) for row in rows)])
 
 
 # ---- figures ----------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from labeller.model import MANIFEST_FILE, Manifest, ModelError
 from local import choice, contact_sheet
 from local.aws import LocalAws, local_aws, process_environment
 from local.contact_sheet import Entry
+from local.handler_process import HandlerFailed
 from local.lambda_poller import Delivery, deliver
 from local.nightly import fetch_reports, run_score
 from local.stack import Stack, deploy
@@ -90,7 +91,11 @@ def main(arguments: list[str] | None = None) -> int:
     if model is None:
         return 1
     uploads = choose_uploads(data)
-    entries, delivery, seconds, night = label(uploads, model)
+    try:
+        entries, delivery, seconds, night = label(uploads, model)
+    except HandlerFailed as error:
+        print(f"error: the night's report: {error}. See {OUT}/score.log", file=sys.stderr)
+        return 1
     print_table(entries)
     write_results(entries, taken, model)
     print(f"\nThe coming night's report on the {pictures(entries)} pictures:\n{night['headline']}.")

@@ -14,13 +14,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
-import heapq
 import json
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -32,18 +29,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from labeller.comparison import Change, Comparison, compare_pictures
 from labeller.events import ObjectRef
-from labeller.images import Unreadable
-from labeller.looking import decode_fetched, objects_in_flight
+from labeller.looking import decode_fetched, objects_in_flight, threshold_in_force
 from labeller.model import Classifier, ModelError, load_classifier
 from labeller.pipeline import Deadline, Lane, run
 from labeller.predictions import Identity, read_csv
 from labeller.records import Status
 from labeller.report import read_report
 from labeller.report_storage import ReportStorage
-from labeller.scoring import Interval, wilson_interval
 from labeller.settings import Settings
 from labeller.storage import AwsFailure, Gone, Storage, connect
 from local import ROOT
+from local.agreement import Agreement, agreement, lines_of_test_set, lines_of_uploads, sample
 from local.errors import LocalError
 from local.labels import Row, query
 from local.outputs import stack_output
@@ -53,37 +49,11 @@ from score.scoring import Scorer
 from score.testset import PREFIX, InvalidTestSet, Listing, read_listing
 
 BASELINE = ROOT / "build/model"
-SHOWN = 20  # flips that are printed; --json has all
 _DAY = 24 * 3600.0  # seconds; there is no deadline here
 
 
 class ShadowError(LocalError):
     """There is nothing to compare with. The message says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Flip:
-    """An upload that the candidate gives another label."""
-
-    object: str  # bucket/key
-    before: str
-    now: str
-    confidence: float  # the candidate's, 0..1
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """The candidate and the rows, on a sample of a day's uploads. No truth is known of them."""
-
-    day: date
-    compared: int
-    agreed: int  # the likeliest label is the same
-    interval: Interval  # of the share that agrees, at 95 %
-    unsure_before: int  # of those compared
-    unsure_now: int
-    models_before: dict[str, int]  # version that gave the label -> uploads
-    flips: tuple[Flip, ...]  # the surest first
-    left_out: dict[str, int]  # why -> uploads that could not be compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +100,7 @@ class Shadow:
             return await looking(self._look, fetched)
 
         ends = asyncio.run(run(chosen, work, in_flight=in_flight))
-        return agreement(day, chosen, ends, self.candidate.confidence_threshold)
+        return agreement(day, chosen, ends, threshold_in_force(self.candidate.confidence_threshold, self.settings))
 
     def _look(self, fetched: Any) -> tuple[str, float]:
         decoded = decode_fetched(fetched, self.candidate.input_size, self.settings)
@@ -165,106 +135,6 @@ class Shadow:
 
     def _scorer(self, model: Classifier) -> Scorer:
         return Scorer(self.reports.bucket, self.pictures, model, self.settings, {})
-
-
-def sample(rows: Iterable[Row], size: int) -> list[Row]:
-    """`size` of the rows, by a hash of their objects: no label, hour or name is favoured, and always the same ones."""
-
-    def rank(row: Row) -> bytes:
-        return hashlib.sha256(f"{row['object']} {row['version']}".encode()).digest()
-
-    return heapq.nsmallest(size, rows, key=rank)
-
-
-def agreement(
-    day: date, rows: Sequence[Row], ends: Sequence[tuple[str, float] | Exception], threshold: float
-) -> Agreement:
-    """Count. `ends` are the candidate's label and confidence for each row, or why there is none.
-
-    What is the candidate's own fault (ModelError) is raised, as is AwsFailure where nothing at all could be had.
-    """
-    left_out: Counter[str] = Counter()
-    compared: list[tuple[Row, str, float]] = []
-    for row, end in zip(rows, ends, strict=True):
-        match end:
-            case (label, confidence):
-                compared.append((row, label, confidence))
-            case Unreadable():
-                left_out[f"unreadable: {end.reason}"] += 1
-            case Gone():
-                left_out["deleted or replaced since"] += 1
-            case AwsFailure():
-                left_out["AWS failed"] += 1
-            case Exception():
-                raise end
-    failures = [end for end in ends if isinstance(end, AwsFailure)]
-    if failures and not compared:
-        raise failures[0]
-    flips = [
-        Flip(row["object"], row["label"], label, confidence)
-        for row, label, confidence in compared
-        if label != row["label"]
-    ]
-    agreed = len(compared) - len(flips)
-    return Agreement(
-        day=day,
-        compared=len(compared),
-        agreed=agreed,
-        interval=wilson_interval(agreed, len(compared)),
-        unsure_before=sum(row["status"] == Status.UNSURE for row, _, _ in compared),
-        unsure_now=sum(confidence < threshold for _, _, confidence in compared),
-        models_before=dict(Counter(row["model"] for row, _, _ in compared).most_common()),
-        flips=tuple(sorted(flips, key=lambda flip: (-flip.confidence, flip.object))),
-        left_out=dict(left_out),
-    )
-
-
-# ---- in words ---------------------------------------------------------------------------------------------
-
-
-def lines_of_test_set(candidate: str, found: Comparison) -> list[str]:
-    """What the test set says, for people."""
-    verdict = {
-        Change.SAME: "no difference that chance could not explain",
-        Change.BETTER: "BETTER, and chance is an unlikely explanation",
-        Change.WORSE: "WORSE, and chance is an unlikely explanation",
-    }[found.change]
-    return [
-        f"Test set, {found.pictures_now:,} pictures:",
-        f"  deployed   {_share(found.correct_before, found.pictures_before)}   {found.model_version} ({found.against})",
-        f"  candidate  {_share(found.correct_now, found.pictures_now)}   {candidate}",
-        f"  {found.newly_right} newly right, {found.newly_wrong} newly wrong, {found.flipped} with another label",
-        f"  {verdict} (McNemar's test: p = {found.p_value:.3f})",
-        *(f"    {flip.key}: {flip.before} -> {flip.now}, is {flip.true}" for flip in found.flips[:SHOWN]),
-    ]
-
-
-def lines_of_uploads(found: Agreement) -> list[str]:
-    """What the uploads say, for people."""
-    if not found.compared:
-        left = "".join(f"; {count:,} {why}" for why, count in found.left_out.items())
-        return [f"Uploads of {found.day}: none to compare{left}"]
-    models = ", ".join(f"{version} ({count:,})" for version, count in found.models_before.items())
-    return [
-        f"Uploads of {found.day}, a sample of {found.compared:,}, labelled by {models}:",
-        f"  agreement  {_share(found.agreed, found.compared)}",
-        f"  unsure     {found.unsure_before:,} before, {found.unsure_now:,} now",
-        *(f"  left out   {count:,} {why}" for why, count in found.left_out.items()),
-        f"  {len(found.flips):,} with another label{', the surest first' if found.flips else ''}",
-        *(
-            f"    {_name(flip.object)}: {flip.before} -> {flip.now} ({flip.confidence:.4f})"
-            for flip in found.flips[:SHOWN]
-        ),
-    ]
-
-
-def _share(part: int, whole: int) -> str:
-    interval = wilson_interval(part, whole)
-    return f"{part / whole:7.2%}  ({interval.low:.2%} to {interval.high:.2%}; {part:,} of {whole:,})"
-
-
-def _name(path: str) -> str:
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in path)
 
 
 # ---- command line -----------------------------------------------------------------------------------------

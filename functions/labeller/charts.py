@@ -13,7 +13,7 @@ from labeller.page import Html, element, joined
 from labeller.scoring import ReliabilityBin
 
 # The drawing area within a viewBox of 480 units; text of 13 units stays readable on a telephone.
-_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 480, 52, 12, 14, 34
+_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 480, 58, 12, 14, 34
 
 Scale = Callable[[float], float]
 """A value -> its place on an axis."""

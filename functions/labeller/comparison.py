@@ -50,6 +50,9 @@ class Comparison:
     p_value: float  # probability of at least this difference if nothing had changed
     flips: tuple[Flip, ...] = ()
     flipped: int | None = None  # all of them, those between two wrong labels included
+    other_pictures: bool = (
+        False  # the two have no picture in common: a difference may be the pictures', not the model's
+    )
 
     @property
     def change(self) -> Change:
@@ -92,9 +95,17 @@ def compare_pictures(
 
 
 def compare_counts(
-    against: str, model_version: str, correct_before: int, pictures_before: int, scored: Sequence[Scored]
+    against: str,
+    model_version: str,
+    correct_before: int,
+    pictures_before: int,
+    scored: Sequence[Scored],
+    other_pictures: bool = False,
 ) -> Comparison | None:
-    """By the two shares alone, where the single answers of `against` are not known. None if either has no pictures."""
+    """By the two shares alone, where the single answers of `against` are not known or are about `other_pictures`.
+
+    None if either has no pictures.
+    """
     if not scored or not pictures_before:
         return None
     correct = sum(each.right for each in scored)
@@ -109,4 +120,5 @@ def compare_counts(
         newly_right=None,
         newly_wrong=None,
         p_value=two_proportion_test(correct_before, pictures_before, correct, len(scored)),
+        other_pictures=other_pictures,
     )

@@ -121,8 +121,12 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """INCOMPLETE before anything else; then WORSE if either comparison says so; BETTER likewise; SAME."""
-        changes = [each.change for each in (self.last_night, self.build) if each is not None]
+        """INCOMPLETE before anything else; then WORSE if either comparison says so; BETTER likewise; SAME.
+
+        A comparison with other pictures says nothing of the model.
+        """
+        comparisons = [each for each in (self.last_night, self.build) if each is not None]
+        changes = [each.change for each in comparisons if not each.other_pictures]
         if self.unscored or self.figures is None:
             return Verdict.INCOMPLETE
         if Change.WORSE in changes:
@@ -176,7 +180,7 @@ def headline(report: Report) -> str:
         Verdict.BETTER: f"Better: {right}",
         Verdict.SAME: f"Same as before: {right}",
         Verdict.WORSE: f"Worse: {right}",
-        Verdict.FIRST: f"First night: {right}",
+        Verdict.FIRST: f"First night with these pictures: {right}",
         Verdict.INCOMPLETE: (
             f"Incomplete: {report.unscored:,} of {report.testset.pictures:,} test pictures could not be scored; "
             f"of the others, {figures.correct:,} of {figures.pictures:,} are right ({figures.accuracy:.1%})"
@@ -265,7 +269,7 @@ def _in_words(comparison: Comparison) -> str:
         Change.BETTER: "better, and chance is an unlikely explanation",
         Change.WORSE: "worse, and chance is an unlikely explanation",
     }[comparison.change]
-    moved = ""
+    moved = " on other pictures, so the difference may be theirs" if comparison.other_pictures else ""
     if comparison.same_pictures:
         moved = f" on the same {comparison.pictures_now:,} pictures"
         change = (

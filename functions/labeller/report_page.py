@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from labeller.comparison import Comparison
 from labeller.drift import FEW_UPLOADS, Uploads
 from labeller.page import Html, card, element, figures, joined, page
 from labeller.predictions import Scored
-from labeller.report import Figures, Night, Report, Verdict, headline, reasons
+from labeller.report import NIGHTS, Figures, Night, Report, Verdict, headline, reasons
 
 TONES = {
     Verdict.BETTER: "good",
@@ -138,15 +138,27 @@ def _classes(found: Figures, labels: Sequence[str]) -> Html:
 
 
 def _accuracy_trend(trend: Sequence[Night]) -> Html:
+    days, nights = _calendar(trend)
+    scored = [night if night is not None and night.pictures else None for night in nights]
     accuracy = Series(
         "accuracy",
-        [night.accuracy for night in trend],
-        [night.interval.low if night.pictures else math.nan for night in trend],
-        [night.interval.high if night.pictures else math.nan for night in trend],
+        [night.accuracy if night else math.nan for night in scored],
+        [night.interval.low if night else math.nan for night in scored],
+        [night.interval.high if night else math.nan for night in scored],
     )
-    days = [f"{night.date:%m-%d}" for night in trend]
-    description = "Accuracy on the test set, night by night. The band is its 95% interval."
+    description = (
+        "Accuracy on the test set, night by night. The band is its 95% interval; a gap is a night without one."
+    )
     return line_chart("Accuracy of the last nights", description, days, [accuracy], percent=True)
+
+
+def _calendar(trend: Sequence[Night]) -> tuple[list[str], list[Night | None]]:
+    """The last NIGHTS days up to the newest night, those without a report too, from the first one that has one."""
+    by_date = {night.date: night for night in trend}
+    newest = max(by_date)
+    first = max(min(by_date), newest - timedelta(days=NIGHTS - 1))
+    days = [first + timedelta(days=number) for number in range((newest - first).days + 1)]
+    return [f"{day:%m-%d}" for day in days], [by_date.get(day) for day in days]
 
 
 def _unscored(report: Report) -> Html | str:
@@ -207,8 +219,9 @@ def _flip_section(comparison: Comparison, pictures: dict[str, str | None]) -> Ht
         )
         for flip in comparison.flips[:MOST_PICTURES]
     ]
+    were = "picture was" if comparison.flipped == 1 else "pictures were"
     note = (
-        f"{comparison.flipped:,} pictures were given another label than by {comparison.model_version} "
+        f"{comparison.flipped:,} {were} given another label than by {comparison.model_version} "
         f"({comparison.against}): {comparison.newly_wrong:,} newly wrong, {comparison.newly_right:,} newly right. "
         f"If nothing had changed, chance would bring a difference like this with a probability of "
         f"{comparison.p_value:.2g} (McNemar's test)."
@@ -239,22 +252,22 @@ def _uploads(report: Report, trend: Sequence[Night]) -> Html | str:
         )
         if uploads.total < FEW_UPLOADS:
             note += f" With fewer than {FEW_UPLOADS} uploads it says little."
-    drift = [night for night in trend if night.uploads]
+    days, nights = _calendar(trend)
     chart = line_chart(
         "Unsure and unreadable uploads",
         "Share of a day's uploads, night by night.",
-        [f"{night.date:%m-%d}" for night in drift],
+        days,
         [
-            Series("UNSURE", [night.unsure_share for night in drift]),
-            Series("UNREADABLE", [night.unreadable_share for night in drift]),
+            Series("UNSURE", [night.unsure_share if night else math.nan for night in nights]),
+            Series("UNREADABLE", [night.unreadable_share if night else math.nan for night in nights]),
         ],
         percent=True,
     )
     index = line_chart(
         "Population stability index",
         "Of the uploads' confidences against the test set's, night by night.",
-        [f"{night.date:%m-%d}" for night in drift],
-        [Series("index", [night.stability_index for night in drift])],
+        days,
+        [Series("index", [night.stability_index if night else math.nan for night in nights])],
         percent=False,
     )
     return joined(

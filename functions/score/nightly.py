@@ -176,7 +176,9 @@ def _against(
     name = f"the night of {night.date}"
     by_picture = compare_pictures(name, night.model_version, answers, scored)
     correct = round(night.accuracy * night.pictures) if night.pictures else 0
-    return by_picture or compare_counts(name, night.model_version, correct, night.pictures, scored)
+    return by_picture or compare_counts(
+        name, night.model_version, correct, night.pictures, scored, other_pictures=bool(answers)
+    )
 
 
 def _against_build(build: BuildFigures | None, version: str, scored: tuple[Scored, ...]) -> Comparison | None:
@@ -184,4 +186,6 @@ def _against_build(build: BuildFigures | None, version: str, scored: tuple[Score
     if build is None:
         return None
     by_picture = compare_pictures("its own build", version, build.answers, scored)
-    return by_picture or compare_counts("its own build", version, build.correct, build.pictures, scored)
+    return by_picture or compare_counts(
+        "its own build", version, build.correct, build.pictures, scored, other_pictures=bool(build.answers)
+    )

@@ -305,6 +305,7 @@ def _is_deleted(row: Row) -> bool:
 
 
 def real_labeller(directory: Path) -> Labeller:
-    """Settings and network; the storage is each world's own."""
+    """Settings and network; storage and lanes are each world's own."""
     settings = Settings.from_env({"RESULTS_TABLE": "results"})
-    return Labeller(settings, load_classifier(write_model(directory), 1), Storage(None, None, "results"))
+    classifier = load_classifier(write_model(directory), 1)
+    return Labeller(settings, classifier, Storage(None, None, "results"), Lanes(aws=one_call, cpu=at_once))

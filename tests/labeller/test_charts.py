@@ -37,10 +37,10 @@ def test_a_line_goes_through_its_values_and_leaves_gaps() -> None:
     root = parse(charts.line_chart("t", "d", ["a", "b", "c", "d"], series, percent=True))
     marks = [(float(each.get("cx", "")), float(each.get("cy", ""))) for each in root.iterfind(".//circle")]
     assert len(marks) == 3
-    # From 70 % at the bottom (196) to 90 % at the top (14); four names over 60 to 460.
-    assert marks == [(60.0, 14.0), (193.3, 105.0), (460.0, 196.0)]
+    # From 70 % at the bottom (196) to 90 % at the top (14); four names over 66 to 460.
+    assert marks == [(66.0, 14.0), (197.3, 105.0), (460.0, 196.0)]
     (line,) = (each.get("d") for each in root.iterfind(".//path[@class='line']"))
-    assert line == "M60.0 14.0L193.3 105.0M460.0 196.0"
+    assert line == "M66.0 14.0L197.3 105.0M460.0 196.0"
     assert texts(root, ".//details//td") == ["90.0%", "80.0%", "–", "70.0%"]
 
 

@@ -131,6 +131,14 @@ def test_a_slow_decline_is_seen_against_the_build() -> None:
     assert report(now, last_night=same_as_yesterday, build=build).verdict is Verdict.WORSE
 
 
+def test_a_difference_on_other_pictures_is_said_and_does_not_decide() -> None:
+    now = answers(15, 15)
+    build = compare_counts("its own build", "vgg16-1", 990, 1000, now, other_pictures=True)
+    found = report(now, last_night=against(now, now), build=build)
+    assert found.verdict is Verdict.SAME
+    assert "on other pictures, so the difference may be theirs" in reasons(found)[-1]
+
+
 def test_whatever_else_a_night_with_unscored_pictures_is_incomplete() -> None:
     good, bad = answers(20, 20), answers(12, 20)
     partial = report(bad, last_night=against(good, bad), unscored=1, unscored_examples=(Unscored("a", "AWS: x"),))
@@ -148,7 +156,7 @@ def test_a_night_that_scored_nothing_says_so() -> None:
 
 
 def test_the_headline_is_a_sentence_with_the_figures() -> None:
-    assert headline(report()) == "First night: 37 of 40 test pictures are right (92.5%)"
+    assert headline(report()) == "First night with these pictures: 37 of 40 test pictures are right (92.5%)"
 
 
 def test_the_reasons_name_both_comparisons_and_what_needs_attention() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -141,6 +142,36 @@ def test_a_manifest_may_be_a_list_of_keys_or_an_inventory(
     assert request["Manifest"]["Spec"] == spec
     assert request["Manifest"]["Location"]["ObjectArn"] == manifest.replace("s3://", "arn:aws:s3:::")
     assert "ManifestGenerator" not in request
+
+
+def test_a_list_of_keys_on_this_machine_is_put_where_the_job_may_read_it(stubbed: Stubbed, tmp_path: Path) -> None:
+    (tmp_path / "keys.csv").write_text("uploads,a+b.jpg\n")
+    # printf 'uploads,a+b.jpg\n' | sha256sum
+    key = "backfill/manifests/5f8a5980691fa87b91a941006c5301fecd8e085f577a82c55b1d577de1b72721.csv"
+    stubbed.expect("s3", "put_object", {}, {"Bucket": "reports", "Key": key, "Body": b"uploads,a+b.jpg\n"})
+    place = batch_operations.manifest_in_place(stubbed.clients, PLACE, str(tmp_path / "keys.csv"))
+    assert place == f"s3://reports/{key}"
+    stubbed.assert_no_pending_responses()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "cannot be read"), ("", "must have lines"), ("uploads,a,v1\n", "no versions"), ("uploads\n", "line 1")],
+)
+def test_a_file_that_is_no_list_of_keys_is_not_uploaded(
+    stubbed: Stubbed, tmp_path: Path, content: str | None, said: str
+) -> None:
+    if content is not None:
+        (tmp_path / "keys.csv").write_text(content)
+    with pytest.raises(BackfillError, match=said):
+        batch_operations.manifest_in_place(stubbed.clients, PLACE, str(tmp_path / "keys.csv"))
+
+
+def test_a_manifest_that_the_jobs_role_may_not_read_is_refused(stubbed: Stubbed) -> None:
+    inventory = "s3://reports/backfill/inventory/uploads/all/2026-11-24T01-00Z/manifest.json"
+    assert batch_operations.manifest_in_place(stubbed.clients, PLACE, inventory) == inventory
+    with pytest.raises(BackfillError, match="under s3://reports/backfill/ only"):
+        batch_operations.manifest_in_place(stubbed.clients, PLACE, "s3://lists/keys.csv")
 
 
 def test_a_manifests_etag_is_asked_of_s3(stubbed: Stubbed) -> None:

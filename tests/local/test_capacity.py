@@ -17,7 +17,7 @@ PAGE = ROOT / "docs/scale.md"
 
 @pytest.fixture(scope="module")
 def sections() -> dict[str, str]:
-    return capacity.sections(Image(), load_prices(), capacity.DEFAULT_MEMORY)
+    return capacity.sections(capacity.figures(Image(), load_prices(), capacity.DEFAULT_MEMORY))
 
 
 def between(page: str, name: str) -> str:

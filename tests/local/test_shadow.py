@@ -18,10 +18,10 @@ from labeller.images import Reason, Unreadable
 from labeller.model import ModelError
 from labeller.storage import AwsFailure, Gone
 from local import shadow
+from local.agreement import Agreement, Flip, agreement, lines_of_uploads, sample
 from local.aws import LocalAws, process_environment
 from local.demo import environment
 from local.lambda_poller import LambdaContext
-from local.shadow import Agreement, Flip, agreement, sample
 from local.stack import Stack
 from tests.support import BLUE, RED, colour_network, encoded, notification, plain, record, write_model
 
@@ -226,4 +226,4 @@ def test_a_broken_candidate_is_not_counted_as_disagreement() -> None:
 
 def test_names_of_uploads_cannot_move_the_cursor() -> None:
     found = agreement(TODAY, [row("a\x1b[2Jb")], [("dogs", 0.9)], 0.5)
-    assert not any("\x1b" in line for line in shadow.lines_of_uploads(found))
+    assert not any("\x1b" in line for line in lines_of_uploads(found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -171,6 +172,20 @@ def test_the_builds_own_answers_are_used_where_they_are_known(service: Service, 
     assert service.report()["build"]["pictures_now"] == 5
 
 
+def test_a_build_that_was_tested_on_other_pictures_does_not_decide(service: Service) -> None:
+    service.add("red/other.png", encoded(plain((200, 0, 0))))
+    service.invoke("2026-11-20")
+    (service.model / "predictions.csv").write_bytes(service.read("2026-11-20/predictions.csv"))
+    service.s3.delete_object(Bucket=BUCKET, Key="testset/red/other.png")
+    service.add_pictures(red=1, blue=1)
+    app.get_nightly.cache_clear()
+    service.invoke()
+    report = service.report()
+    assert report["build"]["other_pictures"] is True
+    assert report["last_night"]["other_pictures"] is True
+    assert report["verdict"] == "FIRST"
+
+
 def test_a_model_of_unknown_making_is_compared_with_nights_only(service: Service) -> None:
     write_model(service.model)
     app.get_nightly.cache_clear()
@@ -233,6 +248,16 @@ def test_the_trend_has_the_nights_in_order_and_no_more_than_thirty(service: Serv
     index = service.read("index.html").decode()
     nights = [index.index(f"2026-{day}/index.html") for day in ("11-01", "10-31", "10-02", "10-01")]
     assert nights == sorted(nights)  # all of them, the newest first
+
+
+def test_a_night_that_brought_no_report_is_a_gap_in_the_trend(service: Service) -> None:
+    service.add_pictures(1, 1)
+    for night in ("2026-11-20", "2026-11-21", "2026-11-24"):
+        service.invoke(night)
+    page = service.read("2026-11-24/index.html").decode()
+    (line,) = re.findall(r'<path class="line" d="([^"]+)"', page)
+    assert re.sub(r"[\d. ]", "", line) == "MLM"
+    assert '<th scope="row">11-22</th><td>–</td>' in page
 
 
 def test_running_an_old_night_again_compares_it_with_the_one_before_and_is_not_the_latest(service: Service) -> None:

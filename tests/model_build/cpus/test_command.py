@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def test_pictures_that_cannot_be_read_are_passed_over_for_others(tmp_path: Path)
     for number in range(8):
         path = tmp_path / f"{number}.png"
         path.write_bytes(b"no picture" if number in (0, 4) else encoded(plain(RED)))
-        examples.append(Example(path, number // 4, ""))
+        examples.append(Example(path, number // 4, hashlib.sha256(path.read_bytes()).hexdigest()))
     chosen = readable(examples, 4, 32)
     assert len(chosen) == 4
     assert not {path.name for path in chosen} & {"0.png", "4.png"}

@@ -39,7 +39,7 @@ def photographs(tmp_path: Path) -> list[Path]:
 
 
 def measured(model: Path, probe: Path, photographs: Sequence[Path], machine: Machine = HERE) -> runs.Run:
-    (run,) = measure_all([measure_natively("ours", model, machine, photographs)], probe, model.parent / "answers")
+    (run,) = measure_all([measure_natively("ours", model, machine, photographs)], probe, probe.parent / "answers")
     return run
 
 
@@ -63,7 +63,7 @@ def test_answers_are_kept_so_that_only_missing_ones_are_asked_for(
 
     monkeypatch.setattr(runs, "_ask", listening)
     first = measured(model, probe, photographs[:1])
-    (kept,) = (model.parent / "answers").iterdir()
+    (kept,) = (probe.parent / "answers").iterdir()
     kept.write_text(kept.read_text() + '{"photograph": "cut sho')  # killed while writing
     both = measured(model, probe, photographs)
     again = measured(model, probe, photographs)
