@@ -19,6 +19,9 @@ DELETE ?=
 ARCH ?=
 PHOTOGRAPHS ?= 40
 STACK ?= image-labeller
+MODEL ?=
+QUICK ?=
+ONLY ?=
 
 model_options = $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(IMAGE_SIZE),--image-size $(IMAGE_SIZE))
 
@@ -74,11 +77,9 @@ test: .venv/ready .venv-sam/ready lint validate ## lint, types, the template's c
 	@$(BIN)/python -m local.runtime_python
 	@$(BIN)/python -m pytest
 
-bench: .venv/ready .venv-sam/ready ## throughput of the handler against bare inference, what reduced decoding changes, cold start of the built function
-	@$(BIN)/python -m tests.bench.throughput
-	@$(BIN)/python -m tests.bench.throughput --megapixels 12
-	@$(BIN)/python -m tests.bench.draft
-	@$(BIN)/python -m tests.bench.cold_start
+bench: .venv/ready .venv-sam/ready .venv-bench/ready ## speed, side by side: other runtimes, the handler, cold start, build, night: WEIGHTS= DATA= QUICK=1 ONLY="inference ..."
+	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
+	  $(if $(MODEL),--model '$(MODEL)') $(if $(ONLY),--only $(ONLY))
 
 lint: .venv/ready ## ruff and mypy
 	@$(BIN)/ruff check .
@@ -113,4 +114,8 @@ clean: ## remove everything that was built, but the environments
 
 .venv-checkov/ready: requirements/checkov.txt requirements/installer.txt
 	@requirements/install "$(PYTHON)" .venv-checkov requirements/checkov.txt
+	@touch $@
+
+.venv-bench/ready: requirements/bench.txt requirements/installer.txt
+	@requirements/install "$(PYTHON)" .venv-bench requirements/bench.txt
 	@touch $@

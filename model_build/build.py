@@ -206,7 +206,7 @@ def _quantise_base(
     fp32: Path, int8: Path, reference: Features, data: Dataset, config: BuildConfig
 ) -> tuple[list[Measured], Measured]:
     """The base in INT8: every candidate measured and the best one's file at `int8`, now or by an earlier build."""
-    calibration = _calibration_examples(data, config)
+    calibration = calibration_examples(data, config)
     table = int8.with_name("quantisations.json")
 
     def make() -> None:
@@ -246,7 +246,7 @@ def _quantise_as(
     _quantise_base(fp32, int8, reference, data, replace(config, quantisations=(candidate,)))
 
 
-def _calibration_examples(data: Dataset, config: BuildConfig) -> list[Example]:
+def calibration_examples(data: Dataset, config: BuildConfig) -> list[Example]:
     """Training pictures for the INT8 ranges, shuffled: the first few are of all classes too."""
     examples = dataset.spread(data.splits["train"], max(each.images for each in config.quantisations))
     random.Random(config.seed).shuffle(examples)  # noqa: S311  no secret

@@ -11,10 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from labeller import images, signatures
 from labeller.images import Unreadable
+from labeller.model import open_session
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from model_build.cache import Row, cache_in, key_of, source_of
 from model_build.config import BuildConfig
@@ -54,7 +54,7 @@ def extract(graph: Path, examples: Sequence[Example], config: BuildConfig, *, fl
     with counting(len(examples), "images") as advance:
         advance(len(examples) - len(missing))
         waiting: list[tuple[str, Row]] = []
-        for computed in _run(content, missing, config, flipped) if missing else ():
+        for computed in _run(content, graph, missing, config, flipped) if missing else ():
             waiting += computed
             advance(len(computed))
             if len(waiting) >= KEPT_AT_ONCE:
@@ -67,12 +67,10 @@ def extract(graph: Path, examples: Sequence[Example], config: BuildConfig, *, fl
 
 
 def _run(
-    graph: bytes, examples: Sequence[Example], config: BuildConfig, flipped: bool
+    content: bytes, graph: Path, examples: Sequence[Example], config: BuildConfig, flipped: bool
 ) -> Iterator[list[tuple[str, Row]]]:
     """The rows of the examples, some at a time, those that cannot be read last."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = CORES
-    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    session = open_session(content, graph, CORES)
     reader = PictureReader(examples, config.image_size)
     for part, pixels in reader.batches(config.inference_batch):
         seen = np.ascontiguousarray(pixels[:, :, ::-1]) if flipped else pixels

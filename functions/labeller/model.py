@@ -222,6 +222,8 @@ def open_session(content: bytes, path: Path, threads: int) -> onnxruntime.Infere
     # Explicit, because onnxruntime's automatic count looks at the host's cores and not at the CPU quota.
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # Threads that have nothing to do sleep: spinning, the default, takes the processor from whoever shares it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors only: a warning would be a log line at each cold start
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -3,39 +3,132 @@
     make layer build && python -m tests.bench.cold_start [--rounds 5]
 
 S3, DynamoDB and EventBridge are played by a process that answers after 20 ms. Each round starts a runtime anew and
-sends one photograph; the middle value of the rounds is printed. Processor time is what the runtime's process took:
-unlike the rest it says the same on a busy machine.
+sends a photograph, and then another one. Processor time is what the runtime's process took: unlike the rest it says
+the same on a busy machine. The parts are measured in processes of their own, one after the other; in the function the
+clients are made while the model is loaded. At last, the most memory of a function that gets batches of photographs of
+12 megapixels.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import statistics
+import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from local import ROOT
-from local.built import BUILD, lay_out, read_build
+from local.built import BUILD, Built, lay_out, read_build
+from local.errors import LocalError
 from local.processes import session_of
-from local.runtime import RuntimeEmulator
+from local.runtime import Report, RuntimeEmulator, runtime_environment
 from local.runtime_python import ensure_runtime, find_runtime_python
 from local.stack import Function
 from tests.bench.canned_aws import FIRST_BYTE, CannedAws
-from tests.bench.throughput import photographs
+from tests.bench.spread import spread
+from tests.bench.table import cold_start_table
+from tests.bench.throughput import enlarged, photographs
 from tests.support import notification, record, sqs_batch
+
+BATCH = 10
+PEAK_INVOCATIONS = 3
+
+PARTS = """
+import json, time
+begin = time.perf_counter()
+found = {}
+
+def part(name):
+    global begin
+    found[name] = 1000 * (time.perf_counter() - begin)
+    begin = time.perf_counter()
+
+import numpy, onnxruntime
+part("import onnxruntime, numpy")
+import aws_lambda_powertools, boto3, PIL.Image
+part("import Powertools, boto3, Pillow")
+from classify import app
+part("import the function")
+import os, pathlib
+from labeller import model, storage
+from labeller.settings import Settings
+settings = Settings.from_env(os.environ)
+storage.connect(settings.results_table, settings.event_bus)
+part("AWS clients")
+check, model.Classifier.check_itself = model.Classifier.check_itself, lambda self: 0.0
+classifier = model.load_classifier(settings.model_dir, threads=1)
+part("model")
+check(classifier)
+part("self-check")
+print(json.dumps(found))
+"""
+"""Run by the runtime's Python, its paths as in the function."""
+
+
+class NotLabelled(Exception):
+    """The function did not label its pictures; the message is its log."""
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure, print and write; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.cold_start", description=__doc__.split("\n")[0])
     parser.add_argument("--build", type=Path, default=BUILD)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--photographs", type=Path)
+    parser.add_argument("--json", type=Path, help="write what was found to this file")
     chosen = parser.parse_args()
-    built = read_build(chosen.build)
-    processors = len(os.sched_getaffinity(0))
-    function = Function(
+    try:
+        found = measure(read_build(chosen.build), chosen.photographs, chosen.rounds)
+    except (LocalError, NotLabelled) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(cold_start_table(found))
+    if chosen.json:
+        chosen.json.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+    return 0
+
+
+def measure(built: Built, folder: Path | None, rounds: int) -> dict[str, Any]:
+    """The part `cold_start` of bench.json. Raises LocalError, NotLabelled."""
+    function = _function(built, len(os.sched_getaffinity(0)))
+    python = ensure_runtime(find_runtime_python(built.runtime.removeprefix("python")))
+    (photograph,) = photographs(folder, 1)
+    camera = [enlarged(photograph, 4000, 3000)] * BATCH
+    starts: list[dict[str, float]] = []
+    parts: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory(dir=ROOT / "build") as temporary:
+        opt = lay_out(built.layers, Path(temporary) / "opt")
+
+        def runtime(aws: CannedAws) -> RuntimeEmulator:
+            return RuntimeEmulator(
+                function, task_root=built.task_root, python=python, opt=opt, environment=aws.environment
+            )
+
+        with CannedAws([photograph]) as aws:
+            environment = runtime_environment(function, built.task_root.resolve(), opt.resolve()) | dict(
+                aws.environment
+            )
+            for _ in range(rounds + 1):  # the first one reads all files from disk, and does not count
+                starts.append(_start(runtime(aws)))
+                parts.append(_parts(python, built.task_root, environment))
+        with CannedAws(camera) as aws, runtime(aws) as started:
+            peaks = [_label(started, BATCH).peak_bytes or 0 for _ in range(PEAK_INVOCATIONS)]
+    return {
+        "rounds": rounds,
+        "first_byte_ms": FIRST_BYTE * 1000,
+        "processors": function.environment["ONNX_THREADS"],
+        **{name: spread([start[name] for start in starts[1:]]).to_json() for name in starts[0]},
+        "parts_ms": {name: spread([part[name] for part in parts[1:]]).to_json() for name in parts[0]},
+        "peak_megabytes_12_megapixels": round(max(peaks) / 1e6),
+    }
+
+
+def _function(built: Built, processors: int) -> Function:
+    return Function(
         name="classify",
         arn="arn:aws:lambda:eu-central-1:123456789012:function:classify",
         handler="classify.app.lambda_handler",
@@ -52,32 +145,44 @@ def main() -> int:
             "POWERTOOLS_METRICS_NAMESPACE": "Bench",
         },
     )
-    python = ensure_runtime(find_runtime_python(built.runtime.removeprefix("python")))
-    photograph = photographs(None, 1)
-    event = sqs_batch(notification(record("0.jpg")))
-    rounds: list[tuple[float, float, float, float]] = []
-    with CannedAws(photograph) as aws, tempfile.TemporaryDirectory(dir=ROOT / "build") as folder:
-        opt = lay_out(built.layers, Path(folder) / "opt")
-        for _ in range(chosen.rounds + 1):  # the first one reads all files from disk, and does not count
-            with RuntimeEmulator(
-                function, task_root=built.task_root, python=python, opt=opt, environment=aws.environment
-            ) as runtime:
-                answer, report = runtime.invoke(event)
-                if answer != {"batchItemFailures": []}:
-                    print("\n".join(report.log), file=sys.stderr)
-                    return 1
-                cpu = _cpu_milliseconds(runtime.pid)
-                again = runtime.invoke(event).report.wall_ms
-                rounds.append((report.init_ms or 0.0, report.wall_ms, again, cpu))
-                peak = (report.peak_bytes or 0) / 1e6
-    init, total, warm, cpu = (statistics.median(column) for column in zip(*rounds[1:], strict=True))
-    print(
-        f"from start to first label {total:.0f} ms ({min(r[1] for r in rounds[1:]):.0f} to "
-        f"{max(r[1] for r in rounds[1:]):.0f}), {init:.0f} ms of it until the handler is imported; "
-        f"{cpu:.0f} ms of processor time\n"
-        f"the next picture {warm:.0f} ms; {peak:.0f} MB; {FIRST_BYTE * 1000:.0f} ms to the first byte of AWS's answers"
+
+
+def _start(emulator: RuntimeEmulator) -> dict[str, float]:
+    """One cold start, and a picture after it."""
+    with emulator as runtime:
+        first = _label(runtime, 1)
+        cpu = _cpu_milliseconds(runtime.pid)
+        init = first.init_ms or 0.0
+        # The second picture takes what the first one would have taken, had the function been warm.
+        second = _label(runtime, 1).wall_ms
+        return {
+            "import_ms": init,
+            "first_label_ms": first.wall_ms,
+            "next_label_ms": second,
+            "until_ready_ms": first.wall_ms - second,
+            "cpu_ms": cpu,
+        }
+
+
+def _label(runtime: RuntimeEmulator, pictures: int) -> Report:
+    event = sqs_batch(*(notification(record(f"{number}.jpg")) for number in range(pictures)))
+    answer, report = runtime.invoke(event)
+    if answer != {"batchItemFailures": []}:
+        raise NotLabelled("\n".join(report.log))
+    return report
+
+
+def _parts(python: Path, task_root: Path, environment: Mapping[str, str]) -> dict[str, float]:
+    """What a cold start is made of, one after the other in a fresh process, from what was built."""
+    ended = subprocess.run(
+        [str(python), "-c", PARTS],
+        cwd=task_root,
+        env=dict(environment),
+        check=True,
+        capture_output=True,
+        text=True,
     )
-    return 0
+    return dict(json.loads(ended.stdout))
 
 
 def _cpu_milliseconds(emulator: int) -> float:

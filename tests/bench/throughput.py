@@ -4,7 +4,7 @@
 
 The real handler on real SQS events, in this process; S3, DynamoDB and EventBridge are played by a process that
 answers after 20 ms. Bare inference: the same network, as many threads as processors, on pixels already decoded.
-Both take turns in one run, and the middle value of several rounds is printed.
+Both take turns in one run of several rounds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import argparse
 import io
 import json
 import os
-import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +28,8 @@ from PIL import Image
 from local import ROOT
 from local.pictures import draw_dataset
 from tests.bench.canned_aws import CannedAws
+from tests.bench.spread import ratio, spread, turns
+from tests.bench.table import handler_table
 from tests.support import notification, record, sqs_batch
 
 STAGES = ("fetch_ms", "decode_ms", "inference_ms", "write_ms", "publish_ms")
@@ -96,6 +97,7 @@ def main() -> int:
     parser.add_argument("--processors", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--delay", type=float, default=20, help="ms until the first byte of each answer of AWS")
     parser.add_argument("--megapixels", type=float, help="enlarge the photographs to so many, 4:3")
+    parser.add_argument("--json", type=Path, help="write what was found to this file")
     chosen = parser.parse_args()
     objects = photographs(chosen.photographs, chosen.batch)
     if chosen.megapixels:
@@ -105,18 +107,24 @@ def main() -> int:
         os.environ.update(aws.environment, RESULTS_TABLE="results", MODEL_DIR=str(chosen.model))
         os.environ.update(ONNX_THREADS=str(chosen.processors), POWERTOOLS_SERVICE_NAME="classify")
         os.environ.update(POWERTOOLS_METRICS_NAMESPACE="Bench", POWERTOOLS_TRACE_DISABLED="true")
-        print(compare(objects, aws, chosen.rounds, chosen.processors))
+        found = compare(objects, aws, chosen.rounds, chosen.processors)
+    print(handler_table(found))
+    if chosen.json:
+        chosen.json.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     return 0
 
 
-def compare(objects: Sequence[bytes], aws: CannedAws, rounds: int, processors: int) -> str:
-    """Handler and bare inference in turn; the lines to print."""
+def compare(objects: Sequence[bytes], aws: CannedAws, rounds: int, processors: int) -> dict[str, Any]:
+    """Handler and bare inference in turn: one row of the part `handler` of bench.json."""
     from classify import app
     from labeller.images import decode
     from labeller.observability import logger
 
     labeller = app.get_labeller()
-    pixels = [decode(data, labeller.classifier.input_size, 10**9).pixels[np.newaxis] for data in objects]
+    side = labeller.classifier.input_size
+    decode(objects[0], side, 10**9)  # Pillow's plugins are imported at the first picture
+    pixels = []
+    decoding = timed(lambda: pixels.extend(decode(data, side, 10**9).pixels[np.newaxis] for data in objects))
     pool = ThreadPoolExecutor(processors)
     event = sqs_batch(*(notification(record(f"{number}.jpg")) for number in range(len(objects))))
     log = io.StringIO()
@@ -134,43 +142,42 @@ def compare(objects: Sequence[bytes], aws: CannedAws, rounds: int, processors: i
     log.truncate(0)
     peak_megabytes(reset=True)
     served = aws.cpu_seconds()
-    turns = [(timed(handle), timed(infer)) for _ in range(rounds)]
+    work = {"handler": handle, "bare": infer}
+    timings: dict[str, list[Timing]] = {name: [] for name in work}
+    for order in turns(list(work), rounds):
+        for name in order:
+            timings[name].append(timed(work[name]))
     served = (aws.cpu_seconds() - served) / rounds / len(objects)
-    handled, inferred = ([turn[side] for turn in turns] for side in (0, 1))
+    handled, inferred = timings["handler"], timings["bare"]
     lines = [json.loads(line) for line in log.getvalue().lstrip("\0").splitlines()]
-    stages = {stage: statistics.median(line[stage] for line in lines if stage in line) for stage in STAGES}
     number = len(objects)
-    side = " x ".join(map(str, labeller.classifier.input_size))
-    size = sum(map(len, objects)) / number / 1000
-    return "\n".join(
-        [
-            f"{number} photographs of {size:.0f} kB, network {labeller.classifier.version} at {side}, "
-            f"{processors} processors, {aws.delay * 1000:.0f} ms to the first byte; {rounds} rounds",
-            f"  bare inference  {_rate(inferred, number)}",
-            f"  handler         {_rate(handled, number)}",
-            f"  handler / bare  {_ratio(handled, inferred):.3f} of the rate; "
-            f"{_cpu(inferred) / _cpu(handled):.3f} of the handler's processor time is inference",
-            f"  an object       {', '.join(f'{stage[:-3]} {value:.1f} ms' for stage, value in stages.items())}",
-            f"  server          {served * 1000:.1f} ms of processor time an object, not in the above",
-            f"  most memory     {peak_megabytes():.0f} MB",
-        ]
-    )
+    return {
+        "photographs": number,
+        "kilobytes": round(sum(map(len, objects)) / number / 1000),
+        "model": labeller.classifier.version,
+        "side": side[0],
+        "processors": processors,
+        "first_byte_ms": aws.delay * 1000,
+        "bare": _rate(inferred, number),
+        "handler": _rate(handled, number),
+        "share": ratio([each.seconds for each in inferred], [each.seconds for each in handled]).to_json(),
+        "cpu_share": ratio([each.cpu_seconds for each in inferred], [each.cpu_seconds for each in handled]).to_json(),
+        "stages_ms": {
+            stage.removesuffix("_ms"): spread([line[stage] for line in lines if stage in line]).to_json()
+            for stage in STAGES
+        },
+        "decode_cpu_ms": round(1000 * decoding.cpu_seconds / number, 2),
+        "server_cpu_ms": round(served * 1000, 1),
+        "peak_megabytes": round(peak_megabytes()),
+    }
 
 
-def _rate(timings: Sequence[Timing], number: int) -> str:
-    rates = [number / timing.seconds for timing in timings]
-    return (
-        f"{statistics.median(rates):6.1f} a second ({min(rates):.1f} to {max(rates):.1f}), "
-        f"{_cpu(timings) / number * 1000:.1f} ms of processor time each"
-    )
-
-
-def _cpu(timings: Sequence[Timing]) -> float:
-    return statistics.median(timing.cpu_seconds for timing in timings)
-
-
-def _ratio(handled: Sequence[Timing], inferred: Sequence[Timing]) -> float:
-    return statistics.median(bare.seconds / handler.seconds for handler, bare in zip(handled, inferred, strict=True))
+def _rate(timings: Sequence[Timing], number: int) -> dict[str, Any]:
+    """Photographs a second, and processor time of each."""
+    return {
+        "a_second": spread([number / timing.seconds for timing in timings]).to_json(),
+        "cpu_milliseconds": spread([1000 * timing.cpu_seconds / number for timing in timings]).to_json(),
+    }
 
 
 if __name__ == "__main__":

@@ -1,0 +1,97 @@
+"""How long the nightly report takes for 1,000 photographs.
+
+    python -m tests.bench.nightly [--quick] [--json FILE]
+
+The real score handler, in a process of its own, on a local AWS made from template.yaml (moto, in another process of
+the same machine, so that its processor time is in the figures: Lambda has S3 elsewhere). The whole night, from the
+start of the process to the published report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from labeller.model import ModelError
+from local.aws import local_aws
+from local.handler_process import HandlerFailed
+from local.nightly import draw_testset, run_score
+from local.stack import deploy
+from local.testset import BUCKET_OUTPUT, UploadError, upload
+from score.places import LATEST, REPORT, night_key
+from tests.bench.sources import OUT, BenchError, Sources, add_options, read
+from tests.bench.spread import spread
+from tests.bench.table import nightly_table
+
+PHOTOGRAPHS = 1000
+
+
+def measure(sources: Sources, rounds: int, photographs: int) -> dict[str, Any]:
+    """The part `nightly` of bench.json. Raises UploadError, HandlerFailed, ModelError."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    whole, scoring = [], []
+    with local_aws() as aws, (OUT / "score.log").open("w", encoding="utf-8") as log:
+        stack = deploy(aws)
+        bucket, s3 = stack.outputs[BUCKET_OUTPUT], aws.client("s3")
+        if sources.drawn or {path.name for path in (sources.data / "test").iterdir()} != set(sources.manifest.labels):
+            pictures = draw_testset(aws, bucket, sources.manifest.labels, photographs // len(sources.manifest.labels))
+        else:
+            pictures = upload(s3, bucket, _some(sources, photographs)).uploaded
+        for _ in range(rounds + 1):  # the first one reads the files of libraries from disk
+            start = time.perf_counter()
+            run_score(aws, stack, sources.model, log, datetime.now(UTC))
+            whole.append(time.perf_counter() - start)
+            report = json.loads(s3.get_object(Bucket=bucket, Key=night_key(LATEST, REPORT))["Body"].read())
+            scoring.append(report["speed"]["seconds"])
+    return {
+        "on": "moto",
+        "photographs": pictures,
+        "drawn": sources.drawn,
+        "side": sources.side,
+        "seconds": spread(whole[1:]).to_json(),
+        "scoring_seconds": spread(scoring[1:]).to_json(),
+        "thousand_seconds": spread(
+            [
+                night - score + score * PHOTOGRAPHS / pictures
+                for night, score in zip(whole[1:], scoring[1:], strict=True)
+            ]
+        ).to_json(),
+    }
+
+
+def _some(sources: Sources, photographs: int) -> Path:
+    """A folder with so many of the test photographs, evenly taken from each label."""
+    folder = OUT / "testset"
+    shutil.rmtree(folder, ignore_errors=True)
+    for label in sources.manifest.labels:
+        files = sorted(path for path in (sources.data / "test" / label).iterdir() if path.is_file())
+        (folder / label).mkdir(parents=True)
+        for path in files[: photographs // len(sources.manifest.labels)]:
+            (folder / label / path.name).symlink_to(path.resolve())
+    return folder
+
+
+def main() -> int:
+    """Measure, print and write; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.nightly", description=__doc__.split("\n")[0])
+    add_options(parser)
+    chosen = parser.parse_args()
+    try:
+        found = measure(read(chosen), *((1, 40) if chosen.quick else (2, PHOTOGRAPHS)))
+    except (BenchError, ModelError, UploadError, HandlerFailed) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(nightly_table(found))
+    if chosen.json:
+        chosen.json.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""The FP32 network that others are timed on is the one that was quantised, under the head that is shipped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from labeller.model import Manifest
+from labeller.scoring import accuracy_score
+from tests.bench.worker import Infer
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def pictures(built: Path, drawn_data: Path) -> np.ndarray:
+    from model_build.dataset import scan
+    from model_build.pictures import PictureReader
+
+    side = Manifest.from_file(built / "manifest.json").input_size[0]
+    return np.concatenate([batch for _, batch in PictureReader(scan(drawn_data).splits["test"], side).batches(16)])
+
+
+@pytest.fixture(scope="module")
+def int8(built: Path) -> Infer:
+    from tests.bench.contender_onnxruntime import infer_with
+
+    return infer_with(built / "model.onnx", threads=1)
+
+
+def test_it_differs_from_the_finished_model_by_quantisation_alone(
+    built: Path, pictures: np.ndarray, int8: Infer, tmp_path: Path
+):
+    import onnxruntime
+
+    from model_build.export import FEATURES
+    from tests.bench.contender_keras import fp32_network
+    from tests.model_build.narrow import load_narrow
+
+    network = fp32_network(built, Manifest.from_file(built / "manifest.json"), "random", load_narrow)
+
+    onnx.utils.extract_model(built / "model.onnx", tmp_path / "base.onnx", ["image"], [FEATURES], check_model=False)
+    (features,) = onnxruntime.InferenceSession(tmp_path / "base.onnx").run([FEATURES], {"image": pictures})
+    shipped = int8(pictures)
+    assert np.allclose(network.layers[-1](features), shipped, atol=1e-4)  # the head alone: the same weights
+    logits = network.predict(pictures, verbose=0)
+    assert logits.shape == shipped.shape
+    assert accuracy_score(logits.argmax(1), shipped.argmax(1)) >= 0.9
+    assert not np.allclose(logits, shipped, atol=1e-4)
+
+
+def test_other_weights_than_the_models_are_refused(built: Path):
+    from dataclasses import replace
+
+    from tests.bench.contender_keras import OtherWeights, fp32_network
+    from tests.model_build.narrow import load_narrow
+
+    manifest = Manifest.from_file(built / "manifest.json")
+    other = replace(manifest, build={**manifest.build, "weights_sha256": "0" * 64})
+    with pytest.raises(OtherWeights, match="other values"):
+        fp32_network(built, other, "random", load_narrow)
+
+
+def test_the_articles_way_takes_every_epoch_through_all_pictures():
+    from tests.bench.build_time import article_total
+
+    pictures = {"train": 2000, "validation": 1000, "test": 1000}
+    assert article_total(0.3, 0.2, pictures) == pytest.approx(30 * (600 + 200))
+
+
+def test_ways_to_use_the_processors_are_all_measured(built: Path):
+    from tests.bench.scaling import REFERENCE, measure
+
+    found = measure(built, side=64, threads=2, rounds=2)
+    assert len(found["ways"]) == 6
+    assert found["ways"][REFERENCE]["rate"] == {"median": 1.0, "low": 1.0, "high": 1.0, "rounds": 2}
+    assert json.dumps(found)

@@ -1,0 +1,113 @@
+"""bench.json as text, and how its figures are put together."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from local.workload import Image
+from tests.bench import table
+from tests.bench.__main__ import compose, image
+from tests.bench.inference import OURS, REFERENCE, agreement, figures
+
+
+def clocked(*rounds: tuple[float, float]) -> list[dict[str, float]]:
+    return [{"milliseconds": wall, "cpu_milliseconds": cpu} for wall, cpu in rounds]
+
+
+def test_times_ours_are_taken_round_by_round():
+    timings = {OURS: clocked((10, 20), (40, 20), (10, 20)), "other": clocked((35, 80), (140, 80), (35, 80))}
+    found = figures(timings, "other")
+    assert found["times_ours"] == {"median": 3.5, "low": 3.5, "high": 3.5, "rounds": 3}
+    assert found["cpu_times_ours"]["median"] == 4.0
+    assert found["milliseconds"] == {"median": 35.0, "low": 35.0, "high": 87.5, "rounds": 3}
+    assert figures(timings, OURS)["times_ours"]["median"] == 1.0
+
+
+def test_answers_are_held_against_labels_and_against_fp32():
+    reference = np.array([[2.0, 0.0], [0.0, 2.0], [3.0, 0.0], [0.0, 1.0]])
+    other = np.array([[2.0, 0.0], [2.0, 0.0], [3.0, 0.0], [0.0, 1.0]])
+    found = agreement(other, reference, labels=[0, 1, 1, 1])
+    assert found["labelled_otherwise"] == 1
+    assert found["correct"] == 2
+    assert found["largest_difference"] == 0.761594  # of e^2 / (1 + e^2) and 1 / (1 + e^2): tanh 1
+    low, high = found["interval"]
+    assert (low, high) == (0.15, 0.85)  # Wilson, 2 of 4
+
+
+def test_pictures_of_other_things_have_no_right_answers():
+    answers = np.array([[1.0, 0.0]])
+    assert agreement(answers, answers, labels=None) == {"labelled_otherwise": 0, "largest_difference": 0.0}
+
+
+def inference(**changes: Any) -> dict[str, Any]:
+    timings = {OURS: clocked((10, 18)), REFERENCE: clocked((85, 90))}
+    return {
+        "side": 224,
+        "weights": "imagenet",
+        "threads": 2,
+        "photographs": 200,
+        "drawn": False,
+        "contenders": {
+            name: {"batch_1": figures(timings, name), "batch_8": figures(timings, name), "labelled_otherwise": 3}
+            for name in timings
+        },
+        **changes,
+    }
+
+
+def test_accuracy_stands_beside_the_time_it_was_bought_with():
+    found = inference()
+    found["contenders"][OURS]["correct"] = 197
+    (batch_1, _) = (line for line in table.inference_table(found).splitlines() if OURS in line)
+    assert " ".join(batch_1.split()) == (
+        "this project 10.0 (10.0-10.0) 1.00 (1.00-1.00) 18.0 (18.0-18.0) 1.00 (1.00-1.00) 197 3"
+    )
+
+
+def test_drawn_pictures_are_called_so():
+    assert "drawn pictures, there were no photographs" in table.inference_table(inference(drawn=True))
+    assert "drawn" not in table.inference_table(inference())
+
+
+def test_a_part_that_failed_says_why_and_the_others_stay():
+    machine = {
+        "processor": "AMD EPYC",
+        "vnni": False,
+        "cores": 2,
+        "python": "3.13.1",
+        "versions": {"numpy": "2.4.6"},
+        "load_before": 0.1,
+        "load_after": 2.0,
+    }
+    whole = {"machine": machine, "quick": True, "inference": inference(), "nightly": {"error": "no test set"}}
+    text = compose(whole)
+    assert text.startswith("AMD EPYC, without VNNI, 2 cores, load 0.1 before and 2.0 after; Python 3.13.1, numpy 2.4.6")
+    assert "nightly: not measured: no test set" in text
+    assert "Keras predict" in text
+    assert "QUICK" in text
+    assert "QUICK" not in compose(whole | {"quick": False})
+
+
+def test_capacity_reckons_with_what_the_handler_took():
+    def row(photographs: int, megapixels: int | None) -> dict[str, Any]:
+        return {
+            "photographs": photographs,
+            "megapixels": megapixels,
+            "side": 224,
+            "bare": {"cpu_milliseconds": {"median": 76.0}},
+            "handler": {"cpu_milliseconds": {"median": 89.0}},
+            "decode_cpu_ms": 1.5,
+        }
+
+    failed = {"error": "no model", "megapixels": None}
+    assert image({"handler": [failed, row(10, 12), row(10, None)]}) == {
+        "side": 224,
+        "inference_vcpu_ms": 76.0,
+        "decode_vcpu_ms": 1.5,
+        "overhead_vcpu_ms": 11.5,
+    }
+    assert image({"handler": [row(1, None)]}) == image({}) == {}
+    assert set(image({"handler": [row(10, None)]})) <= {field.name for field in fields(Image)}
