@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
@@ -236,7 +237,7 @@ def test_what_was_computed_before_an_interruption_is_kept(
     config, graph, examples, computed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features, "KEPT_AT_ONCE", 4)
-    run = features.ort.InferenceSession.run
+    run = onnxruntime.InferenceSession.run
     calls = iter(range(100))
 
     def interrupted(session, *arguments):
@@ -244,10 +245,10 @@ def test_what_was_computed_before_an_interruption_is_kept(
             raise KeyboardInterrupt
         return run(session, *arguments)
 
-    monkeypatch.setattr(features.ort.InferenceSession, "run", interrupted)
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         extract(graph, examples, config)
-    monkeypatch.setattr(features.ort.InferenceSession, "run", run)
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", run)
     computed()
     found = extract(graph, examples, config)
     assert computed() == 2  # of ten, two batches of four were done
