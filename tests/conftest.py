@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from functools import cache
@@ -31,6 +32,11 @@ os.environ.update(
     }
 )
 os.environ.pop("AWS_PROFILE", None)
+
+
+# A shell that starts us in the background lets SIGINT be ignored, here and in every process that tests start. Tests
+# of what Ctrl-C does need it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @cache
