@@ -136,7 +136,7 @@ def invoke(event):
     results = []
     for task in event["tasks"]:
         mark = marks / task["s3Key"]
-        if not (stale and mark.exists()):
+        if not (stale and mark.exists() and mark.stat().st_size):  # opened and killed: nothing was done yet
             with mark.open("a") as file:
                 file.write("worked\\n")
                 file.flush()
