@@ -1,21 +1,25 @@
-"""Fewer channels in the frozen base: some go, and what the rest of each layer says is solved again by least squares, so
-that the next layer hears nearly the same (He et al. 2017, arXiv 1707.06168). No labels, no back-propagation.
+"""A frozen base with less arithmetic: some channels go, some kernels become a column and a row of lower rank, and what
+stays of each layer is solved again by least squares, so that the next layer hears nearly the same (He et al. 2017,
+arXiv 1707.06168). No labels, no back-propagation.
 
-Layers are solved in order, from what the thinned network before them says to what the full network would
+Layers are solved in order, from what the smaller network before them says to what the full network would
 (asymmetric, Zhang et al. 2015, arXiv 1505.06798), so that errors are corrected instead of piling up."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
 from scipy.linalg import cho_factor, cho_solve
 
+from model_build import ranks
 from model_build.base import CAFFE_MEANS_RGB
+from model_build.chain import Chain, Convolution
 from model_build.channels import Elimination, eliminate
+from model_build.ranks import Ranks
 
 RIDGE = 1e-3
 """Pull towards small weights, as a share of the inputs' mean square."""
@@ -27,107 +31,66 @@ TOGETHER = 16
 """Images that go through a convolution in one call."""
 
 
-class StructureError(Exception):
-    """The base is not a plain chain of 3 x 3 convolutions and poolings; it cannot be compressed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """A frozen base as numbers: 3 x 3 convolutions with ReLU, `kernels` [3, 3, in, out] and `biases` [out], on centred
-    RGB pixels; `pooled` are those that a 2 x 2 max pooling follows."""
-
-    kernels: tuple[np.ndarray, ...]
-    biases: tuple[np.ndarray, ...]
-    pooled: frozenset[int]
-
-    @property
-    def widths(self) -> list[int]:
-        """Output channels of each convolution."""
-        return [len(bias) for bias in self.biases]
-
-    def multiplications(self, image_size: int) -> list[int]:
-        """Multiply-accumulates of each convolution for one image."""
-        found, side = [], image_size
-        for index, kernel in enumerate(self.kernels):
-            found.append(side * side * kernel.size)
-            side //= 2 if index in self.pooled else 1
-        return found
-
-
-def chain_of(network: keras.Model) -> Chain:
-    """The numbers of a frozen base of `model_build.base`. StructureError if it is of another kind."""
-    (inner,) = (layer for layer in network.layers if isinstance(layer, keras.Model))
-    kernels: list[np.ndarray] = []
-    biases: list[np.ndarray] = []
-    pooled: set[int] = set()
-    for layer in inner.layers[1:]:
-        if isinstance(layer, keras.layers.MaxPooling2D) and kernels:
-            pooled.add(len(kernels) - 1)
-        elif isinstance(layer, keras.layers.Conv2D) and layer.kernel_size == (3, 3):
-            kernel, bias = layer.get_weights()
-            kernels.append(kernel)
-            biases.append(bias)
-        else:
-            raise StructureError(f"the base has a layer {layer.name} that compression does not know")
-    return Chain(tuple(kernels), tuple(biases), frozenset(pooled))
-
-
-def network_of(chain: Chain, image_size: int) -> keras.Model:
-    """The chain as a Keras network on RGB pixels, uint8 [N, S, S, 3] -> features."""
-    pixels = keras.Input((image_size, image_size, 3), dtype="uint8", name="image")
-    flow = keras.ops.cast(pixels, "float32") - np.array(CAFFE_MEANS_RGB, np.float32)
-    for index, (kernel, bias) in enumerate(zip(chain.kernels, chain.biases, strict=True)):
-        layer = keras.layers.Conv2D(len(bias), 3, padding="same", activation="relu", name=f"conv{index}")
-        flow = layer(flow)
-        layer.set_weights([kernel, bias])
-        if index in chain.pooled:
-            flow = keras.layers.MaxPooling2D(name=f"pool{index}")(flow)
-    network = keras.Model(pixels, flow, name="base")
-    network.trainable = False
-    return network
-
-
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What the full network says at some places of some images.
 
     `pixels` uint8 [n, S, S, 3]; per layer: `places` int [n, p, 2], rows and columns of its output; `outputs` float32
-    [n * p, channels], there, before the ReLU; `covariances` [channels, channels] of the outputs after ReLU and pooling.
+    [n * p, channels], there, before the ReLU; `covariances` [channels, channels] of the outputs after ReLU and pooling;
+    `columns` [3 * in, 3 * in], covariance of the inputs in three places below each other.
     """
 
     pixels: np.ndarray
     places: tuple[np.ndarray, ...]
     outputs: tuple[np.ndarray, ...]
     covariances: tuple[np.ndarray, ...]
+    columns: tuple[np.ndarray, ...]
+
+
+class _Moments:
+    """Covariance of values that come in parts."""
+
+    def __init__(self, size: int) -> None:
+        self._sums = np.zeros((size + 1, size + 1))
+
+    def add(self, values: np.ndarray) -> None:
+        """Rows of float32 [n, size]."""
+        ones = np.concatenate([values, np.ones((len(values), 1), np.float32)], axis=1)
+        self._sums += ones.T @ ones
+
+    def covariance(self) -> np.ndarray:
+        """float64 [size, size]."""
+        mean = self._sums[-1, :-1] / self._sums[-1, -1]
+        return np.asarray(self._sums[:-1, :-1] / self._sums[-1, -1] - np.outer(mean, mean))
 
 
 def sample(chain: Chain, pixels: np.ndarray, places: int, seed: int) -> Sample:
     """Run the full network on `pixels` and note `places` random places of each image and layer."""
     random = np.random.default_rng(seed)
-    side, where = pixels.shape[1], []
-    for index in range(len(chain.kernels)):
+    where = []
+    for side in chain.sides(pixels.shape[1]):
         chosen = np.stack([random.permutation(side * side)[: min(places, side * side)] for _ in pixels])
         where.append(np.stack(np.unravel_index(chosen, (side, side)), axis=-1))
-        side //= 2 if index in chain.pooled else 1
     outputs: list[list[np.ndarray]] = [[] for _ in where]
-    sums = [np.zeros((width + 1, width + 1)) for width in chain.widths]
+    covariances = [_Moments(layer.width) for layer in chain.layers]
+    columns = [_Moments(3 * layer.kernels[0].shape[2]) for layer in chain.layers]
     for start in range(0, len(pixels), TOGETHER):
         flow = centred(pixels[start : start + TOGETHER])
-        for index in range(len(chain.kernels)):
-            before = convolved(flow, chain.kernels[index], chain.biases[index])
+        for index, layer in enumerate(chain.layers):
             at = where[index][start : start + TOGETHER]
-            noted = before[np.arange(len(at))[:, None], at[..., 0], at[..., 1]]
-            outputs[index].append(noted.reshape(-1, before.shape[-1]))
-            flow = after(before, index in chain.pooled)
-            side = flow.shape[1]
-            seen = flow[:, :: max(1, side // 16), :: max(1, side // 16)].reshape(-1, flow.shape[-1])
-            seen = np.concatenate([seen, np.ones((len(seen), 1), np.float32)], axis=1)
-            sums[index] += seen.T @ seen
-    covariances = []
-    for each in sums:
-        mean = each[-1, :-1] / each[-1, -1]
-        covariances.append(each[:-1, :-1] / each[-1, -1] - np.outer(mean, mean))
-    return Sample(pixels, tuple(where), tuple(np.concatenate(each) for each in outputs), tuple(covariances))
+            columns[index].add(patches(flow, at, 3, 1))
+            before = np.asarray(layer.outputs(flow))
+            outputs[index].append(_at(before, at))
+            flow = np.asarray(layer.after(before))
+            apart = max(1, flow.shape[1] // 16)
+            covariances[index].add(flow[:, ::apart, ::apart].reshape(-1, layer.width))
+    return Sample(
+        pixels,
+        tuple(where),
+        tuple(np.concatenate(each) for each in outputs),
+        tuple(each.covariance() for each in covariances),
+        tuple(each.covariance() for each in columns),
+    )
 
 
 def sensitivities(chain: Chain, pixels: np.ndarray, head: keras.Model, seed: int) -> list[np.ndarray]:
@@ -142,13 +105,11 @@ def sensitivities(chain: Chain, pixels: np.ndarray, head: keras.Model, seed: int
         outputs = []
         with tf.GradientTape() as tape:
             flow = tf.constant(centred(pixels[start : start + TOGETHER]))
-            for index, (kernel, bias) in enumerate(zip(chain.kernels, chain.biases, strict=True)):
-                before = tf.nn.conv2d(flow, kernel, 1, "SAME") + bias
+            for layer in chain.layers:
+                before = layer.outputs(flow)
                 tape.watch(before)
                 outputs.append(before)
-                flow = tf.nn.relu(before)
-                if index in chain.pooled:
-                    flow = tf.nn.max_pool2d(flow, 2, 2, "VALID")
+                flow = layer.after(before)
             logits = head(flow, training=False)
             signs = random.choice(np.array([-1.0, 1.0], np.float32), logits.shape)
             score = tf.reduce_sum((logits - tf.reduce_mean(logits, axis=1, keepdims=True)) * signs)
@@ -158,41 +119,73 @@ def sensitivities(chain: Chain, pixels: np.ndarray, head: keras.Model, seed: int
     return [total / len(pixels) for total in sums]
 
 
-def eliminations(chain: Chain, seen: Sample, sensitivity: Sequence[np.ndarray]) -> list[Elimination]:
+def uses(chain: Chain, sensitivity: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """For each layer but the last, [channels, channels]: how the next layer, and the head behind it, hears its channels.
+    An error e in them costs e' use e."""
+    found = []
+    for layer, heard in zip(chain.layers[1:], sensitivity[1:], strict=True):
+        (kernel,) = layer.kernels
+        found.append(sum(tap @ heard @ tap.T for row in kernel.astype(np.float64) for tap in row))
+    return found
+
+
+def eliminations(seen: Sample, use: Sequence[np.ndarray]) -> list[Elimination]:
     """For each layer but the last, in which order its channels go: by what the head would hear of it."""
     found = []
-    for index, covariance in enumerate(seen.covariances[:-1]):
-        kernel = chain.kernels[index + 1]
-        use = sum(tap @ sensitivity[index + 1] @ tap.T for row in kernel.astype(np.float64) for tap in row)
-        values, vectors = np.linalg.eigh(use)
+    for covariance, heard in zip(seen.covariances[:-1], use, strict=True):
+        values, vectors = np.linalg.eigh(heard)
         found.append(eliminate(covariance, vectors * np.sqrt(np.maximum(values, 0.0))))
     return found
 
 
-def thin(chain: Chain, seen: Sample, kept: Sequence[np.ndarray]) -> Chain:
-    """The chain with only the channels `kept[l]` of layer l, its weights solved again. All kept: the same chain."""
-    if all(len(channels) == width for channels, width in zip(kept, chain.widths, strict=True)):
-        return chain
-    kernels, biases, changed = [], [], False
-    flow = centred(seen.pixels)
-    before = np.arange(3)
-    for index, channels in enumerate(kept):
-        kernel, bias = chain.kernels[index][:, :, before][..., channels], chain.biases[index][channels]
-        changed = changed or len(before) < chain.kernels[index].shape[2]
-        if changed:
-            inputs = patches(flow, seen.places[index])
-            kernel, bias = solve(inputs, seen.outputs[index][:, channels])
+def rankings(chain: Chain, seen: Sample, sensitivity: Sequence[np.ndarray]) -> list[Ranks]:
+    """For each layer, its columns by what the head would hear of their absence."""
+    return [
+        ranks.rank(layer.kernels[0], columns, heard)
+        for layer, columns, heard in zip(chain.layers, seen.columns, sensitivity, strict=True)
+    ]
+
+
+def thin(
+    chain: Chain,
+    seen: Sample,
+    sensitivity: Sequence[np.ndarray],
+    kept: Sequence[np.ndarray],
+    wanted_ranks: Sequence[int | None],
+) -> Chain:
+    """The chain with only the channels `kept[l]` of layer l and kernels of the ranks asked for, its weights solved again
+    from the first layer on that changes. All kept and whole: the same chain."""
+    layers: list[Convolution] = []
+    flow, before, changed = centred(seen.pixels), np.arange(3), False
+    for index, (layer, channels, wanted_rank) in enumerate(zip(chain.layers, kept, wanted_ranks, strict=True)):
+        full_kernel, places = layer.kernels[0], seen.places[index]
+        kernel, bias = full_kernel[:, :, before][..., channels], layer.bias[channels]
+        wanted = seen.outputs[index][:, channels]
+        kernels: tuple[np.ndarray, ...] = (kernel,)
+        if len(before) < full_kernel.shape[2] or (changed and wanted_rank is None):
+            inputs = patches(flow, places, 3, 3)
+            weights, bias = solve(inputs, wanted, ROUNDS if wanted_rank is None else 1)
             del inputs
-        kernels.append(kernel)
-        biases.append(bias)
-        flow = layer_by_parts(flow, kernel, bias, index in chain.pooled)
+            kernels = (weights.reshape(kernel.shape),)
+        if wanted_rank is not None:
+            moments = _Moments(3 * len(before))
+            moments.add(patches(flow, places, 3, 1))
+            heard = sensitivity[index][np.ix_(channels, channels)]
+            column = ranks.rank(kernels[0], moments.covariance(), heard).column(wanted_rank)
+            between = _by_parts(lambda part, column=column: tf.nn.conv2d(part, column, 1, "SAME"), flow)
+            weights, bias = solve(patches(between, places, 1, 3), wanted)
+            kernels = (column, weights.reshape(1, 3, column.shape[-1], len(channels)))
+            del between
+        layers.append(Convolution(kernels, bias, layer.pooled))
+        changed = changed or wanted_rank is not None or len(before) < full_kernel.shape[2]
+        flow = _by_parts(lambda part, made=layers[-1]: made.after(made.outputs(part)), flow)
         before = channels
-    return replace(chain, kernels=tuple(kernels), biases=tuple(biases))
+    return Chain(tuple(layers))
 
 
 def solve(inputs: np.ndarray, wanted: np.ndarray, rounds: int = ROUNDS) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel [3, 3, in, out] and bias [out] that make of `inputs` [n, 9 * in] what is wanted, [n, out], as far as the
-    ReLU lets through.
+    """Weights [k, out] and bias [out] that make of `inputs` [n, k] what is wanted, [n, out], as far as the ReLU lets
+    through.
 
     Where the wanted output is negative, any negative one is as good (the ReLU makes both 0): the target there is what
     the last solution gave, cut at 0. Solving and setting targets in turn lowers the error in each round; the
@@ -211,19 +204,20 @@ def solve(inputs: np.ndarray, wanted: np.ndarray, rounds: int = ROUNDS) -> tuple
         if round_ < rounds - 1:
             given = inputs @ weights.astype(np.float32) + offset.astype(np.float32)
             target = np.where(wanted > 0, wanted, np.minimum(given, 0))
-    kernel = weights.reshape(3, 3, inputs.shape[1] // 9, wanted.shape[1])
-    return kernel.astype(np.float32), offset.astype(np.float32)
+    return weights.astype(np.float32), offset.astype(np.float32)
 
 
-def patches(flow: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The 3 x 3 neighbourhoods float32 [n * p, 9 * C] of `places` [n, p, 2] in `flow` [n, h, w, C]; zeros outside."""
-    found = np.empty((*places.shape[:2], 9, flow.shape[-1]), np.float32)
+def patches(flow: np.ndarray, places: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The neighbourhoods of `height` x `width`, both odd, of `places` [n, p, 2] in `flow` [n, h, w, C]: float32
+    [n * p, height * width * C], zeros outside."""
+    found = np.empty((*places.shape[:2], height * width, flow.shape[-1]), np.float32)
     rows, columns = places[..., 0], places[..., 1]
+    above, left = height // 2, width // 2
     for image in range(len(flow)):  # singly: a padded copy of them all would double the memory
-        padded = np.pad(flow[image], ((1, 1), (1, 1), (0, 0)))
-        for tap in range(9):
-            found[image, :, tap] = padded[rows[image] + tap // 3, columns[image] + tap % 3]
-    return found.reshape(-1, 9 * flow.shape[-1])
+        padded = np.pad(flow[image], ((above, above), (left, left), (0, 0)))
+        for tap in range(height * width):
+            found[image, :, tap] = padded[rows[image] + tap // width, columns[image] + tap % width]
+    return found.reshape(-1, height * width * flow.shape[-1])
 
 
 def centred(pixels: np.ndarray) -> np.ndarray:
@@ -231,22 +225,17 @@ def centred(pixels: np.ndarray) -> np.ndarray:
     return pixels.astype(np.float32) - np.array(CAFFE_MEANS_RGB, np.float32)
 
 
-def convolved(flow: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Outputs before the ReLU."""
-    return np.asarray(tf.nn.conv2d(flow, kernel, 1, "SAME") + bias)
+def _at(flow: np.ndarray, places: np.ndarray) -> np.ndarray:
+    return flow[np.arange(len(places))[:, None], places[..., 0], places[..., 1]].reshape(-1, flow.shape[-1])
 
 
-def after(outputs: np.ndarray, pooled: bool) -> np.ndarray:
-    """ReLU, and pooling where there is one."""
-    flow = tf.nn.relu(outputs)
-    return np.asarray(tf.nn.max_pool2d(flow, 2, 2, "VALID") if pooled else flow)
-
-
-def layer_by_parts(flow: np.ndarray, kernel: np.ndarray, bias: np.ndarray, pooled: bool) -> np.ndarray:
-    """A whole layer, some images at a time."""
-    side = flow.shape[1] // (2 if pooled else 1)
-    found = np.empty((len(flow), side, side, len(bias)), np.float32)
+def _by_parts(function: Callable[[np.ndarray], tf.Tensor], flow: np.ndarray) -> np.ndarray:
+    """function(flow), some images at a time."""
+    found: np.ndarray | None = None
     for start in range(0, len(flow), TOGETHER):
-        part = slice(start, start + TOGETHER)
-        found[part] = after(convolved(flow[part], kernel, bias), pooled)
+        part = np.asarray(function(flow[start : start + TOGETHER]))
+        if found is None:
+            found = np.empty((len(flow), *part.shape[1:]), np.float32)
+        found[start : start + TOGETHER] = part
+    assert found is not None, "a sample has images"
     return found
