@@ -20,7 +20,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from labeller import images, signatures
 from labeller.model import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier, softmax
 from labeller.predictions import PREDICTIONS_FILE, write_csv
 from model_build import (
@@ -45,7 +44,7 @@ from model_build.config import BuildConfig, QuantisationCandidate
 from model_build.dataset import Dataset, Example
 from model_build.features import Features, extract
 from model_build.folders import printable
-from model_build.key import build_key
+from model_build.key import PACKAGES, build_key
 from model_build.pictures import CORES, PictureReader
 from model_build.progress import Stages
 from model_build.quantize import Measured
@@ -53,8 +52,6 @@ from model_build.replacing import replacing
 
 LEFT_OUT_NAMED = 5
 """Files that are left out, named on the terminal; the report names all."""
-
-PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy", "pillow", "scikit-learn", "scipy")
 
 LoadBase = Callable[[str, int, int], base.Base]
 
@@ -223,8 +220,9 @@ def _quantise_base(
         [example.sha256 for example in (*calibration, *reference.examples)],
         [asdict(candidate) for candidate in config.quantisations],
         [config.image_size, config.histogram_megapixels, config.same_error, config.float_gain],
-        source_of(quantize.__file__, images.__file__, signatures.__file__),
-        {name: version(name) for name in ("onnx", "onnxruntime", "numpy", "pillow")},
+        pictures.recipe(),
+        source_of(quantize.__file__),
+        {name: version(name) for name in ("onnx", "onnxruntime", "numpy")},
         platform.machine(),
     )
     cache_in(config.cache).files(key, [int8, table], make)

@@ -12,15 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from labeller import images, signatures
+from labeller import model
 from labeller.images import Unreadable
 from labeller.model import open_session
-from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from model_build.cache import Row, cache_in, key_of, source_of
 from model_build.config import BuildConfig
 from model_build.dataset import DataError, Example
 from model_build.export import IMAGE
-from model_build.pictures import CORES, PictureReader
+from model_build.pictures import CORES, PictureReader, recipe
 from model_build.progress import counting
 
 KEPT_AT_ONCE = 128
@@ -103,7 +102,7 @@ def _key(graph: bytes, image_size: int, flipped: bool) -> str:
         hashlib.sha256(graph).hexdigest(),
         image_size,
         flipped,
-        DEFAULT_MAX_IMAGE_PIXELS,
-        source_of(images.__file__, signatures.__file__),
-        [version("pillow"), version("onnxruntime"), platform.machine()],
+        recipe(),
+        source_of(model.__file__, __file__),
+        [version("onnxruntime"), platform.machine()],
     )

@@ -8,21 +8,36 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from importlib.metadata import version
 from itertools import islice
 
 import numpy as np
 
+from labeller import colours, images, signatures
 from labeller.images import Decoded, Unreadable, decode
 from labeller.page import thumbnail
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
+from model_build.cache import source_of
 from model_build.dataset import DataError, Example
+
+DECODING = (images, colours, signatures)
+"""The modules that make pixels of bytes."""
+
+DECODERS = ("pillow", "pillow-heif", "numpy")
+"""The libraries by which they do."""
 
 CORES = len(os.sched_getaffinity(0))
 """Cores this process may use; a container's CPU quota is not seen by `os.cpu_count`."""
 
-
 AHEAD = 16 * CORES
 """Pictures decoded ahead of the network: enough that it need not wait, and no more memory for more pictures."""
+
+
+def recipe() -> list[object]:
+    """What the pixels of a picture depend on besides its content and their size: a part of the key of all that is kept
+    of pictures."""
+    sources = source_of(*(module.__file__ for module in DECODING))
+    return [sources, DEFAULT_MAX_IMAGE_PIXELS, {name: version(name) for name in DECODERS}]
 
 
 def thumbnails(examples: Sequence[Example], image_size: int) -> dict[Example, str]:
