@@ -1,4 +1,5 @@
-"""What the pixels that a build works on depend on: if a key of the cache misses it, a wrong model comes of it."""
+"""What the pixels that a build works on depend on (if a key of the cache misses it, a wrong model comes of it), and
+which files it takes for pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +12,11 @@ import pytest
 
 import labeller
 from labeller import images
+from labeller.settings import DEFAULTS
 from model_build import cache, pictures
+from model_build.dataset import Example
+from model_build.folders import sha256_of
+from model_build.pictures import PictureReader
 
 PACKAGE = Path(labeller.__file__).parent
 
@@ -48,3 +53,18 @@ def test_another_version_of_a_decoder_changes_the_recipe(name: str, monkeypatch:
     version = pictures.version
     monkeypatch.setattr(pictures, "version", lambda each: "0" if each == name else version(each))
     assert cache.key_of(pictures.recipe()) != before
+
+
+def test_a_file_larger_than_the_functions_take_is_left_out_unread(tmp_path: Path) -> None:
+    limit = int(DEFAULTS["MAX_IMAGE_BYTES"])
+    for name, size in (("film.jpg", limit + 1), ("large.jpg", limit)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)  # sparse: the size counts, the disk is not filled
+    reader = PictureReader(
+        [Example(tmp_path / name, 0, sha256_of(tmp_path / name)) for name in ("film.jpg", "large.jpg")], 8
+    )
+    assert list(reader.batches(1)) == []
+    assert [str(reason) for reason in reader.unreadable.values()] == [
+        "TOO_LARGE: 26214401 bytes, more than the limit of 26214400",
+        "NOT_AN_IMAGE: the content starts like no known picture format",
+    ]
