@@ -1,19 +1,20 @@
-"""Whether decoding large JPEGs at reduced size changes labels.
+"""What decoding large JPEGs at reduced size saves, and whether it changes labels.
 
-    python -m tests.bench.draft [--model build/model] [--photographs folder] [--number 100] [--megapixels 12]
+    python -m tests.bench.decoding [--model build/model] [--data DIR] [--quick] [--json FILE]
 
-Each photograph is enlarged to a camera's JPEG and decoded twice, as it is served (libjpeg reduces it to no less than
-twice the network's side) and in full; the network is asked about both.
+Each photograph is enlarged to a camera's JPEG of 12 megapixels and decoded twice, as it is served (libjpeg reduces it
+to no less than twice the network's side) and in full, in turn; the network is asked about both.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import json
 import sys
 import time
 from collections.abc import Iterable
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,45 +22,41 @@ from PIL import Image
 
 from labeller.colours import shrink
 from labeller.images import decode
-from labeller.model import Classifier, load_classifier
-from local import ROOT
+from labeller.model import Classifier, ModelError, load_classifier
+from tests.bench.sources import BenchError, add_options, read
+from tests.bench.spread import ratio, spread, turns
+from tests.bench.table import decoding_table
 from tests.bench.throughput import enlarged, photographs
 
-
-def main() -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.draft", description=__doc__.split("\n")[0])
-    parser.add_argument("--model", type=Path, default=ROOT / "build" / "model")
-    parser.add_argument("--photographs", type=Path)
-    parser.add_argument("--number", type=int, default=100)
-    parser.add_argument("--megapixels", type=float, default=12)
-    chosen = parser.parse_args()
-    height = round((chosen.megapixels * 1e6 * 3 / 4) ** 0.5)
-    files = (enlarged(data, height * 4 // 3, height) for data in photographs(chosen.photographs, chosen.number))
-    print(compare(load_classifier(chosen.model, threads=1), files))
-    return 0
+MEGAPIXELS = 12
+PHOTOGRAPHS = 60
 
 
-def compare(classifier: Classifier, files: Iterable[bytes]) -> str:
-    """Reduced against full size; the lines to print."""
-    seconds, differences, pixels, changed = [0.0, 0.0], [], [], 0
-    for data in files:
-        seen = []
-        for way, decoder in enumerate((reduced, in_full)):
+def compare(classifier: Classifier, files: Iterable[bytes]) -> dict[str, Any]:
+    """The part `decoding` of bench.json, of at least two JPEGs; the first one warms up and is not timed."""
+    files = list(files)
+    decoders = {"reduced": reduced, "in_full": in_full}
+    seconds: dict[str, list[float]] = {name: [] for name in decoders}
+    differences, changed = [], 0
+    for data, order in zip(files, turns(list(decoders), len(files)), strict=True):
+        seen = {}
+        for name in order:
             start = time.process_time()
-            seen.append(decoder(data, classifier.input_size))
-            seconds[way] += time.process_time() - start
-        one, other = classifier.predict(np.stack(seen))
-        pixels.append(np.abs(seen[0].astype(int) - seen[1]).mean())
+            seen[name] = decoders[name](data, classifier.input_size)
+            seconds[name].append(1000 * (time.process_time() - start))
+        one, other = classifier.predict(np.stack([seen[name] for name in decoders]))
         differences.append(max(abs(one.scores[label] - other.scores[label]) for label in classifier.labels))
         changed += one.label != other.label
-    number = len(differences)
-    return (
-        f"{number} JPEGs: {changed} labels changed; probabilities differ by {np.mean(differences):.4f} on average, "
-        f"by {np.max(differences):.4f} at most; pixels by {np.mean(pixels):.2f} of 255\n"
-        f"processor time to decode one: {seconds[0] / number * 1000:.0f} ms reduced, "
-        f"{seconds[1] / number * 1000:.0f} ms in full"
-    )
+    timed = {name: values[1:] for name, values in seconds.items()}
+    return {
+        "photographs": len(files),
+        "side": classifier.input_size[0],
+        "labels_changed": changed,
+        "mean_difference": round(float(np.mean(differences)), 5),
+        "largest_difference": round(float(np.max(differences)), 5),
+        "cpu_milliseconds": {name: spread(values).to_json() for name, values in timed.items()},
+        "times_reduced": ratio(timed["in_full"], timed["reduced"]).to_json(),
+    }
 
 
 def reduced(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -72,6 +69,26 @@ def in_full(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     with Image.open(io.BytesIO(data)) as image:
         image.load()
         return np.asarray(shrink(image, "JPEG", size[::-1]))
+
+
+def main() -> int:
+    """Measure, print and write; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.decoding", description=__doc__.split("\n")[0])
+    add_options(parser)
+    chosen = parser.parse_args()
+    height = round((MEGAPIXELS * 1e6 * 3 / 4) ** 0.5)
+    try:
+        sources = read(chosen)
+        pictures = photographs(sources.photographs, 4 if chosen.quick else PHOTOGRAPHS)
+        files = (enlarged(data, height * 4 // 3, height) for data in pictures)
+        found = compare(load_classifier(sources.model, threads=chosen.threads), files)
+    except (BenchError, ModelError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(decoding_table(found))
+    if chosen.json:
+        chosen.json.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+    return 0
 
 
 if __name__ == "__main__":

@@ -36,6 +36,11 @@ class Sources:
         """Of the network's input, in pixels."""
         return self.manifest.input_size[0]
 
+    @property
+    def photographs(self) -> Path:
+        """Folder of the test pictures; of all of them, where the data set comes without splits."""
+        return self.data / "test" if (self.data / "test").is_dir() else self.data
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that `read` takes, and those every part has."""

@@ -54,6 +54,14 @@ def test_without_photographs_pictures_are_drawn_and_it_is_known(tmp_path: Path):
     assert found.weights is None
 
 
+def test_a_data_set_without_splits_is_taken_whole(tmp_path: Path):
+    model = write_model(tmp_path / "model")
+    (tmp_path / "heap" / "cats").mkdir(parents=True)
+    (tmp_path / "split" / "test").mkdir(parents=True)
+    found = [read(options(model, "--data", str(tmp_path / name))).photographs for name in ("heap", "split")]
+    assert found == [tmp_path / "heap", tmp_path / "split" / "test"]
+
+
 def test_a_data_set_that_was_named_must_be_there(tmp_path: Path):
     with pytest.raises(BenchError, match="there is no folder"):
         read(options(write_model(tmp_path / "model"), "--data", str(tmp_path / "gone")))
