@@ -29,6 +29,7 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL: # `make -j deploy` would build before the layers are filled
 .PHONY: help setup demo model verify-cpus layer build invoke nightly testset capacity backfill shadow test bench lint \
   validate deploy redrive lock clean
 
@@ -50,6 +51,7 @@ layer: .venv/ready ## fill build/layers with libraries and model, ARCH=x86_64|ar
 	@$(BIN)/python -m model_build.package_layer $(if $(ARCH),--architecture '$(ARCH)')
 
 build: .venv-sam/ready ## sam build, without Docker (after `make layer`)
+	@.venv-sam/bin/python -m model_build.package_layer --check  # SAM says that all is well where a layer is missing
 	@$(SAM) build
 
 invoke: .venv/ready .venv-sam/ready ## run the built function on EVENT=events/NAME.json against the local AWS

@@ -32,7 +32,16 @@ PACKAGES = (
 """What computes; in the manifest and in report.json with their versions."""
 
 NOT_OF_THE_MODEL = frozenset(
-    {"__main__.py", "bytecode.py", "cache.py", "package_layer.py", "progress.py", "reproducible.py", "wheels.py"}
+    {
+        "__main__.py",
+        "bytecode.py",
+        "cache.py",
+        "layer_size.py",
+        "package_layer.py",
+        "progress.py",
+        "reproducible.py",
+        "wheels.py",
+    }
 )
 """Modules of this package that no byte of the model's folder depends on."""
 
