@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -52,7 +53,9 @@ def draw_confusion(matrix: np.ndarray, labels: Sequence[str], path: Path) -> Non
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         if names:
             _write_counts(axis, matrix, shares)
-            slanted = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if len(names) > 3 else {}
+            slanted: dict[str, Any] = (
+                {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if len(names) > 3 else {}
+            )
             axis.set_xticks(range(len(names)), names, parse_math=False, **slanted)
             axis.set_yticks(range(len(names)), names, parse_math=False)  # a name is no formula
         else:

@@ -141,8 +141,10 @@ def load(
     """What `save` wrote of these candidates, and the chosen one; `int8` is its file, the others' are gone."""
     stored = json.loads(table.read_text("utf-8"))
     measured = [
-        Measured(candidate, *figures, int8, maps)
-        for candidate, figures, maps in zip(candidates, stored["measured"], np.load(features), strict=True)
+        Measured(candidate, images, error, milliseconds, int8, maps)
+        for candidate, (images, error, milliseconds), maps in zip(
+            candidates, stored["measured"], np.load(features), strict=True
+        )
     ]
     return measured, measured[stored["chosen"]]
 
