@@ -36,6 +36,11 @@ class Scored:
         """Share of right answers."""
         return self.correct / self.images
 
+    @property
+    def rank(self) -> tuple[int, float]:
+        """The lower, the better: most right answers, and among those the lowest log loss."""
+        return -self.correct, self.log_loss
+
 
 @dataclass(frozen=True, slots=True)
 class Contender:
@@ -87,7 +92,7 @@ def train_all(training: Features, validation: Features, labels: int, config: Bui
 
 def choose(contenders: Sequence[Contender]) -> Contender:
     """The one with most right answers on validation; among those the lowest log loss; then the first."""
-    return min(contenders, key=lambda each: (-each.validation.correct, each.validation.log_loss))
+    return min(contenders, key=lambda each: each.validation.rank)
 
 
 def score(logits: np.ndarray, labels: np.ndarray) -> Scored:
@@ -109,7 +114,7 @@ def train_baseline(pooling: Pooling, training: Features, validation: Features) -
         right = accuracy_score(validation.labels, model.predict(unseen))
         scored = Scored(round(right * len(unseen)), len(unseen), log_loss(validation.labels, probabilities))
         found.append(Baseline(model, pooling, mean, deviation, scored))
-    return min(found, key=lambda each: (-each.validation.correct, each.validation.log_loss))
+    return min(found, key=lambda each: each.validation.rank)
 
 
 @dataclass(frozen=True, slots=True)
