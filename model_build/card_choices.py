@@ -116,7 +116,7 @@ def costs(report: Report) -> Html:
     """How long the build took."""
     seconds, machine, reused = report["seconds"], report["machine"], report["reused"]
     cached = (
-        f"{reused} results (graphs, features of pictures) were left of an earlier build and not computed again."
+        f"Not computed again, for an earlier build had left them: {reused} of the graphs and features of pictures."
         if reused
         else "Nothing was left of an earlier build: these are the seconds of a whole one."
     )

@@ -21,10 +21,12 @@ def note(*content: Content) -> Html:
     return element("p", *content, class_="note")
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Content]]) -> Html:
-    """A table whose first column names the rows."""
+def table(head: Sequence[str], rows: Iterable[Sequence[Content]], *, whole: bool = True) -> Html:
+    """A table whose first column names the rows. `whole`: cells stay on one line, and the page scrolls what is wide."""
+    kind = "whole" if whole else None
     body = [
-        element("tr", element("th", row[0], scope="row"), [element("td", cell) for cell in row[1:]]) for row in rows
+        element("tr", element("th", row[0], scope="row"), [element("td", cell, class_=kind) for cell in row[1:]])
+        for row in rows
     ]
     top = element("tr", [element("th", each, scope="col") for each in head])
     return element("div", element("table", top, body), class_="scroll")

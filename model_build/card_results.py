@@ -38,7 +38,9 @@ def data(report: Report) -> Html:
     if left_out:
         entries = list(left_out.items())
         listed = element(
-            "details", element("summary", f"{len(left_out)} files left out"), table(("file", "why"), entries)
+            "details",
+            element("summary", f"{len(left_out)} files left out"),
+            table(("file", "why"), entries, whole=False),
         )
     return section(
         "Data",

@@ -277,7 +277,7 @@ def print_summary(report: Mapping[str, Any], out: Path) -> None:
     _print_baseline(report)
     _print_calibration(report["calibration"])
     sizes = report["bytes"]
-    from_cache = f" ({report['reused']} results from the cache)" if report["reused"] else ""
+    from_cache = f" (results from the cache: {report['reused']})" if report["reused"] else ""
     print(
         f"\n{out}/{MODEL_FILE}: {sizes[MODEL_FILE] / 1e6:.1f} MB (FP32: {sizes['same_graph_fp32'] / 1e6:.1f} MB), "
         f"built in {report['seconds']['total']:.0f} s{from_cache}. The model card is index.html beside it."

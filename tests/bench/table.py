@@ -86,7 +86,7 @@ def build_table(found: Mapping[str, Any]) -> str:
     if reused is None:
         said = "whether from an empty cache is not known"
     else:
-        said = f"{reused} results from the cache" if reused else "from an empty cache"
+        said = f"results from the cache: {reused}" if reused else "from an empty cache"
     compared = f"; {article['times_ours']['median']:.1f} times the whole build" if "times_ours" in article else ""
     return "\n".join(
         [

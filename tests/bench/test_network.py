@@ -101,7 +101,7 @@ def test_a_build_from_an_empty_cache_is_held_against_the_articles_way():
 
 @pytest.mark.parametrize(
     ("reused", "said"),
-    [({"reused": 3005}, "3005 results from the cache"), ({}, "whether from an empty cache is not known")],
+    [({"reused": 3005}, "results from the cache: 3005"), ({}, "whether from an empty cache is not known")],
 )
 def test_a_build_that_found_its_work_done_is_held_against_nothing(reused: dict[str, int], said: str):
     found = build(**reused)

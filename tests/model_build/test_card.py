@@ -97,7 +97,7 @@ def test_what_decided_and_what_came_out_is_on_the_page(report: dict) -> None:
 
 def test_what_an_earlier_build_had_left_is_told_beside_the_seconds(report: dict) -> None:
     report["reused"] = 3005
-    assert "3005 results (graphs, features of pictures) were left of an earlier build" in text(card.render(report, {}))
+    assert "an earlier build had left them: 3005 of the graphs and features" in text(card.render(report, {}))
     report["reused"] = 0
     assert "these are the seconds of a whole one" in text(card.render(report, {}))
 
