@@ -6,6 +6,7 @@ Only the runtime's own Python makes bytecode that it reads. Where there is none,
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -43,7 +44,10 @@ def compile_tree(folder: Path, python: Path, deployed_as: str) -> None:
 
 
 def _run(command: list[str], accepted: tuple[int, ...] = (0,)) -> str:
-    environment = {"PYTHONHASHSEED": "0"}  # sets of constants are written in the order of their hashes
+    # The caller's, for a shim's sake, but for what would change the bytes or where they go; sets of constants are
+    # written in the order of their hashes.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment["PYTHONHASHSEED"] = "0"
     done = subprocess.run(  # noqa: S603 - fixed arguments, no shell
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )

@@ -52,6 +52,22 @@ def test_a_file_that_does_not_compile_stays_as_it_is_and_the_others_are_compiled
     assert (folder / "bad.py").read_text() == "def ("
 
 
+def test_a_python_behind_a_shim_that_needs_the_callers_environment_compiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pyenv's and mise's python3.13 are scripts that look for the real one on PATH and by variables of their own."""
+    shim = tmp_path / "shims" / "python3.13"
+    shim.parent.mkdir()
+    shim.write_text('#!/bin/sh\nexec "$THE_REAL_PYTHON" "$@"\n')
+    shim.chmod(0o755)
+    monkeypatch.setenv("THE_REAL_PYTHON", sys.executable)
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "elsewhere"))  # must not lead the bytecode away
+    assert version_of(shim) == version_of(Path(sys.executable))
+    folder = tree(tmp_path / "layer")
+    compile_tree(folder, shim, "/opt/python")
+    assert len(list(folder.rglob("__pycache__/*.pyc"))) == len(SOURCES)
+
+
 def test_a_program_that_is_no_python_is_an_error() -> None:
     assert version_of(None) == ""
     assert version_of(Path(sys.executable)).startswith(sys.version.split()[0])
