@@ -219,15 +219,20 @@ def check(out: Path, model: Path) -> str | None:
 
 
 def runtime_python() -> Path | None:
-    """A Python of the runtime's version on this machine; None, and a line on what that costs, if there is none."""
-    from local.runtime_python import RuntimePythonNotFound, find_runtime_python
+    """A Python of the runtime's version on this machine; None, and a line on what that costs, if there is none.
+
+    PackagingError if the variable LAMBDA_PYTHON names something else.
+    """
+    from local.runtime_python import NAMED_BY, RuntimePythonNotFound, find_runtime_python
 
     try:
         return find_runtime_python(PYTHON_VERSION)
-    except RuntimePythonNotFound:
+    except RuntimePythonNotFound as error:
+        if os.environ.get(NAMED_BY):
+            raise PackagingError(str(error)) from error
         print(
             f"no Python {PYTHON_VERSION} here to compile the libraries with: the functions work all the same, but "
-            "each cold start takes some 0.3 s longer. LAMBDA_PYTHON=/path/to/python names one"
+            f"each cold start takes some 0.3 s longer. {NAMED_BY}=/path/to/python names one"
         )
         return None
 

@@ -285,6 +285,15 @@ def test_the_command_prints_one_line_and_fails_when_there_is_no_model(
     assert error.count("\n") == 1
 
 
+def test_a_python_that_was_named_and_is_none_is_an_error_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LAMBDA_PYTHON", "/bin/false")
+    assert package_layer.main(["--libraries-only", "--out", str(tmp_path / "layers")]) == 1
+    assert "LAMBDA_PYTHON names /bin/false, which is no Python 3.13" in capsys.readouterr().err
+    assert not (tmp_path / "layers").exists()
+
+
 def test_a_build_without_a_layer_is_refused_and_told_what_to_run(
     tmp_path: Path, requirements: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
