@@ -62,6 +62,14 @@ def test_a_data_set_without_splits_is_taken_whole(tmp_path: Path):
     assert found == [tmp_path / "heap", tmp_path / "split" / "test"]
 
 
+def test_pictures_half_drawn_are_drawn_again(tmp_path: Path):
+    for half in ("drawn.partial/train", "drawn/test"):
+        (tmp_path / "bench" / half / "day").mkdir(parents=True)
+    found = read(options(write_model(tmp_path / "model")))
+    assert all(len(list((found.data / split).glob("*/*"))) > 1 for split in ("train", "validation", "test"))
+    assert [path.name for path in (tmp_path / "bench").iterdir()] == ["drawn"]
+
+
 def test_a_data_set_that_was_named_must_be_there(tmp_path: Path):
     with pytest.raises(BenchError, match="there is no folder"):
         read(options(write_model(tmp_path / "model"), "--data", str(tmp_path / "gone")))
