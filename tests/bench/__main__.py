@@ -10,8 +10,8 @@ inference    contenders: name -> batch_1, batch_8 (milliseconds and cpu_millisec
              cpu_times_ours, the ratios to this project), correct of so many photographs with its 95 % interval (absent
              if their labels are unknown), labelled_otherwise than by Keras in FP32, largest_difference of a probability
              from its
-decoding     of 12-megapixel JPEGs, reduced and in_full: cpu_milliseconds of each, times_reduced, labels_changed,
-             mean_difference and largest_difference of a probability
+decoding     of 12-megapixel JPEGs, reduced and in_full: cpu_milliseconds of each, times_reduced, likeliest_changed
+             (labels), answers_changed (a label or UNSURE), mean_difference and largest_difference of a probability
 handler      rows, each batch of photographs typical or of 12 megapixels: bare and handler (a_second,
              cpu_milliseconds), share of the bare rate, cpu_share, stages_ms, server_cpu_ms, peak_megabytes
 cold_start   import_ms, first_label_ms, next_label_ms, until_ready_ms, cpu_ms, parts_ms,

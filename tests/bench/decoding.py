@@ -22,7 +22,7 @@ from PIL import Image
 
 from labeller.colours import shrink
 from labeller.images import decode
-from labeller.model import Classifier, ModelError, load_classifier
+from labeller.model import Classifier, ModelError, Prediction, load_classifier
 from tests.bench.sources import BenchError, add_options, read
 from tests.bench.spread import ratio, spread, turns
 from tests.bench.table import decoding_table
@@ -37,7 +37,7 @@ def compare(classifier: Classifier, files: Iterable[bytes]) -> dict[str, Any]:
     files = list(files)
     decoders = {"reduced": reduced, "in_full": in_full}
     seconds: dict[str, list[float]] = {name: [] for name in decoders}
-    differences, changed = [], 0
+    differences, changed, served = [], 0, 0
     for data, order in zip(files, turns(list(decoders), len(files)), strict=True):
         seen = {}
         for name in order:
@@ -47,16 +47,23 @@ def compare(classifier: Classifier, files: Iterable[bytes]) -> dict[str, Any]:
         one, other = classifier.predict(np.stack([seen[name] for name in decoders]))
         differences.append(max(abs(one.scores[label] - other.scores[label]) for label in classifier.labels))
         changed += one.label != other.label
+        served += _served(classifier, one) != _served(classifier, other)
     timed = {name: values[1:] for name, values in seconds.items()}
     return {
         "photographs": len(files),
         "side": classifier.input_size[0],
-        "labels_changed": changed,
+        "likeliest_changed": changed,
+        "answers_changed": served,
         "mean_difference": round(float(np.mean(differences)), 5),
         "largest_difference": round(float(np.max(differences)), 5),
         "cpu_milliseconds": {name: spread(values).to_json() for name, values in timed.items()},
         "times_reduced": ratio(timed["in_full"], timed["reduced"]).to_json(),
     }
+
+
+def _served(classifier: Classifier, prediction: Prediction) -> str | None:
+    """The label that the object gets, None for UNSURE."""
+    return prediction.label if prediction.confidence >= classifier.confidence_threshold else None
 
 
 def reduced(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:

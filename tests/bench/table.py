@@ -128,11 +128,15 @@ def scaling_table(found: Mapping[str, Any]) -> str:
 def decoding_table(found: Mapping[str, Any]) -> str:
     """Decoding large JPEGs at reduced size against in full."""
     cpu = found["cpu_milliseconds"]
-    return (
-        f"Decoding {found['photographs']} JPEGs of 12 megapixels for {found['side']} px: "
-        f"{with_quartiles(cpu['reduced'])} ms of processor time reduced, {with_quartiles(cpu['in_full'])} in full, "
-        f"{with_quartiles(found['times_reduced'], 2)} times; {found['labels_changed']} labels changed, "
-        f"probabilities by {found['mean_difference']:.4f} on average and {found['largest_difference']:.4f} at most"
+    return "\n".join(
+        [
+            f"Decoding {found['photographs']} JPEGs of 12 megapixels for {found['side']} px: "
+            f"{with_quartiles(cpu['reduced'])} ms of processor time reduced, {with_quartiles(cpu['in_full'])} in full, "
+            f"{with_quartiles(found['times_reduced'], 2)} times",
+            f"  {found['answers_changed']} get another answer (a label or UNSURE), {found['likeliest_changed']} another "
+            f"likeliest label; probabilities differ by {found['mean_difference']:.4f} on average and "
+            f"{found['largest_difference']:.4f} at most",
+        ]
     )
 
 
