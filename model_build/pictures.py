@@ -19,7 +19,7 @@ from labeller.page import thumbnail
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from model_build.cache import source_of
 from model_build.dataset import DataError, Example
-from model_build.folders import content_of
+from model_build.folders import MAX_BYTES, content_of
 
 DECODING = (images, colours, signatures)
 """The modules that make pixels of bytes."""
@@ -38,7 +38,7 @@ def recipe() -> list[object]:
     """What the pixels of a picture depend on besides its content and their size: a part of the key of all that is kept
     of pictures."""
     sources = source_of(*(module.__file__ for module in DECODING))
-    return [sources, DEFAULT_MAX_IMAGE_PIXELS, {name: version(name) for name in DECODERS}]
+    return [sources, MAX_BYTES, DEFAULT_MAX_IMAGE_PIXELS, {name: version(name) for name in DECODERS}]
 
 
 def thumbnails(examples: Sequence[Example], image_size: int) -> dict[Example, str]:

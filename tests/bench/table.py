@@ -133,8 +133,8 @@ def decoding_table(found: Mapping[str, Any]) -> str:
             f"Decoding {found['photographs']} JPEGs of 12 megapixels for {found['side']} px: "
             f"{with_quartiles(cpu['reduced'])} ms of processor time reduced, {with_quartiles(cpu['in_full'])} in full, "
             f"{with_quartiles(found['times_reduced'], 2)} times",
-            f"  {found['answers_changed']} get another answer (a label or UNSURE), {found['likeliest_changed']} another "
-            f"likeliest label; probabilities differ by {found['mean_difference']:.4f} on average and "
+            f"  {found['answers_changed']} get another answer (a label or UNSURE), {found['likeliest_changed']} "
+            f"another likeliest label; probabilities differ by {found['mean_difference']:.4f} on average and "
             f"{found['largest_difference']:.4f} at most",
         ]
     )

@@ -47,6 +47,13 @@ def test_a_change_of_such_a_module_changes_the_recipe(
     assert cache.key_of(pictures.recipe()) != before
 
 
+@pytest.mark.parametrize("limit", ["MAX_BYTES", "DEFAULT_MAX_IMAGE_PIXELS"])
+def test_another_limit_changes_the_recipe(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = cache.key_of(pictures.recipe())
+    monkeypatch.setattr(pictures, limit, 1)
+    assert cache.key_of(pictures.recipe()) != before
+
+
 @pytest.mark.parametrize("name", pictures.DECODERS)
 def test_another_version_of_a_decoder_changes_the_recipe(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = cache.key_of(pictures.recipe())
