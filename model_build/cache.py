@@ -103,7 +103,7 @@ class Cache:
         except OSError:  # another build's trimming was faster, or its folder may not be looked into
             return {}
         except sqlite3.DatabaseError as error:
-            if not _is_busy(error):
+            if not _is_out_of_reach(error):
                 self._say("damaged", f"{path} is damaged ({error}); its content is computed again")
                 self._drop(path)
             return {}
@@ -233,8 +233,16 @@ def _check_sum(name: str, shape: str, dtype: str, reason: str, body: bytes) -> i
     return zlib.crc32(body, zlib.crc32(f"{name}\n{shape}\n{dtype}\n{reason}".encode()))
 
 
-def _is_busy(error: sqlite3.DatabaseError) -> bool:
-    return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+def _is_out_of_reach(error: sqlite3.DatabaseError) -> bool:
+    """The table may be sound: another build writes to it, or it may not be read by us."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # what is above tells kinds of one error apart
+    return code in (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+    )
 
 
 def _halves(content: bytes) -> tuple[bytes, bytes]:

@@ -1,6 +1,8 @@
 import os
+import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,6 +101,22 @@ def test_a_cache_that_can_only_be_read_is_read(
     assert maker.calls == 1
     np.testing.assert_array_equal(cache.rows("key", ["picture"])["picture"], np.ones(3))
     assert capsys.readouterr().err == ""
+
+
+def test_rows_that_may_not_be_read_are_not_taken_for_damaged_and_stay(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache.add_rows("key", [("picture", np.ones(3, np.float32))])
+    connect = sqlite3.connect
+
+    def elsewhere(path: Path, **options: Any) -> sqlite3.Connection:
+        return connect(path.parent, **options)  # a folder: "unable to open database file"
+
+    monkeypatch.setattr(sqlite3, "connect", elsewhere)
+    assert cache.rows("key", ["picture"]) == {}
+    assert capsys.readouterr().err == ""
+    monkeypatch.undo()
+    assert set(cache.rows("key", ["picture"])) == {"picture"}
 
 
 def test_what_was_not_used_for_longest_is_dropped_when_there_is_too_much(tmp_path: Path) -> None:
