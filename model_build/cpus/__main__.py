@@ -60,6 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(model: Path, data: Path, weights: str | None, photographs: int, out: Path) -> int:
     """Measure, print the table, write cpus.json; returns the exit status."""
+    if not (model / MANIFEST_FILE).is_file():
+        raise ModelError(f"no model in {model}: make one first (`make model`, `make demo`), or name it with --model")
     manifest = Manifest.from_file(model / MANIFEST_FILE)
     paths = readable(dataset.scan(data).splits["test"], photographs, manifest.input_size[0])
     python = sysroot.prepare(out / "arm64")

@@ -56,6 +56,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def read(chosen: argparse.Namespace) -> Sources:
     """The sources that the options name. Raises ModelError, BenchError."""
+    if not (chosen.model / MANIFEST_FILE).is_file():
+        raise BenchError(f"no model in {chosen.model}: make one first (`make model`, `make demo`), or name it: MODEL=")
     remembered = _remembered()
     named = chosen.data or remembered.get("data")
     data = (ROOT / named) if named else None

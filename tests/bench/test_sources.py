@@ -70,6 +70,11 @@ def test_pictures_half_drawn_are_drawn_again(tmp_path: Path):
     assert [path.name for path in (tmp_path / "bench").iterdir()] == ["drawn"]
 
 
+def test_without_a_model_it_is_said_how_to_make_one(tmp_path: Path):
+    with pytest.raises(BenchError, match=rf"no model in {tmp_path}/none: make one first \(`make model`"):
+        read(options(tmp_path / "none"))
+
+
 def test_a_data_set_that_was_named_must_be_there(tmp_path: Path):
     with pytest.raises(BenchError, match="there is no folder"):
         read(options(write_model(tmp_path / "model"), "--data", str(tmp_path / "gone")))
