@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from model_build.cpus import __main__ as cpus
 from model_build.cpus.__main__ import TOOLS_MISSING, main
 from model_build.cpus.machines import EMULATED, MissingTools, native, require_tools
 from model_build.cpus.sysroot import cpu_root
@@ -53,14 +52,6 @@ def test_the_command_ends_with_a_status_of_its_own_where_tools_are_missing(
     error = capsys.readouterr().err
     assert error.startswith("verify-cpus: ")
     assert error.count("\n") == 1
-
-
-def test_without_a_model_the_command_says_how_to_make_one(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.setattr(cpus, "require_tools", lambda: None)
-    assert main(["--model", str(tmp_path), "--data", str(tmp_path)]) == cpus.CANNOT_RUN
-    assert capsys.readouterr().err.startswith(f"verify-cpus: no model in {tmp_path}: make one first (`make model`")
 
 
 def test_an_arm64_cpu_sees_its_own_cpuinfo_beside_the_system_that_all_share(tmp_path: Path) -> None:
