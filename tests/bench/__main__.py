@@ -19,7 +19,8 @@ cold_start   import_ms, first_label_ms, next_label_ms, until_ready_ms, cpu_ms, p
 build        seconds by stage and reused (report.json); article: seconds scaled, times_ours if nothing was reused;
              picture: through the base once
 nightly      seconds of the whole night, scoring_seconds, thousand_seconds
-image        what local.capacity reckons with (local.workload.Image), from the handler's row of 10 typical photographs
+image        what local.capacity reckons with (local.workload.Image), from the handler's row of 10 typical photographs;
+             empty if the figures are none
 scaling      ways: name -> milliseconds, cpu_milliseconds, rate against one thread
 
 Every timing is {median, low, high, rounds}: quartiles over the rounds. Ratios are taken round by round. A part that
@@ -104,7 +105,13 @@ def main() -> int:
     }
     manifest = sources.manifest
     model = {"version": manifest.model_version, "input_size": manifest.input_size, "weights": manifest.build["weights"]}
-    whole = {"machine": machine, "model": model, "quick": chosen.quick, **found, "image": image(found)}
+    whole = {
+        "machine": machine,
+        "model": model,
+        "quick": chosen.quick,
+        **found,
+        "image": {} if chosen.quick else image(found),
+    }
     text = compose(whole)
     (OUT / "bench.json").write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", "utf-8")
     (OUT / "table.txt").write_text(text + "\n", "utf-8")
