@@ -227,6 +227,24 @@ def test_a_damaged_report_of_an_earlier_night_is_left_out(service: Service, dama
     assert service.report()["last_night"]["against"] == "the night of 2026-11-22"
 
 
+@pytest.mark.parametrize("name", ["2026-13-01", "notes", "2026-11-23 (copy)"])
+def test_a_folder_that_is_no_night_is_left_alone(service: Service, name: str) -> None:
+    service.add_pictures()
+    service.s3.put_object(Bucket=BUCKET, Key=f"accuracy/{name}/report.json", Body=b"mine")
+    assert service.invoke()["verdict"] == "SAME"
+    assert name not in service.read("index.html").decode()
+
+
+def test_a_night_that_scored_nothing_is_no_night_to_compare_with(service: Service) -> None:
+    service.add_pictures(red=12, blue=3)
+    service.invoke("2026-11-22")
+    assert service.invoke("2026-11-23", seconds=5)["scored"] == 0
+    write_model(service.model, labels=("blue", "red"), model_version="colour-2")  # the two are swapped: all wrong
+    app.get_nightly.cache_clear()
+    assert service.invoke("2026-11-24")["verdict"] == "WORSE"
+    assert service.report()["last_night"]["against"] == "the night of 2026-11-22"
+
+
 def test_without_the_answers_of_an_earlier_night_the_shares_are_compared(service: Service) -> None:
     service.add_pictures()
     run = service.invoke("2026-11-23")["run"]
@@ -349,7 +367,7 @@ def test_the_event_and_the_mail_say_the_verdict_and_where_the_report_is(service:
     assert f"s3://{BUCKET}/accuracy/{NIGHT}/index.html" in mail["Message"]
 
 
-def test_below_the_minimum_everything_says_so(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_below_the_minimum_everything_says_so(service: Service) -> None:
     service.add_pictures(1, 1)
     service.add("red/really blue.png", encoded(plain(BLUE)))
     detail = service.invoke()
