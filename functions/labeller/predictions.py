@@ -49,7 +49,12 @@ class Unscored:
     """One picture of the test set that has no answer, and why."""
 
     key: str
-    reason: str
+    reason: str  # a word, and after a colon what more there is to say
+
+    @property
+    def cause(self) -> str:
+        """The word alone: TRUNCATED, AWS, ..."""
+        return self.reason.partition(":")[0]
 
 
 def write_csv(scored: Iterable[Scored]) -> bytes:

@@ -168,12 +168,9 @@ def _unscored(report: Report) -> Html | str:
         element("tr", element("td", element("code", each.key)), element("td", each.reason))
         for each in report.unscored_examples
     ]
-    shown = f"{len(rows):,} of them" if len(rows) < report.unscored else "All of them"
-    note = element(
-        "p",
-        f"{report.unscored:,} pictures have no answer, and count neither as right nor as wrong. {shown}:",
-        class_="note",
-    )
+    has = "picture has no answer, and counts" if report.unscored == 1 else "pictures have no answer, and count"
+    some = f" {len(rows):,} of them:" if len(rows) < report.unscored else ""
+    note = element("p", f"{report.unscored:,} {has} neither as right nor as wrong.{some}", class_="note")
     return _section("Without an answer", note, element("div", element("table", rows, class_="facts"), class_="scroll"))
 
 

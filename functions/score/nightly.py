@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -136,7 +137,7 @@ class Nightly:
             ),
             testset=HeldOut(self.reports.bucket, PREFIX, len(listing.examples), listing.ignored, listing.per_label),
             figures=figures_of(run.scored, classifier.labels),
-            unscored=len(run.unscored),
+            unscored_causes=dict(Counter(each.cause for each in run.unscored)),
             unscored_examples=run.unscored[:MOST_UNSCORED],
             speed=Speed(
                 seconds=run.seconds,
