@@ -228,9 +228,10 @@ def _axis(values: Sequence[float], percent: bool) -> tuple[float, float, list[fl
     step = 10 ** math.floor(math.log10(spread))
     step = next(size for size in (step / 5, step / 2, step, 2 * step, 5 * step) if spread / size <= 4)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    if percent:
-        last = min(last, round(1 / step)) if high <= 1 else last
     last = max(last, first + 1)
+    if percent and high <= 1:  # no tick above 100 %
+        last = min(last, round(1 / step))
+        first = min(first, last - 1)
     return first * step, last * step, [tick * step for tick in range(first, last + 1)]
 
 

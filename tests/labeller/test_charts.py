@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from labeller import charts
@@ -87,3 +87,13 @@ def test_bars_are_as_long_as_their_shares() -> None:
     assert [each.get("width") for each in root.iterfind(".//rect")] == ["50.0", "10.0", "25.0"]
     assert texts(root, ".//td")[:2] == ["50.0%", "10.0%"]
     assert "–" in texts(root, ".//td")
+
+
+@given(values)
+@example([1.0])
+@example([0.0])
+def test_no_tick_of_an_axis_of_shares_is_above_all_of_them(series: list[float]) -> None:
+    chart = charts.line_chart("t", "d", [""] * len(series), [charts.Series("s", series)], percent=True)
+    ticks = [float(text[:-1]) for text in texts(parse(chart), ".//svg/text") if text]
+    assert len(ticks) >= 2
+    assert 0 <= min(ticks) < max(ticks) <= 100
