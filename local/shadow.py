@@ -134,7 +134,7 @@ class Shadow:
         )
 
     def _scorer(self, model: Classifier) -> Scorer:
-        return Scorer(self.reports.bucket, self.pictures, model, self.settings, {})
+        return Scorer(self.reports.bucket, self.pictures, model, self.settings, ())
 
 
 # ---- command line -----------------------------------------------------------------------------------------

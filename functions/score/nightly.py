@@ -82,7 +82,8 @@ class Nightly:
         earlier = read_earlier(self.reports, [night for night in nights if night < scheduled.night])
         last = next((each for each in reversed(earlier) if each.night.pictures), None)  # that scored anything
         before = self._answers(last) if last else {}
-        scorer = Scorer(self.reports.bucket, self.pictures, self.classifier, self.settings.shared, before)
+        compared = (before, self.build.answers) if self.build else (before,)
+        scorer = Scorer(self.reports.bucket, self.pictures, self.classifier, self.settings.shared, compared)
         deadline = Deadline.in_seconds(seconds_left() - RESERVED_FOR_UPLOADS, item=SECONDS_FOR_A_PICTURE)
         run = scorer.score(listing.examples, deadline)
         uploads = self._uploads(scheduled, run.scored, lambda: seconds_left() - RESERVED_FOR_REPORT)

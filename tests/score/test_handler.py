@@ -172,6 +172,18 @@ def test_the_builds_own_answers_are_used_where_they_are_known(service: Service, 
     assert service.report()["build"]["pictures_now"] == 5
 
 
+def test_what_changed_against_the_build_is_shown_with_its_picture(service: Service) -> None:
+    service.add_pictures(red=3, blue=2)
+    service.invoke()
+    answers = service.read(f"{NIGHT}/predictions.csv").replace(b"red/0.png,red,red", b"red/0.png,red,blue")
+    (service.model / "predictions.csv").write_bytes(answers)
+    app.get_nightly.cache_clear()
+    service.invoke()
+    assert [flip["key"] for flip in service.report()["build"]["flips"]] == ["red/0.png"]
+    assert service.report()["build"]["newly_right"] == 1
+    assert service.read(f"{NIGHT}/index.html").decode().count("data:image/jpeg;base64,") == 1
+
+
 def test_a_build_that_was_tested_on_other_pictures_does_not_decide(service: Service) -> None:
     service.add("red/other.png", encoded(plain((200, 0, 0))))
     service.invoke("2026-11-20")
