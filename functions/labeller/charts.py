@@ -29,12 +29,20 @@ class Series:
     high: Sequence[float] | None = None
 
 
-def line_chart(title: str, description: str, names: Sequence[str], series: Sequence[Series], percent: bool) -> Html:
+def line_chart(
+    title: str,
+    description: str,
+    names: Sequence[str],
+    series: Sequence[Series],
+    percent: bool,
+    shown: Sequence[float] = (),
+) -> Html:
     """Up to two series over `names`, the texts under the horizontal axis (days, epochs). Values in percent or as such.
 
-    The vertical axis covers what there is to see, not 0 to 1: of an accuracy only the top is of interest.
+    The vertical axis covers the values there are, and those in `shown`; not 0 to 1: of an accuracy only the top is of
+    interest.
     """
-    low, high, ticks = _axis([value for each in series for part in _parts(each) for value in part], percent)
+    low, high, ticks = _axis([*shown, *(value for each in series for part in _parts(each) for value in part)], percent)
     height = 230
     across = _scale(0, len(names) - 1, _LEFT + 8, _WIDTH - _RIGHT - 8)
     up = _scale(low, high, height - _BOTTOM, _TOP)
@@ -68,6 +76,7 @@ def reliability_diagram(bins: Sequence[ReliabilityBin]) -> Html:
     most = max((each.count for each in filled), default=1)
     for each in filled:
         left, right = across(each.low) + 1, across(each.high) - 1
+        top = min(up(each.accuracy), up(0) - 2)  # where none is right, a trace of a bar: there are pictures
         # Faint where few pictures stand behind the bar.
         drawing.append(
             element(
@@ -76,9 +85,9 @@ def reliability_diagram(bins: Sequence[ReliabilityBin]) -> Html:
                 class_="mark",
                 opacity=round(0.25 + 0.65 * math.sqrt(each.count / most), 2),
                 x=_short(left),
-                y=_short(up(each.accuracy)),
+                y=_short(top),
                 width=_short(right - left),
-                height=_short(up(0) - up(each.accuracy)),
+                height=_short(up(0) - top),
             )
         )
     diagonal = f"M{_short(across(0))} {_short(up(0))}L{_short(across(1))} {_short(up(1))}"

@@ -74,6 +74,18 @@ def test_a_bar_of_the_reliability_diagram_is_as_high_as_its_accuracy() -> None:
     assert texts(root, ".//details//td") == ["4", "95.0%", "75.0%"]
 
 
+def test_a_bin_in_which_nothing_is_right_can_be_seen() -> None:
+    root = parse(charts.reliability_diagram(reliability_curve([0.95] * 4, [False] * 4, bins=10)))
+    (bar,) = root.iterfind(".//rect")
+    assert float(bar.get("height", "")) == 2
+    assert float(bar.get("y", "")) + 2 == 324  # it stands on the axis
+
+
+def test_an_axis_covers_what_it_is_told_to_show() -> None:
+    chart = charts.line_chart("t", "d", ["a"], [charts.Series("index", [0.0])], percent=False, shown=(0, 0.25))
+    assert [text for text in texts(parse(chart), ".//svg/text")][:-1] == ["0", "0.1", "0.2", "0.3"]
+
+
 def test_a_confusion_matrix_names_rows_and_columns_and_says_both_count_and_share() -> None:
     root = parse(charts.confusion_table(np.array([[3, 1], [0, 0]]), ["cats", HOSTILE]))
     assert texts(root, ".//th[@scope='row']") == ["cats", HOSTILE]
