@@ -194,17 +194,7 @@ def _legend(names: Sequence[str]) -> Html:
 
 
 def _line(series: Series, across: Scale, up: Scale, prefix: str) -> list[Html]:
-    drawn = []
-    if series.low is not None and series.high is not None:
-        known = [i for i, low in enumerate(series.low) if not math.isnan(low) and not math.isnan(series.high[i])]
-        if len(known) > 1:
-            edge = [(i, series.high[i]) for i in known] + [(i, series.low[i]) for i in reversed(known)]
-            points = " ".join(f"{_short(across(i))},{_short(up(value))}" for i, value in edge)
-            drawn.append(element("polygon", class_=f"{prefix}area", points=points))
-        elif known:  # one night: its interval as an error bar
-            x, i = _short(across(known[0])), known[0]
-            path = f"M{x} {_short(up(series.low[i]))}V{_short(up(series.high[i]))}"
-            drawn.append(element("path", class_=f"{prefix}line", opacity=0.4, d=path))
+    drawn = [_band(run, series, across, up, prefix) for run in _runs(series)]
     path, pen = "", "M"
     for index, value in enumerate(series.values):
         if math.isnan(value):
@@ -214,6 +204,30 @@ def _line(series: Series, across: Scale, up: Scale, prefix: str) -> list[Html]:
         mark = {"cx": _short(across(index)), "cy": _short(up(value)), "r": 3.0}
         drawn.append(element("circle", class_=f"{prefix}mark", **mark))
     return [element("path", class_=f"{prefix}line", d=path), *drawn] if path else drawn
+
+
+def _runs(series: Series) -> list[list[int]]:
+    """Indices of the values that have both bounds, in runs without a gap."""
+    runs: list[list[int]] = []
+    for index, (low, high) in enumerate(zip(series.low or (), series.high or (), strict=True)):
+        if math.isnan(low) or math.isnan(high):
+            continue
+        if runs and runs[-1][-1] == index - 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return runs
+
+
+def _band(run: Sequence[int], series: Series, across: Scale, up: Scale, prefix: str) -> Html:
+    """Between the bounds of a run; of a single value, an error bar."""
+    low, high = series.low or (), series.high or ()
+    if len(run) == 1:
+        path = f"M{_short(across(run[0]))} {_short(up(low[run[0]]))}V{_short(up(high[run[0]]))}"
+        return element("path", class_=f"{prefix}line", opacity=0.4, d=path)
+    edge = [(i, high[i]) for i in run] + [(i, low[i]) for i in reversed(run)]
+    points = " ".join(f"{_short(across(i))},{_short(up(value))}" for i, value in edge)
+    return element("polygon", class_=f"{prefix}area", points=points)
 
 
 def _scale(low: float, high: float, start: float, end: float) -> Scale:

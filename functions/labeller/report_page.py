@@ -191,7 +191,9 @@ def _mistakes(scored: Sequence[Scored]) -> Html | str:
         )
         for each in wrong[:MOST_PICTURES]
     ]
-    which = f"The {len(cards)} surest of {len(wrong):,} wrong answers" if len(cards) < len(wrong) else "All wrong answers"
+    which = (
+        "All wrong answers" if len(cards) == len(wrong) else f"The {len(cards)} surest of {len(wrong):,} wrong answers"
+    )
     note = f"{which}, the surest first. What the network saw, in its resolution."
     return _section("The worst mistakes", element("p", note, class_="note"), element("ul", cards, class_="cards"))
 

@@ -44,6 +44,14 @@ def test_a_line_goes_through_its_values_and_leaves_gaps() -> None:
     assert texts(root, ".//details//td") == ["90.0%", "80.0%", "–", "70.0%"]
 
 
+def test_a_band_leaves_the_same_gaps_and_is_a_bar_where_it_has_no_neighbour() -> None:
+    middle, low, high = ([value, value, math.nan, value] for value in (0.8, 0.7, 0.9))
+    root = parse(charts.line_chart("t", "d", ["a", "b", "c", "d"], [charts.Series("s", middle, low, high)], True))
+    (band,) = (each.get("points") for each in root.iterfind(".//polygon"))
+    assert band == "66.0,14.0 197.3,14.0 197.3,196.0 66.0,196.0"
+    assert [each.get("d") for each in root.iterfind(".//path[@opacity]")] == ["M460.0 196.0V14.0"]
+
+
 def test_a_second_series_is_told_apart_and_named() -> None:
     series = [charts.Series("training", [2.0, 1.0]), charts.Series("validation", [3.0, 2.0])]
     root = parse(charts.line_chart("Loss", "d", ["1", "2"], series, percent=False))
@@ -83,7 +91,7 @@ def test_a_bin_in_which_nothing_is_right_can_be_seen() -> None:
 
 def test_an_axis_covers_what_it_is_told_to_show() -> None:
     chart = charts.line_chart("t", "d", ["a"], [charts.Series("index", [0.0])], percent=False, shown=(0, 0.25))
-    assert [text for text in texts(parse(chart), ".//svg/text")][:-1] == ["0", "0.1", "0.2", "0.3"]
+    assert texts(parse(chart), ".//svg/text")[:-1] == ["0", "0.1", "0.2", "0.3"]
 
 
 def test_a_confusion_matrix_names_rows_and_columns_and_says_both_count_and_share() -> None:

@@ -34,6 +34,9 @@ LABELS = ("cats", "dogs")
 NIGHT = date(2026, 11, 24)
 
 
+ONE_UNSCORED: dict[str, Any] = {"unscored_causes": {"AWS": 1}, "unscored_examples": (Unscored("a", "AWS: x"),)}
+
+
 def answers(cats_right: int = 19, dogs_right: int = 18, of: int = 20) -> list[Scored]:
     """`of` pictures of each label, some of them wrong; right ones with 0.95, wrong ones with 0.6 and UNSURE."""
     found = []
@@ -141,7 +144,7 @@ def test_a_difference_on_other_pictures_is_said_and_does_not_decide() -> None:
 
 def test_whatever_else_a_night_with_unscored_pictures_is_incomplete() -> None:
     good, bad = answers(20, 20), answers(12, 20)
-    partial = report(bad, last_night=against(good, bad), unscored_causes={"AWS": 1}, unscored_examples=(Unscored("a", "AWS: x"),))
+    partial = report(bad, last_night=against(good, bad), **ONE_UNSCORED)
     assert partial.verdict is Verdict.INCOMPLETE
     assert "worse" in " ".join(reasons(partial))
 
@@ -207,7 +210,7 @@ def variants() -> list[Report]:
     return [
         report(),
         report(now, last_night=against(answers(20, 20), now), build=compare_counts("b", "m", 95, 100, now)),
-        report([], figures=None, uploads=None, unscored_causes={"AWS": 1}, unscored_examples=(Unscored("a", "AWS: x"),)),
+        report([], figures=None, uploads=None, **ONE_UNSCORED),
         report(answers(20, 0, of=20)[:20]),  # one class is absent: its recall is undefined
     ]
 
