@@ -16,9 +16,8 @@ from labeller.records import unreadable
 from labeller.settings import SettingsError
 from score import app
 from score.testset import InvalidTestSet
-from tests.classify.conftest import Printed
 from tests.score.conftest import BUCKET, NIGHT, Service
-from tests.support import BLUE, GREY, RED, ROOT, encoded, plain, write_model
+from tests.support import BLUE, GREY, RED, ROOT, Printed, encoded, plain, write_model
 
 Read = Callable[[], Printed]
 
