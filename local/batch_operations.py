@@ -144,7 +144,9 @@ def manifest_in_place(clients: Mapping[str, Any], place: Place, given: str) -> s
     if not tasks or any(task.version for task in tasks):
         raise BackfillError(f"{given} must have lines of bucket,key and no versions")
     key = f"{FOLDER}/manifests/{hashlib.sha256(content).hexdigest()}.csv"
-    clients["s3"].put_object(Bucket=place.reports_bucket, Key=key, Body=content)
+    # Batch Operations reads no CSV manifest that is encrypted with KMS, as the bucket's default may be: S3 user guide,
+    # "Creating an S3 Batch Operations job".
+    clients["s3"].put_object(Bucket=place.reports_bucket, Key=key, Body=content, ServerSideEncryption="AES256")
     return f"s3://{place.reports_bucket}/{key}"
 
 
