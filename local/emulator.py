@@ -88,13 +88,14 @@ def built_function(
 ) -> RuntimeEmulator:
     """The built function in its runtime, its layers in "opt" beside the build; to be entered and invoked.
 
-    `function` is the one that was built, if not the stack's first. Raises EmulatorError where it is built for
+    `function` is the one that was built, if not the stack's first. Raises EmulatorError where its layers are for
     another processor.
     """
-    function = function or stack.function
-    if function.architecture != host_architecture():
+    function, host = function or stack.function, host_architecture()
+    filled_for = built.layers_for or function.architecture
+    if filled_for != host:
         raise EmulatorError(
-            f"the function and its layers are built for {function.architecture}, this machine is {host_architecture()}"
+            f"the layers are filled for {filled_for}, this machine is {host}: run `make layer build ARCH={host}`"
         )
     return RuntimeEmulator(
         function,
