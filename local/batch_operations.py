@@ -96,7 +96,9 @@ def find_place(clients: Mapping[str, Any], stack: str) -> Place:
     try:
         described = clients["cloudformation"].describe_stacks(StackName=stack)["Stacks"][0]
     except ClientError as error:
-        raise BackfillError(f"no stack {stack!r} here ({error}). Name yours: STACK=..., AWS_REGION=...") from error
+        raise BackfillError(
+            f"no stack {stack!r} here ({error}). Name yours: STACK=..., AWS_DEFAULT_REGION=..."
+        ) from error
     outputs = {each["OutputKey"]: each["OutputValue"] for each in described.get("Outputs", [])}
     wanted = ("UploadsBucketName", "ReportsBucketName", "BackfillFunctionArn", "BackfillJobRoleArn")
     missing = [name for name in wanted if name not in outputs]

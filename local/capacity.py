@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     try:
         image = _image(options)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if options.json:
@@ -65,7 +65,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     printed = sections(figures(image, load_prices(), options.memory))
     if options.write:
-        write_into(options.write, printed)
+        try:
+            write_into(options.write, printed)
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
         print(f"{options.write}: {len(printed)} tables written")
         return 0
     print("\n\n".join(printed.values()))
@@ -204,7 +208,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="figures instead of tables")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables between their marks in PAGE")
     parser.add_argument("--memory", type=int, choices=memory_sizes(), default=DEFAULT_MEMORY, help="MB, for the queue")
-    parser.add_argument("--bench", type=Path, default=BENCH, help="measurements of this machine, if there are any")
+    parser.add_argument(
+        "--bench", type=Path, help=f"measurements of this machine [{BENCH.relative_to(ROOT)}, if there]"
+    )
     parser.add_argument("--defaults", action="store_true", help="take no measurements but those in the source")
     for field in fields(Image):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=None)
@@ -213,7 +219,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def _image(options: argparse.Namespace) -> Image:
     given = {f.name: getattr(options, f.name) for f in fields(Image) if getattr(options, f.name) is not None}
-    return measured_image(given, None if options.defaults else options.bench)
+    if options.defaults:
+        return measured_image(given, None)
+    if options.bench is not None and not options.bench.is_file():
+        raise FileNotFoundError(
+            f"there are no measurements {options.bench}: `make bench` makes {BENCH.relative_to(ROOT)}"
+        )
+    return measured_image(given, options.bench or BENCH)
 
 
 def measured_image(given: dict[str, Any] | None = None, bench: Path | None = BENCH) -> Image:

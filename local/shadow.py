@@ -40,7 +40,8 @@ from labeller.settings import Settings
 from labeller.storage import AwsFailure, Gone, Storage, connect
 from local import ROOT
 from local.agreement import Agreement, agreement, lines_of_test_set, lines_of_uploads, sample
-from local.errors import LocalError
+from local.arguments import day, folder, positive
+from local.errors import LocalError, in_words
 from local.labels import Row, query
 from local.outputs import stack_output
 from local.stack import STACK_NAME
@@ -146,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return compare(options)
     except (LocalError, ModelError, AwsFailure, ClientError, BotoCoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_words(error)}", file=sys.stderr)
         return 1
 
 
@@ -187,14 +188,14 @@ def _reports(bucket: str, table: str) -> ReportStorage:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m local.shadow", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("model", type=Path, metavar="MODEL", help="folder of the candidate: model.onnx, manifest.json")
+    parser.add_argument("model", type=folder, metavar="MODEL", help="the candidate: model.onnx and manifest.json")
     parser.add_argument("--stack", default=STACK_NAME, help=f"whose test set, uploads and reports [{STACK_NAME}]")
     parser.add_argument(
         "--baseline", type=Path, default=BASELINE, help="the deployed model, until a night has scored it"
     )
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    parser.add_argument("--day", type=date.fromisoformat, default=yesterday, help="of the uploads, UTC [yesterday]")
-    parser.add_argument("--sample", type=int, default=500, help="uploads to look at, at most [500]")
+    parser.add_argument("--day", type=day, default=yesterday, help="of the uploads, UTC [yesterday]")
+    parser.add_argument("--sample", type=positive, default=500, help="uploads to look at, at most [500]")
     parser.add_argument(
         "--label", action="append", default=[], help="of the deployed model, where the candidate lacks it"
     )

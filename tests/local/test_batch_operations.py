@@ -168,6 +168,12 @@ def test_a_file_that_is_no_list_of_keys_is_not_uploaded(
         batch_operations.manifest_in_place(stubbed.clients, PLACE, str(tmp_path / "keys.csv"))
 
 
+def test_a_file_that_is_no_text_is_not_uploaded(stubbed: Stubbed, tmp_path: Path) -> None:
+    (tmp_path / "keys.csv").write_bytes(b"uploads,\xff.jpg\n")
+    with pytest.raises(BackfillError, match="no list of bucket,key in UTF-8"):
+        batch_operations.manifest_in_place(stubbed.clients, PLACE, str(tmp_path / "keys.csv"))
+
+
 def test_a_manifest_that_the_jobs_role_may_not_read_is_refused(stubbed: Stubbed) -> None:
     inventory = "s3://reports/backfill/inventory/uploads/all/2026-11-24T01-00Z/manifest.json"
     assert batch_operations.manifest_in_place(stubbed.clients, PLACE, inventory) == inventory
