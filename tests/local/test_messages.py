@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import boto3
 import pytest
 
 from local import ROOT, backfill, capacity, labels, redrive, shadow, testset
+from local.outputs import stack_parameters
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "labels": lambda extra: labels.main(["--label", "cats", *extra]),
@@ -95,3 +98,14 @@ def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     command = f"'{sys.executable}' '{script}' | head -n 1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout.count("\n"), done.stderr) == (0, 1, "")
+
+
+def test_a_stack_says_what_it_was_deployed_with(moto: None) -> None:
+    template = {
+        "Parameters": {"ConfidenceThreshold": {"Type": "String", "Default": ""}},
+        "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+    }
+    given = [{"ParameterKey": "ConfidenceThreshold", "ParameterValue": "0.8"}]
+    cloudformation = boto3.client("cloudformation")
+    cloudformation.create_stack(StackName="pets", TemplateBody=json.dumps(template), Parameters=given)
+    assert stack_parameters("pets") == {"ConfidenceThreshold": "0.8"}
