@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from labeller.events import Change, MalformedEvent, ObjectRef, parse_request
 from labeller.model import MANIFEST_FILE, Manifest
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         built, python = prepare(chosen.build, SCORE_FUNCTION if nightly else FUNCTION)
         with local_aws() as aws:
             return _score(aws, built, python, event) if nightly else _run(aws, built, python, event, picture)
-    except (LocalError, TemplateError) as error:
+    except (LocalError, TemplateError, ClientError, BotoCoreError) as error:  # the last two: of what the event names
         print(f"error: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 1)
     except KeyboardInterrupt:

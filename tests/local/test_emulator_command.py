@@ -42,6 +42,18 @@ def test_layers_for_another_processor_are_told_of_before_anything_is_imported(
     assert expected in capsys.readouterr().err
 
 
+def test_an_event_whose_object_s3_refuses_to_make_says_why(
+    build: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "local.emulator.prepare", lambda folder, function: (read_build(folder, function), Path("python"))
+    )
+    assert main([write_event(build, notification("Not a bucket!", "a.jpg")), "--build", str(build)]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert "Not a bucket!" in printed
+
+
 @pytest.mark.parametrize("text", [None, "{"])
 def test_an_event_that_cannot_be_read_is_a_usage_error(tmp_path: Path, text: str | None) -> None:
     event = tmp_path / "event.json"
