@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from moto import mock_aws
 from local.pictures import draw_dataset
 from model_build.config import BuildConfig
 from tests.model_build import quick
+from tests.support import Printed
 
 # Powertools reads its variables when labeller.observability is imported, which is before any fixture runs.
 os.environ.update(
@@ -61,6 +64,22 @@ def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket.socket, "connect_ex", refuse)
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[[], Printed]:
+    """What a handler has logged and counted since the last call."""
+    from labeller.observability import logger  # after the variables above are set
+
+    # Metrics are printed. The logger holds the stdout of the moment it was made, which capsys does not see.
+    log = io.StringIO()
+    monkeypatch.setattr(logger.registered_handler, "stream", log)
+
+    def read() -> Printed:
+        lines = (log.getvalue() + capsys.readouterr().out).splitlines()
+        return Printed([json.loads(line) for line in lines if line[:1] == "{"])
+
+    return read
 
 
 # ---- a real build, of a narrow network on drawn pictures, that several tests look at -------------------------

@@ -13,11 +13,12 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from labeller import storage
-from tests.classify.conftest import BUCKET, Printed, Service
+from tests.classify.conftest import BUCKET, Service
 from tests.classify.wire import LASTING, PASSING, Call, Killed, Way, Wire, answer, failing, killing, nothing
 from tests.support import (
     BLUE,
     RED,
+    Printed,
     batch_job,
     encoded,
     eventbridge_event,
