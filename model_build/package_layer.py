@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from model_build import bytecode
-from model_build.bytecode import BytecodeError
+from model_build.bytecode import BytecodeError, runtime_python
 from model_build.reproducible import NOTES, TIMESTAMP, drop_notes, files, normalise, tree_digest
 from model_build.wheels import PYTHON_VERSION, TARGETS, PackagingError, Target, pip_command, pip_install
 
@@ -240,20 +240,6 @@ def package(
             f"function code and layers are {-margin:,} bytes over Lambda's limit of {SIZE_LIMIT:,} bytes "
             "unzipped: use a smaller network or fewer libraries (the table shows which are large)"
         )
-
-
-def runtime_python() -> Path | None:
-    """A Python of the runtime's version on this machine; None, and a line on what that costs, if there is none."""
-    from local.runtime_python import RuntimePythonNotFound, find_runtime_python
-
-    try:
-        return find_runtime_python(PYTHON_VERSION)
-    except RuntimePythonNotFound:
-        print(
-            f"no Python {PYTHON_VERSION} here to compile the libraries with: the functions work all the same, but "
-            "each cold start takes some 0.3 s longer. LAMBDA_PYTHON=/path/to/python names one"
-        )
-        return None
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -94,6 +95,7 @@ def service(moto: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     app.get_labeller.cache_clear()
     yield Service()
     app.get_labeller.cache_clear()
+    gc.unfreeze()  # what the function keeps for good
 
 
 @dataclass(frozen=True)
