@@ -219,19 +219,18 @@ def test_the_makefile_ships_the_sources_and_nothing_else(tmp_path: Path, functio
 def test_a_message_stays_hidden_for_six_timeouts_of_the_function() -> None:
     # AWS Lambda developer guide, "Creating and configuring an Amazon SQS event source mapping".
     function, source = properties("ClassifyFunction"), properties("UploadsToClassify")
-    windows = TEMPLATE_CONTENT["Mappings"]["WindowByBatchSize"]
-    assert source["MaximumBatchingWindowInSeconds"] == {
-        "Fn::FindInMap": ["WindowByBatchSize", {"Ref": "BatchSize"}, "Seconds"]
-    }
-    longest = max(window["Seconds"] for window in windows.values())
+    batches = TEMPLATE_CONTENT["Mappings"]["Batches"]
+    longest = max(batch["Seconds"] for batch in batches.values())
     assert properties("UploadsQueue")["VisibilityTimeout"] >= 6 * function["Timeout"] + longest
+    assert [source[name] for name in ("BatchSize", "MaximumBatchingWindowInSeconds")] == [
+        {"Fn::FindInMap": ["Batches", {"Ref": "BatchSize"}, member]} for member in ("Messages", "Seconds")
+    ]
 
 
 def test_a_batch_of_more_than_ten_may_be_gathered_for_a_second_and_no_other_waits() -> None:
     # AWS Lambda API reference, BatchSize: above 10, MaximumBatchingWindowInSeconds must be at least 1.
-    windows = TEMPLATE_CONTENT["Mappings"]["WindowByBatchSize"]
-    assert {size: window["Seconds"] for size, window in windows.items()} == {
-        str(size): int(size > 10) for size in PARAMETERS["BatchSize"]["AllowedValues"]
+    assert TEMPLATE_CONTENT["Mappings"]["Batches"] == {
+        str(size): {"Messages": size, "Seconds": int(size > 10)} for size in PARAMETERS["BatchSize"]["AllowedValues"]
     }
 
 
