@@ -10,6 +10,9 @@ from model_build.reproducible import files
 FUNCTIONS = Path(__file__).resolve().parents[1] / "functions"
 HANDLERS, SHARED = ("classify", "score"), "labeller"  # functions/Makefile copies one and the shared one
 
+# Sources and bytecode against sources alone, measured 2.42. `make build` compiles after the layers are made.
+WITH_BYTECODE = 2.5
+
 # "The maximum size of the contents of a deployment package, including layers": 250 MB, unzipped. The service
 # refuses with "Unzipped size must be smaller than 262144000 bytes".
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
@@ -22,12 +25,12 @@ def size_of(folder: Path) -> int:
 
 
 def function_size(functions: Path = FUNCTIONS) -> int:
-    """Bytes of the larger function's own code: what functions/Makefile copies."""
+    """Bytes of the larger function's own code: what functions/Makefile copies, and the bytecode of it."""
 
     def size(package: str) -> int:
         return sum(file.stat().st_size for file in (functions / package).rglob("*.py"))
 
-    return size(SHARED) + max(map(size, HANDLERS))
+    return round(WITH_BYTECODE * (size(SHARED) + max(map(size, HANDLERS))))
 
 
 def library_sizes(python: Path) -> dict[str, int]:

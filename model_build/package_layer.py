@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from model_build import bytecode
-from model_build.bytecode import BytecodeError
+from model_build.bytecode import BytecodeError, runtime_python
 from model_build.layer_size import SIZE_LIMIT, size_of, size_table
 from model_build.reproducible import NOTES, TIMESTAMP, drop_notes, normalise, tree_digest
 from model_build.wheels import PYTHON_VERSION, TARGETS, PackagingError, Target, pip_command, pip_install
@@ -216,25 +216,6 @@ def check(out: Path, model: Path) -> str | None:
         f"WARNING: the layer holds model {packed.get('model_version')}, and {_shown(model)} is "
         f"{built.get('model_version')}: to ship that one, run `make layer` first"
     )
-
-
-def runtime_python() -> Path | None:
-    """A Python of the runtime's version on this machine; None, and a line on what that costs, if there is none.
-
-    PackagingError if the variable LAMBDA_PYTHON names something else.
-    """
-    from local.runtime_python import NAMED_BY, RuntimePythonNotFound, find_runtime_python
-
-    try:
-        return find_runtime_python(PYTHON_VERSION)
-    except RuntimePythonNotFound as error:
-        if os.environ.get(NAMED_BY):
-            raise PackagingError(str(error)) from error
-        print(
-            f"no Python {PYTHON_VERSION} here to compile the libraries with: the functions work all the same, but "
-            f"each cold start takes some 0.3 s longer. {NAMED_BY}=/path/to/python names one"
-        )
-        return None
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,6 +15,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from labeller import storage
 from local.pictures import draw_dataset
 from model_build.config import BuildConfig
 from tests.model_build import quick
@@ -47,11 +48,15 @@ def _session() -> boto3.Session:
     return boto3.Session()
 
 
+_own_session = cache(storage.new_session)
+
+
 @pytest.fixture
 def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An AWS of its own for the test, in memory. The session is shared: it parses botocore's models once."""
+    """An AWS of its own for the test, in memory. The sessions are shared: they parse botocore's models once."""
     with mock_aws():
         monkeypatch.setattr(boto3, "DEFAULT_SESSION", _session())
+        monkeypatch.setattr(storage, "new_session", _own_session)
         yield
 
 

@@ -13,7 +13,8 @@ inference    contenders: name -> batch_1, batch_8 (milliseconds and cpu_millisec
 decoding     of 12-megapixel JPEGs, reduced and in_full: cpu_milliseconds of each, times_reduced, likeliest_changed
              (labels), answers_changed (a label or UNSURE), mean_difference and largest_difference of a probability
 handler      rows, each batch of photographs typical or of 12 megapixels: bare and handler (a_second,
-             cpu_milliseconds), share of the bare rate, cpu_share, stages_ms, server_cpu_ms, peak_megabytes
+             cpu_milliseconds), share of the bare rate, share_server_apart, cpu_share, stages_ms,
+             server_cpu_ms, peak_megabytes
 cold_start   import_ms, first_label_ms, next_label_ms, until_ready_ms, cpu_ms, parts_ms,
              peak_megabytes_12_megapixels
 build        seconds by stage and reused (report.json); article: seconds scaled, times_ours if nothing was reused;

@@ -49,6 +49,8 @@ def handler_table(found: Mapping[str, Any]) -> str:
             ),
             f"  {'handler / bare':<16}{with_quartiles(found['share'], 3):>22} of the rate; of the handler's processor "
             f"time {found['cpu_share']['median']:.3f} is inference",
+            f"  {'server apart':<16}{with_quartiles(found['share_server_apart'], 3):>22} of the rate, reckoned: the "
+            "server's processor time is not the handler's",
             f"  an object       {stages} ms",
             f"  decoding        {found['decode_cpu_ms']:.1f} ms of processor time an object",
             f"  server          {found['server_cpu_ms']} ms of processor time an object, not in the above",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -92,3 +93,4 @@ def service(moto: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     app.get_labeller.cache_clear()
     yield Service()
     app.get_labeller.cache_clear()
+    gc.unfreeze()  # what the function keeps for good
