@@ -29,6 +29,7 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL: # `make -j deploy` would build before the layers are filled
 .PHONY: help setup demo model verify-cpus layer build invoke nightly testset capacity backfill shadow test bench lint \
   validate deploy redrive lock clean
 
@@ -49,8 +50,10 @@ verify-cpus: .venv/ready ## the model on this CPU, AVX2-only x86 and arm64: labe
 layer: .venv/ready ## fill build/layers with libraries and model, ARCH=x86_64|arm64; print digests, size and margin
 	@$(BIN)/python -m model_build.package_layer $(if $(ARCH),--architecture '$(ARCH)')
 
-build: .venv-sam/ready ## sam build, without Docker (after `make layer`)
+build: .venv/ready .venv-sam/ready ## sam build, without Docker (after `make layer`), and bytecode for the functions
+	@.venv-sam/bin/python -m model_build.package_layer --check  # SAM says that all is well where a layer is missing
 	@$(SAM) build
+	@$(BIN)/python -m model_build.bytecode .aws-sam/build/*Function
 
 invoke: .venv/ready .venv-sam/ready ## run the built function on EVENT=events/NAME.json against the local AWS
 	@$(BIN)/python -m local.emulator '$(EVENT)'

@@ -11,6 +11,7 @@ from datetime import date
 
 from labeller.comparison import Change, Comparison
 from labeller.images import Unreadable
+from labeller.predictions import Unscored
 from labeller.records import Status
 from labeller.scoring import Interval, wilson_interval
 from labeller.storage import AwsFailure, Gone
@@ -113,6 +114,17 @@ def lines_of_test_set(candidate: str, found: Comparison) -> list[str]:
         f"  {found.newly_right} newly right, {found.newly_wrong} newly wrong, {found.flipped} with another label",
         f"  {verdict} (McNemar's test: p = {found.p_value:.3f})",
         *(f"    {flip.key}: {flip.before} -> {flip.now}, is {flip.true}" for flip in found.flips[:SHOWN]),
+    ]
+
+
+def lines_of_unscored(unscored: Sequence[Unscored]) -> list[str]:
+    """The test pictures that the candidate has no answer to, by cause and with an example; nothing for none."""
+    causes = Counter(each.cause for each in unscored)
+    examples = {each.cause: each for each in reversed(unscored)}
+    return [
+        f"  left out   {count:,} without the candidate's answer, such as {_name(examples[cause].key)}: "
+        f"{examples[cause].reason}"
+        for cause, count in causes.most_common()
     ]
 
 

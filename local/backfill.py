@@ -33,7 +33,7 @@ from local import ROOT, batch_operations, task_runner
 from local.aws import process_environment
 from local.batch_operations import AWAITING, OVER, Place, Selection
 from local.capacity import measured_image
-from local.errors import LocalError
+from local.errors import LocalError, in_words
 from local.lambda_poller import LambdaContext
 from local.prices import load_prices
 from local.stack import STACK_NAME
@@ -50,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     """0: done, or called off by the user; 1: objects failed, or it could not be done."""
     options = _parse(arguments)
     try:
+        _check(options)
         if options.engine == "local":
             return run_here(options)
         session = boto3.session.Session()
@@ -58,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (LocalError, ModelError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)
     except (ClientError, BotoCoreError) as error:
-        print(f"error: AWS says: {error}", file=sys.stderr)
+        print(f"error: {in_words(error)}", file=sys.stderr)
     return 1
 
 
@@ -170,7 +171,10 @@ def _confirmed(clients: Mapping[str, Any], place: Place, job: Mapping[str, Any],
     arguments = job.get("Operation", {}).get("LambdaInvoke", {}).get("UserArguments", {})
     only_stale = arguments.get(ONLY_STALE) == "true"
     prices = load_prices()
-    image = measured_image()
+    try:
+        image = measured_image()
+    except ValueError as error:
+        raise BackfillError(f"the measurements of `make bench` cannot be read: {error}. Remove them") from error
     expected = batch_operations.estimate(objects, place, only_stale, image, prices)
     screen.say(
         f"{expected}\n  {place.concurrency} at once ({place.memory:,} MB), an input of {image.side} pixels; prices of "
@@ -279,6 +283,23 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--engine", choices=("s3", "local"), default="s3")
     parser.add_argument("--folder", type=Path, help="where jobs of the local engine are kept")
     return parser.parse_args(arguments)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise BackfillError for arguments of which one would be left out without a word."""
+    given = {name.upper() for name in ("bucket", "prefix", "manifest", "job") if getattr(options, name)}
+    if options.stale_only:
+        given.add("STALE_ONLY")
+    if options.engine == "local" and given & {"MANIFEST", "JOB"}:
+        raise BackfillError(f"{_names(given & {'MANIFEST', 'JOB'})} is for S3 Batch Operations, not for ENGINE=local")
+    if "JOB" in given and len(given) > 1:
+        raise BackfillError(f"JOB follows a job as it is: {_names(given - {'JOB'})} cannot be changed any more")
+    if "MANIFEST" in given and given & {"BUCKET", "PREFIX"}:
+        raise BackfillError(f"MANIFEST names the objects already: leave {_names(given & {'BUCKET', 'PREFIX'})} out")
+
+
+def _names(names: set[str]) -> str:
+    return " and ".join(sorted(names))
 
 
 if __name__ == "__main__":

@@ -96,7 +96,9 @@ def find_place(clients: Mapping[str, Any], stack: str) -> Place:
     try:
         described = clients["cloudformation"].describe_stacks(StackName=stack)["Stacks"][0]
     except ClientError as error:
-        raise BackfillError(f"no stack {stack!r} here ({error}). Name yours: STACK=..., AWS_REGION=...") from error
+        raise BackfillError(
+            f"no stack {stack!r} here ({error}). Name yours: STACK=..., AWS_DEFAULT_REGION=..."
+        ) from error
     outputs = {each["OutputKey"]: each["OutputValue"] for each in described.get("Outputs", [])}
     wanted = ("UploadsBucketName", "ReportsBucketName", "BackfillFunctionArn", "BackfillJobRoleArn")
     missing = [name for name in wanted if name not in outputs]
@@ -144,7 +146,9 @@ def manifest_in_place(clients: Mapping[str, Any], place: Place, given: str) -> s
     if not tasks or any(task.version for task in tasks):
         raise BackfillError(f"{given} must have lines of bucket,key and no versions")
     key = f"{FOLDER}/manifests/{hashlib.sha256(content).hexdigest()}.csv"
-    clients["s3"].put_object(Bucket=place.reports_bucket, Key=key, Body=content)
+    # Batch Operations reads no CSV manifest that is encrypted with KMS, as the bucket's default may be: S3 user guide,
+    # "Creating an S3 Batch Operations job".
+    clients["s3"].put_object(Bucket=place.reports_bucket, Key=key, Body=content, ServerSideEncryption="AES256")
     return f"s3://{place.reports_bucket}/{key}"
 
 

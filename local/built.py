@@ -29,6 +29,7 @@ class Built:
     runtime: str  # such as "python3.13"
     task_root: Path
     layers: tuple[Path, ...]  # in the order in which Lambda unpacks them
+    layers_for: str | None  # the architecture that `make layer` filled them for; None where it left no note
 
 
 def read_build(directory: Path = BUILD, function_id: str = FUNCTION) -> Built:
@@ -47,7 +48,7 @@ def read_build(directory: Path = BUILD, function_id: str = FUNCTION) -> Built:
     for layer in layers:
         if not layer.is_dir() or not any(layer.iterdir()):
             raise NotBuilt(f"{os.path.relpath(layer)} is missing or empty: run `make layer build`")
-    return Built(template, properties["Runtime"], task_root, layers)
+    return Built(template, properties["Runtime"], task_root, layers, _architecture(layers))
 
 
 def lay_out(layers: tuple[Path, ...], opt: Path) -> Path:
@@ -61,6 +62,12 @@ def lay_out(layers: tuple[Path, ...], opt: Path) -> Path:
     for layer in layers:
         shutil.copytree(layer, opt, copy_function=_link, dirs_exist_ok=True)
     return opt
+
+
+def _architecture(layers: tuple[Path, ...]) -> str | None:
+    """What `make layer` noted beside the layers (model_build.package_layer)."""
+    notes = [layer.parent / "architecture" for layer in layers]
+    return next((note.read_text(encoding="utf-8").strip() for note in notes if note.is_file()), None)
 
 
 def _link(source: str, target: str) -> None:

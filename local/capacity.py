@@ -23,13 +23,13 @@ from local import ROOT, queueing
 from local.capacity_tables import sections, write_into
 from local.prices import Prices, load_prices
 from local.queueing import Run, Scaling, Times
-from local.workload import ARCHITECTURES, Image, cost_of, kept_cost, memory_sizes, upload_cost
+from local.workload import ARCHITECTURES, INFERENCE_VCPU_MS, Image, cost_of, kept_cost, memory_sizes, upload_cost
 
 BENCH = ROOT / "build/bench/bench.json"
 BATCH = 10  # messages an invocation takes at most; the template's BatchSize
 RATES = (10, 1_000, 10_000)  # uploads a second
 DEFAULT_MEMORY = 3008  # the template's
-INFERENCE_VCPU_MS = {224: 76.0, 128: 25.0}  # measured, see Image.inference_vcpu_ms
+TWO_VCPUS = 3538  # MB; what was measured had two
 SEED = 6
 
 
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     try:
         image = _image(options)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if options.json:
@@ -65,7 +65,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     printed = sections(figures(image, load_prices(), options.memory))
     if options.write:
-        write_into(options.write, printed)
+        try:
+            write_into(options.write, printed)
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
         print(f"{options.write}: {len(printed)} tables written")
         return 0
     print("\n\n".join(printed.values()))
@@ -80,6 +84,7 @@ def figures(image: Image, prices: Prices, memory: int) -> dict[str, Any]:
         "memory_mb": memory,
         "default_memory_mb": DEFAULT_MEMORY,
         "rates": RATES,
+        "share_of_bare_inference": image.inference_share(BATCH, TWO_VCPUS),
         "processor_time_on_arm64": image.vcpu_ms("arm64") / image.vcpu_ms("x86_64"),
         "prices": {"region": prices.region, "looked_up": prices.looked_up, "check": prices.check},
         "costs": [
@@ -203,7 +208,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="figures instead of tables")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables between their marks in PAGE")
     parser.add_argument("--memory", type=int, choices=memory_sizes(), default=DEFAULT_MEMORY, help="MB, for the queue")
-    parser.add_argument("--bench", type=Path, default=BENCH, help="measurements of this machine, if there are any")
+    parser.add_argument(
+        "--bench", type=Path, help=f"measurements of this machine [{BENCH.relative_to(ROOT)}, if there]"
+    )
     parser.add_argument("--defaults", action="store_true", help="take no measurements but those in the source")
     for field in fields(Image):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=None)
@@ -212,7 +219,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def _image(options: argparse.Namespace) -> Image:
     given = {f.name: getattr(options, f.name) for f in fields(Image) if getattr(options, f.name) is not None}
-    return measured_image(given, None if options.defaults else options.bench)
+    if options.defaults:
+        return measured_image(given, None)
+    if options.bench is not None and not options.bench.is_file():
+        raise FileNotFoundError(
+            f"there are no measurements {options.bench}: `make bench` makes {BENCH.relative_to(ROOT)}"
+        )
+    return measured_image(given, options.bench or BENCH)
 
 
 def measured_image(given: dict[str, Any] | None = None, bench: Path | None = BENCH) -> Image:

@@ -62,11 +62,11 @@ def remembered(path: Path, asked: dict[str, str | None]) -> Choice | None:
     """The choice an earlier demo made when it was asked the same, if its inputs are still there."""
     try:
         record = json.loads(path.read_text("utf-8"))
-        choice = Choice(**record["choice"])
+        choice, same = Choice(**record["choice"]), record["asked"] == asked
     except (OSError, ValueError, KeyError, TypeError):
         return None
     there = Path(choice.data).is_dir() and (choice.weights in ("imagenet", "random") or Path(choice.weights).is_file())
-    return choice if there and record["asked"] == asked else None
+    return choice if there and same else None
 
 
 def remember(path: Path, asked: dict[str, str | None], choice: Choice) -> None:

@@ -39,10 +39,11 @@ def write(path: Path, title: str, remarks: Sequence[str], entries: Sequence[Entr
 
 
 def _card(entry: Entry) -> Html:
+    unsure = f"most likely {entry.label}; " if entry.status == "UNSURE" else ""
     verdict = {
         True: "✓ right",
         False: f"✗ it is {entry.true}",
-        None: f"it is {entry.true}" if entry.true else (entry.reason or ""),
+        None: f"{unsure}it is {entry.true}" if entry.true else (entry.reason or ""),
     }[entry.right]
     return card(
         tone={True: "good", False: "bad", None: "other"}[entry.right],

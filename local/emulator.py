@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from labeller.events import Change, MalformedEvent, ObjectRef, parse_request
 from labeller.model import MANIFEST_FILE, Manifest
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         built, python = prepare(chosen.build, SCORE_FUNCTION if nightly else FUNCTION)
         with local_aws() as aws:
             return _score(aws, built, python, event) if nightly else _run(aws, built, python, event, picture)
-    except (LocalError, TemplateError) as error:
+    except (LocalError, TemplateError, ClientError, BotoCoreError) as error:  # the last two: of what the event names
         print(f"error: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 1)
     except KeyboardInterrupt:
@@ -88,13 +88,14 @@ def built_function(
 ) -> RuntimeEmulator:
     """The built function in its runtime, its layers in "opt" beside the build; to be entered and invoked.
 
-    `function` is the one that was built, if not the stack's first. Raises EmulatorError where it is built for
+    `function` is the one that was built, if not the stack's first. Raises EmulatorError where its layers are for
     another processor.
     """
-    function = function or stack.function
-    if function.architecture != host_architecture():
+    function, host = function or stack.function, host_architecture()
+    filled_for = built.layers_for or function.architecture
+    if filled_for != host:
         raise EmulatorError(
-            f"the function and its layers are built for {function.architecture}, this machine is {host_architecture()}"
+            f"the layers are filled for {filled_for}, this machine is {host}: run `make layer build ARCH={host}`"
         )
     return RuntimeEmulator(
         function,

@@ -21,6 +21,7 @@ import argparse
 import heapq
 import itertools
 import json
+import os
 import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -31,7 +32,8 @@ from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from labeller.records import INDEX, index_keys
-from local.errors import LocalError
+from local.arguments import day, positive
+from local.errors import LocalError, in_words
 from local.outputs import stack_output
 from local.stack import STACK_NAME
 
@@ -43,11 +45,11 @@ def main(arguments: list[str] | None = None) -> int:
     lines = (__doc__ or "").splitlines()
     parser = argparse.ArgumentParser(prog="python -m local.labels", description=lines[0])
     parser.add_argument("--label", required=True, help="a label of the model's, or UNSURE, UNREADABLE, DELETED")
-    parser.add_argument("--day", type=date.fromisoformat, default=datetime.now(UTC).date(), help="UTC [today]")
+    parser.add_argument("--day", type=day, default=datetime.now(UTC).date(), help="UTC [today]")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--stack", default=STACK_NAME, help=f"whose table to ask [{STACK_NAME}]")
     where.add_argument("--table", help="the table itself, by its name")
-    parser.add_argument("--limit", type=_positive, help="the first so many [all]")
+    parser.add_argument("--limit", type=positive, help="the first so many [all]")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     chosen = parser.parse_args(arguments)
     try:
@@ -58,8 +60,11 @@ def main(arguments: list[str] | None = None) -> int:
             print(json.dumps(row, default=float, ensure_ascii=False) if chosen.json else line(row))
             number += 1
     except (LocalError, ClientError, BotoCoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_words(error)}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # `| head` has seen enough; standard output is not to be flushed into it at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     if not number:
         print(f"nothing is labelled {chosen.label!r} on {chosen.day} in {table}", file=sys.stderr)
     return 0
@@ -90,13 +95,6 @@ def _shard(dynamodb: Any, table: str, key: str) -> Iterator[Row]:
     )
     for page in pages:
         yield from ({name: read(value) for name, value in item.items()} for item in page["Items"])
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
 
 
 if __name__ == "__main__":

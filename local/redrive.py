@@ -7,7 +7,7 @@ dead-letter queue, so that a message may be there twice when this is interrupted
 object twice does no harm. (SQS has StartMessageMoveTask for this, which moves without a word and which the local AWS
 does not know; at the size of what this queue should hold, one way that can be tried here is worth more.)
 
-Exit status: 0; 1 the stack or its queues cannot be read; 2 wrong arguments.
+Exit status: 0; 1 the stack or its queues cannot be read; 2 wrong arguments; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.errors import LocalError
+from local.errors import LocalError, in_words
 from local.outputs import stack_output
 from local.stack import STACK_NAME
 
@@ -36,12 +36,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         dead, alive = (stack_output(chosen.stack, name) for name in ("UploadsDeadLetterQueueUrl", "UploadsQueueUrl"))
         sqs = boto3.client("sqs")
-        print(f"{waiting(sqs, dead)} messages wait in {dead}", flush=True)
+        print(f"in {dead}: {_messages(waiting(sqs, dead))} waiting", flush=True)
         moved = redrive(sqs, dead, alive, lambda number: print(f"  {number} put back", flush=True))
     except (LocalError, ClientError, BotoCoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_words(error)}", file=sys.stderr)
         return 1
-    print(f"{moved} messages are back in {alive}")
+    except KeyboardInterrupt:
+        print("interrupted: what is not back yet is seen again in a minute, run this again then", file=sys.stderr)
+        return 130
+    print(f"{_messages(moved)} back in {alive}")
     return 0
 
 
@@ -65,7 +68,7 @@ def redrive(sqs: Any, dead: str, alive: str, progress: Callable[[int], None] = l
         entries = [{"Id": str(i), "ReceiptHandle": each["ReceiptHandle"]} for i, each in enumerate(messages)]
         answer = sqs.delete_message_batch(QueueUrl=dead, Entries=entries)
         if answer.get("Failed"):
-            raise LocalError(f"{len(answer['Failed'])} messages are in both queues now: {answer['Failed'][0]}")
+            raise LocalError(f"{_messages(len(answer['Failed']))} in both queues now: {answer['Failed'][0]}")
         moved += len(messages)
         progress(moved)
 
@@ -74,6 +77,10 @@ def waiting(sqs: Any, url: str) -> int:
     """About how many messages are visible in a queue."""
     name = "ApproximateNumberOfMessages"
     return int(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])["Attributes"][name])
+
+
+def _messages(number: int) -> str:
+    return "1 message is" if number == 1 else f"{number:,} messages are"
 
 
 def _forward(sqs: Any, messages: list[dict[str, Any]], alive: str) -> None:

@@ -17,7 +17,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -32,17 +32,18 @@ from labeller.events import ObjectRef
 from labeller.looking import decode_fetched, objects_in_flight, threshold_in_force
 from labeller.model import Classifier, ModelError, load_classifier
 from labeller.pipeline import Deadline, Lane, run
-from labeller.predictions import Identity, read_csv
+from labeller.predictions import Identity, Unscored, read_csv
 from labeller.records import Status
 from labeller.report import read_report
 from labeller.report_storage import ReportStorage
 from labeller.settings import Settings
 from labeller.storage import AwsFailure, Gone, Storage, connect
 from local import ROOT
-from local.agreement import Agreement, agreement, lines_of_test_set, lines_of_uploads, sample
-from local.errors import LocalError
+from local.agreement import Agreement, agreement, lines_of_test_set, lines_of_unscored, lines_of_uploads, sample
+from local.arguments import day, folder, positive
+from local.errors import LocalError, in_words
 from local.labels import Row, query
-from local.outputs import stack_output
+from local.outputs import stack_output, stack_parameters
 from local.stack import STACK_NAME
 from score.places import LATEST, REPORT, night_key
 from score.scoring import Scorer
@@ -74,15 +75,16 @@ class Shadow:
     pictures: Storage
     reports: ReportStorage
 
-    def on_test_set(self, baseline: Path) -> Comparison | None:
-        """The candidate against the deployed model, picture by picture. None if both know no picture in common.
+    def on_test_set(self, baseline: Path) -> tuple[Comparison | None, tuple[Unscored, ...]]:
+        """The candidate against the deployed model, picture by picture; None if both know no picture in common.
 
-        Raises InvalidTestSet, ShadowError, AwsFailure, ModelError.
+        And the pictures that the candidate has no answer to. Raises InvalidTestSet, ShadowError, AwsFailure,
+        ModelError.
         """
         listing = read_listing(self.reports.bucket, self.reports.list_keys(PREFIX), self.candidate.labels)
         deployed = self._latest() or self._scored_now(baseline, listing)
-        scored = self._scorer(self.candidate).score(listing.examples, Deadline.in_seconds(_DAY)).scored
-        return compare_pictures(deployed.said_in, deployed.version, deployed.labels, scored)
+        found = self._scorer(self.candidate).score(listing.examples, Deadline.in_seconds(_DAY))
+        return compare_pictures(deployed.said_in, deployed.version, deployed.labels, found.scored), found.unscored
 
     def on_uploads(self, rows: Iterable[Row], day: date, size: int) -> Agreement:
         """The candidate against the rows of a sample of `size`. Raises ModelError; AwsFailure if nothing can be had."""
@@ -134,7 +136,7 @@ class Shadow:
         )
 
     def _scorer(self, model: Classifier) -> Scorer:
-        return Scorer(self.reports.bucket, self.pictures, model, self.settings, {})
+        return Scorer(self.reports.bucket, self.pictures, model, self.settings, ())
 
 
 # ---- command line -----------------------------------------------------------------------------------------
@@ -146,7 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return compare(options)
     except (LocalError, ModelError, AwsFailure, ClientError, BotoCoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_words(error)}", file=sys.stderr)
         return 1
 
 
@@ -155,15 +157,17 @@ def compare(options: argparse.Namespace) -> int:
     table = stack_output(options.stack, "ResultsTableName")
     shadow = Shadow(
         candidate=load_classifier(options.model, threads=1),
-        settings=Settings.from_env({"RESULTS_TABLE": table, "ONNX_THREADS": str(len(os.sched_getaffinity(0)))}),
+        settings=_settings(table, stack_parameters(options.stack)),
         pictures=connect(table),
         reports=_reports(stack_output(options.stack, "ReportsBucketName"), table),
     )
-    why = ""
+    test_set: Comparison | None = None
+    unscored: tuple[Unscored, ...] = ()
+    why = "no picture that both models were asked about"
     try:
-        test_set = shadow.on_test_set(options.baseline)
+        test_set, unscored = shadow.on_test_set(options.baseline)
     except InvalidTestSet as error:
-        test_set, why = None, str(error)
+        why = str(error)
     labels = (*shadow.candidate.labels, *options.label, Status.UNSURE.value)
     rows = (
         row for label in dict.fromkeys(labels) for row in query(boto3.client("dynamodb"), table, label, options.day)
@@ -171,13 +175,31 @@ def compare(options: argparse.Namespace) -> int:
     uploads = shadow.on_uploads(rows, options.day, options.sample)
     version = shadow.candidate.version
     if options.json:
-        found = {"candidate": version, "test_set": test_set and asdict(test_set), "uploads": asdict(uploads)}
+        found = {
+            "candidate": version,
+            "test_set": test_set and asdict(test_set),
+            "unscored": [asdict(each) for each in unscored],
+            "uploads": asdict(uploads),
+        }
         print(json.dumps(found, indent=2, default=str, ensure_ascii=False))
     else:
-        nothing = [f"Test set: {why or 'no picture that both models were asked about'}"]
-        print("\n".join(lines_of_test_set(version, test_set) if test_set else nothing))
+        print("\n".join(lines_of_test_set(version, test_set) if test_set else [f"Test set: {why}"]))
+        for line in lines_of_unscored(unscored):
+            print(line)
         print("\n".join(lines_of_uploads(uploads)))
     return 3 if test_set and test_set.change is Change.WORSE else 0
+
+
+def _settings(table: str, parameters: Mapping[str, str]) -> Settings:
+    """Those that the candidate would have in the stack: its limits and its threshold."""
+    variables = {
+        "CONFIDENCE_THRESHOLD": "ConfidenceThreshold",
+        "MAX_IMAGE_BYTES": "MaxImageBytes",
+        "MAX_IMAGE_PIXELS": "MaxImagePixels",
+    }
+    given = {name: parameters.get(parameter, "") for name, parameter in variables.items()}
+    threads = str(len(os.sched_getaffinity(0)))
+    return Settings.from_env({"RESULTS_TABLE": table, "ONNX_THREADS": threads, **given})
 
 
 def _reports(bucket: str, table: str) -> ReportStorage:
@@ -187,14 +209,14 @@ def _reports(bucket: str, table: str) -> ReportStorage:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m local.shadow", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("model", type=Path, metavar="MODEL", help="folder of the candidate: model.onnx, manifest.json")
+    parser.add_argument("model", type=folder, metavar="MODEL", help="the candidate: model.onnx and manifest.json")
     parser.add_argument("--stack", default=STACK_NAME, help=f"whose test set, uploads and reports [{STACK_NAME}]")
     parser.add_argument(
         "--baseline", type=Path, default=BASELINE, help="the deployed model, until a night has scored it"
     )
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    parser.add_argument("--day", type=date.fromisoformat, default=yesterday, help="of the uploads, UTC [yesterday]")
-    parser.add_argument("--sample", type=int, default=500, help="uploads to look at, at most [500]")
+    parser.add_argument("--day", type=day, default=yesterday, help="of the uploads, UTC [yesterday]")
+    parser.add_argument("--sample", type=positive, default=500, help="uploads to look at, at most [500]")
     parser.add_argument(
         "--label", action="append", default=[], help="of the deployed model, where the candidate lacks it"
     )

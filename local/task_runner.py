@@ -84,10 +84,13 @@ class Job:
 def read_manifest(path: Path) -> Iterator[Task]:
     """The tasks of a CSV manifest, in its order. BackfillError names the line that is none."""
     with path.open(encoding="utf-8", newline="") as lines:
-        for number, row in enumerate(csv.reader(lines), 1):
-            if len(row) not in (2, 3) or not row[0] or not row[1]:
-                raise BackfillError(f"{path}, line {number}: not bucket,key or bucket,key,version: {row!r}")
-            yield Task(str(number), row[0], row[1], (row[2] or None) if len(row) == 3 else None)
+        try:
+            for number, row in enumerate(csv.reader(lines), 1):
+                if len(row) not in (2, 3) or not row[0] or not row[1]:
+                    raise BackfillError(f"{path}, line {number}: not bucket,key or bucket,key,version: {row!r}")
+                yield Task(str(number), row[0], row[1], (row[2] or None) if len(row) == 3 else None)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise BackfillError(f"{path} is no list of bucket,key in UTF-8: {error}") from error
 
 
 def write_manifest(path: Path, objects: Iterable[tuple[str, str]]) -> None:

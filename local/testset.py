@@ -26,17 +26,20 @@ from botocore.exceptions import BotoCoreError, ClientError
 from labeller.images import Unreadable, decode
 from labeller.records import RESERVED_LABELS
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
+from local.arguments import folder
+from local.errors import LocalError, in_words
+from local.outputs import stack_output
+from local.stack import STACK_NAME
 from model_build.progress import counting
 from score.testset import PREFIX
 
 BUCKET_OUTPUT = "ReportsBucketName"  # of template.yaml
-DEFAULT_STACK = "image-labeller"  # of samconfig.toml
 SPLITS = {"train", "validation", "test"}
 _SENDERS = 8  # threads; an upload waits for the network most of the time
 _SIZE = (32, 32)  # pixels; only whether a file can be decoded counts
 
 
-class UploadError(Exception):
+class UploadError(LocalError):
     """The test set cannot be uploaded; the message says what to do."""
 
 
@@ -54,27 +57,18 @@ class Summary:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m local.testset", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, metavar="DIR", help="a folder with one folder of pictures for each label")
-    parser.add_argument("--stack", default=DEFAULT_STACK, help=f"name of the deployed stack [{DEFAULT_STACK}]")
+    parser.add_argument("folder", type=folder, metavar="DIR", help="a folder of pictures for each label")
+    parser.add_argument("--stack", default=STACK_NAME, help=f"name of the deployed stack [{STACK_NAME}]")
     parser.add_argument("--delete", action="store_true", help="delete what is in the bucket and not in DIR")
     options = parser.parse_args(arguments)
     try:
-        bucket = bucket_of(boto3.client("cloudformation"), options.stack)
+        bucket = stack_output(options.stack, BUCKET_OUTPUT)
         summary = upload(boto3.client("s3"), bucket, options.folder, options.delete)
-    except (UploadError, ClientError, BotoCoreError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (LocalError, ClientError, BotoCoreError, OSError) as error:
+        print(f"error: {in_words(error)}", file=sys.stderr)
         return 1
     print_summary(summary, bucket)
     return 3 if summary.left_out else 0
-
-
-def bucket_of(cloudformation: Any, stack: str) -> str:
-    """The bucket that the stack keeps its test set in. Raises UploadError, ClientError."""
-    outputs = cloudformation.describe_stacks(StackName=stack)["Stacks"][0].get("Outputs", [])
-    found = {output["OutputKey"]: output["OutputValue"] for output in outputs}
-    if BUCKET_OUTPUT not in found:
-        raise UploadError(f"the stack {stack} has no output {BUCKET_OUTPUT}: deploy this version of it first")
-    return str(found[BUCKET_OUTPUT])
 
 
 def upload(s3: Any, bucket: str, folder: Path, delete: bool = False) -> Summary:

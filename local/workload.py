@@ -20,6 +20,18 @@ MB_PER_VCPU = 1769
 GB = 1024  # MB; Lambda bills binary gigabytes
 TAGS = 3  # of ours on an object
 
+INFERENCE_VCPU_MS = {224: 76.0, 128: 25.0}
+"""Processor time of INT8 VGG16 for an image, by the side of its input: measured on the 2 cores of an AMD EPYC (Zen 4,
+with VNNI), where it takes 38 ms at 224 pixels."""
+
+EFFICIENCY = 0.9
+"""Share of the processors that a batch keeps busy: the one figure to change when `make bench` says otherwise.
+
+Not the handler's share of the rate of bare inference, which the bench prints: that is lower, by the processor time that
+is not inference. Measured at 224 pixels on a busy machine (docs/performance.md): 80 % of bare inference in batches of
+10 and 83 % of 40, where 14 % of the processor time was not inference: 0.80 / 0.86 = 0.93 and 0.83 / 0.86 = 0.97 of the
+processors were busy, waiting included. Here waiting comes on top, so the figures err towards slow and dear."""
+
 # Multiply-accumulates of VGG16's convolutions at 224 x 224; they grow with the area.
 _GMAC_224 = 15.4
 # Neoverse N1 (Graviton2, which Lambda's arm64 runs on): two SDOT instructions of 16 multiply-accumulates a cycle at
@@ -33,8 +45,8 @@ class Image:
 
     side: int = 224
     """Of the network's input, in pixels."""
-    inference_vcpu_ms: float = 76.0
-    """INT8 VGG16 at 224 on x86 with VNNI: 38 ms on the 2 cores of an AMD EPYC (Zen 4). 128 pixels: 25."""
+    inference_vcpu_ms: float = INFERENCE_VCPU_MS[224]
+    """See INFERENCE_VCPU_MS."""
     decode_vcpu_ms: float = 1.5
     """Measured: 1.3 ms of processor time for a photograph of the demo set (21 KB); 14 ms for one of 12 megapixels."""
     overhead_vcpu_ms: float = 12.0
@@ -45,8 +57,8 @@ class Image:
     """A cold start up to the first invocation; the design's limit for two cores."""
     parallel_share: float = 0.95
     """Assumed: share of one image's inference that several threads do at once (Amdahl)."""
-    efficiency: float = 0.9
-    """Share of the processors that a batch keeps busy; the design's target for the handler."""
+    efficiency: float = EFFICIENCY
+    """See EFFICIENCY."""
     log_bytes: float = 651.0
     """Measured on `make demo`: 625 bytes a line, and CloudWatch's 26 bytes an entry."""
     invocation_log_bytes: float = 650.0
@@ -75,6 +87,11 @@ class Image:
         serial = self.decode_vcpu_ms + self.overhead_vcpu_ms + self._inference(architecture) * (1 - self.parallel_share)
         alone = serial / min(1.0, vcpus) + self._inference(architecture) * self.parallel_share / vcpus
         return self.wait_ms + max(alone, size * self.vcpu_ms(architecture) / (vcpus * self.efficiency))
+
+    def inference_share(self, size: int, memory: int) -> float:
+        """Rate in batches of `size` on x86_64, as a share of the rate of the network alone on the same processors."""
+        alone = size * self.inference_vcpu_ms / (memory / MB_PER_VCPU)
+        return alone / self.batch_ms(size, memory, "x86_64")
 
     def _inference(self, architecture: Architecture) -> float:
         if architecture == "x86_64":

@@ -20,7 +20,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from labeller import images, signatures
 from labeller.model import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier, softmax
 from labeller.predictions import PREDICTIONS_FILE, write_csv
 from model_build import (
@@ -45,7 +44,7 @@ from model_build.config import BuildConfig, QuantisationCandidate
 from model_build.dataset import Dataset, Example
 from model_build.features import Features, extract
 from model_build.folders import printable
-from model_build.key import build_key
+from model_build.key import PACKAGES, build_key
 from model_build.pictures import CORES, PictureReader
 from model_build.progress import Stages
 from model_build.quantize import Measured
@@ -53,8 +52,6 @@ from model_build.replacing import replacing
 
 LEFT_OUT_NAMED = 5
 """Files that are left out, named on the terminal; the report names all."""
-
-PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy", "pillow", "scikit-learn", "scipy")
 
 LoadBase = Callable[[str, int, int], base.Base]
 
@@ -65,9 +62,11 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     `load_base(weights, image_size, seed)` gives the frozen base. Raises DataError, WeightsError, QuantisationError,
     StructureError, VerificationError and OutputError, and OSError if a disk is full. Returns `config.out`.
     """
+    cache = cache_in(config.cache)
+    cache.begin()
     with replacing(config.out, MANIFEST_FILE) as folder:
         found = _make(config, load_base, folder)
-    cache_in(config.cache).trim()
+    cache.trim()
     report.print_summary(found, config.out)
     return config.out
 
@@ -103,6 +102,7 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
         head = selection.choose(heads)
         baseline = selection.train_baseline(head.candidate.pooling, training, validation)
         selection.print_choice(head, baseline)
+        judged = selection.judge(head, quantisations, reference)
 
     full_head, full_int8, curve = head, int8_base, None
     if config.compress != "none":
@@ -138,7 +138,6 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
         verdict = verify.verify(
             classifier, head.trained, temperature, baseline, fp32_base, data, known, reference, config
         )
-        dataset.require_enough(data, "test", verdict.test.examples)
         compression = None
         if curve is not None:
             compression = tradeoff.described(curve, config)
@@ -152,7 +151,7 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
             config,
             data,
             manifest,
-            report.Decisions(quantisations, quantisation, len(reference.examples), heads, head, baseline, threshold),
+            report.Decisions(quantisations, quantisation, judged, heads, head, baseline, threshold),
             verdict,
             {**training.unreadable, **validation.unreadable, **verdict.unreadable},
             answers,
@@ -171,6 +170,7 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
         shown = _mistakes_shown(found, verdict.test.examples, data)
         thumbnails = {data.name(each): text for each, text in pictures.thumbnails(shown, config.image_size).items()}
         shutil.rmtree(work)
+    found["reused"] = cache_in(config.cache).reused
     found["seconds"] = {**stages.seconds, "total": round(sum(stages.seconds.values()), 2)}
     (partial / "report.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", "utf-8")
     (partial / "index.html").write_text(card.render(found, thumbnails), "utf-8")
@@ -207,15 +207,14 @@ def _quantise_base(
 ) -> tuple[list[Measured], Measured]:
     """The base in INT8: every candidate measured and the best one's file at `int8`, now or by an earlier build."""
     calibration = calibration_examples(data, config)
-    table = int8.with_name("quantisations.json")
+    table, features = (int8.with_name(f"quantisations.{kind}") for kind in ("json", "npy"))
 
     def make() -> None:
-        batches = PictureReader(calibration, config.image_size).batches(config.inference_batch)
-        pixels = np.concatenate([each for _, each in batches])
+        _, pixels = PictureReader(calibration, config.image_size).all(config.inference_batch)
         measured = quantize.compare(fp32, config, pixels, reference, int8.parent)
         chosen = quantize.choose(measured, config.same_error, config.float_gain)
         chosen.path.rename(int8)
-        quantize.save(measured, chosen, table)
+        quantize.save(measured, chosen, table, features)
 
     key = key_of(
         "int8",
@@ -223,12 +222,13 @@ def _quantise_base(
         [example.sha256 for example in (*calibration, *reference.examples)],
         [asdict(candidate) for candidate in config.quantisations],
         [config.image_size, config.histogram_megapixels, config.same_error, config.float_gain],
-        source_of(quantize.__file__, images.__file__, signatures.__file__),
-        {name: version(name) for name in ("onnx", "onnxruntime", "numpy", "pillow")},
+        pictures.recipe(),
+        source_of(quantize.__file__),
+        {name: version(name) for name in ("onnx", "onnxruntime", "numpy")},
         platform.machine(),
     )
-    cache_in(config.cache).files(key, [int8, table], make)
-    return quantize.load(table, config.quantisations, int8)
+    cache_in(config.cache).files(key, [int8, table, features], make)
+    return quantize.load(table, features, config.quantisations, int8)
 
 
 def _full_network(

@@ -60,7 +60,14 @@ class Cache:
     def __init__(self, folder: Path, limit: int = LIMIT) -> None:
         self.folder = folder
         self.limit = limit
+        self.reused = 0
+        self._new: set[tuple[str, str]] = set()
         self._said: set[str] = set()
+
+    def begin(self) -> None:
+        """Count from now on, as `reused`, the files and rows that are given out and were there before."""
+        self.reused = 0
+        self._new.clear()
 
     def files(self, key: str, places: Sequence[Path], make: Callable[[], object]) -> None:
         """Have the files that `make` writes to `places`: copies of those kept under `key`, else new ones, of which
@@ -70,8 +77,10 @@ class Cache:
         if None not in contents:
             for place, content in zip(places, contents, strict=True):
                 place.write_bytes(content or b"")
+            self._count(key, (place.name for place in places))
             return
         make()
+        self._new.update((key, place.name) for place in places)
         for entry, place in zip(entries, places, strict=True):
             self._keep(entry, place.read_bytes())
 
@@ -79,9 +88,9 @@ class Cache:
         """The rows kept under `key` among `names` (SHA-256 of pictures): an array, or why there is none."""
         path = self._table(key)
         found: dict[str, Row] = {}
-        if not path.is_file() or not path.stat().st_size:
-            return found
         try:
+            if not path.is_file() or not path.stat().st_size:
+                return found
             with _connected(path) as table:
                 for name in names:
                     stored = table.execute(
@@ -90,17 +99,22 @@ class Cache:
                     row = _unpack(name, stored.fetchone())
                     if row is not None:
                         found[name] = row
-            os.utime(path)
+            _touch(path)
+        except OSError:  # another build's trimming was faster, or its folder may not be looked into
+            return {}
         except sqlite3.DatabaseError as error:
-            if not _is_busy(error):
+            if not _is_out_of_reach(error):
                 self._say("damaged", f"{path} is damaged ({error}); its content is computed again")
                 self._drop(path)
             return {}
+        self._count(key, found)
         return found
 
     def add_rows(self, key: str, rows: Iterable[tuple[str, Row]]) -> None:
         """Keep rows under `key`, all of them or none."""
         path = self._table(key)
+        rows = list(rows)
+        self._new.update((key, name) for name, _ in rows)
         with self._writing(path):
             self.folder.mkdir(parents=True, exist_ok=True)
             with _connected(path) as table:
@@ -127,6 +141,9 @@ class Cache:
                 path.unlink(missing_ok=True)
                 total -= status.st_size
 
+    def _count(self, key: str, names: Iterable[str]) -> None:
+        self.reused += sum((key, name) not in self._new for name in names)
+
     def _table(self, key: str) -> Path:
         return self.folder / f"{key}.sqlite"
 
@@ -134,7 +151,7 @@ class Cache:
         """What was kept, or None. Its SHA-256 comes first in the file."""
         try:
             checksum, content = _halves(entry.read_bytes())
-            os.utime(entry)
+            _touch(entry)
         except OSError:
             return None
         if hashlib.sha256(content).digest() != checksum:
@@ -186,6 +203,12 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
+def _touch(path: Path) -> None:
+    """Have it count as used now, if it is ours to say so."""
+    with suppress(OSError):
+        os.utime(path)
+
+
 def _pack(name: str, row: Row) -> tuple[str, str, str, str, bytes, int]:
     if isinstance(row, Unreadable):
         head, body = ("", "", row.reason.value), row.detail.encode()
@@ -210,8 +233,16 @@ def _check_sum(name: str, shape: str, dtype: str, reason: str, body: bytes) -> i
     return zlib.crc32(body, zlib.crc32(f"{name}\n{shape}\n{dtype}\n{reason}".encode()))
 
 
-def _is_busy(error: sqlite3.DatabaseError) -> bool:
-    return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+def _is_out_of_reach(error: sqlite3.DatabaseError) -> bool:
+    """The table may be sound: another build writes to it, or it may not be read by us."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # what is above tells kinds of one error apart
+    return code in (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+    )
 
 
 def _halves(content: bytes) -> tuple[bytes, bytes]:

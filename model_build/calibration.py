@@ -60,5 +60,9 @@ def choose_threshold(confidence: np.ndarray, right: np.ndarray, precision: float
     correct = np.cumsum(np.bincount(group, weights=right)[::-1])[::-1]
     enough = np.flatnonzero(correct >= precision * labelled - 1e-9)  # 0.99 * 100 is 99.0 only by good luck
     lowest = int(enough[0]) if len(enough) else int(np.argmax(correct / labelled))
-    value = float((values[lowest - 1] + values[lowest]) / 2) if lowest else 0.0
-    return Threshold(value, reached=bool(len(enough)))
+    if not lowest:
+        return Threshold(0.0, reached=bool(len(enough)))
+    below, least = float(values[lowest - 1]), float(values[lowest])
+    halfway = (below + least) / 2
+    # Between neighbouring floats, such as those below 1, there is nothing: halfway may be rounded to the lower one.
+    return Threshold(halfway if halfway > below else least, reached=bool(len(enough)))

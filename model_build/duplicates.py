@@ -8,6 +8,7 @@ from pathlib import Path
 
 from labeller.images import Unreadable, decode
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
+from model_build.folders import content_of
 
 NAMED = 3  # pairs that an error names; the rest it counts
 
@@ -31,7 +32,7 @@ def named(pairs: Sequence[tuple[str, str]]) -> str:
 
 def _is_picture(path: Path) -> bool:
     try:
-        decode(path.read_bytes(), (8, 8), DEFAULT_MAX_IMAGE_PIXELS)
+        decode(content_of(path), (8, 8), DEFAULT_MAX_IMAGE_PIXELS)
     except (Unreadable, OSError):
         return False
     return True

@@ -12,15 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from labeller import images, signatures
+from labeller import model
 from labeller.images import Unreadable
 from labeller.model import open_session
-from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from model_build.cache import Row, cache_in, key_of, source_of
 from model_build.config import BuildConfig
-from model_build.dataset import DataError, Example
+from model_build.dataset import Example
 from model_build.export import IMAGE
-from model_build.pictures import CORES, PictureReader
+from model_build.pictures import CORES, PictureReader, recipe, require_some
 from model_build.progress import counting
 
 KEPT_AT_ONCE = 128
@@ -45,7 +44,8 @@ def extract(graph: Path, examples: Sequence[Example], config: BuildConfig, *, fl
     """What `graph`, image -> anything, says of the examples' pictures, showing progress; `flipped`: of their mirror
     images, left for right. From `config.cache` where it holds it, else computed and kept there.
 
-    DataError if no picture of a label can be read.
+    DataError if none of the pictures can be read. Whether enough of each label can is `dataset.require_enough`'s to
+    say, of a whole split: a sample may hold a single picture of a label.
     """
     content = graph.read_bytes()
     cache, key = cache_in(config.cache), _key(content, config.image_size, flipped)
@@ -90,9 +90,7 @@ def _gathered(examples: Sequence[Example], rows: Mapping[str, Row]) -> Features:
         else:
             kept.append(example)
             values.append(row)
-    for label in {example.label for example in examples} - {example.label for example in kept}:
-        folder = next(example.path.parent for example in examples if example.label == label)
-        raise DataError(f"none of the files in {folder} is a picture that can be read")
+    require_some(kept, unreadable)
     return Features(tuple(kept), np.stack(values), np.array([example.label for example in kept]), unreadable)
 
 
@@ -103,7 +101,7 @@ def _key(graph: bytes, image_size: int, flipped: bool) -> str:
         hashlib.sha256(graph).hexdigest(),
         image_size,
         flipped,
-        DEFAULT_MAX_IMAGE_PIXELS,
-        source_of(images.__file__, signatures.__file__),
-        [version("pillow"), version("onnxruntime"), platform.machine()],
+        recipe(),
+        source_of(model.__file__, __file__),
+        [version("onnxruntime"), platform.machine()],
     )

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 
+from labeller.images import Reason, Unreadable
 from labeller.records import RESERVED_LABELS, tag_value
+from labeller.settings import DEFAULTS
 
 SPLITS = ("train", "validation", "test")
 
@@ -26,6 +28,8 @@ EXPECTED = (
     "A data set is a folder with train/, validation/ and test/, each with one folder of pictures per label, or a "
     "folder of such label folders alone; name yours with --data (make: DATA=...)"
 )
+
+MAX_BYTES = int(DEFAULTS["MAX_IMAGE_BYTES"])
 
 LIKE_A_SPLIT = frozenset({*SPLITS, "training", "val", "valid", "testing"})
 """Names of folders that hold label folders and are no labels, in lower case."""
@@ -79,6 +83,15 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def content_of(path: Path) -> bytes:
+    """The content of a picture's file. Raises OSError, and Unreadable for one of more bytes than the functions take by
+    default: it would not be labelled either, and what lies among pictures may be of any size."""
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise Unreadable(Reason.TOO_LARGE, f"{size} bytes, more than the limit of {MAX_BYTES}")
+    return path.read_bytes()
 
 
 def name_below(root: Path, path: Path) -> str:

@@ -22,7 +22,7 @@ MINIMUM_GAIN = 1e-4
 @dataclass(frozen=True, slots=True)
 class Trained:
     """A trained head: float32 [N, h, w, C] -> logits [N, labels], of the epoch (from 1) with the lowest validation
-    loss; `epoch` of `len(history["loss"])`."""
+    loss, but for MINIMUM_GAIN; `epoch` of `len(history["loss"])`."""
 
     network: keras.Model
     history: History

@@ -11,24 +11,51 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from labeller import images, signatures
+from labeller import golden, model, scoring
+from model_build.cache import source_of
 from model_build.config import BuildConfig
 from model_build.dataset import Dataset
+from model_build.pictures import recipe
+
+PACKAGES = (
+    "tensorflow",
+    "keras",
+    "tf2onnx",
+    "onnx",
+    "onnxruntime",
+    "numpy",
+    "pillow",
+    "pillow-heif",
+    "scikit-learn",
+    "scipy",
+)
+"""What computes; in the manifest and in report.json with their versions."""
+
+NOT_OF_THE_MODEL = frozenset(
+    {
+        "__main__.py",
+        "bytecode.py",
+        "cache.py",
+        "layer_size.py",
+        "package_layer.py",
+        "progress.py",
+        "reproducible.py",
+        "wheels.py",
+    }
+)
+"""Modules of this package that no byte of the model's folder depends on."""
 
 
 def build_key(config: BuildConfig, data: Dataset) -> str:
-    """SHA-256 over the settings, the content of pictures and weights, this package's source and onnxruntime's
-    version. Where things lie does not count. OSError if a weight file that is named cannot be read."""
+    """SHA-256 over the settings, the content of pictures and weights, the source that makes a model of them, and the
+    packages' versions. Where things lie does not count. OSError if a weight file that is named cannot be read."""
     settings = {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
     if config.weights not in ("imagenet", "random"):
         settings["weights"] = hashlib.sha256(Path(config.weights).read_bytes()).hexdigest()
-    parts = [settings, data.digest, _source_digest(), version("onnxruntime")]
+    parts = [settings, data.digest, _source_digest(), recipe(), {name: version(name) for name in PACKAGES}]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _source_digest() -> str:
-    digest = hashlib.sha256(Path(images.__file__).read_bytes() + Path(signatures.__file__).read_bytes())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        if path.name not in ("package_layer.py", "progress.py", "cache.py", "__main__.py"):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    own = sorted(path for path in Path(__file__).parent.glob("*.py") if path.name not in NOT_OF_THE_MODEL)
+    return source_of(*(module.__file__ for module in (golden, model, scoring)), *map(str, own))

@@ -22,19 +22,17 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from model_build import bytecode
-from model_build.bytecode import BytecodeError
-from model_build.reproducible import NOTES, TIMESTAMP, drop_notes, files, normalise, tree_digest
+from model_build.bytecode import BytecodeError, runtime_python
+from model_build.layer_size import SIZE_LIMIT, size_of, size_table
+from model_build.reproducible import NOTES, TIMESTAMP, drop_notes, normalise, tree_digest
 from model_build.wheels import PYTHON_VERSION, TARGETS, PackagingError, Target, pip_command, pip_install
 
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / "requirements" / "layer.txt"
-FUNCTIONS = ROOT / "functions"
-HANDLERS, SHARED = ("classify", "score"), "labeller"  # functions/Makefile copies one and the shared one
 MODEL = ROOT / "build" / "model"
 MODEL_FILES = ("model.onnx", "manifest.json")
 PREDICTIONS_FILE = "predictions.csv"  # goes along where it is: what the nightly report compares itself with
@@ -43,16 +41,10 @@ OUT = ROOT / "build" / "layers"
 SAMCONFIG = ROOT / "samconfig.toml"
 ARCHITECTURE = "x86_64"  # where none is named and none was deployed; template.yaml's default
 
-# "The maximum size of the contents of a deployment package, including layers": 250 MB, unzipped. The service
-# refuses with "Unzipped size must be smaller than 262144000 bytes".
-# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-SIZE_LIMIT = 262_144_000
-
 # What never runs in Lambda, as patterns under python/. bin holds console scripts that name the Python of the
 # machine that built the layer; type stubs and C headers are for type checkers and compilers. Package metadata
 # (*.dist-info, with the licences) stays: importlib.metadata reads it.
 UNUSED = ("bin", "**/tests", "**/__pycache__", "**/*.pyc", "**/*.pyi", "**/*.h", "**/*.pxd", "**/*.a")
-
 
 Install = Callable[[Path, Path, Target], None]
 
@@ -178,44 +170,6 @@ def deployment_hint(architecture: str, deployed: str) -> str | None:
     )
 
 
-def size_of(folder: Path) -> int:
-    """Bytes of all files under `folder`, as they lie unzipped."""
-    return sum(file.stat().st_size for file in files(folder))
-
-
-def function_size(functions: Path = FUNCTIONS) -> int:
-    """Bytes of the larger function's own code: what functions/Makefile copies."""
-
-    def size(package: str) -> int:
-        return sum(file.stat().st_size for file in (functions / package).rglob("*.py"))
-
-    return size(SHARED) + max(map(size, HANDLERS))
-
-
-def library_sizes(python: Path) -> dict[str, int]:
-    """Bytes of each distribution installed in `python`, largest first; what none of them lists is "other"."""
-    sizes = {}
-    for distribution in distributions(path=[str(python)]):
-        located = [Path(str(file.locate())) for file in distribution.files or []]
-        sizes[distribution.name] = sum(file.stat().st_size for file in located if file.is_file())
-    sizes = dict(sorted(sizes.items(), key=lambda item: -item[1]))
-    other = size_of(python) - sum(sizes.values())
-    return {**sizes, "other": other} if other else sizes
-
-
-def size_table(out: Path, functions: Path = FUNCTIONS) -> tuple[str, int]:
-    """The table of sizes by part, and the margin: the bytes left under Lambda's limit, negative when over."""
-    libraries, model, code = size_of(out / "libraries"), size_of(out / "model"), function_size(functions)
-    total = code + libraries + model
-    margin = SIZE_LIMIT - total
-    rows = [("function code (the larger)", code), ("libraries layer", libraries)]
-    rows += [(f"  {name}", size) for name, size in library_sizes(out / "libraries" / "python").items()]
-    rows += [("model layer", model), ("total, unzipped", total), ("Lambda's limit", SIZE_LIMIT)]
-    lines = [f"{name:<32}{size:>14,}" for name, size in rows]
-    lines += [f"{'margin':<32}{margin:>14,}  ({100 * margin / SIZE_LIMIT:.1f} % of the limit)"]
-    return "\n".join([f"{'part':<32}{'bytes':>14}", *lines]), margin
-
-
 def package(
     model: Path,
     out: Path,
@@ -242,18 +196,26 @@ def package(
         )
 
 
-def runtime_python() -> Path | None:
-    """A Python of the runtime's version on this machine; None, and a line on what that costs, if there is none."""
-    from local.runtime_python import RuntimePythonNotFound, find_runtime_python
+def check(out: Path, model: Path) -> str | None:
+    """Whether `out` holds what `sam build` is to take along; it says itself that all is well where a layer is missing.
 
+    Returns a line for the reader where the layer holds another model than the folder `model`, else None. Raises
+    PackagingError for a missing layer.
+    """
+    for layer in ("libraries", "model"):
+        if not (out / layer).is_dir():
+            raise PackagingError(f"no {layer} layer in {_shown(out)}: run `make layer` first")
+    packed = read_manifest(out / "model" / "model")
     try:
-        return find_runtime_python(PYTHON_VERSION)
-    except RuntimePythonNotFound:
-        print(
-            f"no Python {PYTHON_VERSION} here to compile the libraries with: the functions work all the same, but "
-            "each cold start takes some 0.3 s longer. LAMBDA_PYTHON=/path/to/python names one"
-        )
+        built = read_manifest(model)
+    except PackagingError:
+        return None  # it was built elsewhere, or is being built; the layer is whole
+    if built["model_sha256"] == packed["model_sha256"]:
         return None
+    return (
+        f"WARNING: the layer holds model {packed.get('model_version')}, and {_shown(model)} is "
+        f"{built.get('model_version')}: to ship that one, run `make layer` first"
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -264,6 +226,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, default=MODEL, help="folder of the built model [build/model]")
     parser.add_argument("--out", type=Path, default=OUT, help="folder for the layers [build/layers]")
     parser.add_argument("--libraries-only", action="store_true", help="fill the libraries layer, which needs no model")
+    parser.add_argument("--check", action="store_true", help="fill nothing: say whether the layers are there")
     parser.add_argument(
         "--architecture",
         choices=TARGETS,
@@ -273,6 +236,10 @@ def main(arguments: list[str] | None = None) -> int:
     deployed = deployed_architecture()
     architecture = chosen.architecture or deployed or ARCHITECTURE
     try:
+        if chosen.check:
+            if warning := check(chosen.out, chosen.model):
+                print(warning)
+            return 0
         python = runtime_python()
         if chosen.libraries_only:
             print(fill_libraries(chosen.out, architecture=architecture, python=python))
@@ -282,6 +249,13 @@ def main(arguments: list[str] | None = None) -> int:
                 print(hint)
     except (PackagingError, BytecodeError) as error:
         print(f"package_layer: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # a full disk, say; layers are made beside their places, so those of before are whole
+        print(
+            f"package_layer: {error.filename or chosen.out}: {error.strerror or error}. The layers in {chosen.out} are "
+            "as they were; `make layer` tries again",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

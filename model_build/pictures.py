@@ -5,24 +5,40 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from importlib.metadata import version
 from itertools import islice
 
 import numpy as np
 
+from labeller import colours, images, signatures
 from labeller.images import Decoded, Unreadable, decode
 from labeller.page import thumbnail
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
+from model_build.cache import source_of
 from model_build.dataset import DataError, Example
+from model_build.folders import MAX_BYTES, content_of
+
+DECODING = (images, colours, signatures)
+"""The modules that make pixels of bytes."""
+
+DECODERS = ("pillow", "pillow-heif", "numpy")
+"""The libraries by which they do."""
 
 CORES = len(os.sched_getaffinity(0))
 """Cores this process may use; a container's CPU quota is not seen by `os.cpu_count`."""
 
-
 AHEAD = 16 * CORES
 """Pictures decoded ahead of the network: enough that it need not wait, and no more memory for more pictures."""
+
+
+def recipe() -> list[object]:
+    """What the pixels of a picture depend on besides its content and their size: a part of the key of all that is kept
+    of pictures."""
+    sources = source_of(*(module.__file__ for module in DECODING))
+    return [sources, MAX_BYTES, DEFAULT_MAX_IMAGE_PIXELS, {name: version(name) for name in DECODERS}]
 
 
 def thumbnails(examples: Sequence[Example], image_size: int) -> dict[Example, str]:
@@ -38,12 +54,19 @@ def thumbnails(examples: Sequence[Example], image_size: int) -> dict[Example, st
 def read(example: Example, image_size: int) -> Decoded:
     """Decode one example. Raises Unreadable, and DataError if the file is not what it was when the build began."""
     try:
-        content = example.path.read_bytes()
+        content = content_of(example.path)
     except OSError as error:
         raise DataError(f"{example.path} could be read when the build began, and no longer: {error}") from error
     if hashlib.sha256(content).hexdigest() != example.sha256:
         raise DataError(f"{example.path} changed while the build ran; start again when nobody writes to the data")
     return decode(content, (image_size, image_size), DEFAULT_MAX_IMAGE_PIXELS)
+
+
+def require_some(readable: Sequence[Example], unreadable: Mapping[Example, Unreadable]) -> None:
+    """Raise DataError, which names one and says what is wrong with it, if all examples are unreadable."""
+    if not readable and unreadable:
+        example, reason = next(iter(unreadable.items()))
+        raise DataError(f"none of {len(unreadable)} pictures can be read, such as {example.path}: {reason}")
 
 
 class PictureReader:
@@ -78,6 +101,14 @@ class PictureReader:
                     kept, pixels = [], []
         if kept:
             yield kept, np.stack(pixels)
+
+    def all(self, at_once: int) -> tuple[list[Example], np.ndarray]:
+        """The readable examples and the pixels of all of them; for as many as memory holds. DataError if there are
+        none."""
+        batches = list(self.batches(at_once))
+        kept = [example for part, _ in batches for example in part]
+        require_some(kept, self.unreadable)
+        return kept, np.concatenate([pixels for _, pixels in batches])
 
     def _read(self, example: Example) -> np.ndarray:
         return read(example, self.image_size).pixels

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 
@@ -52,7 +52,8 @@ class Measured:
     `error` is the mean over images of the root mean square of INT8 - FP32 over an image's average-pooled features,
     divided by the standard deviation of the FP32 ones over the images: 0 is no difference, about 1 as bad as knowing
     nothing, infinite a graph that gives no finite numbers. A mean over images, so that one whose activations leave
-    the ranges counts by its share. `images` were calibrated on; `milliseconds` are of one image, alone, on all cores.
+    the ranges counts by its share. `images` were calibrated on; `milliseconds` are of one image, alone, on all cores;
+    `features` are those of the images compared, float32 [m, h, w, C].
     """
 
     candidate: QuantisationCandidate
@@ -60,6 +61,7 @@ class Measured:
     error: float
     milliseconds: float
     path: Path
+    features: np.ndarray = field(compare=False, repr=False)
 
 
 class _Pictures(CalibrationDataReader):
@@ -85,15 +87,16 @@ def compare(
     prepared = folder / "prepared.onnx"
     with telling_a_full_disk(folder, fp32.stat().st_size):
         quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
-    reader = PictureReader(reference.examples, config.image_size)
-    unseen = np.concatenate([pixels for _, pixels in reader.batches(config.inference_batch)])
+    _, unseen = PictureReader(reference.examples, config.image_size).all(config.inference_batch)
     counts = {candidate: images_for(candidate, len(calibration), config) for candidate in config.quantisations}
     measured = []
     with telling_a_full_disk(folder, fp32.stat().st_size):
         for number, (candidate, ranges) in enumerate(_ranges(prepared, counts, calibration, folder)):
             path = folder / f"candidate{number}.onnx"
             quantize(prepared, path, ranges, candidate.float_layers)
-            measured.append(Measured(candidate, counts[candidate], *measure(path, unseen, reference.values), path))
+            features, milliseconds = measure(path, unseen)
+            error = relative_error(features, reference.values)
+            measured.append(Measured(candidate, counts[candidate], error, milliseconds, path, features))
             print_measured(measured[-1])
     return measured
 
@@ -124,24 +127,30 @@ def choose(measured: Sequence[Measured], same_error: float, float_gain: float) -
     return next(each for each in allowed if each.error <= best * (1 + same_error))
 
 
-def save(measured: Sequence[Measured], chosen: Measured, path: Path) -> None:
-    """Write what was measured, for `load`."""
+def save(measured: Sequence[Measured], chosen: Measured, table: Path, features: Path) -> None:
+    """Write what was measured, for `load`: figures to `table`, features to `features`."""
     rows = [(each.images, each.error, each.milliseconds) for each in measured]
-    path.write_text(json.dumps({"measured": rows, "chosen": measured.index(chosen)}), "utf-8")
+    table.write_text(json.dumps({"measured": rows, "chosen": measured.index(chosen)}), "utf-8")
+    with features.open("wb") as file:
+        np.save(file, np.stack([each.features for each in measured]))
 
 
-def load(path: Path, candidates: Sequence[QuantisationCandidate], int8: Path) -> tuple[list[Measured], Measured]:
+def load(
+    table: Path, features: Path, candidates: Sequence[QuantisationCandidate], int8: Path
+) -> tuple[list[Measured], Measured]:
     """What `save` wrote of these candidates, and the chosen one; `int8` is its file, the others' are gone."""
-    stored = json.loads(path.read_text("utf-8"))
+    stored = json.loads(table.read_text("utf-8"))
     measured = [
-        Measured(candidate, images, error, milliseconds, int8)
-        for candidate, (images, error, milliseconds) in zip(candidates, stored["measured"], strict=True)
+        Measured(candidate, images, error, milliseconds, int8, maps)
+        for candidate, (images, error, milliseconds), maps in zip(
+            candidates, stored["measured"], np.load(features), strict=True
+        )
     ]
     return measured, measured[stored["chosen"]]
 
 
-def measure(int8: Path, unseen: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
-    """`error` and `milliseconds` of Measured."""
+def measure(int8: Path, unseen: np.ndarray) -> tuple[np.ndarray, float]:
+    """`features` and `milliseconds` of Measured."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = CORES
     session = ort.InferenceSession(int8, options, providers=["CPUExecutionProvider"])
@@ -149,7 +158,7 @@ def measure(int8: Path, unseen: np.ndarray, expected: np.ndarray) -> tuple[float
     start = time.perf_counter()
     features = np.concatenate([session.run(None, {IMAGE: pixels[np.newaxis]})[0] for pixels in unseen])
     milliseconds = (time.perf_counter() - start) / len(unseen) * 1000
-    return relative_error(features, expected), milliseconds
+    return features, milliseconds
 
 
 def relative_error(features: np.ndarray, expected: np.ndarray) -> float:

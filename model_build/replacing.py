@@ -15,7 +15,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # Linux, <fcntl.h> and <linux/fs.h>
@@ -41,14 +41,19 @@ def replacing(out: Path, marker: str) -> Iterator[Path]:
     partial.mkdir(parents=True, exist_ok=True)
     with _locked(partial):
         _clear(partial)
+        if out.exists():
+            shutil.rmtree(previous, ignore_errors=True)
         try:
             yield partial
             _write_through(partial)
-            _exchange(partial, out, previous)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)  # what was replaced, or what did not become anything
-            if out.exists():
-                shutil.rmtree(previous, ignore_errors=True)
+            # What is replaced may lie at `partial` for a moment: locked, so that no other build takes it for its own.
+            with _locked(out) if out.exists() else nullcontext():
+                replaced = _exchange(partial, out, previous)
+                if replaced:
+                    shutil.rmtree(replaced, ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
 
 
 @contextmanager
@@ -99,18 +104,20 @@ def _write_through(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _exchange(new: Path, out: Path, previous: Path) -> None:
-    """`new` becomes `out`; what was there is then at `new` or at `previous`."""
+def _exchange(new: Path, out: Path, previous: Path) -> Path | None:
+    """`new` becomes `out`; returns where that is which was there before, `new` or `previous`, if anything was."""
     if not out.exists():
         new.rename(out)
-    elif not _exchanged(new, out):
-        shutil.rmtree(previous, ignore_errors=True)
-        out.rename(previous)
-        try:
-            new.rename(out)
-        except OSError:
-            previous.rename(out)
-            raise
+        return None
+    if _exchanged(new, out):
+        return new
+    out.rename(previous)
+    try:
+        new.rename(out)
+    except OSError:
+        previous.rename(out)
+        raise
+    return previous
 
 
 def _exchanged(one: Path, other: Path) -> bool:

@@ -29,8 +29,10 @@ head                  how the head was chosen:
 quantisation          how the INT8 ranges were chosen:
   chosen, rule        as above
   images              validation pictures on which the candidates were compared with FP32
+  fp32_correct        of them, right by the chosen head on the FP32 features
   candidates          `name`, its settings, `images` calibrated on, `error` (relative, of the average-pooled
-                      features; null if not finite), `milliseconds` an image
+                      features; null if not finite), `correct` by the chosen head on its features (which was trained
+                      on those of the chosen candidate), `milliseconds` an image
 compression           only where fewer multiplications were asked for; the candidates above were compared on the
                       full network, but the figures of the chosen head and of the baseline are the shipped network's
   asked, chosen, rule as settings.compress; name of the shipped network; by which it was chosen
@@ -51,6 +53,8 @@ calibration           what a confidence means:
   caution             which figures flatter, and why
 largest_difference_to_keras   of a probability, joined graph against the Keras head, on validation pictures
 seconds               per stage in order, and `total`, their sum: all of the build but the start of Python
+reused                graphs and pictures' features that an earlier build had left in the cache: only with 0 are
+                      `seconds` those of a whole build
 bytes                 of model.onnx, and of the same graph in FP32
 machine               `cores`, `architecture`, `python`
 settings              of model_build.config, but for paths
@@ -84,7 +88,7 @@ from model_build.config import BuildConfig
 from model_build.dataset import Dataset, Example
 from model_build.pictures import CORES
 from model_build.quantize import Measured
-from model_build.selection import Baseline, Contender, Scored
+from model_build.selection import Baseline, Contender, Judged, Scored
 from model_build.verify import Answers, Verdict, share
 
 FORMAT_VERSION = 2
@@ -102,7 +106,7 @@ class Decisions:
 
     quantisations: list[Measured]
     quantisation: Measured
-    quantisation_images: int
+    judged: Judged
     heads: list[Contender]
     head: Contender
     baseline: Baseline
@@ -119,7 +123,8 @@ def compose(
     validation: Answers,
     sizes: Mapping[str, int],
 ) -> dict[str, Any]:
-    """The report, but for `seconds`, which end later. `validation` are the INT8 answers at manifest.temperature."""
+    """The report, but for `seconds` and `reused`, which end later. `validation` are the INT8 answers at
+    manifest.temperature."""
     settings = {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
     settings["weights"] = manifest.build["weights"]
     test = verdict.test
@@ -213,15 +218,17 @@ def _quantisation(decisions: Decisions, config: BuildConfig) -> dict[str, Any]:
             f"the first whose error is within {config.same_error:.0%} of the smallest; one with layers in FP32 only if "
             f"it takes at least {config.float_gain:.0%} off the smallest error without"
         ),
-        "images": decisions.quantisation_images,
+        "images": decisions.judged.images,
+        "fp32_correct": decisions.judged.fp32,
         "candidates": [
             {
                 **asdict(each.candidate),
                 "images": each.images,
                 "error": round(each.error, 5) if math.isfinite(each.error) else None,
+                "correct": correct,
                 "milliseconds": round(each.milliseconds, 2),
             }
-            for each in decisions.quantisations
+            for each, correct in zip(decisions.quantisations, decisions.judged.quantised, strict=True)
         ],
     }
 
@@ -270,9 +277,10 @@ def print_summary(report: Mapping[str, Any], out: Path) -> None:
     _print_baseline(report)
     _print_calibration(report["calibration"])
     sizes = report["bytes"]
+    from_cache = f" (results from the cache: {report['reused']})" if report["reused"] else ""
     print(
         f"\n{out}/{MODEL_FILE}: {sizes[MODEL_FILE] / 1e6:.1f} MB (FP32: {sizes['same_graph_fp32'] / 1e6:.1f} MB), "
-        f"built in {report['seconds']['total']:.0f} s. The model card is index.html beside it."
+        f"built in {report['seconds']['total']:.0f} s{from_cache}. The model card is index.html beside it."
     )
     if report["unreadable"]:
         print(f"{len(report['unreadable'])} files could not be read and were left out; report.json lists them.")

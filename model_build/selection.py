@@ -16,6 +16,7 @@ from model_build import head
 from model_build.config import BuildConfig, HeadCandidate, Pooling
 from model_build.features import Features
 from model_build.head import Trained
+from model_build.quantize import Measured
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 """scikit-learn's C of the baseline, the inverse of its penalty, from strong to weak; on standardised features the best
@@ -34,6 +35,11 @@ class Scored:
     def accuracy(self) -> float:
         """Share of right answers."""
         return self.correct / self.images
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """The lower, the better: most right answers, and among those the lowest log loss."""
+        return -self.correct, self.log_loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,7 @@ def train_all(training: Features, validation: Features, labels: int, config: Bui
 
 def choose(contenders: Sequence[Contender]) -> Contender:
     """The one with most right answers on validation; among those the lowest log loss; then the first."""
-    return min(contenders, key=lambda each: (-each.validation.correct, each.validation.log_loss))
+    return min(contenders, key=lambda each: each.validation.rank)
 
 
 def score(logits: np.ndarray, labels: np.ndarray) -> Scored:
@@ -108,7 +114,27 @@ def train_baseline(pooling: Pooling, training: Features, validation: Features) -
         right = accuracy_score(validation.labels, model.predict(unseen))
         scored = Scored(round(right * len(unseen)), len(unseen), log_loss(validation.labels, probabilities))
         found.append(Baseline(model, pooling, mean, deviation, scored))
-    return min(found, key=lambda each: (-each.validation.correct, each.validation.log_loss))
+    return min(found, key=lambda each: each.validation.rank)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How many of `images` validation pictures a head gets right, by the features of FP32 and of each quantisation."""
+
+    images: int
+    fp32: int
+    quantised: tuple[int, ...]
+
+
+def judge(head: Contender, quantisations: Sequence[Measured], reference: Features) -> Judged:
+    """The head on the features by which the quantisations were compared with FP32, those of `reference`. It was trained
+    on those of one of them, so that one has a little advantage."""
+
+    def right(features: np.ndarray) -> int:
+        return int((head.trained.logits(features).argmax(axis=1) == reference.labels).sum())
+
+    quantised = tuple(right(each.features) for each in quantisations)
+    return Judged(len(reference.labels), right(reference.values), quantised)
 
 
 def print_contender(contender: Contender) -> None:

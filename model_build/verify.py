@@ -16,7 +16,7 @@ from labeller.model import Classifier, Prediction
 from labeller.predictions import Scored
 from labeller.scoring import accuracy_score, mcnemar_test, wilson_interval
 from model_build.config import BuildConfig
-from model_build.dataset import Dataset, Example, spread
+from model_build.dataset import Dataset, Example, require_enough, spread
 from model_build.features import Features, extract
 from model_build.head import Trained, run
 from model_build.pictures import PictureReader
@@ -105,7 +105,7 @@ def verify(
     temperature: float,
     baseline: Baseline,
     fp32: Path,
-    dataset: Dataset,
+    data: Dataset,
     known: Mapping[str, Features],
     reference: Features,
     config: BuildConfig,
@@ -114,7 +114,8 @@ def verify(
 
     `fp32` is the base without quantisation, `known` the INT8 features of train and validation, `reference` the FP32
     features of some validation pictures. The test pictures go through `classifier`, whole. Raises VerificationError
-    when the graph disagrees with Keras or INT8 loses more than the tolerance against FP32 on the same test pictures.
+    when the graph disagrees with Keras or INT8 loses more than the tolerance against FP32 on the same test pictures,
+    DataError when too few test pictures of a label can be read.
     """
     difference = agreement(classifier, trained.network, temperature, known["validation"])
     if difference > config.graph_tolerance:
@@ -122,8 +123,9 @@ def verify(
             f"the joined graph and Keras differ by up to {difference:.6f} in probability on the same pictures "
             f"(allowed: {config.graph_tolerance}); the export is wrong"
         )
-    reader = PictureReader(dataset.splits["test"], config.image_size)
+    reader = PictureReader(data.splits["test"], config.image_size)
     test = answers(classifier, reader, config.inference_batch)
+    require_enough(data, "test", test.examples)
     sample = extract(fp32, spread(test.examples, config.affordable(config.fp32_megapixels)), config)
 
     int8 = dict(zip(test.examples, test.right.tolist(), strict=True))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -13,9 +15,11 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from labeller import storage
 from local.pictures import draw_dataset
 from model_build.config import BuildConfig
 from tests.model_build import quick
+from tests.support import Printed
 
 # Powertools reads its variables when labeller.observability is imported, which is before any fixture runs.
 os.environ.update(
@@ -44,11 +48,15 @@ def _session() -> boto3.Session:
     return boto3.Session()
 
 
+_own_session = cache(storage.new_session)
+
+
 @pytest.fixture
 def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An AWS of its own for the test, in memory. The session is shared: it parses botocore's models once."""
+    """An AWS of its own for the test, in memory. The sessions are shared: they parse botocore's models once."""
     with mock_aws():
         monkeypatch.setattr(boto3, "DEFAULT_SESSION", _session())
+        monkeypatch.setattr(storage, "new_session", _own_session)
         yield
 
 
@@ -61,6 +69,22 @@ def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket.socket, "connect_ex", refuse)
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[[], Printed]:
+    """What a handler has logged and counted since the last call."""
+    from labeller.observability import logger  # after the variables above are set
+
+    # Metrics are printed. The logger holds the stdout of the moment it was made, which capsys does not see.
+    log = io.StringIO()
+    monkeypatch.setattr(logger.registered_handler, "stream", log)
+
+    def read() -> Printed:
+        lines = (log.getvalue() + capsys.readouterr().out).splitlines()
+        return Printed([json.loads(line) for line in lines if line[:1] == "{"])
+
+    return read
 
 
 # ---- a real build, of a narrow network on drawn pictures, that several tests look at -------------------------

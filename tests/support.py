@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,32 @@ def batch_job(*encoded_keys: str, schema: str = "1.0", version_id: str | None = 
             for index, key in enumerate(encoded_keys)
         ],
     }
+
+
+# ---- what a function prints -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What the function wrote to its log."""
+
+    lines: list[dict[str, Any]]
+
+    @property
+    def logs(self) -> list[dict[str, Any]]:
+        return [line for line in self.lines if "level" in line]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Sum of each count; the one of cold starts aside."""
+        found: dict[str, float] = {}
+        for line in self.lines:
+            for group in line.get("_aws", {}).get("CloudWatchMetrics", []):
+                for metric in group["Metrics"]:
+                    name = metric["Name"]
+                    if name != "ColdStart" and metric["Unit"] == "Count":
+                        found[name] = found.get(name, 0) + sum(line[name])
+        return found
 
 
 # ---- network ----------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def statements(resource: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_the_backfill_function_is_the_classify_function_with_a_concurrency_of_its_own() -> None:
     backfill, classify = properties("BackfillFunction"), properties("ClassifyFunction")
-    for same in ("Handler", "CodeUri", "Layers", "Runtime", "Architectures", "Role"):
+    for same in ("Handler", "CodeUri", "Layers", "Runtime", "Architectures"):
         assert backfill[same] == classify[same], same
     assert backfill["ReservedConcurrentExecutions"] == {"Ref": "BackfillConcurrency"}
     assert "ReservedConcurrentExecutions" not in classify  # uploads are bounded by their queue
@@ -99,22 +99,24 @@ def test_another_bucket_may_be_labelled_as_the_uploads_are_if_it_is_named(stack:
             if bucket in str(resource) and action.startswith("s3:")
         }
 
-    own = allowed(statements(stack.properties["ClassifyRole"]), stack.uploads_bucket)
+    own = allowed(statements(stack.properties["BackfillRole"]), stack.uploads_bucket)
     other = allowed(statements(stack.properties["BackfillBucketAccess"]), "other-pictures")
     assert own == other
     assert RESOURCES["BackfillBucketAccess"]["Condition"] == "HasBackfillBucket"
 
 
-def test_its_log_is_its_own_and_its_role_may_write_it(stack: Stack) -> None:
-    group = stack.properties["BackfillFunction"]["LoggingConfig"]["LogGroup"]
-    assert group == f"/aws/lambda/{stack.name}-backfill"
+@pytest.mark.parametrize("name", ["Backfill", "Classify", "Score"])
+def test_a_functions_role_and_log_are_its_own_and_the_one_may_write_the_other(stack: Stack, name: str) -> None:
+    group = stack.properties[f"{name}Function"]["LoggingConfig"]["LogGroup"]
+    assert group == f"/aws/lambda/{stack.name}-{name.lower()}"
+    assert properties(f"{name}Function")["Role"] == {"Fn::GetAtt": [f"{name}Role", "Arn"]}
     writable = [
         resource
-        for statement in statements(properties("ClassifyRole"))
+        for statement in statements(properties(f"{name}Role"))
         if "logs:PutLogEvents" in as_list(statement["Action"])
         for resource in as_list(statement["Resource"])
     ]
-    assert {"Fn::GetAtt": ["BackfillLogGroup", "Arn"]} in writable
+    assert writable == [{"Fn::GetAtt": [f"{name}LogGroup", "Arn"]}]
 
 
 def test_it_is_built_from_the_same_sources(tmp_path: Path) -> None:

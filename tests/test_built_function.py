@@ -22,6 +22,7 @@ from local.nightly import SCORE_FUNCTION, draw_testset
 from local.runtime import RuntimeEmulator
 from local.stack import Stack, deploy, function_of
 from local.testset import BUCKET_OUTPUT
+from model_build import bytecode
 from model_build.package_layer import OUT, fill_model
 from tests.support import ROOT
 
@@ -44,6 +45,7 @@ def prepared(built: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bui
     environment = {**os.environ, "SAM_CLI_TELEMETRY": "0"}
     done = subprocess.run([SAM, "build"], cwd=project, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert bytecode.main([str(folder) for folder in (project / ".aws-sam" / "build").glob("*Function")]) == 0
     try:
         return prepare(project / ".aws-sam" / "build")
     except LocalError as error:
@@ -73,7 +75,12 @@ def invoke(running: tuple[LocalAws, Stack, RuntimeEmulator], name: str) -> tuple
 def test_the_build_holds_the_handlers_code_and_nothing_else(prepared: tuple[Built, Path]) -> None:
     folder = prepared[0].task_root
     assert sorted(path.name for path in folder.iterdir()) == ["classify", "labeller"]
-    assert {path.suffix for path in folder.rglob("*") if path.is_file()} == {".py"}
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    sources = {path for path in files if path.suffix == ".py"}
+    # A cold start would compile what has none: each source has its bytecode, and there is nothing else.
+    compiled = {path.parent.parent / (path.name.partition(".")[0] + ".py") for path in files if path.suffix == ".pyc"}
+    assert compiled == sources
+    assert len(files) == 2 * len(sources)
 
 
 def test_a_batch_of_uploads_is_labelled_in_tags_and_rows(

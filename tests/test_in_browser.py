@@ -79,7 +79,7 @@ def hostile_report() -> tuple[Report, list[Scored]]:
         model=Model(PAYLOADS[3], labels, (16, 16), 0.9),
         testset=HeldOut(PAYLOADS[4], PAYLOADS[5], len(scored) + 9, 1, dict.fromkeys(labels, 1) | {labels[2]: 0}),
         figures=figures_of(scored, labels),
-        unscored=len(PAYLOADS),
+        unscored_causes=dict.fromkeys(PAYLOADS, 1),
         unscored_examples=tuple(Unscored(payload, f"{payload}: {payload}") for payload in PAYLOADS),
         speed=Speed(1.0, 40.0, PAYLOADS[2], True, 2),
         last_night=compare_pictures(PAYLOADS[1], PAYLOADS[2], before, scored),

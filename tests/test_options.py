@@ -63,8 +63,9 @@ def bucket_policy(stack: Stack) -> dict[str, dict[str, Any]]:
     return statements(stack.properties["UploadsBucketPolicy"]["PolicyDocument"])
 
 
-def role_arn(stack: Stack) -> str:
-    return f"arn:aws:iam::123456789012:role/{stack.resources['ClassifyRole']}"
+def labellers(stack: Stack) -> list[str]:
+    """ARNs of the roles of the functions that label."""
+    return [f"arn:aws:iam::123456789012:role/{stack.resources[name]}" for name in ("ClassifyRole", "BackfillRole")]
 
 
 # ---- whatever the options say -------------------------------------------------------------------------
@@ -167,18 +168,21 @@ def test_with_a_key_everything_is_encrypted_with_it(all_on: Stack) -> None:
     assert "AlarmsKey" not in all_on.properties
 
 
-def test_the_function_may_use_the_key_to_decrypt_through_the_services_it_reads_from_and_for_nothing_else(
-    all_on: Stack,
+@pytest.mark.parametrize(
+    ("name", "read_from"), [("Classify", ("s3", "sqs", "dynamodb")), ("Backfill", ("s3", "dynamodb"))]
+)
+def test_a_function_may_use_the_key_to_decrypt_through_the_services_it_reads_from_and_for_nothing_else(
+    all_on: Stack, name: str, read_from: tuple[str, ...]
 ) -> None:
-    (statement,) = all_on.properties["ClassifyKeyPolicy"]["PolicyDocument"]["Statement"]
+    policy = all_on.properties[f"{name}KeyPolicy"]
+    assert policy["Roles"] == [all_on.resources[f"{name}Role"]]
+    (statement,) = policy["PolicyDocument"]["Statement"]
     assert statement == {
         "Effect": "Allow",
         "Action": "kms:Decrypt",
         "Resource": KEY,
         "Condition": {
-            "StringEquals": {
-                "kms:ViaService": [f"{service}.us-east-1.amazonaws.com" for service in ("s3", "sqs", "dynamodb")]
-            }
+            "StringEquals": {"kms:ViaService": [f"{service}.us-east-1.amazonaws.com" for service in read_from]}
         },
     }
 
@@ -190,24 +194,24 @@ def test_reading_is_open_by_default(default: Stack) -> None:
     assert set(bucket_policy(default)) == {"DenyWithoutTls"}
 
 
-def test_an_object_without_the_label_tag_can_be_read_by_the_function_alone(all_on: Stack) -> None:
+def test_an_object_without_the_label_tag_can_be_read_by_the_functions_that_label_alone(all_on: Stack) -> None:
     deny = bucket_policy(all_on)["DenyReadsUntilLabelled"]
     assert (deny["Effect"], deny["Principal"]) == ("Deny", "*")
     assert set(deny["Action"]) == {"s3:GetObject", "s3:GetObjectVersion"}
     assert deny["Resource"] == f"arn:aws:s3:::{all_on.uploads_bucket}/*"
-    # All conditions must hold: the tag is missing, and it is not the function that asks.
+    # All conditions must hold: the tag is missing, and it is neither function that asks.
     assert deny["Condition"] == {
         "Null": {"s3:ExistingObjectTag/kind": "true"},
-        "ArnNotEquals": {"aws:PrincipalArn": role_arn(all_on)},
+        "ArnNotEquals": {"aws:PrincipalArn": labellers(all_on)},
     }
 
 
-def test_nobody_but_the_function_can_write_the_label_tag(all_on: Stack) -> None:
-    deny = bucket_policy(all_on)["OnlyTheFunctionLabels"]
+def test_nobody_but_the_functions_that_label_can_write_the_label_tag(all_on: Stack) -> None:
+    deny = bucket_policy(all_on)["OnlyTheFunctionsLabel"]
     assert set(deny["Action"]) == {"s3:PutObject", "s3:PutObjectTagging", "s3:PutObjectVersionTagging"}
     assert deny["Condition"] == {
         "ForAnyValue:StringEquals": {"s3:RequestObjectTagKeys": ["kind"]},
-        "ArnNotEquals": {"aws:PrincipalArn": role_arn(all_on)},
+        "ArnNotEquals": {"aws:PrincipalArn": labellers(all_on)},
     }
 
 

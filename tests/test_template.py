@@ -219,8 +219,19 @@ def test_the_makefile_ships_the_sources_and_nothing_else(tmp_path: Path, functio
 def test_a_message_stays_hidden_for_six_timeouts_of_the_function() -> None:
     # AWS Lambda developer guide, "Creating and configuring an Amazon SQS event source mapping".
     function, source = properties("ClassifyFunction"), properties("UploadsToClassify")
-    window = source.get("MaximumBatchingWindowInSeconds", 0)
-    assert properties("UploadsQueue")["VisibilityTimeout"] >= 6 * function["Timeout"] + window
+    batches = TEMPLATE_CONTENT["Mappings"]["Batches"]
+    longest = max(batch["Seconds"] for batch in batches.values())
+    assert properties("UploadsQueue")["VisibilityTimeout"] >= 6 * function["Timeout"] + longest
+    assert [source[name] for name in ("BatchSize", "MaximumBatchingWindowInSeconds")] == [
+        {"Fn::FindInMap": ["Batches", {"Ref": "BatchSize"}, member]} for member in ("Messages", "Seconds")
+    ]
+
+
+def test_a_batch_of_more_than_ten_may_be_gathered_for_a_second_and_no_other_waits() -> None:
+    # AWS Lambda API reference, BatchSize: above 10, MaximumBatchingWindowInSeconds must be at least 1.
+    assert TEMPLATE_CONTENT["Mappings"]["Batches"] == {
+        str(size): {"Messages": size, "Seconds": int(size > 10)} for size in PARAMETERS["BatchSize"]["AllowedValues"]
+    }
 
 
 def test_failed_messages_come_back_alone_and_end_in_the_dead_letter_queue() -> None:

@@ -10,6 +10,10 @@ what an event says, but the object as it is now (or the version named), and thre
    looked afterwards, or has crashed, and then the event comes again.
 3. A version that is named cannot change. A request without a version that meets one (Batch Operations in a versioned
    bucket) goes on with that version by name.
+
+The result event of what has a sequencer goes out while rule 2 looks: its receivers know by the sequencer what counts.
+If the object was replaced in these milliseconds, it is as if it had been just after them: the event of that comes, with
+a later sequencer, and its result too. Without a sequencer nothing would tell the two apart, so there it waits.
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ from labeller.storage import Archived, AwsFailure, Denied, Fetched, Gone, Storag
 MAX_ROUNDS = 4  # times that an object is looked at anew because it was replaced meanwhile; then the event comes again
 
 Publish = Callable[[Mapping[str, Any]], Awaitable[None]]
+"""Begins at once; what it returns waits for the end."""
 
 
 class Ending(StrEnum):
@@ -149,14 +154,28 @@ class Labeller:
             )
             put = self.storage.put_row if ref.sequencer else self.storage.replace_row
             written = await aws(put, ref, item)
-            if not ref.version_id and not await aws(self.storage.is_unchanged, ref, fetched):
+            event = records.event_detail(item)
+            told = publish(event) if written and ref.sequencer else None
+            if not ref.version_id and not await self._is_unchanged(ref, fetched, told):
                 return ref
         if written:
             with stage("publish", durations):
-                await publish(records.event_detail(item))
+                await (told or publish(event))
         if denied:
             raise denied  # the label is safe in the row; the tags wait for a permission
         return Outcome(Ending(result.status) if written else Ending.STALE, ref, result, tagging, durations)
+
+    async def _is_unchanged(self, ref: ObjectRef, fetched: Fetched, told: Awaitable[None] | None) -> bool:
+        """Whether the object is still what was fetched; if not, or if nobody knows, `told` has ended too."""
+        try:
+            unchanged = await self.lanes.aws(self.storage.is_unchanged, ref, fetched)
+        except Exception:
+            if told is not None:
+                await told
+            raise
+        if not unchanged and told is not None:
+            await told
+        return bool(unchanged)
 
     async def _result(self, fetched: Fetched, durations: dict[str, float]) -> Result:
         try:

@@ -24,14 +24,14 @@ class Publisher:
         self._waiting: list[Waiting] = []
         self._sending: asyncio.Task[None] | None = None
 
-    async def publish(self, detail: Mapping[str, Any]) -> None:
-        """Return when EventBridge has taken the event. Raises AwsFailure if it has not."""
+    def publish(self, detail: Mapping[str, Any]) -> asyncio.Future[None]:
+        """Begin; the future is done when EventBridge has taken the event, and raises AwsFailure if it has not."""
         taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((detail, taken))
         if self._sending is None or self._sending.done():
             # A task of its own: if one of those who publish is cancelled, the others' events go all the same.
             self._sending = asyncio.create_task(self._send())
-        await taken
+        return taken
 
     async def _send(self) -> None:
         while self._waiting:

@@ -29,12 +29,20 @@ class Series:
     high: Sequence[float] | None = None
 
 
-def line_chart(title: str, description: str, names: Sequence[str], series: Sequence[Series], percent: bool) -> Html:
+def line_chart(
+    title: str,
+    description: str,
+    names: Sequence[str],
+    series: Sequence[Series],
+    percent: bool,
+    shown: Sequence[float] = (),
+) -> Html:
     """Up to two series over `names`, the texts under the horizontal axis (days, epochs). Values in percent or as such.
 
-    The vertical axis covers what there is to see, not 0 to 1: of an accuracy only the top is of interest.
+    The vertical axis covers the values there are, and those in `shown`; not 0 to 1: of an accuracy only the top is of
+    interest.
     """
-    low, high, ticks = _axis([value for each in series for part in _parts(each) for value in part], percent)
+    low, high, ticks = _axis([*shown, *(value for each in series for part in _parts(each) for value in part)], percent)
     height = 230
     across = _scale(0, len(names) - 1, _LEFT + 8, _WIDTH - _RIGHT - 8)
     up = _scale(low, high, height - _BOTTOM, _TOP)
@@ -68,6 +76,7 @@ def reliability_diagram(bins: Sequence[ReliabilityBin]) -> Html:
     most = max((each.count for each in filled), default=1)
     for each in filled:
         left, right = across(each.low) + 1, across(each.high) - 1
+        top = min(up(each.accuracy), up(0) - 2)  # where none is right, a trace of a bar: there are pictures
         # Faint where few pictures stand behind the bar.
         drawing.append(
             element(
@@ -76,9 +85,9 @@ def reliability_diagram(bins: Sequence[ReliabilityBin]) -> Html:
                 class_="mark",
                 opacity=round(0.25 + 0.65 * math.sqrt(each.count / most), 2),
                 x=_short(left),
-                y=_short(up(each.accuracy)),
+                y=_short(top),
                 width=_short(right - left),
-                height=_short(up(0) - up(each.accuracy)),
+                height=_short(up(0) - top),
             )
         )
     diagonal = f"M{_short(across(0))} {_short(up(0))}L{_short(across(1))} {_short(up(1))}"
@@ -185,17 +194,7 @@ def _legend(names: Sequence[str]) -> Html:
 
 
 def _line(series: Series, across: Scale, up: Scale, prefix: str) -> list[Html]:
-    drawn = []
-    if series.low is not None and series.high is not None:
-        known = [i for i, low in enumerate(series.low) if not math.isnan(low) and not math.isnan(series.high[i])]
-        if len(known) > 1:
-            edge = [(i, series.high[i]) for i in known] + [(i, series.low[i]) for i in reversed(known)]
-            points = " ".join(f"{_short(across(i))},{_short(up(value))}" for i, value in edge)
-            drawn.append(element("polygon", class_=f"{prefix}area", points=points))
-        elif known:  # one night: its interval as an error bar
-            x, i = _short(across(known[0])), known[0]
-            path = f"M{x} {_short(up(series.low[i]))}V{_short(up(series.high[i]))}"
-            drawn.append(element("path", class_=f"{prefix}line", opacity=0.4, d=path))
+    drawn = [_band(run, series, across, up, prefix) for run in _runs(series)]
     path, pen = "", "M"
     for index, value in enumerate(series.values):
         if math.isnan(value):
@@ -205,6 +204,30 @@ def _line(series: Series, across: Scale, up: Scale, prefix: str) -> list[Html]:
         mark = {"cx": _short(across(index)), "cy": _short(up(value)), "r": 3.0}
         drawn.append(element("circle", class_=f"{prefix}mark", **mark))
     return [element("path", class_=f"{prefix}line", d=path), *drawn] if path else drawn
+
+
+def _runs(series: Series) -> list[list[int]]:
+    """Indices of the values that have both bounds, in runs without a gap."""
+    runs: list[list[int]] = []
+    for index, (low, high) in enumerate(zip(series.low or (), series.high or (), strict=True)):
+        if math.isnan(low) or math.isnan(high):
+            continue
+        if runs and runs[-1][-1] == index - 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return runs
+
+
+def _band(run: Sequence[int], series: Series, across: Scale, up: Scale, prefix: str) -> Html:
+    """Between the bounds of a run; of a single value, an error bar."""
+    low, high = series.low or (), series.high or ()
+    if len(run) == 1:
+        path = f"M{_short(across(run[0]))} {_short(up(low[run[0]]))}V{_short(up(high[run[0]]))}"
+        return element("path", class_=f"{prefix}line", opacity=0.4, d=path)
+    edge = [(i, high[i]) for i in run] + [(i, low[i]) for i in reversed(run)]
+    points = " ".join(f"{_short(across(i))},{_short(up(value))}" for i, value in edge)
+    return element("polygon", class_=f"{prefix}area", points=points)
 
 
 def _scale(low: float, high: float, start: float, end: float) -> Scale:
@@ -228,9 +251,10 @@ def _axis(values: Sequence[float], percent: bool) -> tuple[float, float, list[fl
     step = 10 ** math.floor(math.log10(spread))
     step = next(size for size in (step / 5, step / 2, step, 2 * step, 5 * step) if spread / size <= 4)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    if percent:
-        last = min(last, round(1 / step)) if high <= 1 else last
     last = max(last, first + 1)
+    if percent and high <= 1:  # no tick above 100 %
+        last = min(last, round(1 / step))
+        first = min(first, last - 1)
     return first * step, last * step, [tick * step for tick in range(first, last + 1)]
 
 

@@ -14,6 +14,9 @@ from labeller.scoring import confidence_histogram, population_stability_index
 BINS = 10
 """Bins of equal width that confidences are counted in, as is usual for the population stability index."""
 
+STABLE, MOVED = 0.1, 0.25
+"""Under the one, credit scoring reads a population stability index as stable, above the other as moved."""
+
 FEW_UPLOADS = 100
 """With fewer uploads in a day an index says more about chance than about the uploads."""
 

@@ -205,7 +205,7 @@ def _collect(identity: str | None, records: list[Any], read: Any) -> Delivery:
             refs += [ref for ref in read(record) if not ref.key.endswith("/")]
         except MalformedEvent as error:
             malformed.append(error)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             malformed.append(MalformedEvent(f"a record is not as it should be: {error!r}"))
     return Delivery(identity, tuple(refs), tuple(malformed))
 

@@ -22,10 +22,9 @@ TILE = 16  # pixels; the side of the stored picture
 TOLERANCE = 0.02
 """Largest difference of a logit, divided by the temperature, that passes. If no scaled logit moves by more than d,
 no probability moves by more than d / 2, so the tolerance is the 0.01 within which all CPUs must agree.
-`make verify-cpus` measures
-what they do. With the stand-in weights at 128 pixels, x86 with and without VNNI gives the same logits, arm64 is off by
-0.0000003; swapped channels are off by 0.5, a transposed picture by 2, and the same network without 7-bit weights, where
-AVX2's kernels saturate, by 0.5."""
+`make verify-cpus` measures what they do. With the stand-in weights at 128 pixels, x86 with and without VNNI gives the
+same logits, arm64 is off by 0.0000003; swapped channels are off by 0.5, a transposed picture by 2, and the same network
+without 7-bit weights, where AVX2's kernels saturate, by 0.5."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,8 @@ svg .second.area { fill: var(--second); } svg .ideal { stroke: var(--muted); str
 .key { display: inline-block; width: .8em; height: .8em; border-radius: 2px; background: var(--accent);
   margin: 0 .4em 0 0; }
 .key.second { background: var(--second); }
+@media (max-width: 30rem) { body { padding: 1rem .75rem; } section { padding: .75rem .8rem 1rem; }
+  th, td { padding-right: .45rem; } table.confusion td, table.confusion th { padding: .4rem .5rem; } }
 ul.cards { list-style: none; margin: .75rem 0 0; padding: 0; display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 11.5rem), 1fr)); }
 ul.cards > li { background: var(--card); border: 1px solid var(--line); border-top: 4px solid var(--tone);

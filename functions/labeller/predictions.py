@@ -49,7 +49,12 @@ class Unscored:
     """One picture of the test set that has no answer, and why."""
 
     key: str
-    reason: str
+    reason: str  # a word, and after a colon what more there is to say
+
+    @property
+    def cause(self) -> str:
+        """The word alone: TRUNCATED, AWS, ..."""
+        return self.reason.partition(":")[0]
 
 
 def write_csv(scored: Iterable[Scored]) -> bytes:
@@ -79,12 +84,21 @@ def write_csv(scored: Iterable[Scored]) -> bytes:
 
 
 def read_csv(content: bytes) -> dict[Identity, str]:
-    """The predicted label of each picture in a predictions.csv. Raises ValueError if it is none."""
+    """The predicted label of each picture in a predictions.csv. Raises ValueError if it is none, or damaged."""
     rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
     needed = {"true", "predicted", "sha256"}
-    if not needed <= set(rows.fieldnames or ()):
-        raise ValueError(f"no predictions.csv: its columns are {rows.fieldnames}")
-    return {(_plain(row["true"]), row["sha256"]): _plain(row["predicted"]) for row in rows}
+    answers: dict[Identity, str] = {}
+    try:
+        if not needed <= set(rows.fieldnames or ()):
+            raise ValueError(f"no predictions.csv: its columns are {rows.fieldnames}")
+        for row in rows:
+            true, predicted, sha256 = row["true"], row["predicted"], row["sha256"]
+            if true is None or predicted is None or sha256 is None:
+                raise ValueError(f"a damaged predictions.csv: line {rows.line_num} has too few columns")
+            answers[_plain(true), sha256] = _plain(predicted)
+    except csv.Error as error:
+        raise ValueError(f"a damaged predictions.csv: line {rows.line_num}: {error}") from error
+    return answers
 
 
 def _cell(text: str) -> str:

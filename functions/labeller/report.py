@@ -110,14 +110,19 @@ class Report:
     model: Model
     testset: HeldOut
     figures: Figures | None  # None: nothing could be scored
-    unscored: int
-    unscored_examples: tuple[Unscored, ...]
+    unscored_causes: dict[str, int]  # Unscored.cause -> pictures without an answer
+    unscored_examples: tuple[Unscored, ...]  # MOST_UNSCORED of them at most
     speed: Speed
     last_night: Comparison | None
     build: Comparison | None
     uploads: Uploads | None  # None: the rows could not be read
     minimum_accuracy: float  # the alarm's
     predictions_key: str  # of this run's predictions.csv, in the bucket
+
+    @property
+    def unscored(self) -> int:
+        """How many pictures have no answer."""
+        return sum(self.unscored_causes.values())
 
     @property
     def verdict(self) -> Verdict:
@@ -195,8 +200,8 @@ def reasons(report: Report) -> list[str]:
         found.append(f"The accuracy is below the {report.minimum_accuracy:.1%} that the alarm asks for.")
     found += [_in_words(each) for each in (report.last_night, report.build) if each is not None]
     if report.unscored:
-        causes = Counter(each.reason.partition(":")[0] for each in report.unscored_examples)
-        named = ", ".join(f"{cause} ({count})" for cause, count in causes.most_common(5))
+        causes = Counter(report.unscored_causes).most_common()
+        named = ", ".join(f"{cause} ({count:,})" for cause, count in causes)
         have = "picture has" if report.unscored == 1 else "pictures have"
         found.append(f"{report.unscored:,} {have} no answer: {named}.")
     absent = [label for label, count in report.testset.per_label.items() if not count]
@@ -218,6 +223,7 @@ def to_json(report: Report) -> bytes:
         "headline": headline(report),
         "reasons": reasons(report),
         "below_minimum": report.below_minimum,
+        "unscored": report.unscored,
         **asdict(report),
     }
     if report.uploads is not None:

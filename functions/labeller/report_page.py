@@ -10,7 +10,7 @@ import numpy as np
 
 from labeller.charts import Series, bars, confusion_table, line_chart, reliability_diagram
 from labeller.comparison import Comparison
-from labeller.drift import FEW_UPLOADS, Uploads
+from labeller.drift import FEW_UPLOADS, MOVED, STABLE, Uploads
 from labeller.page import Html, card, element, figures, joined, page
 from labeller.predictions import Scored
 from labeller.report import NIGHTS, Figures, Night, Report, Verdict, headline, reasons
@@ -168,12 +168,9 @@ def _unscored(report: Report) -> Html | str:
         element("tr", element("td", element("code", each.key)), element("td", each.reason))
         for each in report.unscored_examples
     ]
-    shown = f"{len(rows):,} of them" if len(rows) < report.unscored else "All of them"
-    note = element(
-        "p",
-        f"{report.unscored:,} pictures have no answer, and count neither as right nor as wrong. {shown}:",
-        class_="note",
-    )
+    has = "picture has no answer, and counts" if report.unscored == 1 else "pictures have no answer, and count"
+    some = f" {len(rows):,} of them:" if len(rows) < report.unscored else ""
+    note = element("p", f"{report.unscored:,} {has} neither as right nor as wrong.{some}", class_="note")
     return _section("Without an answer", note, element("div", element("table", rows, class_="facts"), class_="scroll"))
 
 
@@ -194,7 +191,10 @@ def _mistakes(scored: Sequence[Scored]) -> Html | str:
         )
         for each in wrong[:MOST_PICTURES]
     ]
-    note = f"The {len(cards)} surest of {len(wrong):,} wrong answers. What the network saw, in its resolution."
+    which = (
+        "All wrong answers" if len(cards) == len(wrong) else f"The {len(cards)} surest of {len(wrong):,} wrong answers"
+    )
+    note = f"{which}, the surest first. What the network saw, in its resolution."
     return _section("The worst mistakes", element("p", note, class_="note"), element("ul", cards, class_="cards"))
 
 
@@ -248,7 +248,7 @@ def _uploads(report: Report, trend: Sequence[Night]) -> Html | str:
     if uploads.stability_index is not None:
         note += (
             f" Population stability index of their confidences against the test set's: "
-            f"{uploads.stability_index:.3f}. Under 0.1 is commonly read as stable, above 0.25 as moved."
+            f"{uploads.stability_index:.3f}. Under {STABLE} is commonly read as stable, above {MOVED} as moved."
         )
         if uploads.total < FEW_UPLOADS:
             note += f" With fewer than {FEW_UPLOADS} uploads it says little."
@@ -262,6 +262,7 @@ def _uploads(report: Report, trend: Sequence[Night]) -> Html | str:
             Series("UNREADABLE", [night.unreadable_share if night else math.nan for night in nights]),
         ],
         percent=True,
+        shown=(0.0,),
     )
     index = line_chart(
         "Population stability index",
@@ -269,6 +270,7 @@ def _uploads(report: Report, trend: Sequence[Night]) -> Html | str:
         days,
         [Series("index", [night.stability_index if night else math.nan for night in nights])],
         percent=False,
+        shown=(0.0, MOVED),
     )
     return joined(
         _section("What is uploaded", element("p", note, class_="note"), bars("label", names, {"share": share})),
@@ -290,7 +292,7 @@ def _confidences(uploads: Uploads) -> Html:
         name: [counts[number] / sum(counts) if sum(counts) else math.nan for number in used]
         for name, counts in sides.items()
     }
-    return bars("confidence", [f"{number * step:.0%} to {(number + 1) * step:.0%}" for number in used], shares)
+    return bars("confidence", [f"{100 * number * step:.0f}–{(number + 1) * step:.0%}" for number in used], shares)
 
 
 def _about(report: Report) -> Html:

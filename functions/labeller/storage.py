@@ -11,14 +11,18 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from labeller.events import ObjectRef
 from labeller.pipeline import ensure_time
 from labeller.records import Tag
+
+if TYPE_CHECKING:
+    from botocore.session import Session
 
 # The standard mode retries throttling, 5xx and broken connections, after up to 1 s and then up to 2 s: at most
 # twice, since SQS brings back what still fails. The timeouts are far above what S3 and DynamoDB take in one region.
@@ -30,6 +34,8 @@ _CONFIG: dict[str, Any] = {  # of botocore.config.Config
     "read_timeout": 5,
     "max_pool_connections": 16,  # as many objects as are worked on at once (classify.lanes)
 }
+
+_SERVICES = ("s3", "dynamodb", "events")
 
 # MethodNotAllowed is S3's answer when the version asked for is a delete marker; "404" where there is no body, and
 # "405" likewise. Without the permission s3:ListBucket S3 says AccessDenied instead of NoSuchKey.
@@ -224,15 +230,12 @@ class Storage:
         return self._put(ref, item, "sequencer = :sequencer" if known else "attribute_not_exists(sequencer)")
 
     def _put(self, ref: ObjectRef, item: Mapping[str, Any], condition: str) -> bool:
-        from boto3.dynamodb.types import TypeSerializer
-
-        serialise = TypeSerializer().serialize
-        values = {":sequencer": serialise(item["sequencer"])} if ":sequencer" in condition else None
+        values = {":sequencer": _attribute(item["sequencer"])} if ":sequencer" in condition else None
         with _own_errors("PutItem", ref):
             try:
                 self._dynamodb.put_item(
                     TableName=self._table,
-                    Item={name: serialise(value) for name, value in item.items()},
+                    Item={name: _attribute(value) for name, value in item.items()},
                     ConditionExpression=condition,
                     **({"ExpressionAttributeValues": values} if values else {}),
                 )
@@ -267,13 +270,33 @@ class Storage:
         }
 
 
+def new_session() -> Session:
+    """A session of botocore's for the region and credentials of the environment."""
+    # Here and not above, so that in a cold start another thread does it: it takes 0.15 s. Not boto3, which is this and
+    # S3's transfer manager, resources and multiprocessing, 20 ms more.
+    from botocore.loaders import Loader
+    from botocore.session import Session
+
+    class OwnServices(Loader):
+        """Knows what it is for, and does not look into the folders of all 400 services to learn which there are."""
+
+        def list_available_services(self, type_name: str) -> list[str]:
+            return list(_SERVICES)
+
+    session = Session()
+    session.register_component("data_loader", OwnServices())
+    return session
+
+
 def connect(table: str, bus: str = "default") -> Storage:
     """Storage with clients for the region and credentials of the environment. Slow: keep the result."""
-    import boto3  # here and not above, so that in a cold start another thread does it: it takes 0.2 s
+    session = new_session()
+    from botocore import __version__
     from botocore.config import Config
 
-    config = Config(**_CONFIG)
-    s3, dynamodb, events = (boto3.client(name, config=config) for name in ("s3", "dynamodb", "events"))
+    # A name of our own: botocore would compose one of all that it uses, twice for each request.
+    config = Config(**_CONFIG, user_agent=f"{EVENT_SOURCE} Botocore/{__version__}")
+    s3, dynamodb, events = (session.create_client(name, config=config) for name in _SERVICES)
     for client in (s3, dynamodb, events):
         # Before each attempt, so also before one that botocore makes when Lambda resumes a process in which an
         # object was given up: by then another invocation may have labelled what came in its place.
@@ -284,6 +307,15 @@ def connect(table: str, bus: str = "default") -> Storage:
 def _address(ref: ObjectRef) -> dict[str, str]:
     address = {"Bucket": ref.bucket, "Key": ref.key}
     return {**address, "VersionId": ref.version_id} if ref.version_id else address
+
+
+def _attribute(value: str | Decimal | Mapping[str, Any]) -> dict[str, Any]:
+    """A value of records.item_for as DynamoDB's API has it. boto3's serializer would load boto3."""
+    if isinstance(value, str):
+        return {"S": value}
+    if isinstance(value, Decimal):
+        return {"N": str(value)}
+    return {"M": {name: _attribute(each) for name, each in value.items()}}
 
 
 def _version(answer: Mapping[str, Any]) -> str | None:

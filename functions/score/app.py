@@ -14,7 +14,7 @@ from labeller.observability import logger, metrics
 from score.build_figures import read_build_figures
 from score.nightly import Nightly, Scheduled
 from score.settings import ScoreSettings
-from score.telling import count_invalid_testset, tell
+from score.telling import count_failure, count_invalid_testset, tell
 from score.testset import InvalidTestSet
 
 
@@ -38,15 +38,18 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     """Score the model and publish the report of the night that `event` tells of.
 
     `event`: {"scheduled_time": ISO 8601}, as EventBridge Scheduler fills it in; now, where it is missing. Returns what
-    AccuracyReported says. Raises InvalidTestSet, AwsFailure, SettingsError, ModelError: then the report of before
-    stays.
+    AccuracyReported says. Raises InvalidTestSet, AwsFailure, SettingsError, ModelError, and ValueError for a time that
+    is none: then the report of before stays.
     """
-    nightly = get_nightly()
-    run = Scheduled.from_event(event, context.aws_request_id, nightly.settings.time_zone)
     try:
+        nightly = get_nightly()
+        run = Scheduled.from_event(event, context.aws_request_id, nightly.settings.time_zone)
         report = nightly.run(run, lambda: context.get_remaining_time_in_millis() / 1000)
     except InvalidTestSet as error:
         logger.error("no usable test set", error=str(error))
         count_invalid_testset()
+        raise
+    except Exception:  # counted, whatever it is; Lambda logs what is raised
+        count_failure()
         raise
     return tell(report, nightly.reports)

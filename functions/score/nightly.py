@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -79,12 +80,14 @@ class Nightly:
         listing = read_listing(self.reports.bucket, self.reports.list_keys(PREFIX), self.classifier.labels)
         nights = list_nights(self.reports)
         earlier = read_earlier(self.reports, [night for night in nights if night < scheduled.night])
-        before = self._answers(earlier[-1]) if earlier else {}
-        scorer = Scorer(self.reports.bucket, self.pictures, self.classifier, self.settings.shared, before)
+        last = next((each for each in reversed(earlier) if each.night.pictures), None)  # that scored anything
+        before = self._answers(last) if last else {}
+        compared = (before, self.build.answers) if self.build else (before,)
+        scorer = Scorer(self.reports.bucket, self.pictures, self.classifier, self.settings.shared, compared)
         deadline = Deadline.in_seconds(seconds_left() - RESERVED_FOR_UPLOADS, item=SECONDS_FOR_A_PICTURE)
         run = scorer.score(listing.examples, deadline)
         uploads = self._uploads(scheduled, run.scored, lambda: seconds_left() - RESERVED_FOR_REPORT)
-        report = self._report(scheduled, listing, run, _against(earlier, before, run.scored), uploads)
+        report = self._report(scheduled, listing, run, _against(last, before, run.scored), uploads)
         self._publish(report, run.scored, earlier, nights)
         return report
 
@@ -135,7 +138,7 @@ class Nightly:
             ),
             testset=HeldOut(self.reports.bucket, PREFIX, len(listing.examples), listing.ignored, listing.per_label),
             figures=figures_of(run.scored, classifier.labels),
-            unscored=len(run.unscored),
+            unscored_causes=dict(Counter(each.cause for each in run.unscored)),
             unscored_examples=run.unscored[:MOST_UNSCORED],
             speed=Speed(
                 seconds=run.seconds,
@@ -151,9 +154,6 @@ class Nightly:
             predictions_key=run_key(scheduled.night, scheduled.run, PREDICTIONS),
         )
 
-    def _threshold(self) -> float:
-        return threshold_in_force(self.classifier.confidence_threshold, self.settings.shared)
-
     def _publish(
         self, report: Report, scored: tuple[Scored, ...], earlier: list[EarlierReport], nights: list[date]
     ) -> None:
@@ -167,15 +167,15 @@ class Nightly:
 
 
 def _against(
-    earlier: list[EarlierReport], answers: Mapping[Identity, str], scored: tuple[Scored, ...]
+    last: EarlierReport | None, answers: Mapping[Identity, str], scored: tuple[Scored, ...]
 ) -> Comparison | None:
-    """Tonight against the night before, picture by picture if its answers are known."""
-    if not earlier:
+    """Tonight against the last night that scored anything, picture by picture if its answers are known."""
+    if last is None:
         return None
-    night = earlier[-1].night
+    night = last.night
     name = f"the night of {night.date}"
     by_picture = compare_pictures(name, night.model_version, answers, scored)
-    correct = round(night.accuracy * night.pictures) if night.pictures else 0
+    correct = round(night.accuracy * night.pictures)
     return by_picture or compare_counts(
         name, night.model_version, correct, night.pictures, scored, other_pictures=bool(answers)
     )

@@ -38,7 +38,7 @@ class Published:
 
 def list_nights(storage: ReportStorage) -> list[date]:
     """The nights that have a report, oldest first. Raises AwsFailure."""
-    return [date.fromisoformat(name) for name in storage.list_folders(PREFIX) if _DATE.fullmatch(name)]
+    return [night for name in storage.list_folders(PREFIX) if (night := _night(name)) is not None]
 
 
 def read_earlier(storage: ReportStorage, nights: Iterable[date]) -> list[EarlierReport]:
@@ -71,6 +71,14 @@ def publish(
         storage,
         [(night_key(folder, name), content) for folder in folders for name, content in contents] + [(LIST, index)],
     )
+
+
+def _night(folder: str) -> date | None:
+    """The night that a folder is named after; None for a folder of somebody else's."""
+    try:
+        return date.fromisoformat(folder) if _DATE.fullmatch(folder) else None
+    except ValueError:  # 2026-13-01
+        return None
 
 
 def _switch(storage: ReportStorage, objects: Sequence[tuple[str, bytes]]) -> None:

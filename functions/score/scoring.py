@@ -42,7 +42,7 @@ class Scorer:
     storage: Storage
     classifier: Classifier
     settings: Settings
-    before: Mapping[Identity, str]  # labels of another night
+    before: Sequence[Mapping[Identity, str]]  # labels that tonight is compared with: of another night, of the build
 
     def score(self, examples: Sequence[Example], deadline: Deadline) -> Run:
         """Ask the model about each of the examples while there is time.
@@ -90,7 +90,7 @@ class Scorer:
     def _with_thumbnail(self, scored: Scored, decoded: Decoded) -> Scored:
         """For the pictures that the report may show: those that are wrong, and those that were given another label."""
         label = scored.prediction.label
-        if scored.right and self.before.get(scored.identity, label) == label:
+        if scored.right and all(labels.get(scored.identity, label) == label for labels in self.before):
             return scored
         return replace(scored, thumbnail=thumbnail(decoded.pixels, decoded.width, decoded.height))
 

@@ -22,6 +22,11 @@ def count_invalid_testset() -> None:
     metrics.add_metric("TestSetInvalid", MetricUnit.Count, 1)
 
 
+def count_failure() -> None:
+    """The metric of an attempt at a night that brought no report, for any other reason."""
+    metrics.add_metric("Failed", MetricUnit.Count, 1)
+
+
 def tell(report: Report, storage: ReportStorage) -> dict[str, Any]:
     """Metrics, AccuracyReported and the mail; returns the detail of the event.
 

@@ -23,7 +23,7 @@ from model_build.wheels import PackagingError
 OURS, PLAIN = "7-bit kernels (build/model)", "plain U8S8"
 CHOICE = ROOT / "build" / "demo" / "choice.json"
 
-TARGET_MISSED, CANNOT_RUN, TOOLS_MISSING = 1, 2, 3  # exit statuses
+TARGET_MISSED, CANNOT_RUN, TOOLS_MISSING, INTERRUPTED = 1, 2, 3, 130  # exit statuses
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,17 +43,25 @@ def main(arguments: list[str] | None = None) -> int:
         data, weights = options.data or chosen.get("data"), options.weights or chosen.get("weights")
         if not data:
             raise DataError("no photographs: name the data set with --data (make: DATA=...)")
-        return run(options.model, Path(data), weights, options.photographs, options.out)
+        return run(options.model, ROOT / data, weights, options.photographs, options.out)
     except MissingTools as error:
         print(f"verify-cpus: {error}", file=sys.stderr)
         return TOOLS_MISSING
     except (DataError, ModelError, PackagingError, MeasurementError, sysroot.SysrootError) as error:
         print(f"verify-cpus: {error}", file=sys.stderr)
         return CANNOT_RUN
+    except OSError as error:
+        print(f"verify-cpus: {error.filename or options.out}: {error.strerror or error}", file=sys.stderr)
+        return CANNOT_RUN
+    except KeyboardInterrupt:
+        print("verify-cpus: interrupted; the next run goes on from here", file=sys.stderr)
+        return INTERRUPTED
 
 
 def run(model: Path, data: Path, weights: str | None, photographs: int, out: Path) -> int:
     """Measure, print the table, write cpus.json; returns the exit status."""
+    if not (model / MANIFEST_FILE).is_file():
+        raise ModelError(f"no model in {model}: make one first (`make model`, `make demo`), or name it with --model")
     manifest = Manifest.from_file(model / MANIFEST_FILE)
     paths = readable(dataset.scan(data).splits["test"], photographs, manifest.input_size[0])
     python = sysroot.prepare(out / "arm64")

@@ -1,11 +1,12 @@
 """What runs on each CPU: `python -m model_build.cpus.measure MODEL PROBE < photographs`, a path a line, in JSON.
 
-Prints a line of JSON about the CPU and one for each photograph: its path and the probabilities of all labels, by
-labeller.images and labeller.model as in Lambda. Imports nothing that a layer does not hold.
+Prints a line of JSON about the CPU and one for each photograph: its path, its SHA-256 and the probabilities of all
+labels, by labeller.images and labeller.model as in Lambda. Imports nothing that a layer does not hold.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import sys
@@ -38,13 +39,15 @@ def main(model: Path, probe: Path) -> None:
     )
     for line in sys.stdin:
         path = json.loads(line)
-        pixels = decode(Path(path).read_bytes(), classifier.input_size, DEFAULT_MAX_IMAGE_PIXELS).pixels
+        content = Path(path).read_bytes()
+        pixels = decode(content, classifier.input_size, DEFAULT_MAX_IMAGE_PIXELS).pixels
         (prediction,) = classifier.predict(pixels[np.newaxis])
-        _print({"photograph": path, "scores": dict(prediction.scores)})
+        sha256 = hashlib.sha256(content).hexdigest()
+        _print({"photograph": path, "sha256": sha256, "scores": dict(prediction.scores)})
 
 
 def sum_of_products(probe: Path) -> int:
-    """What this CPU's U8S8 kernel makes of the sum of 64 products of 255 and 127; see `probe.write`."""
+    """What this CPU's U8S8 kernel makes of the sum of 64 products of 255 and 127; see `plain.write_probe`."""
     session = open_session(probe.read_bytes(), probe, threads=1)
     row = np.full((1, PROBE_PRODUCTS), 255, np.uint8)
     return int(session.run(None, {"row": row})[0].ravel()[0])

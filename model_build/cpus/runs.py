@@ -3,7 +3,6 @@ it comes, so a run that was cut short goes on where it stopped, and one that is 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -11,26 +10,28 @@ import sys
 import sysconfig
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
-from labeller import golden, images
+from labeller import golden
 from labeller import model as labeller_model
 from labeller.model import MANIFEST_FILE, Manifest
+from model_build.cache import key_of, source_of
 from model_build.cpus import measure
 from model_build.cpus.compare import Run
 from model_build.cpus.machines import Machine
-from model_build.package_layer import FUNCTIONS, ROOT
-from model_build.pictures import CORES
+from model_build.folders import DataError, sha256_of
+from model_build.layer_size import FUNCTIONS
+from model_build.package_layer import ROOT
+from model_build.pictures import CORES, recipe
 from model_build.progress import counting
 
 PATIENCE = 300.0
 """Seconds without an answer after which an emulator is given up. At 224 pixels a photograph takes some 10 s."""
-
 
 Answer = TypeVar("Answer")
 
@@ -52,16 +53,12 @@ class Measurement:
 
     def key(self) -> str:
         """Hash of all that the answers depend on, but for the photographs."""
-        sources = [Path(module.__file__ or "") for module in (images, labeller_model, golden, measure)]
-        digest = hashlib.sha256((self.folder / MANIFEST_FILE).read_bytes())
-        for source in sources:
-            digest.update(source.read_bytes())
-        digest.update(
-            repr(
-                (self.machine.cpu, self.machine.cpuinfo, version("onnxruntime"), version("pillow"), version("numpy"))
-            ).encode()
+        return key_of(
+            (self.folder / MANIFEST_FILE).read_text("utf-8"),
+            recipe(),
+            source_of(*(module.__file__ for module in (labeller_model, golden, measure))),
+            [self.machine.cpu, self.machine.cpuinfo, version("onnxruntime")],
         )
-        return digest.hexdigest()[:16]
 
 
 def measure_natively(model: str, folder: Path, machine: Machine, photographs: Sequence[Path]) -> Measurement:
@@ -102,8 +99,8 @@ def measure_all(measurements: Sequence[Measurement], probe: Path, answers: Path)
 
 def _measure(each: Measurement, probe: Path, answers: Path, advance: Callable[[int], object]) -> Run:
     kept = answers / f"{Manifest.from_file(each.folder / MANIFEST_FILE).model_version}-{each.machine.name}.jsonl"
-    about, scores = _read(kept, each)
-    missing = [path for path in each.photographs if str(path) not in scores]
+    about, known = _read(kept, each)
+    missing = [path for path in each.photographs if str(path) not in known]
     advance(len(each.photographs) - len(missing))
     if about is None or missing:
         with kept.open("w", encoding="utf-8") as file:
@@ -113,25 +110,26 @@ def _measure(each: Measurement, probe: Path, answers: Path, advance: Callable[[i
 
             if about is not None:  # anew, for the last line may have been cut short
                 keep(about)
-                for photograph, answer in scores.items():
-                    keep({"photograph": photograph, "scores": answer})
+                for record in known.values():
+                    keep(record)
             for record in _ask(each, probe, missing):
                 if "photograph" in record:
-                    scores[record["photograph"]] = record["scores"]
+                    known[record["photograph"]] = record
                     keep(record)
                     advance(1)
                 elif about is None:
                     about = {"key": each.key(), **record}
                     keep(about)
-    lacking = [path for path in each.photographs if str(path) not in scores]
+    lacking = [path for path in each.photographs if str(path) not in known]
     if about is None or lacking:
         raise MeasurementError(f"{each.model} on {each.machine.title}: {len(lacking)} photographs without an answer")
-    asked = {str(path): scores[str(path)] for path in each.photographs}
+    asked = {str(path): known[str(path)]["scores"] for path in each.photographs}
     return Run(each.model, each.machine, about["sum_of_products"], about["self_check"], asked)
 
 
-def _read(kept: Path, each: Measurement) -> tuple[dict[str, Any] | None, dict[str, dict[str, float]]]:
-    """The head and the answers of an earlier run, if it was of the same model, code and CPU."""
+def _read(kept: Path, each: Measurement) -> tuple[dict[str, Any] | None, dict[str, dict[str, Any]]]:
+    """The head of an earlier run, if it was of the same model, code and CPU, and its answers about photographs that are
+    what they were, by path."""
     try:
         lines = kept.read_text("utf-8").split("\n")
         head, *records = [json.loads(line) for line in lines[:-1]]  # what follows the last newline was cut short
@@ -139,7 +137,14 @@ def _read(kept: Path, each: Measurement) -> tuple[dict[str, Any] | None, dict[st
         return None, {}
     if head.get("key") != each.key():
         return None, {}
-    return head, {record["photograph"]: record["scores"] for record in records}
+    return head, {record["photograph"]: record for record in records if _unchanged(record)}
+
+
+def _unchanged(record: Mapping[str, Any]) -> bool:
+    try:
+        return sha256_of(Path(record["photograph"])) == record["sha256"]
+    except DataError:
+        return False
 
 
 def _ask(each: Measurement, probe: Path, photographs: Sequence[Path]) -> Iterator[dict[str, Any]]:

@@ -10,13 +10,18 @@ inference    contenders: name -> batch_1, batch_8 (milliseconds and cpu_millisec
              cpu_times_ours, the ratios to this project), correct of so many photographs with its 95 % interval (absent
              if their labels are unknown), labelled_otherwise than by Keras in FP32, largest_difference of a probability
              from its
+decoding     of 12-megapixel JPEGs, reduced and in_full: cpu_milliseconds of each, times_reduced, likeliest_changed
+             (labels), answers_changed (a label or UNSURE), mean_difference and largest_difference of a probability
 handler      rows, each batch of photographs typical or of 12 megapixels: bare and handler (a_second,
-             cpu_milliseconds), share of the bare rate, cpu_share, stages_ms, server_cpu_ms, peak_megabytes
+             cpu_milliseconds), share of the bare rate, share_server_apart, cpu_share, stages_ms,
+             server_cpu_ms, peak_megabytes
 cold_start   import_ms, first_label_ms, next_label_ms, until_ready_ms, cpu_ms, parts_ms,
              peak_megabytes_12_megapixels
-build        seconds by stage (report.json), article: seconds scaled, times_ours; picture: through the base once
+build        seconds by stage and reused (report.json); article: seconds scaled, times_ours if nothing was reused;
+             picture: through the base once
 nightly      seconds of the whole night, scoring_seconds, thousand_seconds
-image        what local.capacity reckons with (local.workload.Image), from the handler's row of 10 typical photographs
+image        what local.capacity reckons with (local.workload.Image), from the handler's row of 10 typical photographs;
+             empty if the figures are none
 scaling      ways: name -> milliseconds, cpu_milliseconds, rate against one thread
 
 Every timing is {median, low, high, rounds}: quartiles over the rounds. Ratios are taken round by round. A part that
@@ -35,15 +40,17 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from labeller.model import ModelError
+from labeller.model import MANIFEST_FILE, Manifest, ModelError
 from local import ROOT
 from score.machine import this_processor
 from tests.bench import table
 from tests.bench.sources import OUT, BenchError, add_options, read
 
-PARTS = ("inference", "handler", "cold_start", "build", "nightly", "scaling")
+PARTS = ("inference", "decoding", "handler", "cold_start", "build", "nightly", "scaling")
 TABLES = {
     "inference": table.inference_table,
+    "decoding": table.decoding_table,
+    "handler": table.handler_table,
     "cold_start": table.cold_start_table,
     "build": table.build_table,
     "nightly": table.nightly_table,
@@ -54,6 +61,8 @@ TYPICAL = 10
 
 HANDLED = ((1, None), (TYPICAL, None), (40, None), (1, 12), (10, 12))
 """Photographs in a batch, and megapixels if they are enlarged."""
+
+LAYER = ROOT / "build" / "layers" / "model"
 
 PACKAGES = ("numpy", "onnxruntime", "tensorflow", "keras", "pillow", "boto3")
 
@@ -73,16 +82,17 @@ def main() -> int:
     shared = ["--model", str(sources.model), "--threads", str(chosen.threads), *(["--quick"] * chosen.quick)]
     shared += [*(["--data", str(sources.data)] if not sources.drawn else [])]
     shared += [*(["--weights", sources.weights] if sources.weights else [])]
-    pictures = ["--photographs", str(sources.data / "test")]
+    pictures = ["--photographs", str(sources.photographs)]
     rounds = ["--rounds", "2"] if chosen.quick else []
     machine: dict[str, Any] = {"load_before": os.getloadavg()[0]}
     found: dict[str, Any] = {}
     for part in chosen.only:
         print(f"-- {part} ...", file=sys.stderr, flush=True)
         if part == "handler":
-            found[part] = [_handler(batch, megapixels, [*pictures, *rounds]) for batch, megapixels in HANDLED]
+            given = [*pictures, *rounds, "--model", str(sources.model), "--processors", str(chosen.threads)]
+            found[part] = [_handler(batch, megapixels, given) for batch, megapixels in HANDLED]
         elif part == "cold_start":
-            found[part] = run("cold_start", [*pictures, *rounds])
+            found[part] = _cold_start(sources.manifest.model_version, [*pictures, *rounds])
         else:
             found[part] = run("build_time" if part == "build" else part, shared)
     processor, vnni = this_processor()
@@ -96,7 +106,13 @@ def main() -> int:
     }
     manifest = sources.manifest
     model = {"version": manifest.model_version, "input_size": manifest.input_size, "weights": manifest.build["weights"]}
-    whole = {"machine": machine, "model": model, "quick": chosen.quick, **found, "image": image(found)}
+    whole = {
+        "machine": machine,
+        "model": model,
+        "quick": chosen.quick,
+        **found,
+        "image": {} if chosen.quick else image(found),
+    }
     text = compose(whole)
     (OUT / "bench.json").write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", "utf-8")
     (OUT / "table.txt").write_text(text + "\n", "utf-8")
@@ -124,10 +140,9 @@ def compose(whole: dict[str, Any]) -> str:
     blocks = [table.machine_table(whole["machine"])]
     if whole["quick"]:
         blocks.append("QUICK: too few rounds for figures; this only shows that everything runs")
-    for part in PARTS:
-        for row in whole[part] if part == "handler" and part in whole else [whole[part]] if part in whole else []:
-            show = TABLES.get(part, table.handler_table)
-            blocks.append(f"{part}: not measured: {row['error']}" if "error" in row else show(row))
+    for part in (part for part in PARTS if part in whole):
+        for row in _rows({part: whole[part]}):
+            blocks.append(f"{part}: not measured: {row['error']}" if "error" in row else TABLES[part](row))
     return "\n\n".join(blocks)
 
 
@@ -152,6 +167,17 @@ def run(module: str, arguments: Sequence[str]) -> dict[str, Any]:
 def _handler(batch: int, megapixels: int | None, shared: Sequence[str]) -> dict[str, Any]:
     size = ["--megapixels", str(megapixels)] if megapixels else []
     return run("throughput", ["--batch", str(batch), *size, *shared]) | {"megapixels": megapixels}
+
+
+def _cold_start(model_version: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """Of the built function, which loads the model of its layer: no figure if that is another one."""
+    try:
+        deployed = Manifest.from_file(LAYER / "model" / MANIFEST_FILE).model_version
+    except ModelError:
+        return {"error": "there are no layers: make layer build"}
+    if deployed != model_version:
+        return {"error": f"the layer holds model {deployed}, the other parts are of {model_version}: make layer build"}
+    return run("cold_start", arguments)
 
 
 def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:

@@ -119,10 +119,18 @@ async def _listen(objects: Sequence[bytes], delay: float, pipe: Connection) -> N
     server = await loop.create_server(lambda: _Connection(objects, delay), "127.0.0.1", 0)
     pipe.send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
 
+    gone = asyncio.Event()
+
     def tell() -> None:
-        pipe.recv()
+        try:
+            pipe.recv()
+        except EOFError:  # whoever started this has been killed
+            gone.set()
+            loop.remove_reader(pipe.fileno())
+            return
         usage = resource.getrusage(resource.RUSAGE_SELF)
         pipe.send(usage.ru_utime + usage.ru_stime)
 
     loop.add_reader(pipe.fileno(), tell)
-    await server.serve_forever()
+    await gone.wait()
+    server.close()

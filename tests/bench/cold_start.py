@@ -49,8 +49,8 @@ def part(name):
 
 import numpy, onnxruntime
 part("import onnxruntime, numpy")
-import aws_lambda_powertools, boto3, PIL.Image
-part("import Powertools, boto3, Pillow")
+import aws_lambda_powertools, botocore.session, PIL.Image
+part("import Powertools, botocore, Pillow")
 from classify import app
 part("import the function")
 import os, pathlib

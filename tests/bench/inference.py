@@ -96,7 +96,7 @@ def measure(sources: Sources, threads: int, rounds: int, photographs: int) -> di
         "threads": threads,
         "side": sources.side,
         "weights": Path(sources.weights).name,
-        "photographs": photographs,
+        "photographs": len(answers[OURS]),
         "versions": versions,
         "nncf_seconds": round(quantisation, 1),
         "contenders": {
@@ -153,12 +153,8 @@ def _calibrated_on(sources: Sources, data: Dataset) -> list[Example]:
 
 
 def _save(examples: Sequence[Example], side: int, path: Path) -> list[Example]:
-    kept: list[Example] = []
-    pixels = []
-    for part, decoded in PictureReader(examples, side).batches(16):
-        kept += part
-        pixels.append(decoded)
-    np.save(path, np.concatenate(pixels))
+    kept, pixels = PictureReader(examples, side).all(16)
+    np.save(path, pixels)
     return kept
 
 

@@ -24,6 +24,8 @@ from local.handler_process import HandlerFailed
 from local.nightly import draw_testset, run_score
 from local.stack import deploy
 from local.testset import BUCKET_OUTPUT, UploadError, upload
+from model_build import dataset
+from model_build.dataset import DataError, Dataset
 from score.places import LATEST, REPORT, night_key
 from tests.bench.sources import OUT, BenchError, Sources, add_options, read
 from tests.bench.spread import spread
@@ -33,16 +35,18 @@ PHOTOGRAPHS = 1000
 
 
 def measure(sources: Sources, rounds: int, photographs: int) -> dict[str, Any]:
-    """The part `nightly` of bench.json. Raises UploadError, HandlerFailed, ModelError."""
+    """The part `nightly` of bench.json. Raises UploadError, HandlerFailed, ModelError, DataError."""
     OUT.mkdir(parents=True, exist_ok=True)
     whole, scoring = [], []
     with local_aws() as aws, (OUT / "score.log").open("w", encoding="utf-8") as log:
         stack = deploy(aws)
         bucket, s3 = stack.outputs[BUCKET_OUTPUT], aws.client("s3")
-        if sources.drawn or {path.name for path in (sources.data / "test").iterdir()} != set(sources.manifest.labels):
-            pictures = draw_testset(aws, bucket, sources.manifest.labels, photographs // len(sources.manifest.labels))
+        labels, data = sources.manifest.labels, dataset.scan(sources.data)
+        drawn = sources.drawn or data.labels != labels  # photographs of other things have no label to be scored by
+        if drawn:
+            pictures = draw_testset(aws, bucket, labels, photographs // len(labels))
         else:
-            pictures = upload(s3, bucket, _some(sources, photographs)).uploaded
+            pictures = upload(s3, bucket, _linked(data, photographs)).uploaded
         for _ in range(rounds + 1):  # the first one reads the files of libraries from disk
             start = time.perf_counter()
             run_score(aws, stack, sources.model, log, datetime.now(UTC))
@@ -52,7 +56,7 @@ def measure(sources: Sources, rounds: int, photographs: int) -> dict[str, Any]:
     return {
         "on": "moto",
         "photographs": pictures,
-        "drawn": sources.drawn,
+        "drawn": drawn,
         "side": sources.side,
         "seconds": spread(whole[1:]).to_json(),
         "scoring_seconds": spread(scoring[1:]).to_json(),
@@ -65,15 +69,14 @@ def measure(sources: Sources, rounds: int, photographs: int) -> dict[str, Any]:
     }
 
 
-def _some(sources: Sources, photographs: int) -> Path:
+def _linked(data: Dataset, photographs: int) -> Path:
     """A folder with so many of the test photographs, evenly taken from each label."""
     folder = OUT / "testset"
     shutil.rmtree(folder, ignore_errors=True)
-    for label in sources.manifest.labels:
-        files = sorted(path for path in (sources.data / "test" / label).iterdir() if path.is_file())
-        (folder / label).mkdir(parents=True)
-        for path in files[: photographs // len(sources.manifest.labels)]:
-            (folder / label / path.name).symlink_to(path.resolve())
+    for number, example in enumerate(dataset.spread(data.splits["test"], photographs)):
+        place = folder / data.labels[example.label] / f"{number} {example.path.name}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(example.path.resolve())
     return folder
 
 
@@ -84,7 +87,7 @@ def main() -> int:
     chosen = parser.parse_args()
     try:
         found = measure(read(chosen), *((1, 40) if chosen.quick else (2, PHOTOGRAPHS)))
-    except (BenchError, ModelError, UploadError, HandlerFailed) as error:
+    except (BenchError, ModelError, DataError, UploadError, HandlerFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(nightly_table(found))

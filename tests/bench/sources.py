@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from labeller.model import MANIFEST_FILE, Manifest
 from local import ROOT
 from local.pictures import draw_dataset
+from model_build.folders import SPLITS
 
 MODEL = ROOT / "build" / "model"
 CHOICE = ROOT / "build" / "demo" / "choice.json"
@@ -36,6 +38,11 @@ class Sources:
         """Of the network's input, in pixels."""
         return self.manifest.input_size[0]
 
+    @property
+    def photographs(self) -> Path:
+        """Folder of the test pictures; of all of them, where the data set comes without splits."""
+        return self.data / "test" if (self.data / "test").is_dir() else self.data
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that `read` takes, and those every part has."""
@@ -49,6 +56,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def read(chosen: argparse.Namespace) -> Sources:
     """The sources that the options name. Raises ModelError, BenchError."""
+    if not (chosen.model / MANIFEST_FILE).is_file():
+        raise BenchError(f"no model in {chosen.model}: make one first (`make model`, `make demo`), or name it: MODEL=")
     remembered = _remembered()
     named = chosen.data or remembered.get("data")
     data = (ROOT / named) if named else None
@@ -56,15 +65,23 @@ def read(chosen: argparse.Namespace) -> Sources:
     if chosen.data and drawn:
         raise BenchError(f"there is no folder {chosen.data}")
     if data is None or drawn:
-        data = OUT / "drawn"
-        if not data.is_dir():
-            draw_dataset(data)
+        data = _drawn()
     manifest = Manifest.from_file(chosen.model / MANIFEST_FILE)
     origin = manifest.build.get("weights")
     weights = chosen.weights or (origin if origin in ("imagenet", "random") else remembered.get("weights"))
     if weights and weights not in ("imagenet", "random"):
         weights = str(ROOT / weights)
     return Sources(chosen.model, manifest, data, drawn, weights)
+
+
+def _drawn() -> Path:
+    """A drawn data set, whole: not what a run that was killed, or a part that needs test pictures alone, left there."""
+    folder, new = OUT / "drawn", OUT / "drawn.partial"
+    if not all((folder / split).is_dir() for split in SPLITS):
+        for old in (folder, new):
+            shutil.rmtree(old, ignore_errors=True)
+        draw_dataset(new).rename(folder)
+    return folder
 
 
 def _remembered() -> dict[str, str]:

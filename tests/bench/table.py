@@ -49,6 +49,8 @@ def handler_table(found: Mapping[str, Any]) -> str:
             ),
             f"  {'handler / bare':<16}{with_quartiles(found['share'], 3):>22} of the rate; of the handler's processor "
             f"time {found['cpu_share']['median']:.3f} is inference",
+            f"  {'server apart':<16}{with_quartiles(found['share_server_apart'], 3):>22} of the rate, reckoned: the "
+            "server's processor time is not the handler's",
             f"  an object       {stages} ms",
             f"  decoding        {found['decode_cpu_ms']:.1f} ms of processor time an object",
             f"  server          {found['server_cpu_ms']} ms of processor time an object, not in the above",
@@ -82,14 +84,18 @@ def cold_start_table(found: Mapping[str, Any]) -> str:
 def build_table(found: Mapping[str, Any]) -> str:
     """The build's stages beside the article's way."""
     stages = ", ".join(f"{name} {seconds:.0f}" for name, seconds in found["seconds"].items() if name != "total")
-    article, picture = found["article"], found["picture"]
+    article, picture, reused = found["article"], found["picture"], found["reused"]
+    if reused is None:
+        said = "whether from an empty cache is not known"
+    else:
+        said = f"results from the cache: {reused}" if reused else "from an empty cache"
+    compared = f"; {article['times_ours']['median']:.1f} times the whole build" if "times_ours" in article else ""
     return "\n".join(
         [
-            f"Build of {sum(found['pictures'].values())} pictures: {found['seconds']['total']:.0f} s when build/model "
-            f"was made, on {found['built_on']['cores']} cores ({stages})",
+            f"Build of {sum(found['pictures'].values())} pictures: {found['seconds']['total']:.0f} s when the model "
+            f"was made, {said}, on {found['built_on']['cores']} cores ({stages})",
             f"  the article's way: {with_quartiles(article['seconds'], 0)} s, scaled from "
-            f"{article['scaled_from_pictures']} pictures to {article['epochs']} epochs; "
-            f"{article['times_ours']['median']:.1f} times the whole build",
+            f"{article['scaled_from_pictures']} pictures to {article['epochs']} epochs{compared}",
             f"  through the base: {with_quartiles(article['training_ms'])} ms a picture in each epoch, here "
             f"{with_quartiles(picture['int8_ms'])} ms once; {picture['epoch_times_ours']['median']:.2f} times, and "
             f"{article['epochs']} epochs",
@@ -117,6 +123,21 @@ def scaling_table(found: Mapping[str, Any]) -> str:
                 f"{with_quartiles(way['rate'], 2):>18}"
                 for name, way in found["ways"].items()
             ),
+        ]
+    )
+
+
+def decoding_table(found: Mapping[str, Any]) -> str:
+    """Decoding large JPEGs at reduced size against in full."""
+    cpu = found["cpu_milliseconds"]
+    return "\n".join(
+        [
+            f"Decoding {found['photographs']} JPEGs of 12 megapixels for {found['side']} px: "
+            f"{with_quartiles(cpu['reduced'])} ms of processor time reduced, {with_quartiles(cpu['in_full'])} in full, "
+            f"{with_quartiles(found['times_reduced'], 2)} times",
+            f"  {found['answers_changed']} get another answer (a label or UNSURE), {found['likeliest_changed']} "
+            f"another likeliest label; probabilities differ by {found['mean_difference']:.4f} on average and "
+            f"{found['largest_difference']:.4f} at most",
         ]
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ import pytest
 
 from labeller.model import Manifest
 from labeller.scoring import accuracy_score
+from tests.bench import table
 from tests.bench.worker import Infer
 
 pytestmark = pytest.mark.slow
@@ -70,6 +72,42 @@ def test_the_articles_way_takes_every_epoch_through_all_pictures():
 
     pictures = {"train": 2000, "validation": 1000, "test": 1000}
     assert article_total(0.3, 0.2, pictures) == pytest.approx(30 * (600 + 200))
+
+
+def build(**changes: Any) -> dict[str, Any]:
+    from tests.bench.build_time import built, times_ours
+
+    figure = {"median": 90.0, "low": 80.0, "high": 100.0, "rounds": 5}
+    report = {"seconds": {"data": 1.0, "head": 19.0, "total": 20.0}, "machine": {"cores": 2}, **changes}
+    return {
+        "pictures": {"train": 2000, "validation": 1000, "test": 1000},
+        **built(report),
+        "article": {
+            "epochs": 30,
+            "scaled_from_pictures": 160,
+            "training_ms": figure,
+            "seconds": figure,
+            **times_ours([80.0, 100.0, 120.0], report),
+        },
+        "picture": {"int8_ms": figure, "epoch_times_ours": figure},
+    }
+
+
+def test_a_build_from_an_empty_cache_is_held_against_the_articles_way():
+    text = table.build_table(build(reused=0))
+    assert "20 s when the model was made, from an empty cache, on 2 cores (data 1, head 19)" in text
+    assert "5.0 times the whole build" in text  # 100 of 20 seconds
+
+
+@pytest.mark.parametrize(
+    ("reused", "said"),
+    [({"reused": 3005}, "results from the cache: 3005"), ({}, "whether from an empty cache is not known")],
+)
+def test_a_build_that_found_its_work_done_is_held_against_nothing(reused: dict[str, int], said: str):
+    found = build(**reused)
+    assert "times_ours" not in found["article"]
+    assert said in table.build_table(found)
+    assert "times the whole build" not in table.build_table(found)
 
 
 def test_ways_to_use_the_processors_are_all_measured(built: Path):

@@ -54,6 +54,27 @@ def test_without_photographs_pictures_are_drawn_and_it_is_known(tmp_path: Path):
     assert found.weights is None
 
 
+def test_a_data_set_without_splits_is_taken_whole(tmp_path: Path):
+    model = write_model(tmp_path / "model")
+    (tmp_path / "heap" / "cats").mkdir(parents=True)
+    (tmp_path / "split" / "test").mkdir(parents=True)
+    found = [read(options(model, "--data", str(tmp_path / name))).photographs for name in ("heap", "split")]
+    assert found == [tmp_path / "heap", tmp_path / "split" / "test"]
+
+
+def test_pictures_half_drawn_are_drawn_again(tmp_path: Path):
+    for half in ("drawn.partial/train", "drawn/test"):
+        (tmp_path / "bench" / half / "day").mkdir(parents=True)
+    found = read(options(write_model(tmp_path / "model")))
+    assert all(len(list((found.data / split).glob("*/*"))) > 1 for split in ("train", "validation", "test"))
+    assert [path.name for path in (tmp_path / "bench").iterdir()] == ["drawn"]
+
+
+def test_without_a_model_it_is_said_how_to_make_one(tmp_path: Path):
+    with pytest.raises(BenchError, match=rf"no model in {tmp_path}/none: make one first \(`make model`"):
+        read(options(tmp_path / "none"))
+
+
 def test_a_data_set_that_was_named_must_be_there(tmp_path: Path):
     with pytest.raises(BenchError, match="there is no folder"):
         read(options(write_model(tmp_path / "model"), "--data", str(tmp_path / "gone")))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from local.workload import Image
+from tests.bench import __main__ as main
 from tests.bench import table
 from tests.bench.__main__ import compose, image
 from tests.bench.inference import OURS, REFERENCE, agreement, figures
+from tests.support import write_model
 
 
 def clocked(*rounds: tuple[float, float]) -> list[dict[str, float]]:
@@ -89,6 +93,15 @@ def test_a_part_that_failed_says_why_and_the_others_stay():
     assert "Keras predict" in text
     assert "QUICK" in text
     assert "QUICK" not in compose(whole | {"quick": False})
+
+
+def test_the_cold_start_of_another_model_is_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(main, "LAYER", tmp_path)
+    monkeypatch.setattr(main, "run", lambda module, arguments: {"ran": module})
+    assert main._cold_start("colour-1", []) == {"error": "there are no layers: make layer build"}
+    write_model(tmp_path / "model")
+    assert main._cold_start("colour-1", []) == {"ran": "cold_start"}
+    assert "holds model colour-1, the other parts are of colour-2" in main._cold_start("colour-2", [])["error"]
 
 
 def test_capacity_reckons_with_what_the_handler_took():

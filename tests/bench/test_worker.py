@@ -49,6 +49,14 @@ def test_a_failure_is_told_and_the_contender_goes_on(worker: Worker, log: Path):
     worker.ask("time", contender="adder", batch=1, calls=1)
 
 
+def test_a_contender_whose_environment_is_missing_is_told(log: Path, tmp_path: Path):
+    with (
+        pytest.raises(WorkerError, match=rf"there is no {tmp_path}/none/bin/python: `make bench` installs"),
+        Worker(tmp_path / "none", "tests.bench.echo_contender", [], log),
+    ):
+        pass
+
+
 def test_a_contender_that_ended_is_told(worker: Worker):
     with pytest.raises(WorkerError, match=r"echo_contender ended; .*echo\.log says why"):
         worker.ask("die")

@@ -42,6 +42,8 @@ class Worker:
 
     def __enter__(self) -> Self:
         self._log.parent.mkdir(parents=True, exist_ok=True)
+        if not Path(self._command[0]).is_file():
+            raise WorkerError(f"there is no {self._command[0]}: `make bench` installs what contenders need")
         answers, theirs = os.pipe()  # of its own: libraries print to standard output as they like
         self._answers = os.fdopen(answers, encoding="utf-8")
         with self._log.open("w", encoding="utf-8") as log:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
+import gc
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import pytest
 
 from classify import app
 from classify.labelling import Labeller
-from labeller.observability import logger
 from tests.support import record, table_definition, write_model
 
 BUCKET, TABLE = "uploads", "results"
@@ -94,39 +93,4 @@ def service(moto: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     app.get_labeller.cache_clear()
     yield Service()
     app.get_labeller.cache_clear()
-
-
-@dataclass(frozen=True)
-class Printed:
-    """What the function wrote to its log."""
-
-    lines: list[dict[str, Any]]
-
-    @property
-    def logs(self) -> list[dict[str, Any]]:
-        return [line for line in self.lines if "level" in line]
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """Sum of each count; the one of cold starts aside."""
-        found: dict[str, float] = {}
-        for line in self.lines:
-            for group in line.get("_aws", {}).get("CloudWatchMetrics", []):
-                for metric in group["Metrics"]:
-                    name = metric["Name"]
-                    if name != "ColdStart" and metric["Unit"] == "Count":
-                        found[name] = found.get(name, 0) + sum(line[name])
-        return found
-
-
-@pytest.fixture
-def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[[], Printed]:
-    # Metrics are printed. The logger holds the stdout of the moment it was made, which capsys does not see.
-    log = io.StringIO()
-    monkeypatch.setattr(logger.registered_handler, "stream", log)
-
-    def read() -> Printed:
-        lines = (log.getvalue() + capsys.readouterr().out).splitlines()
-        return Printed([json.loads(line) for line in lines if line[:1] == "{"])
-
-    return read
+    gc.unfreeze()  # what the function keeps for good

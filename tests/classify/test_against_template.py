@@ -17,6 +17,7 @@ from tests.template import as_list, dashboard, of_type, properties, shown_metric
 
 # CURRENT is how a backfill may end that asks for stale labels only; an upload never does.
 ENDINGS_OF_UPLOADS = {ending.value.capitalize() for ending in Ending if ending is not Ending.CURRENT}
+ENDINGS_OF_TASKS = {ending.value.capitalize() for ending in Ending if ending is not Ending.DELETED}  # no task deletes
 
 # What IAM asks for each call, without and with a version in the request. Amazon S3 user guide, "Required permissions
 # for Amazon S3 API operations"; service authorization reference for DynamoDB and EventBridge.
@@ -84,10 +85,11 @@ def calls(service: Service, monkeypatch: pytest.MonkeyPatch) -> set[Call]:
     return made
 
 
-def batch_operations(key: str, version: str | None = None) -> dict[str, Any]:
+def batch_operations(key: str, version: str | None = None, only_stale: bool = False) -> dict[str, Any]:
     """Amazon S3 user guide, "Invoke AWS Lambda function"."""
     task = {"taskId": "task", "s3Key": key, "s3VersionId": version, "s3Bucket": BUCKET}
-    return {"invocationSchemaVersion": "2.0", "invocationId": "i", "job": {"id": "j"}, "tasks": [task]}
+    job = {"id": "j", "userArguments": {"onlyStale": str(only_stale).lower()}}
+    return {"invocationSchemaVersion": "2.0", "invocationId": "i", "job": job, "tasks": [task]}
 
 
 def play(service: Service) -> None:
@@ -120,7 +122,23 @@ def play(service: Service) -> None:
     deliver(record("blue.png", event_name="ObjectRemoved:DeleteMarkerCreated", version_id=marker))
 
 
-def granted() -> list[tuple[str, str]]:
+def play_backfill(service: Service) -> None:
+    """All that can come of tasks of S3 Batch Operations, without versions and then with them."""
+    pictures = {"red.png": encoded(plain(RED)), "grey.png": encoded(plain(GREY)), "notes.jpg": b"Milk"}
+
+    def everything() -> None:
+        for key, data in pictures.items():
+            version = service.upload(key, data, tags="owner=Ann")["s3"]["object"].get("versionId")
+            service.invoke(batch_operations(key, version))
+            service.invoke(batch_operations(key, only_stale=True))
+
+    everything()
+    service.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    everything()
+    service.invoke(batch_operations("never.png"))
+
+
+def granted(role: str = "ClassifyRole") -> list[tuple[str, str]]:
     """Actions that the role's policies allow, each with a pattern of ARNs."""
 
     def pattern(resource: Any) -> str:
@@ -135,7 +153,7 @@ def granted() -> list[tuple[str, str]]:
 
     return [
         (action, pattern(resource))
-        for policy in properties("ClassifyRole")["Policies"]
+        for policy in properties(role)["Policies"]
         for statement in policy["PolicyDocument"]["Statement"]
         for action in as_list(statement["Action"])
         for resource in as_list(statement["Resource"])
@@ -150,30 +168,50 @@ def test_the_role_allows_the_calls_that_the_handler_makes_and_no_others(service:
     assert {action for action, _ in allowed} - {action for action, _ in calls} == NOT_BY_THE_HANDLER
 
 
-def test_the_role_names_every_action_and_every_resource() -> None:
-    assert [action for action, _ in granted() if "*" in action] == []
+def test_the_role_of_backfills_allows_the_calls_for_tasks_and_no_others(service: Service, calls: set[Call]) -> None:
+    play_backfill(service)
+    allowed = granted("BackfillRole")
+    refused = [call for call in calls if not any(a == call[0] and fnmatchcase(call[1], p) for a, p in allowed)]
+    assert refused == []
+    # S3 brings the tasks by invoking the function: there is no queue to read.
+    expected = {action for action in NOT_BY_THE_HANDLER if not action.startswith("sqs:")}
+    assert {action for action, _ in allowed} - {action for action, _ in calls} == expected
+
+
+@pytest.mark.parametrize("role", ["ClassifyRole", "BackfillRole"])
+def test_the_role_names_every_action_and_every_resource(role: str) -> None:
+    assert [action for action, _ in granted(role) if "*" in action] == []
     # X-Ray has no resources to name for these: service authorization reference, "AWS X-Ray".
-    assert {action for action, pattern in granted() if pattern == "*"} == {
+    assert {action for action, pattern in granted(role) if pattern == "*"} == {
         "xray:PutTraceSegments",
         "xray:PutTelemetryRecords",
     }
-    assert {pattern for action, pattern in granted() if action.startswith(("dynamodb:", "events:"))} == {
+    assert {pattern for action, pattern in granted(role) if action.startswith(("dynamodb:", "events:"))} == {
         ARNS["ResultsTable"],
         f"arn:aws:events:{HERE}:event-bus/default",
     }
-    assert "ManagedPolicyArns" not in properties("ClassifyRole")
-    assert "Policies" not in properties("ClassifyFunction")  # SAM would ignore them beside Role
+    assert "ManagedPolicyArns" not in properties(role)
+    assert "Policies" not in properties(role.replace("Role", "Function"))  # SAM would ignore them beside Role
 
 
 # ---- metrics ------------------------------------------------------------------------------------------
 
 
 def own(metrics: set[Any]) -> set[Any]:
-    """Metrics of the function's own that the template looks at: name and dimensions."""
+    """Metrics of the functions' own that the template looks at: name and dimensions, as one function writes them.
+
+    Both run the same code; only POWERTOOLS_SERVICE_NAME tells them apart.
+    """
     return {
-        (name, tuple((key, value.replace("${ClassifyFunction}", "classify")) for key, value in dimensions))
+        (
+            name,
+            tuple(
+                (key, "classify" if value in ("${ClassifyFunction}", "backfill") else value)
+                for key, value in dimensions
+            ),
+        )
         for namespace, name, dimensions in metrics
-        if not namespace.startswith("AWS/") and ("service", "classify") in dimensions
+        if not namespace.startswith("AWS/") and dict(dimensions)["service"] in ("classify", "backfill")
     }
 
 
@@ -191,6 +229,7 @@ def test_dashboard_and_alarms_look_at_metrics_that_the_function_writes(
 ) -> None:
     monkeypatch.setattr("aws_lambda_powertools.metrics.provider.cold_start.is_cold_start", True)
     play(service)
+    play_backfill(service)
     monkeypatch.setenv("KEY_PREFIX", "wanted/")
     app.get_labeller.cache_clear()
     service.invoke(sqs_batch(notification(record("unwanted.txt")), {"Records": [{"eventSource": "aws:s3"}]}))
@@ -202,12 +241,17 @@ def test_dashboard_and_alarms_look_at_metrics_that_the_function_writes(
                 dimensions = tuple(sorted((name, line[name]) for name in names))
                 written |= {(metric["Name"], dimensions) for metric in group["Metrics"]}
     assert own(shown_metrics() | watched_metrics()) <= written
-    assert {name for name, _ in written} >= ENDINGS_OF_UPLOADS
+    assert {name for name, _ in written} >= ENDINGS_OF_UPLOADS | ENDINGS_OF_TASKS
+
+
+def shown_as(title: str) -> set[str]:
+    (widget,) = (each for each in dashboard()["widgets"] if each["properties"].get("title") == title)
+    return {metric[1] for metric in widget["properties"]["metrics"]}
 
 
 def test_every_ending_is_shown_and_ends_the_silence() -> None:
-    (results,) = (each for each in dashboard()["widgets"] if each["properties"].get("title") == "Results")
-    assert {metric[1] for metric in results["properties"]["metrics"]} == ENDINGS_OF_UPLOADS
+    assert shown_as("Results") == ENDINGS_OF_UPLOADS
+    assert shown_as("Backfill: results") == ENDINGS_OF_TASKS
     queries = properties("NoResultsAlarm")["Metrics"]
     metrics = {query["MetricStat"]["Metric"]["MetricName"] for query in queries if "MetricStat" in query}
     assert metrics - {"NumberOfMessagesSent"} == ENDINGS_OF_UPLOADS

@@ -10,8 +10,8 @@ import boto3
 import pytest
 
 from classify import app
-from tests.classify.conftest import BUCKET, TABLE, Printed, Service
-from tests.support import BLUE, RED, encoded, notification, plain, write_model
+from tests.classify.conftest import BUCKET, TABLE, Service
+from tests.support import BLUE, RED, Printed, encoded, notification, plain, write_model
 
 
 def job(*keys: str, only_stale: bool = False) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from labeller.events import ObjectRef
 from labeller.pipeline import Deadline, Lane, OutOfTime, run
 from labeller.records import Tag
 from labeller.storage import Fetched, Storage
-from tests.classify.conftest import LambdaContext, Printed, Service
-from tests.support import RED, encoded, notification, plain, sqs_batch
+from tests.classify.conftest import LambdaContext, Service
+from tests.support import RED, Printed, encoded, notification, plain, sqs_batch
 
 
 def invoke(service: Service, event: object, seconds: float) -> dict[str, object]:

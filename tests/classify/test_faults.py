@@ -6,6 +6,8 @@ The calls are those that a good run makes, recorded, not listed here.
 from __future__ import annotations
 
 import itertools
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,11 +15,12 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from labeller import storage
-from tests.classify.conftest import BUCKET, Printed, Service
+from tests.classify.conftest import BUCKET, Service
 from tests.classify.wire import LASTING, PASSING, Call, Killed, Way, Wire, answer, failing, killing, nothing
 from tests.support import (
     BLUE,
     RED,
+    Printed,
     batch_job,
     encoded,
     eventbridge_event,
@@ -94,7 +97,8 @@ def places(service: Service, wire: Wire) -> Iterator[tuple[Pair, str, Callable[[
 
 
 def test_a_picture_takes_these_calls(service: Service, wire: Wire) -> None:
-    assert [name for name, _ in calls_of_a_good_run(service, wire)] == CALLS
+    *first, look, tell = (name for name, _ in calls_of_a_good_run(service, wire))
+    assert [*first, *sorted((look, tell))] == CALLS  # the last two go side by side
 
     pair = Pair(service)  # this process has read tags in this bucket: for blue, which has none, that is spared now
     with wire.watched(pair.blue):
@@ -305,3 +309,55 @@ def test_an_answer_that_says_slow_down_is_waited_for(service: Service, wire: Wir
 
     assert wire.attempts.count("PutObjectTagging") == 3
     assert len(wire.slept) == 2
+
+
+# ---- what goes side by side -------------------------------------------------------------------------------
+
+
+def test_the_result_of_an_event_goes_out_while_the_object_is_looked_at_again(service: Service, wire: Wire) -> None:
+    red = service.upload("red.png", encoded(plain(RED)))
+    told = threading.Event()
+
+    def plan(call: Call, _attempt: int, _request: Any, send: Callable[[], Any]) -> Any:
+        if call.name == "PutEvents":
+            told.set()
+        if call.name == "HeadObject":
+            assert told.wait(10), "it is told only after the look"
+        return send()
+
+    with wire.watched("red.png", plan=plan):
+        assert service.invoke(sqs_batch(notification(red))) == DONE
+    assert [event["detail"]["label"] for event in service.published()] == ["red"]
+
+
+def test_a_result_that_no_sequencer_orders_waits_for_that_look(service: Service, wire: Wire) -> None:
+    service.upload("k.png", encoded(plain(RED)))
+
+    def replace(_request: Any, send: Callable[[], Any]) -> Any:
+        service.s3.put_object(Bucket=BUCKET, Key="k.png", Body=encoded(plain(BLUE)))
+        return send()
+
+    with wire.watched("k.png", plan=failing(lambda call: (call.name, call.number) == ("HeadObject", 0), replace, 1)):
+        (result,) = service.invoke(batch_job("k.png"))["results"]
+
+    assert result["resultCode"] == "Succeeded"
+    assert [event["detail"]["label"] for event in service.published()] == ["blue"]
+
+
+def test_a_failed_look_does_not_leave_the_result_half_told(service: Service, wire: Wire) -> None:
+    red = service.upload("red.png", encoded(plain(RED)))
+    ended = threading.Event()
+
+    def plan(call: Call, _attempt: int, request: Any, send: Callable[[], Any]) -> Any:
+        if call.name == "HeadObject":
+            return WAYS["denied"](request, send)
+        if call.name == "PutEvents":
+            time.sleep(0.2)  # the look has long failed
+            ended.set()
+        return send()
+
+    with wire.watched("red.png", plan=plan):
+        answer = service.invoke(sqs_batch(notification(red)))
+
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
+    assert ended.is_set()

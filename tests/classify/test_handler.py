@@ -18,13 +18,14 @@ from labeller.golden import GoldenExample
 from labeller.model import MANIFEST_FILE, Manifest, ModelError
 from labeller.settings import SettingsError
 from labeller.storage import AwsFailure
-from tests.classify.conftest import BUCKET, TABLE, Printed, Service
+from tests.classify.conftest import BUCKET, TABLE, Service
 from tests.support import (
     BLUE,
     GREY,
     RED,
     ROOT,
     TEST_EVENT,
+    Printed,
     batch_job,
     colour_network,
     encoded,

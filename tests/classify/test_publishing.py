@@ -34,9 +34,9 @@ def publish(*keys: str) -> tuple[list[list[str]], list[BaseException | None]]:
     async def run() -> tuple[list[list[str]], list[BaseException | None]]:
         bus = Bus()
         publisher = Publisher(bus, bus.lane)  # type: ignore[arg-type]
-        tasks = [asyncio.create_task(publisher.publish({"key": keys[0]}))]
+        tasks = [asyncio.ensure_future(publisher.publish({"key": keys[0]}))]
         await bus.under_way.wait()
-        tasks += [asyncio.create_task(publisher.publish({"key": key})) for key in keys[1:]]
+        tasks += [asyncio.ensure_future(publisher.publish({"key": key})) for key in keys[1:]]
         await asyncio.sleep(0)
         bus.may_end.set()
         return bus.calls, await asyncio.gather(*tasks, return_exceptions=True)
@@ -86,7 +86,7 @@ def test_one_who_is_cancelled_does_not_take_the_others_along() -> None:
     async def run() -> tuple[list[list[str]], list[Any]]:
         bus = Bus()
         publisher = Publisher(bus, bus.lane)  # type: ignore[arg-type]
-        first, second = (asyncio.create_task(publisher.publish({"key": key})) for key in ("a", "b"))
+        first, second = (asyncio.ensure_future(publisher.publish({"key": key})) for key in ("a", "b"))
         await bus.under_way.wait()
         first.cancel()
         bus.may_end.set()

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from labeller import charts
@@ -44,6 +44,14 @@ def test_a_line_goes_through_its_values_and_leaves_gaps() -> None:
     assert texts(root, ".//details//td") == ["90.0%", "80.0%", "–", "70.0%"]
 
 
+def test_a_band_leaves_the_same_gaps_and_is_a_bar_where_it_has_no_neighbour() -> None:
+    middle, low, high = ([value, value, math.nan, value] for value in (0.8, 0.7, 0.9))
+    root = parse(charts.line_chart("t", "d", ["a", "b", "c", "d"], [charts.Series("s", middle, low, high)], True))
+    (band,) = (each.get("points") for each in root.iterfind(".//polygon"))
+    assert band == "66.0,14.0 197.3,14.0 197.3,196.0 66.0,196.0"
+    assert [each.get("d") for each in root.iterfind(".//path[@opacity]")] == ["M460.0 196.0V14.0"]
+
+
 def test_a_second_series_is_told_apart_and_named() -> None:
     series = [charts.Series("training", [2.0, 1.0]), charts.Series("validation", [3.0, 2.0])]
     root = parse(charts.line_chart("Loss", "d", ["1", "2"], series, percent=False))
@@ -74,6 +82,18 @@ def test_a_bar_of_the_reliability_diagram_is_as_high_as_its_accuracy() -> None:
     assert texts(root, ".//details//td") == ["4", "95.0%", "75.0%"]
 
 
+def test_a_bin_in_which_nothing_is_right_can_be_seen() -> None:
+    root = parse(charts.reliability_diagram(reliability_curve([0.95] * 4, [False] * 4, bins=10)))
+    (bar,) = root.iterfind(".//rect")
+    assert float(bar.get("height", "")) == 2
+    assert float(bar.get("y", "")) + 2 == 324  # it stands on the axis
+
+
+def test_an_axis_covers_what_it_is_told_to_show() -> None:
+    chart = charts.line_chart("t", "d", ["a"], [charts.Series("index", [0.0])], percent=False, shown=(0, 0.25))
+    assert texts(parse(chart), ".//svg/text")[:-1] == ["0", "0.1", "0.2", "0.3"]
+
+
 def test_a_confusion_matrix_names_rows_and_columns_and_says_both_count_and_share() -> None:
     root = parse(charts.confusion_table(np.array([[3, 1], [0, 0]]), ["cats", HOSTILE]))
     assert texts(root, ".//th[@scope='row']") == ["cats", HOSTILE]
@@ -87,3 +107,13 @@ def test_bars_are_as_long_as_their_shares() -> None:
     assert [each.get("width") for each in root.iterfind(".//rect")] == ["50.0", "10.0", "25.0"]
     assert texts(root, ".//td")[:2] == ["50.0%", "10.0%"]
     assert "–" in texts(root, ".//td")
+
+
+@given(values)
+@example([1.0])
+@example([0.0])
+def test_no_tick_of_an_axis_of_shares_is_above_all_of_them(series: list[float]) -> None:
+    chart = charts.line_chart("t", "d", [""] * len(series), [charts.Series("s", series)], percent=True)
+    ticks = [float(text[:-1]) for text in texts(parse(chart), ".//svg/text") if text]
+    assert len(ticks) >= 2
+    assert 0 <= min(ticks) < max(ticks) <= 100

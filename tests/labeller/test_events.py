@@ -317,6 +317,7 @@ REMOVE = object()
         (("s3", "object", "key"), "%FF%FE.jpg"),  # not UTF-8
         (("s3", "object", "key"), "\ud800.jpg"),  # half a character
         (("s3", "object", "size"), "many"),
+        (("s3", "object", "size"), float("inf")),  # JSON's 1e999
         (("s3", "object", "versionId"), ["v"]),
         (("s3", "object", "sequencer"), "not hexadecimal"),
         (("s3", "object", "sequencer"), 17),

@@ -53,7 +53,16 @@ def test_labels_come_back_as_they_were(labels: list[tuple[str, str]]) -> None:
     assert read_csv(write_csv(written)) == {(each.true, each.sha256): each.prediction.label for each in written}
 
 
-@pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", "true,predicted,sha256\n\xff".encode("latin-1")])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"a,b\n1,2\n",
+        "true,predicted,sha256\n\xff".encode("latin-1"),
+        b"true,predicted,sha256\ncats,do",  # half a line
+        b"true,predicted,sha256\n" + b"c" * 200_000 + b",dogs,ab\n",  # longer than the parser takes
+    ],
+)
 def test_what_is_no_such_file_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"csv|decode"):
         read_csv(content)

@@ -34,6 +34,9 @@ LABELS = ("cats", "dogs")
 NIGHT = date(2026, 11, 24)
 
 
+ONE_UNSCORED: dict[str, Any] = {"unscored_causes": {"AWS": 1}, "unscored_examples": (Unscored("a", "AWS: x"),)}
+
+
 def answers(cats_right: int = 19, dogs_right: int = 18, of: int = 20) -> list[Scored]:
     """`of` pictures of each label, some of them wrong; right ones with 0.95, wrong ones with 0.6 and UNSURE."""
     found = []
@@ -57,7 +60,7 @@ def report(scored: list[Scored] | None = None, **changes: Any) -> Report:
         "model": Model("vgg16-1", LABELS, (224, 224), 0.9),
         "testset": HeldOut("reports", "testset/", len(scored), 0, dict.fromkeys(LABELS, 20)),
         "figures": figures_of(scored, LABELS),
-        "unscored": 0,
+        "unscored_causes": {},
         "unscored_examples": (),
         "speed": Speed(2.0, 38.0, "AMD EPYC", True, 2),
         "last_night": None,
@@ -141,13 +144,18 @@ def test_a_difference_on_other_pictures_is_said_and_does_not_decide() -> None:
 
 def test_whatever_else_a_night_with_unscored_pictures_is_incomplete() -> None:
     good, bad = answers(20, 20), answers(12, 20)
-    partial = report(bad, last_night=against(good, bad), unscored=1, unscored_examples=(Unscored("a", "AWS: x"),))
+    partial = report(bad, last_night=against(good, bad), **ONE_UNSCORED)
     assert partial.verdict is Verdict.INCOMPLETE
     assert "worse" in " ".join(reasons(partial))
 
 
 def test_a_night_that_scored_nothing_says_so() -> None:
-    nothing = report([], figures=None, unscored=40, testset=HeldOut("b", "testset/", 40, 0, {"cats": 20, "dogs": 20}))
+    nothing = report(
+        [],
+        figures=None,
+        unscored_causes={"AWS": 40},
+        testset=HeldOut("b", "testset/", 40, 0, {"cats": 20, "dogs": 20}),
+    )
     assert nothing.verdict is Verdict.INCOMPLETE
     assert headline(nothing) == "Incomplete: none of 40 test pictures could be scored"
 
@@ -168,7 +176,7 @@ def test_the_reasons_name_both_comparisons_and_what_needs_attention() -> None:
             build=compare_counts("its own build", "vgg16-1", 950, 1000, now),
             minimum_accuracy=0.95,
             testset=HeldOut("reports", "testset/", 41, 2, {"cats": 20, "dogs": 20, "foxes": 0}),
-            unscored=1,
+            unscored_causes={"TRUNCATED": 1},
             unscored_examples=(Unscored("cats/x.jpg", "TRUNCATED: half a file"),),
         )
     )
@@ -179,6 +187,13 @@ def test_the_reasons_name_both_comparisons_and_what_needs_attention() -> None:
     assert text[3] == "1 picture has no answer: TRUNCATED (1)."
     assert text[4] == "The test set has no pictures of foxes: nothing is known about them."
     assert text[5] == "2 objects were not looked at: hidden, or outside of the label folders."
+
+
+def test_of_all_pictures_without_an_answer_the_causes_are_counted() -> None:
+    examples = tuple(Unscored(f"{n}", "DEADLINE: late") for n in range(100))  # as many as a report names
+    found = report(unscored_causes={"AWS": 3, "DEADLINE": 4000}, unscored_examples=examples)
+    assert found.unscored == 4003
+    assert "4,003 pictures have no answer: DEADLINE (4,000), AWS (3)." in reasons(found)
 
 
 # ---- report.json --------------------------------------------------------------------------------------------
@@ -195,7 +210,7 @@ def variants() -> list[Report]:
     return [
         report(),
         report(now, last_night=against(answers(20, 20), now), build=compare_counts("b", "m", 95, 100, now)),
-        report([], figures=None, uploads=None, unscored=1, unscored_examples=(Unscored("a", "AWS: x"),)),
+        report([], figures=None, uploads=None, **ONE_UNSCORED),
         report(answers(20, 0, of=20)[:20]),  # one class is absent: its recall is undefined
     ]
 

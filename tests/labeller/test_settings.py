@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from labeller.settings import DEFAULTS, NAMES, Settings, SettingsError
-from tests.support import TEMPLATE, load_template
 
 
 def test_only_the_table_must_be_named() -> None:
@@ -108,10 +107,3 @@ def test_prefix_and_suffixes_say_which_keys_are_wanted(env: dict[str, str], key:
 def test_settings_do_not_change() -> None:
     with pytest.raises(FrozenInstanceError):
         Settings.from_env({"RESULTS_TABLE": "t"}).onnx_threads = 2  # type: ignore[misc]
-
-
-@pytest.mark.skipif(not TEMPLATE.exists(), reason="template.yaml is not there")
-def test_the_template_passes_every_variable_and_no_other_but_powertools() -> None:
-    variables = load_template()["Resources"]["ClassifyFunction"]["Properties"]["Environment"]["Variables"]
-
-    assert {name for name in variables if not name.startswith("POWERTOOLS_")} == NAMES

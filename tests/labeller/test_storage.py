@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -10,6 +13,7 @@ from typing import Any
 
 import boto3
 import pytest
+from boto3.dynamodb.types import TypeSerializer
 from botocore.exceptions import EndpointConnectionError, IncompleteReadError
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
@@ -407,3 +411,37 @@ def test_a_call_that_fails_fails_all_its_events() -> None:
         "PutEvents for uploads/a: AccessDeniedException",
         "PutEvents for uploads/b: AccessDeniedException",
     ]
+
+
+# ---- how it is connected ----------------------------------------------------------------------------------
+
+
+def test_a_row_is_written_as_the_serialiser_of_boto3_would_write_it(stubbed: Stubbed) -> None:
+    row = {"object": "uploads/a", "version": "null", "label": "käse", "scores": {"käse": Decimal("0.700000")}}
+    numbers = {"size": Decimal(12), "confidence": Decimal("0.700000"), "nothing": Decimal("0.000000")}
+    serialised = TypeSerializer().serialize(row | numbers)["M"]
+    stubbed.dynamodb.add_response(
+        "put_item",
+        {},
+        {"TableName": TABLE, "Item": serialised, "ConditionExpression": "attribute_not_exists(sequencer)"},
+    )
+
+    assert stubbed.storage.replace_row(ref(), row | numbers)
+
+
+def test_the_clients_are_those_that_boto3_makes_and_boto3_is_not_loaded() -> None:
+    code = """
+import sys
+from labeller.storage import connect
+storage = connect("results")
+assert "boto3" not in sys.modules and "s3transfer" not in sys.modules, "boto3 takes 20 ms of a cold start"
+import boto3
+for ours, name in ((storage._s3, "s3"), (storage._dynamodb, "dynamodb"), (storage._events, "events")):
+    theirs = boto3.client(name)
+    print((ours.meta.endpoint_url, ours.meta.service_model.api_version, ours.meta.region_name)
+          == (theirs.meta.endpoint_url, theirs.meta.service_model.api_version, theirs.meta.region_name))
+    print(ours.meta.config.user_agent.split("/")[0])
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["True", "image-labeller Botocore"] * 3, done.stderr

@@ -10,12 +10,19 @@ import pytest
 from local import backfill
 from local.aws import LocalAws, process_environment
 from local.backfill import Screen, _parse, progress_line, run_on_s3
+from local.capacity import measured_image
 from local.demo import environment
 from local.stack import Stack
 from tests.local.test_batch_operations import ACCOUNT, JOB, Stubbed, expect_stack
 from tests.support import BLUE, RED, encoded, plain, write_model
 
 # ---- on S3 Batch Operations -------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def no_bench(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured on this machine, at whatever size, is none of the tests' business."""
+    monkeypatch.setattr(backfill, "measured_image", lambda: measured_image(bench=None))
 
 
 @pytest.fixture

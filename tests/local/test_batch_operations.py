@@ -148,7 +148,8 @@ def test_a_list_of_keys_on_this_machine_is_put_where_the_job_may_read_it(stubbed
     (tmp_path / "keys.csv").write_text("uploads,a+b.jpg\n")
     # printf 'uploads,a+b.jpg\n' | sha256sum
     key = "backfill/manifests/5f8a5980691fa87b91a941006c5301fecd8e085f577a82c55b1d577de1b72721.csv"
-    stubbed.expect("s3", "put_object", {}, {"Bucket": "reports", "Key": key, "Body": b"uploads,a+b.jpg\n"})
+    put = {"Bucket": "reports", "Key": key, "Body": b"uploads,a+b.jpg\n", "ServerSideEncryption": "AES256"}
+    stubbed.expect("s3", "put_object", {}, put)
     place = batch_operations.manifest_in_place(stubbed.clients, PLACE, str(tmp_path / "keys.csv"))
     assert place == f"s3://reports/{key}"
     stubbed.assert_no_pending_responses()
@@ -164,6 +165,12 @@ def test_a_file_that_is_no_list_of_keys_is_not_uploaded(
     if content is not None:
         (tmp_path / "keys.csv").write_text(content)
     with pytest.raises(BackfillError, match=said):
+        batch_operations.manifest_in_place(stubbed.clients, PLACE, str(tmp_path / "keys.csv"))
+
+
+def test_a_file_that_is_no_text_is_not_uploaded(stubbed: Stubbed, tmp_path: Path) -> None:
+    (tmp_path / "keys.csv").write_bytes(b"uploads,\xff.jpg\n")
+    with pytest.raises(BackfillError, match="no list of bucket,key in UTF-8"):
         batch_operations.manifest_in_place(stubbed.clients, PLACE, str(tmp_path / "keys.csv"))
 
 

@@ -48,6 +48,12 @@ def test_a_build_names_code_and_layers_in_the_functions_order(build: Path) -> No
     assert (built.layers[0] / "python" / "numpy.py").is_file()
 
 
+def test_a_build_says_what_its_layers_are_filled_for(build: Path, tmp_path: Path) -> None:
+    assert read_build(build).layers_for is None
+    write(tmp_path / "build/layers/architecture", "arm64\n")
+    assert read_build(build).layers_for == "arm64"
+
+
 def test_a_missing_build_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(NotBuilt, match="run `make layer build` first") as caught:
         read_build(tmp_path)

@@ -65,6 +65,14 @@ def test_a_choice_is_remembered_for_the_same_question_while_its_inputs_are_there
     assert choice.remembered(note, asked) is None
 
 
-def test_a_damaged_note_is_no_memory(tmp_path: Path) -> None:
-    (tmp_path / "choice.json").write_text('{"asked": {}, "choice": {"data": 1')
+@pytest.mark.parametrize(
+    "note",
+    [
+        '{"asked": {}, "choice": {"data": 1',
+        "[]",
+        '{"choice": {"data": ".", "weights": "random", "image_size": 64, "said": ""}}',
+    ],
+)
+def test_a_damaged_note_is_no_memory(tmp_path: Path, note: str) -> None:
+    (tmp_path / "choice.json").write_text(note)
     assert choice.remembered(tmp_path / "choice.json", {}) is None

@@ -50,7 +50,11 @@ def page_of(tmp_path: Path, *entries: Entry) -> Elements:
     [
         ({}, "good", ["cats", "98.7%", "✓ right"]),
         ({"label": "dogs"}, "bad", ["dogs", "98.7%", "✗ it is cats"]),
-        ({"status": "UNSURE", "confidence": 0.55}, "other", ["UNSURE", "55.0%", "it is cats"]),
+        (
+            {"status": "UNSURE", "label": "dogs", "confidence": 0.55},
+            "other",
+            ["UNSURE", "55.0%", "most likely dogs; it is cats"],
+        ),
         (
             {"true": None, "label": None, "status": "UNREADABLE", "reason": "EMPTY", "confidence": None},
             "other",

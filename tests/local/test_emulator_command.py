@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from local import ROOT
+from local.built import read_build
 from local.emulator import main
 from tests.local.notifications import batch, notification
 
@@ -26,6 +27,31 @@ def test_without_a_build_the_command_says_what_to_run(tmp_path: Path, capsys: py
     assert output.out == ""
     assert output.err.startswith("error: ")
     assert "run `make layer build` first" in output.err
+
+
+def test_layers_for_another_processor_are_told_of_before_anything_is_imported(
+    build: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("local.emulator.host_architecture", lambda: "x86_64")
+    monkeypatch.setattr(
+        "local.emulator.prepare", lambda folder, function: (read_build(folder, function), Path("python"))
+    )
+    (build.parent.parent / "layers" / "architecture").write_text("arm64\n")
+    assert main([write_event(build, notification("uploads", "a.jpg")), "--build", str(build)]) == 5
+    expected = "the layers are filled for arm64, this machine is x86_64: run `make layer build ARCH=x86_64`"
+    assert expected in capsys.readouterr().err
+
+
+def test_an_event_whose_object_s3_refuses_to_make_says_why(
+    build: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "local.emulator.prepare", lambda folder, function: (read_build(folder, function), Path("python"))
+    )
+    assert main([write_event(build, notification("Not a bucket!", "a.jpg")), "--build", str(build)]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert "Not a bucket!" in printed
 
 
 @pytest.mark.parametrize("text", [None, "{"])

@@ -35,7 +35,8 @@ def test_all_dead_messages_are_put_back_and_reach_the_function(
     assert main(["--stack", dead.name]) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("23 messages wait in http")
+    assert lines[0].startswith("in http")
+    assert lines[0].endswith(": 23 messages are waiting")
     assert lines[-1].startswith("23 messages are back in http")
     assert waiting(aws.client("sqs"), dead.dead_letter_url) == 0
     handled: list[str] = []

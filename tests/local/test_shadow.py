@@ -169,6 +169,29 @@ def test_a_candidate_that_is_no_model_is_an_error(
     assert "manifest.json is missing" in capsys.readouterr().err
 
 
+def test_test_pictures_without_an_answer_are_not_left_out_without_a_word(
+    live: LocalAws, stack: Stack, command: Callable[..., tuple[int, str]]
+) -> None:
+    key, bucket = "testset/red/notes.png", stack.outputs["ReportsBucketName"]
+    live.client("s3").put_object(Bucket=bucket, Key=key, Body=b"Milk")
+    try:
+        _, printed = command("same")
+        _, as_json = command("same", "--json")
+    finally:
+        live.client("s3").delete_object(Bucket=bucket, Key=key)
+    assert "1 without the candidate's answer, such as red/notes.png: NOT_AN_IMAGE: " in printed
+    assert [each["key"] for each in json.loads(as_json)["unscored"]] == ["red/notes.png"]
+
+
+def test_uploads_are_unsure_by_the_stacks_own_threshold(
+    command: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadow, "stack_parameters", lambda _: {"ConfidenceThreshold": "1"})
+    _, printed = command("same", "--json")
+    found = json.loads(printed)["uploads"]
+    assert found["unsure_now"] == found["compared"] == 3  # by the manifest's 0.9 all three are sure
+
+
 # ---- its parts --------------------------------------------------------------------------------------------
 
 

@@ -109,6 +109,6 @@ def test_the_command_finds_the_bucket_by_the_stack(s3: Any, folder: Path, capsys
     assert testset.main([str(folder), "--stack", "pets"]) == 0
     assert "3 uploaded to s3://reports/testset/, 0 were there already." in capsys.readouterr().out
     assert testset.main([str(folder), "--stack", "birds"]) == 1
-    assert "birds" in capsys.readouterr().err
+    assert "the stack birds cannot be read" in capsys.readouterr().err
     (folder / "cats/notes.jpg").write_text("Milk")
     assert testset.main([str(folder), "--stack", "pets"]) == 3

@@ -38,6 +38,11 @@ def test_a_batch_keeps_all_vcpus_busy_and_waits_once() -> None:
     assert PLAIN.batch_ms(10, 2 * 1769, "x86_64") == pytest.approx(50 + 10 * 100 / 2)
 
 
+def test_the_share_of_bare_inference_is_what_waiting_and_other_work_leave_of_it() -> None:
+    # 10 x 80 ms on two vCPUs alone, and 50 ms of waiting and 10 x 100 ms on two vCPUs.
+    assert PLAIN.inference_share(10, 2 * 1769) == pytest.approx(400 / 550)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_more_memory_is_never_slower_and_more_images_never_faster(architecture: str) -> None:
     times = [[Image().batch_ms(n, size, architecture) for n in range(1, 11)] for size in memory_sizes()]  # type: ignore[arg-type]

@@ -104,8 +104,20 @@ def test_a_weight_file_that_is_damaged_is_told(short: BuildConfig, tmp_path: Pat
             "'day' in train .*: 9 where at least 10 .*; 31 more cannot be",
         ),
         (lambda data: spoil(data / "test/day", keep=3), "'day' in test .*: 3 where at least 5 .*; 17 more cannot be"),
+        (lambda data: spoil_all(data / "train"), "none of 16 pictures can be read, such as .*train/.*NOT_AN_IMAGE"),
+        (lambda data: spoil_all(data / "validation"), "none of 9 pictures can be read, such as .*validation/"),
+        (lambda data: spoil_all(data / "test"), "'day' in test .*: 0 where at least 5 .*; 20 more cannot be"),
     ],
-    ids=["no folder", "no split", "an empty label", "unreadable in training", "unreadable in test"],
+    ids=[
+        "no folder",
+        "no split",
+        "an empty label",
+        "unreadable in training",
+        "unreadable in test",
+        "nothing to train on",
+        "nothing to validate on",
+        "nothing to test on",
+    ],
 )
 def test_data_that_cannot_be_used_are_told(
     short: BuildConfig, drawn_data: Path, tmp_path: Path, capsys, damage: Callable[[Path], None], message: str
@@ -122,7 +134,12 @@ def empty(folder: Path) -> None:
         path.unlink()
 
 
+def spoil_all(split: Path) -> None:
+    for folder in split.iterdir():
+        spoil(folder, keep=0)
+
+
 def spoil(folder: Path, keep: int) -> None:
     """All but `keep` pictures are none any more."""
     for path in sorted(folder.iterdir())[keep:]:
-        path.write_text(f"was {path.name}")
+        path.write_text(f"was {path}")

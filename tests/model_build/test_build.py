@@ -119,6 +119,12 @@ def test_the_quantisations_are_compared_and_the_choice_follows_the_rule(report: 
     if errors["first layer FP32"] <= 0.75 * smallest:
         smallest = errors["first layer FP32"]
     assert errors[found["chosen"]] <= 1.05 * smallest
+    validation = report["accuracy"]["validation"]
+    right = {each["name"]: each["correct"] for each in found["candidates"]}
+    # The chosen one's features were computed again, in batches, for all of validation.
+    assert right[found["chosen"]] == validation["int8_on_fp32_images"]["correct"]
+    assert found["fp32_correct"] == validation["fp32"]["correct"]
+    assert found["images"] == validation["fp32"]["images"]
 
 
 def test_temperature_and_threshold_of_the_report_are_those_of_the_manifest(built: Path, report: dict) -> None:

@@ -1,6 +1,8 @@
 import os
+import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,6 +86,39 @@ def test_a_cache_that_cannot_be_written_gives_the_file_all_the_same(
     assert capsys.readouterr().err.count("cannot be written") == 1
 
 
+def test_a_cache_that_can_only_be_read_is_read(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    maker = Maker(tmp_path / "made")
+    cache.files("key", maker.places, maker)
+    cache.add_rows("key", [("picture", np.ones(3, np.float32))])
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("somebody else's")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    cache.files("key", maker.places, maker)
+    assert maker.calls == 1
+    np.testing.assert_array_equal(cache.rows("key", ["picture"])["picture"], np.ones(3))
+    assert capsys.readouterr().err == ""
+
+
+def test_rows_that_may_not_be_read_are_not_taken_for_damaged_and_stay(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache.add_rows("key", [("picture", np.ones(3, np.float32))])
+    connect = sqlite3.connect
+
+    def elsewhere(path: Path, **options: Any) -> sqlite3.Connection:
+        return connect(path.parent, **options)  # a folder: "unable to open database file"
+
+    monkeypatch.setattr(sqlite3, "connect", elsewhere)
+    assert cache.rows("key", ["picture"]) == {}
+    assert capsys.readouterr().err == ""
+    monkeypatch.undo()
+    assert set(cache.rows("key", ["picture"])) == {"picture"}
+
+
 def test_what_was_not_used_for_longest_is_dropped_when_there_is_too_much(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache", limit=150)
     cache.folder.mkdir()
@@ -114,6 +149,17 @@ def test_what_a_killed_build_left_half_written_goes_after_an_hour(cache: Cache) 
 def test_trimming_a_cache_that_is_not_there_does_nothing(cache: Cache) -> None:
     cache.trim()
     assert not cache.folder.exists()
+
+
+def test_what_was_there_before_is_counted_when_it_is_given_out(cache: Cache, tmp_path: Path) -> None:
+    maker = Maker(tmp_path / "made")
+    for reused in (0, 5):  # a first build, and a second one
+        cache.begin()
+        cache.files("key", maker.places, maker)
+        if not cache.rows("key", ["a", "b", "c"]):
+            cache.add_rows("key", [(name, np.ones(3, np.float32)) for name in ("a", "b", "c")])
+            cache.rows("key", ["a"])  # this build's own
+        assert cache.reused == reused
 
 
 def test_keys_follow_every_part_and_the_source(tmp_path: Path) -> None:

@@ -80,6 +80,13 @@ def test_pictures_of_equal_confidence_stay_together() -> None:
     assert chosen((0.9, 1), (0.8, 1), (0.8, 0), (0.8, 1)) == Threshold(pytest.approx(0.85), reached=True)
 
 
+def test_between_neighbouring_numbers_the_higher_is_the_threshold() -> None:
+    # Float64 below 1 is a multiple of 2**-53: halfway between two neighbours is rounded to one of them.
+    for low in (1 - 2**-52, 1 - 2**-53):
+        high = float(np.nextafter(low, 2))
+        assert chosen((high, 1), (low, 0)) == Threshold(high, reached=True)
+
+
 def test_a_precision_out_of_reach_gives_the_best_there_is() -> None:
     # From the top 0/1, 1/2, 2/3, 2/4: the best is two thirds.
     answers = ((0.9, 0), (0.8, 1), (0.7, 1), (0.6, 0))

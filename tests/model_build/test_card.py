@@ -95,6 +95,55 @@ def test_what_decided_and_what_came_out_is_on_the_page(report: dict) -> None:
         )
 
 
+def test_what_an_earlier_build_had_left_is_told_beside_the_seconds(report: dict) -> None:
+    report["reused"] = 3005
+    assert "an earlier build had left them: 3005 of the graphs and features" in text(card.render(report, {}))
+    report["reused"] = 0
+    assert "these are the seconds of a whole one" in text(card.render(report, {}))
+
+
+def test_a_quantisation_is_shown_with_what_it_gets_right(report: dict) -> None:
+    found = report["quantisation"]
+    found.update(images=73, fp32_correct=70, chosen="minmax")
+    found["candidates"] = [
+        {"name": "minmax", "images": 100, "error": 0.3083, "correct": 69, "milliseconds": 60.5},
+        {"name": "entropy", "images": 61, "error": None, "correct": 40, "milliseconds": 54.9},
+    ]
+    words = text(card.render(report, {}))
+    assert "calibrated on error right of 73 ms a picture" in words
+    assert "minmax taken 100 30.83% 69 60.5 entropy 61 not finite 40 54.9 FP32 70" in words
+
+
+def test_int8_and_fp32_are_compared_in_points_on_the_same_pictures(report: dict) -> None:
+    report["accuracy"]["test"] |= {
+        "fp32": {"images": 488, "correct": 467, "accuracy": 0.957, "interval": [0.935, 0.972]},
+        "int8_on_fp32_images": {"images": 488, "correct": 466, "accuracy": 0.9549, "interval": [0.933, 0.97]},
+    }
+    words = text(card.render(report, {}))
+    assert "-0.2 points 466 right against 467 of 488" in words
+    assert "test, FP32 on some 95.7% 93.5% to 97.2% 467 of 488 test, INT8 on those 95.5%" in words
+
+
+def test_the_threshold_is_shown_with_what_it_does_on_test(report: dict) -> None:
+    report["calibration"]["test"]["labelled"] = {
+        "images": 880,
+        "correct": 866,
+        "accuracy": 0.984,
+        "interval": [0.974, 0.991],
+        "share": 0.88,
+    }
+    words = text(card.render(report, {}))
+    assert "88.0% the rest is UNSURE; right: 866 of 880; 95 % interval 97.4% to 99.1%" in words
+    assert "On test 12.0% get none, and 98.4% of the labels are right." in words
+    report["calibration"]["test"]["labelled"] = {"images": 0, "correct": 0, "share": 0.0}
+    assert "the rest is UNSURE; right: none was labelled" in text(card.render(report, {}))
+
+
+def test_a_compressed_model_is_made_again_with_its_compression(report: dict) -> None:
+    report["settings"]["compress"] = "3"
+    assert re.search(r"make model DATA=FOLDER WEIGHTS=random IMAGE_SIZE=64 COMPRESS=3", text(card.render(report, {})))
+
+
 @pytest.mark.parametrize(
     ("weights", "warning"),
     [

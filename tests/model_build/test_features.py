@@ -1,6 +1,6 @@
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -161,12 +161,21 @@ def test_pictures_that_cannot_be_read_are_left_out_and_remembered_with_the_reaso
         np.testing.assert_array_equal(found.values, expected([e for e in examples if e != examples[2]]))
 
 
-def test_a_label_without_a_readable_picture_is_an_error_that_names_the_folder(config, graph, examples) -> None:
-    for example in examples[1::2]:
-        example.path.write_bytes(b"no picture")
-    changed = [example_of(e.path, e.label) for e in examples]
-    with pytest.raises(DataError, match=rf"none of the files in {examples[1].path.parent} is a picture"):
-        extract(graph, changed, config)
+def spoilt(examples: Sequence[Example]) -> list[Example]:
+    for example in examples:
+        example.path.write_bytes(f"no picture {example.path}".encode())
+    return [example_of(e.path, e.label) for e in examples]
+
+
+def test_a_sample_may_lack_a_label_whose_only_picture_in_it_cannot_be_read(config, graph, examples) -> None:
+    (unreadable,) = spoilt(examples[1:2])
+    found = extract(graph, [examples[0], unreadable, examples[2]], config)
+    assert found.examples == (examples[0], examples[2])
+
+
+def test_pictures_none_of_which_can_be_read_are_an_error_that_names_one_and_why(config, graph, examples) -> None:
+    with pytest.raises(DataError, match=rf"none of 10 pictures can be read, such as {examples[0].path}: NOT_AN_IMAGE"):
+        extract(graph, spoilt(examples), config)
 
 
 def test_a_picture_that_changes_while_the_build_runs_is_an_error_and_not_remembered(config, graph, examples) -> None:

@@ -3,9 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from labeller import colours, model, scoring
+from model_build import key as module
 from model_build.config import BuildConfig
 from model_build.dataset import scan
-from model_build.key import build_key
+from model_build.key import PACKAGES, build_key
 from tests.model_build.test_dataset import make
 
 
@@ -40,3 +42,21 @@ def test_the_same_inputs_in_another_place_have_the_same_key(config: BuildConfig,
 def test_whatever_the_model_depends_on_changes_the_key(config: BuildConfig, change) -> None:
     before = key(config)
     assert key(change(config)) != before
+
+
+@pytest.mark.parametrize("source", [colours, model, scoring], ids=["decoding", "the manifest", "the figures"])
+def test_the_source_that_the_functions_share_counts(
+    config: BuildConfig, source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = key(config)
+    (tmp_path / "edited.py").write_bytes(Path(source.__file__).read_bytes() + b"# edited\n")
+    monkeypatch.setattr(source, "__file__", str(tmp_path / "edited.py"))
+    assert key(config) != before
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_the_version_of_every_package_counts(config: BuildConfig, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key(config)
+    version = module.version
+    monkeypatch.setattr(module, "version", lambda each: "0" if each == name else version(each))
+    assert key(config) != before

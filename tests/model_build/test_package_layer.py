@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from model_build import package_layer
+from model_build import layer_size, package_layer
+from model_build.layer_size import size_table
 from model_build.package_layer import (
+    check,
     deployed_architecture,
     deployment_hint,
     fill_libraries,
@@ -18,7 +20,6 @@ from model_build.package_layer import (
     package,
     prune,
     read_manifest,
-    size_table,
 )
 from model_build.reproducible import tree_digest
 from model_build.wheels import TARGETS, PackagingError, Target, pip_command, pip_install
@@ -260,7 +261,7 @@ def test_the_margin_is_what_is_left_of_262144000_bytes(tmp_path: Path, requireme
 def test_layers_of_exactly_the_limit_pass_and_one_byte_more_does_not(
     tmp_path: Path, requirements: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(package_layer, "function_size", lambda *_: 0)
+    monkeypatch.setattr(layer_size, "function_size", lambda *_: 0)
     room = 262_144_000 - sum((model / name).stat().st_size for name in ("model.onnx", "manifest.json"))
 
     def install(_requirements: Path, folder: Path, _target: Target) -> None:
@@ -282,6 +283,57 @@ def test_the_command_prints_one_line_and_fails_when_there_is_no_model(
     error = capsys.readouterr().err
     assert error.startswith("package_layer: no model.onnx in ")
     assert error.count("\n") == 1
+
+
+def test_a_python_that_was_named_and_is_none_is_an_error_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LAMBDA_PYTHON", "/bin/false")
+    assert package_layer.main(["--libraries-only", "--out", str(tmp_path / "layers")]) == 1
+    assert "LAMBDA_PYTHON names /bin/false, which is no Python 3.13" in capsys.readouterr().err
+    assert not (tmp_path / "layers").exists()
+
+
+def test_a_build_without_a_layer_is_refused_and_told_what_to_run(
+    tmp_path: Path, requirements: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "layers"
+    for layer in ("libraries", "model"):
+        assert package_layer.main(["--check", "--out", str(out), "--model", str(model)]) == 1
+        assert f"no {layer} layer in {out}: run `make layer` first" in capsys.readouterr().err
+        if layer == "libraries":
+            fill_libraries(out, requirements, Installer())
+    fill_model(out, model)
+    assert package_layer.main(["--check", "--out", str(out), "--model", str(model)]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_layer_of_another_model_than_the_one_last_built_is_pointed_out(
+    tmp_path: Path, requirements: Path, model: Path
+) -> None:
+    package(model, tmp_path / "layers", requirements, Installer())
+    write_model(model, b"retrained", model_version="cats-2")
+    assert "holds model cats-1" in str(check(tmp_path / "layers", model))
+    assert "is cats-2: to ship that one" in str(check(tmp_path / "layers", model))
+    assert check(tmp_path / "layers", tmp_path / "no model here") is None
+
+
+@pytest.mark.parametrize("small_disk", [150], indirect=True)
+def test_a_full_disk_is_told_in_one_line_and_leaves_the_layers_of_before(
+    small_disk: Path, requirements: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    out = small_disk / "layers"
+    package(model, out, requirements, Installer())
+    before = {layer: tree_digest(out / layer) for layer in ("libraries", "model")}
+    write_model(model, b"a larger network" * 10_000)
+    monkeypatch.setattr(package_layer, "runtime_python", lambda: None)
+    monkeypatch.setattr(package_layer, "fill_libraries", lambda *_, **__: "unchanged")
+    capsys.readouterr()
+    assert package_layer.main(["--model", str(model), "--out", str(out)]) == 1
+    error = capsys.readouterr().err
+    assert "No space left on device. The layers in" in error
+    assert error.count("\n") == 1
+    assert {layer: tree_digest(out / layer) for layer in before} == before
 
 
 def test_pip_takes_only_pinned_wheels_for_the_runtime_of_lambda() -> None:

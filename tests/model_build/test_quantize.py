@@ -17,7 +17,7 @@ from model_build.config import BuildConfig, QuantisationCandidate, Ranges
 from model_build.dataset import Example
 from model_build.export import FEATURES, IMAGE, export
 from model_build.features import Features
-from model_build.quantize import Measured, QuantisationError, choose, compare, relative_error
+from model_build.quantize import Measured, QuantisationError, choose, compare, load, relative_error, save
 from tests.model_build.narrow import narrow_vgg
 
 
@@ -139,6 +139,28 @@ def test_the_error_is_that_of_the_pooled_features_of_unseen_pictures(
         assert each.error == pytest.approx(expected, rel=1e-3)
 
 
+def test_what_was_compared_comes_back_from_its_files(compared: list[Measured], tmp_path: Path) -> None:
+    table, features = tmp_path / "table.json", tmp_path / "features.npy"
+    save(compared, compared[1], table, features)
+    found, chosen = load(table, features, [each.candidate for each in compared], compared[1].path)
+    assert chosen == compared[1]
+    for one, other in zip(found, compared, strict=True):
+        assert (one.candidate, one.images, one.error, one.milliseconds) == (
+            other.candidate,
+            other.images,
+            other.error,
+            other.milliseconds,
+        )
+        np.testing.assert_array_equal(one.features, other.features)
+
+
+def test_the_features_kept_are_what_the_graph_says_of_the_unseen_pictures(
+    compared: list[Measured], pixels: np.ndarray
+) -> None:
+    for each in compared:
+        np.testing.assert_allclose(each.features, run(each.path, pixels[16:]), atol=1e-4)
+
+
 def test_cutting_a_fifth_of_the_values_off_costs_accuracy(compared: list[Measured]) -> None:
     assert compared[1].error > 2 * compared[0].error
 
@@ -159,7 +181,8 @@ def test_weights_have_seven_bits_however_the_ranges_are_chosen(compared: list[Me
 
 
 def measured(error: float, name: str, *float_layers: int) -> Measured:
-    return Measured(QuantisationCandidate(name, Ranges.MINMAX, 1, 100.0, float_layers), 1, error, 1.0, Path(name))
+    candidate = QuantisationCandidate(name, Ranges.MINMAX, 1, 100.0, float_layers)
+    return Measured(candidate, 1, error, 1.0, Path(name), np.empty(0))
 
 
 @pytest.mark.parametrize(

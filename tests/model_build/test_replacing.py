@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,6 +117,34 @@ def test_a_killed_build_leaves_the_old_folder_and_what_it_left_is_removed_by_the
     assert content(out) == OLD
     replace(out)
     assert content(out) == {"manifest.json": "new"}
+    assert [path.name for path in out.parent.iterdir()] == ["model"]
+
+
+def test_a_build_that_starts_while_another_clears_away_the_old_model_loses_nothing(
+    out: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one waits for its turn, at the start or, in a folder that the first one leaves alone, at the end."""
+    rmtree = shutil.rmtree
+    seen: list[str] = []
+
+    def while_clearing(path: Path, ignore_errors: bool = False) -> None:
+        if (out / "manifest.json").read_text() == "first" and not seen:
+            seen.append("started")
+            try:
+                with replacing(out, "manifest.json") as folder:
+                    (folder / "manifest.json").write_text("second")
+                    rmtree(path, ignore_errors=True)  # the first one goes on
+                    seen.append((folder / "manifest.json").read_text())
+            except OutputError:
+                seen.append("told to wait")
+        rmtree(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", while_clearing)
+    replace(out, "first")
+    monkeypatch.undo()
+    expected = {"exchange": ["told to wait"], "two renames": ["second", "told to wait"]}[way]
+    assert seen == ["started", *expected]
+    assert content(out) == {"manifest.json": "first"}
     assert [path.name for path in out.parent.iterdir()] == ["model"]
 
 

@@ -6,9 +6,11 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from model_build import head
-from model_build.config import BuildConfig, HeadCandidate, Pooling
+from model_build.config import BuildConfig, HeadCandidate, Pooling, QuantisationCandidate, Ranges
+from model_build.features import Features
 from model_build.head import Trained
-from model_build.selection import Contender, Scored, choose, score, train_all, train_baseline
+from model_build.quantize import Measured
+from model_build.selection import Contender, Judged, Scored, choose, judge, score, train_all, train_baseline
 from tests.model_build.test_head import separable
 
 
@@ -59,3 +61,23 @@ def test_the_baseline_is_the_logistic_regression_that_is_best_on_validation() ->
     expected = oracle.predict((unseen - mean) / deviation)
     np.testing.assert_array_equal(baseline.predict(validation.values), expected)
     assert baseline.validation.correct == (expected == validation.labels).sum()
+
+
+def test_quantisations_are_judged_by_the_head_on_the_features_of_each() -> None:
+    class FirstValue:
+        """Label 1 where the first value is above a half."""
+
+        def logits(self, features: np.ndarray) -> np.ndarray:
+            return np.column_stack([np.full(len(features), 0.5), features[:, 0, 0, 0]])
+
+    head = replace(contender("a", 95, 0.1), trained=FirstValue())  # type: ignore[arg-type]
+    labels = np.array([0, 1, 1])
+
+    def maps(*values: float) -> np.ndarray:
+        return np.array(values, np.float32).reshape(3, 1, 1, 1)
+
+    def quantised(*values: float) -> Measured:
+        return Measured(QuantisationCandidate("q", Ranges.MINMAX, 1), 1, 0.1, 1.0, Path("q"), maps(*values))
+
+    reference = Features((), maps(0, 1, 1), labels)
+    assert judge(head, [quantised(0, 1, 0), quantised(1, 0, 0)], reference) == Judged(3, 3, (2, 0))

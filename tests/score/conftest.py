@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,9 @@ import pytest
 from labeller.events import ObjectRef
 from labeller.images import Decoded
 from labeller.model import Prediction
-from labeller.observability import logger
 from labeller.records import Tagging, item_for, labelled
 from score import app
-from tests.classify.conftest import Printed
-from tests.support import BLUE, RED, encoded, plain, table_definition, write_model
+from tests.support import encoded, plain, table_definition, write_model
 
 BUCKET, TABLE, TOPIC = "reports", "results", "reports-topic"
 NIGHT = "2026-11-24"
@@ -144,18 +142,3 @@ def service(moto: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     app.get_nightly.cache_clear()
     yield Service(model)
     app.get_nightly.cache_clear()
-
-
-@pytest.fixture
-def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[[], Printed]:
-    log = io.StringIO()
-    monkeypatch.setattr(logger.registered_handler, "stream", log)
-
-    def read() -> Printed:
-        lines = (log.getvalue() + capsys.readouterr().out).splitlines()
-        return Printed([json.loads(line) for line in lines if line[:1] == "{"])
-
-    return read
-
-
-__all__ = ["BLUE", "RED"]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from labeller.model import ModelError
+from labeller.settings import SettingsError
 from labeller.storage import AwsFailure
 from score import app
 from tests.score.conftest import NIGHT, Service
+from tests.support import Printed
 
 DENIED = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "call")
 
@@ -59,6 +63,24 @@ def test_a_test_set_that_cannot_be_listed_is_no_empty_one(service: Service, monk
     with pytest.raises(AwsFailure, match="ListObjectsV2 for reports/testset/: AccessDenied"):
         service.invoke()
     assert service.objects() == before
+
+
+@pytest.mark.filterwarnings("error:No application metrics:UserWarning")
+@pytest.mark.parametrize("variable", [None, "MINIMUM_ACCURACY", "MODEL_DIR"])
+def test_a_night_without_a_report_is_counted(
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    printed: Callable[[], Printed],
+    variable: str | None,
+) -> None:
+    service.add_pictures(1, 1)
+    if variable is None:
+        fail_for(monkeypatch, app.get_nightly().reports._s3, "put_object")
+    else:
+        monkeypatch.setenv(variable, "nonsense")
+    with pytest.raises((AwsFailure, SettingsError, ModelError)):
+        service.invoke()
+    assert printed().metrics == {"Failed": 1}
 
 
 def test_rows_that_cannot_be_read_cost_the_uploads_and_not_the_night(

@@ -16,9 +16,8 @@ from labeller.records import unreadable
 from labeller.settings import SettingsError
 from score import app
 from score.testset import InvalidTestSet
-from tests.classify.conftest import Printed
 from tests.score.conftest import BUCKET, NIGHT, Service
-from tests.support import BLUE, GREY, RED, ROOT, encoded, plain, write_model
+from tests.support import BLUE, GREY, RED, ROOT, Printed, encoded, plain, write_model
 
 Read = Callable[[], Printed]
 
@@ -172,6 +171,18 @@ def test_the_builds_own_answers_are_used_where_they_are_known(service: Service, 
     assert service.report()["build"]["pictures_now"] == 5
 
 
+def test_what_changed_against_the_build_is_shown_with_its_picture(service: Service) -> None:
+    service.add_pictures(red=3, blue=2)
+    service.invoke()
+    answers = service.read(f"{NIGHT}/predictions.csv").replace(b"red/0.png,red,red", b"red/0.png,red,blue")
+    (service.model / "predictions.csv").write_bytes(answers)
+    app.get_nightly.cache_clear()
+    service.invoke()
+    assert [flip["key"] for flip in service.report()["build"]["flips"]] == ["red/0.png"]
+    assert service.report()["build"]["newly_right"] == 1
+    assert service.read(f"{NIGHT}/index.html").decode().count("data:image/jpeg;base64,") == 1
+
+
 def test_a_build_that_was_tested_on_other_pictures_does_not_decide(service: Service) -> None:
     service.add("red/other.png", encoded(plain((200, 0, 0))))
     service.invoke("2026-11-20")
@@ -224,6 +235,24 @@ def test_a_damaged_report_of_an_earlier_night_is_left_out(service: Service, dama
     service.invoke("2026-11-23")
     service.s3.put_object(Bucket=BUCKET, Key="accuracy/2026-11-23/report.json", Body=damage)
     assert service.invoke("2026-11-24")["verdict"] == "SAME"
+    assert service.report()["last_night"]["against"] == "the night of 2026-11-22"
+
+
+@pytest.mark.parametrize("name", ["2026-13-01", "notes", "2026-11-23 (copy)"])
+def test_a_folder_that_is_no_night_is_left_alone(service: Service, name: str) -> None:
+    service.add_pictures()
+    service.s3.put_object(Bucket=BUCKET, Key=f"accuracy/{name}/report.json", Body=b"mine")
+    assert service.invoke()["verdict"] == "SAME"
+    assert name not in service.read("index.html").decode()
+
+
+def test_a_night_that_scored_nothing_is_no_night_to_compare_with(service: Service) -> None:
+    service.add_pictures(red=12, blue=3)
+    service.invoke("2026-11-22")
+    assert service.invoke("2026-11-23", seconds=5)["scored"] == 0
+    write_model(service.model, labels=("blue", "red"), model_version="colour-2")  # the two are swapped: all wrong
+    app.get_nightly.cache_clear()
+    assert service.invoke("2026-11-24")["verdict"] == "WORSE"
     assert service.report()["last_night"]["against"] == "the night of 2026-11-22"
 
 
@@ -349,7 +378,7 @@ def test_the_event_and_the_mail_say_the_verdict_and_where_the_report_is(service:
     assert f"s3://{BUCKET}/accuracy/{NIGHT}/index.html" in mail["Message"]
 
 
-def test_below_the_minimum_everything_says_so(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_below_the_minimum_everything_says_so(service: Service) -> None:
     service.add_pictures(1, 1)
     service.add("red/really blue.png", encoded(plain(BLUE)))
     detail = service.invoke()

@@ -35,7 +35,7 @@ def test_the_demos_choice_is_taken_where_nothing_is_named(tmp_path: Path, capsys
 
 def test_a_model_that_was_never_built_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--model", str(tmp_path / "none"), "--data", str(tmp_path)]) == CANNOT_RUN
-    assert f"verify-cpus: {tmp_path}/none/manifest.json is missing" in capsys.readouterr().err
+    assert f"verify-cpus: no model in {tmp_path}/none: make one first (`make model`" in capsys.readouterr().err
 
 
 def test_no_photographs_cannot_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""What counts as the same answer on another CPU, and what a person and the model card are told. All by hand."""
+"""What counts as the same answer on another CPU, and what a person is told. All by hand."""
 
 from __future__ import annotations
 

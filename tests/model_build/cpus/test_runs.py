@@ -78,6 +78,17 @@ def test_answers_of_another_model_are_not_taken(model: Path, probe: Path, photog
     assert measured(model, probe, photographs[:1]).answers != before.answers
 
 
+def test_an_answer_about_what_was_another_photograph_then_is_not_taken(
+    model: Path, probe: Path, photographs: list[Path]
+) -> None:
+    red, _ = photographs
+    before = measured(model, probe, photographs)
+    red.write_bytes(encoded(plain_picture(BLUE)))
+    after = measured(model, probe, photographs)
+    assert after.answers[str(red)] != before.answers[str(red)]
+    assert after.answers[str(red)] == after.answers[str(photographs[1])]
+
+
 def test_a_process_that_fails_is_shown_with_its_last_words(model: Path, probe: Path, photographs: list[Path]) -> None:
     photographs[1].unlink()
     with pytest.raises(MeasurementError, match=r"(?s)ours on this CPU: exit status 1.*ein blaues"):
