@@ -20,7 +20,7 @@ _UNCHANGED = "No model was made; what was in {} before is as it was"
 
 
 MOST_TIMES = 20
-"""Fewer multiplications that may be asked for: beyond, hardly a channel is left in most layers."""
+"""Times less time that may be asked for: beyond, hardly a channel is left in most layers."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,8 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--compress",
         type=_compression,
         default=defaults.compress,
-        help="how many times fewer multiplications, such as 3; auto: as many as cost next to nothing "
-        f"on validation; none (default: {defaults.compress})",
+        help="a smaller network that takes so many times less time, such as 3; auto: the fastest of a curve of them "
+        f"that costs next to nothing on validation; none (default: {defaults.compress})",
     )
     parser.add_argument("--out", type=Path, default=defaults.out, help="folder of the model (default: build/model)")
     parser.add_argument(
@@ -77,7 +77,7 @@ def run(config: BuildConfig) -> int:
     with quiet_start():
         from model_build.base import WeightsError
         from model_build.build import build
-        from model_build.compress import StructureError
+        from model_build.chain import StructureError
         from model_build.quantize import QuantisationError
         from model_build.verify import VerificationError
 

@@ -37,8 +37,18 @@ class Losses:
     ranks: np.ndarray
 
 
-def allot(losses: Sequence[Losses], full: Shape, sides: Sequence[int], share: float, step: int) -> Shape:
-    """The shape that takes at most `share` of the time of the full one, in multiples of `step` channels and ranks.
+def allot(
+    losses: Sequence[Losses],
+    full: Shape,
+    sides: Sequence[int],
+    share: float,
+    step: int,
+    *,
+    channels: bool = True,
+    ranks: bool = True,
+) -> Shape:
+    """The shape that takes at most `share` of the time of the full one, in multiples of `step` channels and ranks; only
+    one of the two where the other is not to change.
 
     Greedy: of all single changes always the one that loses least for the time it saves; losses of layers add up, as
     they do to first order. The channels of the last layer are the features, and stay. `step` channels at least stay
@@ -47,7 +57,7 @@ def allot(losses: Sequence[Losses], full: Shape, sides: Sequence[int], share: fl
     budget, shape = share * full.cost(sides), full
     while (now := shape.cost(sides)) > budget:
         best: tuple[float, Shape] | None = None
-        for changed, lost in _changes(shape, full, losses, step):
+        for changed, lost in _changes(shape, full, losses, step, channels, ranks):
             saved = now - changed.cost(sides)
             if saved > 0 and (best is None or lost / saved < best[0]):
                 best = (lost / saved, changed)
@@ -57,15 +67,19 @@ def allot(losses: Sequence[Losses], full: Shape, sides: Sequence[int], share: fl
     return shape
 
 
-def _changes(shape: Shape, full: Shape, losses: Sequence[Losses], step: int) -> Iterator[tuple[Shape, float]]:
+def _changes(
+    shape: Shape, full: Shape, losses: Sequence[Losses], step: int, channels: bool, ranks: bool
+) -> Iterator[tuple[Shape, float]]:
     """Every shape with one layer smaller, and what is lost by that. A column and a row pay only from some rank down, so
     a whole kernel may jump to any."""
     for layer, loss in enumerate(losses):
         width, rank, most = shape.widths[layer], shape.ranks[layer], full.widths[layer]
         fewer = (width - 1) // step * step
-        if layer < len(losses) - 1 and fewer >= min(step, most):
+        if channels and layer < len(losses) - 1 and fewer >= min(step, most):
             lost = float(loss.channels[most - fewer] - loss.channels[most - width])
             yield replace(shape, widths=_with(shape.widths, layer, fewer)), lost
+        if not ranks:
+            continue
         highest = len(loss.ranks) - 1 if rank is None else rank
         now = 0.0 if rank is None else float(loss.ranks[rank])
         for lower in range((highest - 1) // step * step, 0, -step):

@@ -24,9 +24,10 @@ from labeller.model import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier,
 from labeller.predictions import PREDICTIONS_FILE, write_csv
 from model_build import (
     base,
+    budget,
     calibration,
     card,
-    compress,
+    chain,
     dataset,
     export,
     figures,
@@ -37,6 +38,7 @@ from model_build import (
     selection,
     tradeoff,
     tradeoff_figure,
+    variants,
     verify,
 )
 from model_build.cache import cache_in, key_of, source_of
@@ -107,7 +109,7 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
     full_head, full_int8, curve = head, int8_base, None
     if config.compress != "none":
         with stages.stage("compress", "networks with fewer multiplications, compared on validation"):
-            full = _full_network(frozen, config, fp32_base, int8_base, head)
+            full = _full_network(frozen, config, fp32_base, int8_base, head, validation)
             quantise = partial_(_quantise_as, quantisation.candidate, data)
             curve = tradeoff.explore(frozen, full, data, config, quantise, work / "compress")
             print(f"      chosen: {curve.chosen.name}")
@@ -232,11 +234,23 @@ def _quantise_base(
 
 
 def _full_network(
-    frozen: base.Base, config: BuildConfig, fp32: Path, int8: Path, head: selection.Contender
+    frozen: base.Base, config: BuildConfig, fp32: Path, int8: Path, head: selection.Contender, validation: Features
 ) -> tradeoff.Network:
-    chain = compress.chain_of(frozen.network)
-    multiplications = sum(chain.multiplications(config.image_size))
-    return tradeoff.Network("full", config.image_size, tuple(chain.widths), multiplications, fp32, int8, head)
+    full, size = chain.chain_of(frozen.network), config.image_size
+    widths, ranks = tuple(full.widths), tuple(full.ranks)
+    return tradeoff.Network(
+        variants.Kind.FULL,
+        variants.Kind.FULL,
+        size,
+        widths,
+        ranks,
+        full.multiplications(size),
+        budget.Shape(widths, ranks).cost(full.sides(size)),
+        fp32,
+        int8,
+        head,
+        tradeoff.log_losses(head.logits, validation.labels),
+    )
 
 
 def _quantise_as(

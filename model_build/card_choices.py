@@ -76,7 +76,7 @@ def quantisation(report: Report) -> Html:
 
 
 def compression(report: Report) -> Html:
-    """Empty where no network with fewer multiplications was asked for."""
+    """Empty where no smaller network was asked for."""
     if "compression" not in report:
         return Html("")
     found = report["compression"]
@@ -89,25 +89,33 @@ def compression(report: Report) -> Html:
             f"{each['milliseconds']:.1f}",
             f"{full['milliseconds'] / each['milliseconds']:.2f}",
             f"{each['validation']['accuracy']:.1%}",
+            f"{each['validation']['log_loss']:.4f}",
         )
         for each in found["networks"]
     ]
+    columns = ("half", "half_by_lasso", "quarter", "rank_2", "rank_4")
     layers = [
-        (str(number), str(each["channels"]), *(f"{each[name]:.2g}" for name in ("half", "quarter", "eighth")))
+        (str(number), str(each["channels"]), *("" if each[name] is None else f"{each[name]:.2g}" for name in columns))
         for number, each in enumerate(found["redundancy"], start=1)
     ]
     return section(
-        "Fewer multiplications",
+        "Less arithmetic",
         note(
             f"Shipped: {found['chosen']} ({found['rule']}). On {test['images']} test pictures the full network has "
             f"{test['full_correct']} right, the shipped one {test['correct']} (McNemar p = {test['p_value']:.2f}).",
         ),
-        table(("", "10\u2079 multiplications", "INT8", "ms a picture", "times faster", "validation right"), rows),
+        table(
+            ("", "10\u2079 multiplications", "INT8", "ms a picture", "times faster", "validation right", "log loss"),
+            rows,
+        ),
         element(
             "details",
             element("summary", "How much each layer has to spare"),
-            note("What the logits lose, mean square to first order, when only so many of its channels stay."),
-            table(("layer", "channels", "a half", "a quarter", "an eighth"), layers),
+            note(
+                "What the logits lose, mean square to first order, when only so many of its channels stay, or when its "
+                "kernel becomes a column and a row that take so many times fewer multiplications."
+            ),
+            table(("layer", "channels", "a half", "a half by LASSO", "a quarter", "rank, 2x", "rank, 4x"), layers),
         ),
     )
 

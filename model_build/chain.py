@@ -49,6 +49,10 @@ class Convolution:
             flow = tf.nn.conv2d(flow, kernel, 1, "SAME")
         return flow + self.bias
 
+    def __call__(self, flow: np.ndarray) -> tf.Tensor:
+        """The whole layer: float32 [n, h, w, in] -> [n, h, w, out], of half the side if `pooled`."""
+        return self.after(self.outputs(flow))
+
     def after(self, outputs: tf.Tensor) -> tf.Tensor:
         """ReLU, and pooling where there is one."""
         flow = tf.nn.relu(outputs)

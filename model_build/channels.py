@@ -3,10 +3,10 @@ when the weights of all that stay are solved again (Optimal Brain Surgeon, Hassi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.linear_model import lars_path_gram
 
 RIDGE = 1e-4
 """Added to the diagonal of a covariance, as a share of its mean: silent channels make it singular."""
@@ -51,33 +51,33 @@ def eliminate(covariance: np.ndarray, use: np.ndarray) -> Elimination:
     return Elimination(np.array(order, int), np.array(loss))
 
 
-def allot(losses: Sequence[np.ndarray], prices: np.ndarray, full: Sequence[int], share: float, step: int) -> list[int]:
-    """How many channels each layer keeps so that the network costs at most `share` of the full one.
+def lasso(covariance: np.ndarray, use: np.ndarray, count: int) -> np.ndarray:
+    """The `count` channels that LASSO keeps, ascending, for comparison: each has one factor, weights are not solved
+    again, and the penalty falls until so many factors are not 0 (He et al. 2017).
 
-    `losses[l][k]` is what it costs to remove k channels of layer l; `prices[l]` what layer l costs in full: the layer
-    with kept input and output channels costs the product of their shares. Greedy: always the `step` channels with the
-    least loss for what they save. The channels of the last layer are the features, and stay. `step` channels at least
-    stay everywhere.
+    `use` [C, C]: an error e in the channels costs e' use e. Along the path by least angles (scikit-learn); a path that
+    ends with fewer is filled up with the most powerful of the others.
     """
-    kept = list(full)
+    gram = covariance * use  # of the channels' parts in the outputs: a product of Schur's, so positive
+    scale = np.sqrt(np.maximum(np.diag(gram), 1e-30 * np.trace(gram) or 1.0))
+    gram = gram / scale.max() ** 2
+    _, _, factors = lars_path_gram(
+        gram.sum(axis=1), gram, n_samples=1, method="lasso", max_iter=2 * len(gram), alpha_min=0.0
+    )
+    enough = np.flatnonzero((factors != 0).sum(axis=0) >= count)
+    kept = factors[:, enough[0] if len(enough) else -1] != 0
+    rank = np.lexsort((-np.diag(gram), ~kept))
+    return np.sort(rank[:count])
 
-    def price(widths: Sequence[int]) -> float:
-        shares = np.array(widths) / np.array(full)
-        return float((prices * shares * np.array([1.0, *shares[:-1]])).sum())
 
-    budget = share * price(full)
-    while (now := price(kept)) > budget:
-        best: tuple[float, int, int] | None = None
-        for layer, loss in enumerate(losses):
-            fewer = (kept[layer] - 1) // step * step
-            if fewer < min(step, full[layer]):
-                continue
-            saved = now - price([*kept[:layer], fewer, *kept[layer + 1 :]])
-            gone = full[layer] - kept[layer]
-            lost = float(loss[full[layer] - fewer] - loss[gone])
-            if best is None or lost / saved < best[0]:
-                best = (lost / saved, layer, fewer)
-        if best is None:
-            break
-        kept[best[1]] = best[2]
-    return kept
+def loss_without(covariance: np.ndarray, use: np.ndarray, kept: np.ndarray) -> float:
+    """What the outputs lose when only the channels `kept` stay and the weights are solved again: as `Elimination.loss`.
+
+    `use` as of `lasso`.
+    """
+    gone = np.setdiff1d(np.arange(len(covariance)), kept)
+    ridge = RIDGE * np.trace(covariance) / len(covariance) or 1.0
+    known = covariance[np.ix_(kept, kept)] + ridge * np.eye(len(kept))
+    both = covariance[np.ix_(kept, gone)]
+    left = covariance[np.ix_(gone, gone)] - both.T @ np.linalg.solve(known, both)
+    return float((use[np.ix_(gone, gone)] * left).sum())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 import numpy as np
@@ -120,8 +121,8 @@ def sensitivities(chain: Chain, pixels: np.ndarray, head: keras.Model, seed: int
 
 
 def uses(chain: Chain, sensitivity: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """For each layer but the last, [channels, channels]: how the next layer, and the head behind it, hears its channels.
-    An error e in them costs e' use e."""
+    """For each layer but the last, [channels, channels]: how the next layer, and the head behind it, hears its
+    channels. An error e in them costs e' use e."""
     found = []
     for layer, heard in zip(chain.layers[1:], sensitivity[1:], strict=True):
         (kernel,) = layer.kernels
@@ -153,8 +154,8 @@ def thin(
     kept: Sequence[np.ndarray],
     wanted_ranks: Sequence[int | None],
 ) -> Chain:
-    """The chain with only the channels `kept[l]` of layer l and kernels of the ranks asked for, its weights solved again
-    from the first layer on that changes. All kept and whole: the same chain."""
+    """The chain with only the channels `kept[l]` of layer l and kernels of the ranks asked for, its weights solved
+    again from the first layer on that changes. All kept and whole: the same chain."""
     layers: list[Convolution] = []
     flow, before, changed = centred(seen.pixels), np.arange(3), False
     for index, (layer, channels, wanted_rank) in enumerate(zip(chain.layers, kept, wanted_ranks, strict=True)):
@@ -172,13 +173,13 @@ def thin(
             moments.add(patches(flow, places, 3, 1))
             heard = sensitivity[index][np.ix_(channels, channels)]
             column = ranks.rank(kernels[0], moments.covariance(), heard).column(wanted_rank)
-            between = _by_parts(lambda part, column=column: tf.nn.conv2d(part, column, 1, "SAME"), flow)
+            between = _by_parts(partial(tf.nn.conv2d, filters=column, strides=1, padding="SAME"), flow)
             weights, bias = solve(patches(between, places, 1, 3), wanted)
             kernels = (column, weights.reshape(1, 3, column.shape[-1], len(channels)))
             del between
         layers.append(Convolution(kernels, bias, layer.pooled))
         changed = changed or wanted_rank is not None or len(before) < full_kernel.shape[2]
-        flow = _by_parts(lambda part, made=layers[-1]: made.after(made.outputs(part)), flow)
+        flow = _by_parts(layers[-1], flow)
         before = channels
     return Chain(tuple(layers))
 
@@ -231,11 +232,9 @@ def _at(flow: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 def _by_parts(function: Callable[[np.ndarray], tf.Tensor], flow: np.ndarray) -> np.ndarray:
     """function(flow), some images at a time."""
-    found: np.ndarray | None = None
-    for start in range(0, len(flow), TOGETHER):
-        part = np.asarray(function(flow[start : start + TOGETHER]))
-        if found is None:
-            found = np.empty((len(flow), *part.shape[1:]), np.float32)
-        found[start : start + TOGETHER] = part
-    assert found is not None, "a sample has images"
+    first = np.asarray(function(flow[:TOGETHER]))
+    found = np.empty((len(flow), *first.shape[1:]), np.float32)
+    found[:TOGETHER] = first
+    for start in range(TOGETHER, len(flow), TOGETHER):
+        found[start : start + TOGETHER] = np.asarray(function(flow[start : start + TOGETHER]))
     return found

@@ -1,5 +1,5 @@
-"""A 3 x 3 kernel as a column and a row of lower rank (Jaderberg et al. 2014, arXiv 1405.3866), chosen by what the inputs
-are and by what the head hears of the outputs."""
+"""A 3 x 3 kernel as a column and a row of lower rank (Jaderberg et al. 2014, arXiv 1405.3866), chosen by what the
+inputs are and by what the head hears of the outputs."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Ranks:
 
 
 def rank(kernel: np.ndarray, covariance: np.ndarray, sensitivity: np.ndarray) -> Ranks:
-    """Split a kernel [3, 3, in, out] for inputs whose columns of three places have the `covariance` [3 * in, 3 * in] and
-    outputs in which an error e costs e' `sensitivity` e.
+    """Split a kernel [3, 3, in, out] for inputs whose columns of three places have the `covariance` [3 * in, 3 * in]
+    and outputs in which an error e costs e' `sensitivity` e.
 
     A singular value decomposition of the weights, whitened on both sides. It counts the three columns under a kernel as
     independent; the row's weights are to be solved anew for what the columns then are (`compress.thin`).

@@ -33,14 +33,18 @@ quantisation          how the INT8 ranges were chosen:
   candidates          `name`, its settings, `images` calibrated on, `error` (relative, of the average-pooled
                       features; null if not finite), `correct` by the chosen head on its features (which was trained
                       on those of the chosen candidate), `milliseconds` an image
-compression           only where fewer multiplications were asked for; the candidates above were compared on the
+compression           only where a smaller network was asked for; the candidates above were compared on the
                       full network, but the figures of the chosen head and of the baseline are the shipped network's
   asked, chosen, rule as settings.compress; name of the shipped network; by which it was chosen
-  networks            the full one first; each `name`, `image_size`, `channels` of its layers, `multiplications` of the
-                      base for one image, `bytes` of the INT8 base, `milliseconds` an image (alone, all cores, the
-                      networks taking turns), `validation` as for a head
-  redundancy          per layer but the last: `channels`; the mean square of what the head's logits lose, to first
-                      order, when only a `half`, a `quarter`, an `eighth` of them stay, all other layers full
+  networks            the full one first; each `name`, `kind` (model_build.variants.Kind), `image_size`, `channels` of
+                      its layers, `ranks` of its kernels (null: whole), `multiplications` of the base for one image,
+                      `bytes` of the INT8 base, `milliseconds` an image (alone, all cores, the networks taking turns),
+                      `validation` as for a head, with `excess`: standard errors by which the log loss is above the
+                      full network's
+  redundancy          per layer: `channels`; the mean square of what the head's logits lose, to first order, when only
+                      a `half` or a `quarter` of them stay, a half chosen by LASSO (`half_by_lasso`), or the kernel has
+                      the rank with which it takes a half or a quarter of the multiplications (`rank_2`, `rank_4`), all
+                      other layers whole; null for the channels of the last layer, which are the features
   test                shipped against full network, INT8: `images`, `full_correct`, `correct`, `only_full` right,
                       `only_shipped` right, McNemar `p_value`
 calibration           what a confidence means:

@@ -1,8 +1,10 @@
-"""How much less arithmetic costs how much accuracy: networks with fewer channels, and the full one on smaller pictures,
-each quantised, with a head of its own, measured on validation. One of them is shipped. Test is not looked at here."""
+"""How much less arithmetic costs how much accuracy: networks with fewer channels and lower ranks, and the full one on
+smaller pictures, each quantised, with a head of its own, measured on validation. One of them is shipped. Test is not
+looked at here."""
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,22 +16,26 @@ import numpy as np
 import onnxruntime as ort
 
 from labeller.scoring import mcnemar_test
-from model_build import channels, compress, export, selection
-from model_build.base import Base, sha256_of_values
-from model_build.cache import cache_in, key_of, source_of
+from model_build import export, selection, variants
+from model_build.base import Base
 from model_build.config import BuildConfig
 from model_build.dataset import Dataset, spread
 from model_build.features import Features, extract
-from model_build.pictures import CORES, PictureReader
+from model_build.pictures import CORES
 from model_build.selection import Contender
+from model_build.variants import Kind, Variant
 
 ROUNDS = 15
 """Images that each graph gets when they are timed, in turn, so that what else the machine does hits all alike."""
 
+CHANCE = 1.645
+"""Standard errors by which a paired mean exceeds 0 in one of twenty cases by chance."""
+
 RULE = (
-    "the fewest multiplications with which at most {loss:.1%} fewer of the validation pictures are right than with the "
-    "full network"
+    "the one that takes least time of those with which at most {loss:.1%} fewer of the validation pictures are right "
+    "than with the full network, and the log loss there is not higher by more than chance (paired, one-sided 5 %)"
 )
+"""Both: a thousand pictures tell a point of accuracy from none only just, and their log losses much sooner."""
 
 Quantise = Callable[[Path, Path, Features, BuildConfig], object]
 """Writes a graph, as INT8, to a second path, given what the first says of some validation pictures."""
@@ -39,16 +45,21 @@ Quantise = Callable[[Path, Path, Features, BuildConfig], object]
 class Network:
     """One point of the curve: a base, in FP32 and INT8, and the head trained on its features.
 
-    `widths` are the channels of each layer, `multiplications` those of the base for one image.
+    `widths` and `ranks` are those of each layer, `multiplications` and `cost` (`chain.layer_cost`) of the base for one
+    image; `log_losses` [n] of the validation pictures.
     """
 
     name: str
+    kind: Kind
     image_size: int
     widths: tuple[int, ...]
+    ranks: tuple[int | None, ...]
     multiplications: int
+    cost: int
     fp32: Path
     int8: Path
     head: Contender
+    log_losses: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,37 +74,46 @@ class Curve:
 
 def explore(frozen: Base, full: Network, data: Dataset, config: BuildConfig, quantise: Quantise, folder: Path) -> Curve:
     """Make and measure every network of the settings; `folder` takes their files."""
-    chain = compress.chain_of(frozen.network)
-    times = sorted({*config.compress_times, *([float(config.compress)] if config.compress != "auto" else [])})
-    plan = [(f"{each:g} times fewer", config.image_size, each) for each in times]
-    for share in config.compress_sizes:
-        side = max(32, round(share * config.image_size / 16) * 16)
-        if side < config.image_size:
-            plan.append((f"{side} pixels", side, 1.0))
-    places = [folder / f"network{number}" for number in range(len(plan))]
-    for place in places:
-        place.mkdir(parents=True)
-    redundancy = _make(chain, frozen, full.head, plan, places, data, config)
+    planned = variants.planned(config)
+    redundancy = variants.make(frozen, full.head, planned, folder, data, config)
     networks = [full]
-    for (name, side, _), place in zip(plan, places, strict=True):
-        settings = replace(config, image_size=side, heads=(full.head.candidate,))
-        networks.append(_trained(name, place, data, settings, quantise))
+    for variant in planned:
+        settings = replace(config, image_size=variant.image_size, heads=(full.head.candidate,))
+        networks.append(_trained(variant, folder, data, settings, quantise))
         _print(networks[-1], full)
     milliseconds = timed({each.name: (each.int8, each.image_size) for each in networks})
-    wanted = None if config.compress == "auto" else f"{float(config.compress):g} times fewer"
-    chosen = choose([each for each in networks if each.image_size == config.image_size], config.compress_loss, wanted)
-    return Curve(networks, milliseconds, redundancy, chosen)
+    wanted = None if config.compress == "auto" else variants.name_of(float(config.compress))
+    return Curve(networks, milliseconds, redundancy, choose(networks, config.compress_loss, wanted))
 
 
 def choose(networks: Sequence[Network], loss: float, wanted: str | None) -> Network:
-    """The one called `wanted`; without, RULE against the first, which is the full one. Times are not looked at: they
-    differ from run to run, and the model must not."""
+    """The one called `wanted`; without, RULE against the first, which is the full one. What counts is the reckoned
+    cost, not measured time, which differs from run to run: the model must not. The image size is the user's choice, so
+    networks for smaller pictures are not taken."""
     if wanted is not None:
         return next(each for each in networks if each.name == wanted)
-    full = networks[0].head.validation
-    least = full.correct - math.floor(loss * full.images + 1e-9)
-    allowed = [each for each in networks if each.head.validation.correct >= least]
-    return min(allowed, key=lambda each: each.multiplications)
+    full = networks[0]
+    least = full.head.validation.correct - math.floor(loss * full.head.validation.images + 1e-9)
+    allowed = [
+        each
+        for each in networks
+        if each.head.validation.correct >= least and each.image_size == full.image_size and excess(each, full) <= CHANCE
+    ]
+    return min(allowed, key=lambda each: each.cost)
+
+
+def excess(network: Network, full: Network) -> float:
+    """By how many standard errors of the mean difference the network's log loss is above the full one's, picture by
+    picture. 0 where there is no difference at all."""
+    difference = network.log_losses - full.log_losses
+    error = float(difference.std()) / math.sqrt(len(difference))
+    return float(difference.mean()) / error if error else 0.0
+
+
+def log_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """float64 [n]: of each picture, temperature 1."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels])
 
 
 def against_full(test: Features, full: Contender, right: np.ndarray) -> dict[str, Any]:
@@ -141,8 +161,10 @@ def described(curve: Curve, config: BuildConfig) -> dict[str, Any]:
         "networks": [
             {
                 "name": each.name,
+                "kind": each.kind,
                 "image_size": each.image_size,
                 "channels": list(each.widths),
+                "ranks": list(each.ranks),
                 "multiplications": each.multiplications,
                 "bytes": each.int8.stat().st_size,
                 "milliseconds": round(curve.milliseconds[each.name], 2),
@@ -151,6 +173,7 @@ def described(curve: Curve, config: BuildConfig) -> dict[str, Any]:
                     "correct": each.head.validation.correct,
                     "accuracy": round(each.head.validation.accuracy, 4),
                     "log_loss": round(each.head.validation.log_loss, 4),
+                    "excess": round(excess(each, curve.networks[0]), 2),
                 },
             }
             for each in curve.networks
@@ -159,88 +182,35 @@ def described(curve: Curve, config: BuildConfig) -> dict[str, Any]:
     }
 
 
-def _make(
-    chain: compress.Chain,
-    frozen: Base,
-    head: Contender,
-    plan: Sequence[tuple[str, int, float]],
-    places: Sequence[Path],
-    data: Dataset,
-    config: BuildConfig,
-) -> list[dict[str, Any]]:
-    """Write every network of the plan as ONNX with its widths, now or by an earlier build; returns the redundancy."""
-    import json
-
-    examples = spread(data.splits["train"], config.affordable(config.compress_megapixels))
-    files = [place / name for place in places for name in ("base.onnx", "widths.json")]
-    table = places[0].with_name("redundancy.json")
-
-    def make() -> None:
-        reader = PictureReader(examples, config.image_size)
-        pixels = np.concatenate([each for _, each in reader.batches(config.inference_batch)])
-        pixels[::2] = pixels[::2, :, ::-1].copy()  # half of them mirrored
-        seen = compress.sample(chain, pixels, max(1, config.compress_rows // len(pixels)), config.seed)
-        some = pixels[: config.affordable(config.compress_megapixels / 3)]
-        sensitivity = compress.sensitivities(chain, some, head.trained.network, config.seed)
-        orders = compress.eliminations(chain, seen, sensitivity)
-        table.write_text(json.dumps(_redundancy(orders)), "utf-8")
-        prices = np.array(chain.multiplications(config.image_size), float)
-        for (name, side, times), place in zip(plan, places, strict=True):
-            losses = [each.loss for each in orders]
-            widths = channels.allot(losses, prices, chain.widths, 1 / times, config.compress_step)
-            kept = [order.kept(width) for order, width in zip(orders, widths, strict=False)]
-            thinned = compress.thin(chain, seen, [*kept, np.arange(widths[-1])])
-            network = compress.network_of(thinned, side)
-            export.export(network, export.IMAGE, export.FEATURES, place / "base.onnx")
-            (place / "widths.json").write_text(
-                json.dumps([thinned.widths, sum(thinned.multiplications(side))]), "utf-8"
-            )
-            print(f"      solved: {name}, channels {' '.join(map(str, thinned.widths))}", flush=True)
-
-    key = key_of(
-        "compress",
-        frozen.sha256,
-        sha256_of_values(head.trained.network),
-        [example.sha256 for example in examples],
-        [*map(list, plan)],
-        [config.image_size, config.seed, config.compress_megapixels, config.compress_rows, config.compress_step],
-        source_of(compress.__file__, channels.__file__, export.__file__, __file__),
-    )
-    cache_in(config.cache).files(key, [*files, table], make)
-    return list(json.loads(table.read_text("utf-8")))
-
-
-def _redundancy(orders: Sequence[channels.Elimination]) -> list[dict[str, Any]]:
-    """Per layer, what is lost when a half, three quarters and seven eighths of its channels go, alone."""
-    return [
-        {
-            "channels": len(each.loss),
-            **{
-                name: float(f"{each.loss[len(each.loss) - max(1, len(each.loss) // parts)]:.3g}")
-                for name, parts in (("half", 2), ("quarter", 4), ("eighth", 8))
-            },
-        }
-        for each in orders
-    ]
-
-
-def _trained(name: str, place: Path, data: Dataset, config: BuildConfig, quantise: Quantise) -> Network:
+def _trained(variant: Variant, folder: Path, data: Dataset, config: BuildConfig, quantise: Quantise) -> Network:
     """A base in FP32 becomes a whole network: INT8, features, head."""
-    import json
-
-    fp32, int8 = place / "base.onnx", place / "base.int8.onnx"
-    widths, multiplications = json.loads((place / "widths.json").read_text("utf-8"))
+    fp32, shape = variant.files(folder)
+    int8 = fp32.with_name("base.int8.onnx")
     unseen = spread(data.splits["validation"], config.affordable(config.quantisation_megapixels))
     quantise(fp32, int8, extract(fp32, unseen, config), config)
     training, validation = (extract(int8, data.splits[split], config) for split in ("train", "validation"))
     (head,) = selection.train_all(training, validation, len(data.labels), config)
-    return Network(name, config.image_size, tuple(widths), multiplications, fp32, int8, head)
+    made = json.loads(shape.read_text("utf-8"))
+    return Network(
+        variant.name,
+        variant.kind,
+        config.image_size,
+        tuple(made["channels"]),
+        tuple(made["ranks"]),
+        made["multiplications"],
+        made["cost"],
+        fp32,
+        int8,
+        head,
+        log_losses(head.logits, validation.labels),
+    )
 
 
 def _print(network: Network, full: Network) -> None:
-    fewer = full.multiplications / network.multiplications
+    validation = network.head.validation
     print(
-        f"      {network.name:<16} {network.multiplications / 1e9:6.2f} G multiplications ({fewer:.2f} times fewer), "
-        f"validation {network.head.validation.accuracy:.1%}",
+        f"      {network.name:<28}{network.multiplications / 1e9:6.2f} G multiplications, reckoned "
+        f"{full.cost / network.cost:.2f} times less time, "
+        f"validation {validation.accuracy:.1%}, log loss {validation.log_loss:.4f}",
         flush=True,
     )

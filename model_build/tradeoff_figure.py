@@ -8,9 +8,18 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from model_build.variants import Kind
+
 SIZE = (1200, 720)
 LEFT, TOP, RIGHT, BOTTOM = 110, 80, 1160, 630
-INK, GRID, CHANNELS, PIXELS, CHOSEN = "#1b1f24", "#d8dde3", "#0b62c4", "#c2570c", "#0a7d38"
+INK, GRID = "#1b1f24", "#d8dde3"
+COLOURS = {
+    Kind.FULL: INK,
+    Kind.BOTH: "#0b62c4",
+    Kind.CHANNELS: "#7a4fbf",
+    Kind.RANKS: "#b0306a",
+    Kind.PIXELS: "#c2570c",
+}
 
 
 def draw(compression: Mapping[str, Any], path: Path) -> None:
@@ -32,15 +41,15 @@ def draw(compression: Mapping[str, Any], path: Path) -> None:
         pen.text((LEFT - 12, up(value)), f"{value:.1%}", INK, font, anchor="rm")
         pen.text((across(time), BOTTOM + 12), f"{time:.2f}", INK, font, anchor="mt")
     pen.line([(LEFT, TOP), (LEFT, BOTTOM), (RIGHT, BOTTOM)], INK)
-    caption = "time of one INT8 image, relative to the full network (3x: 3 times fewer multiplications)"
+    caption = "time of one INT8 image, relative to the full network (3x: to take 3 times less)"
     pen.text(((LEFT + RIGHT) / 2, BOTTOM + 44), caption, INK, font, anchor="mt")
     ordered = sorted(zip(times, shares, networks, strict=True), key=lambda each: each[0])
     for number, (time, share, network) in enumerate(ordered):
         shipped = network["name"] == compression["chosen"]
-        colour = CHOSEN if shipped else CHANNELS if network["image_size"] == full["image_size"] else PIXELS
+        colour = COLOURS[Kind(network["kind"])]
         x, y = across(time), up(share)
         pen.ellipse([(x - 7, y - 7), (x + 7, y + 7)], colour)
-        name = network["name"].replace(" times fewer", "x") + (" (shipped)" if shipped else "")
+        name = network["name"].replace(" times less", "x").replace(" only", "") + (" (shipped)" if shipped else "")
         below = number % 2  # neighbours write to different sides
         pen.text((x, y + 14 if below else y - 14), name, colour, font, anchor="mt" if below else "mb")
     path.parent.mkdir(exist_ok=True)
