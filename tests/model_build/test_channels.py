@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import lars_path
 
-from model_build.channels import allot, eliminate
+from model_build.channels import eliminate, lasso, loss_without
 
 
 def lost(values: np.ndarray, use: np.ndarray, kept: np.ndarray) -> float:
@@ -53,37 +54,27 @@ def test_a_channel_that_nobody_listens_to_goes_before_a_loud_one() -> None:
     assert list(found.kept(2)) == [0, 2]
 
 
-PRICES = np.array([4.0, 8.0, 8.0])
-FULL = [16, 32, 32]
-LOSSES = [np.linspace(0, 1, 16) ** 2, np.linspace(0, 3, 32) ** 2]
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000))
+def test_what_is_lost_without_channels_is_that_of_least_squares(seed: int) -> None:
+    values = centred_values(seed, 8)
+    use = np.random.default_rng(seed + 1).normal(size=(8, 5))
+    kept = np.array([0, 2, 5])
+    found = loss_without(values.T @ values / len(values), use @ use.T, kept)
+    assert found == pytest.approx(lost(values, use, kept), rel=0.02, abs=2e-3 * lost(values, use, np.array([], int)))
 
 
-def price(widths: list[int]) -> float:
-    one, two, three = (width / full for width, full in zip(widths, FULL, strict=True))
-    return 4 * one + 8 * one * two + 8 * two * three
+def test_lasso_keeps_what_scikit_learn_keeps_of_the_values_themselves() -> None:
+    values = centred_values(7, 6)
+    use = np.random.default_rng(8).normal(size=(6, 4))
+    kept = lasso(values.T @ values / len(values), use @ use.T, 3)
+    parts = np.stack([np.outer(values[:, each], use[each]).ravel() for each in range(6)], axis=1)
+    _, _, path = lars_path(parts, parts.sum(axis=1), method="lasso")
+    first = next(step for step in path.T if (step != 0).sum() >= 3)
+    assert list(kept) == list(np.flatnonzero(first))
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.floats(0.2, 1.0), st.floats(0.2, 1.0))
-def test_a_smaller_budget_is_kept_and_leaves_no_layer_more_channels(one: float, other: float) -> None:
-    smaller, larger = sorted((one, other))
-    few, many = (allot(LOSSES, PRICES, FULL, share, 4) for share in (smaller, larger))
-    assert price(few) <= smaller * 20 + 1e-9
-    assert all(a <= b for a, b in zip(few, many, strict=True))
-    assert few[-1] == 32
-    assert all(width % 4 == 0 for width in few)
-
-
-def test_nothing_goes_where_nothing_need_be_saved() -> None:
-    assert allot(LOSSES, PRICES, FULL, 1.0, 4) == FULL
-
-
-def test_the_layer_that_saves_most_for_its_loss_gives_first() -> None:
-    dear = [np.linspace(0, 1, 16), np.linspace(0, 0.001, 32)]
-    first, second, _ = allot(dear, PRICES, FULL, 0.9, 4)
-    assert first == 16
-    assert second < 32
-
-
-def test_what_no_budget_allows_leaves_one_step_in_each_layer() -> None:
-    assert allot(LOSSES, PRICES, FULL, 0.001, 4) == [4, 4, 32]
+def test_lasso_fills_up_where_its_path_ends_early() -> None:
+    silent = np.diag([0.0, 4.0, 0.0, 9.0])
+    assert list(lasso(silent, np.eye(4), 2)) == [1, 3]
+    assert len(lasso(silent, np.eye(4), 3)) == 3

@@ -1,15 +1,14 @@
-"""Channels go, and what the network says stays, as far as it can."""
+"""Channels go and kernels lose rank, and what the network says stays, as far as it can."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 
+from model_build import chain as chains
 from model_build import compress
-from model_build.compress import Chain
+from model_build.chain import Chain, Convolution
 from tests.model_build.narrow import load_narrow
 
 pytestmark = pytest.mark.slow
@@ -24,7 +23,7 @@ def network() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def chain(network: keras.Model) -> Chain:
-    return compress.chain_of(network)
+    return chains.chain_of(network)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +38,17 @@ def everything(chain: Chain) -> list[np.ndarray]:
     return [np.arange(width) for width in chain.widths]
 
 
+def whole(chain: Chain) -> list[int | None]:
+    return [None] * len(chain.layers)
+
+
+def alike(chain: Chain) -> list[np.ndarray]:
+    """An error in any output costs the same."""
+    return [np.eye(width) for width in chain.widths]
+
+
 def features(chain: Chain, pixels: np.ndarray) -> np.ndarray:
-    return np.asarray(compress.network_of(chain, SIZE).predict(pixels, verbose=0))
+    return np.asarray(chains.network_of(chain, SIZE).predict(pixels, verbose=0))
 
 
 def test_a_network_taken_apart_and_put_together_says_the_same(
@@ -49,62 +57,119 @@ def test_a_network_taken_apart_and_put_together_says_the_same(
     np.testing.assert_allclose(features(chain, pixels), network.predict(pixels, verbose=0), atol=1e-3)
 
 
-def test_with_every_channel_kept_the_weights_are_the_very_same(chain: Chain, pixels: np.ndarray) -> None:
+def test_with_everything_kept_the_weights_are_the_very_same(chain: Chain, pixels: np.ndarray) -> None:
     seen = compress.sample(chain, pixels[:2], 4, seed=1)
-    assert compress.thin(chain, seen, everything(chain)) is chain
+    same = compress.thin(chain, seen, alike(chain), everything(chain), whole(chain))
+    for one, other in zip(same.layers, chain.layers, strict=True):
+        np.testing.assert_array_equal(one.kernels[0], other.kernels[0])
+        np.testing.assert_array_equal(one.bias, other.bias)
+    assert same.ranks == whole(chain)
 
 
-def doubled(chain: Chain, layer: int) -> Chain:
+def doubled(chain: Chain, index: int) -> Chain:
     """The same network with every channel of a layer there twice, each heard half as much, and one dead channel."""
-    kernel, bias, after = chain.kernels[layer], chain.biases[layer], chain.kernels[layer + 1]
+    layers = list(chain.layers)
+    (kernel,), bias, (after,) = layers[index].kernels, layers[index].bias, layers[index + 1].kernels
     dead = np.zeros((*kernel.shape[:3], 1), np.float32)
-    kernels, biases = list(chain.kernels), list(chain.biases)
-    kernels[layer] = np.concatenate([kernel, kernel, dead], axis=3)
-    biases[layer] = np.concatenate([bias, bias, [-1.0]]).astype(np.float32)
-    kernels[layer + 1] = np.concatenate([after / 2, after / 2, np.ones_like(after[:, :, :1])], axis=2)
-    return replace(chain, kernels=tuple(kernels), biases=tuple(biases))
+    layers[index] = Convolution(
+        (np.concatenate([kernel, kernel, dead], axis=3),),
+        np.concatenate([bias, bias, [-1.0]]).astype(np.float32),
+        layers[index].pooled,
+    )
+    heard = np.concatenate([after / 2, after / 2, np.ones_like(after[:, :, :1])], axis=2)
+    layers[index + 1] = Convolution((heard,), layers[index + 1].bias, layers[index + 1].pooled)
+    return Chain(tuple(layers))
 
 
 def test_copies_and_dead_channels_are_found_and_go_without_loss(chain: Chain, pixels: np.ndarray) -> None:
     wide = doubled(chain, 5)
     seen = compress.sample(wide, pixels, 64, seed=1)
-    everywhere = [np.eye(width) for width in wide.widths]
-    order = compress.eliminations(wide, seen, everywhere)[5]
+    order = compress.eliminations(seen, compress.uses(wide, alike(wide)))[5]
     kept = everything(wide)
     kept[5] = order.kept(16)
     assert sorted(channel % 16 for channel in kept[5]) == list(range(16))  # one of each pair, not the dead one
-    thinned = compress.thin(wide, seen, kept)
+    thinned = compress.thin(wide, seen, alike(wide), kept, whole(wide))
     assert thinned.widths == chain.widths
     wanted = features(chain, pixels)
     error = np.sqrt(((features(thinned, pixels) - wanted) ** 2).mean()) / wanted.std()
     assert error < 0.02  # the ridge's share
 
 
+def error(chain: Chain, other: Chain, pixels: np.ndarray) -> float:
+    return float(((features(other, pixels) - features(chain, pixels)) ** 2).mean())
+
+
 def test_solving_again_is_better_than_cutting_alone(chain: Chain, pixels: np.ndarray) -> None:
     seen = compress.sample(chain, pixels, 64, seed=1)
     kept = everything(chain)
-    for layer, order in enumerate(compress.eliminations(chain, seen, [np.eye(width) for width in chain.widths])):
+    for layer, order in enumerate(compress.eliminations(seen, compress.uses(chain, alike(chain)))):
         kept[layer] = order.kept(chain.widths[layer] * 3 // 4)
     cut = Chain(
         tuple(
-            kernel[:, :, before][..., channels]
-            for kernel, before, channels in zip(chain.kernels, [np.arange(3), *kept[:-1]], kept, strict=True)
-        ),
-        tuple(bias[channels] for bias, channels in zip(chain.biases, kept, strict=True)),
-        chain.pooled,
+            Convolution((layer.kernels[0][:, :, before][..., channels],), layer.bias[channels], layer.pooled)
+            for layer, before, channels in zip(chain.layers, [np.arange(3), *kept[:-1]], kept, strict=True)
+        )
     )
-    wanted = features(chain, pixels)
-    solved, plain = (
-        ((features(each, pixels) - wanted) ** 2).mean() for each in (compress.thin(chain, seen, kept), cut)
-    )
-    assert solved < plain / 4
+    solved = compress.thin(chain, seen, alike(chain), kept, whole(chain))
+    assert error(chain, solved, pixels) < error(chain, cut, pixels) / 4
+
+
+def of_rank(chain: Chain, index: int, rank: int) -> Chain:
+    """The chain with a kernel that is the product of a random column and row of that rank."""
+    random, layers = np.random.default_rng(6), list(chain.layers)
+    inputs, width = layers[index].kernels[0].shape[2:]
+    column = random.normal(size=(3, inputs, rank)) / np.sqrt(3 * inputs)
+    row = random.normal(size=(3, rank, width)) / np.sqrt(3 * rank)
+    kernel = np.einsum("hir,wro->hwio", column, row).astype(np.float32)
+    layers[index] = Convolution((kernel,), layers[index].bias, layers[index].pooled)
+    return Chain(tuple(layers))
+
+
+def test_a_kernel_of_low_rank_becomes_a_column_and_a_row_without_loss(chain: Chain, pixels: np.ndarray) -> None:
+    made = of_rank(chain, 5, 4)
+    seen = compress.sample(made, pixels, 64, seed=1)
+    split = compress.rankings(made, seen, alike(made))[5]
+    assert split.loss[4] < 1e-3 * split.loss[0] < split.loss[3]
+    ranks = whole(made)
+    ranks[5] = 4
+    thinned = compress.thin(made, seen, alike(made), everything(made), ranks)
+    assert [kernel.shape[:2] for kernel in thinned.layers[5].kernels] == [(3, 1), (1, 3)]
+    assert thinned.ranks == ranks
+    assert error(made, thinned, pixels) < 1e-3 * features(made, pixels).var()  # the ridge's share
+
+
+def test_channels_and_ranks_go_together(chain: Chain, pixels: np.ndarray) -> None:
+    seen = compress.sample(chain, pixels, 64, seed=1)
+    orders = compress.eliminations(seen, compress.uses(chain, alike(chain)))
+    kept = [*(order.kept(width * 3 // 4) for order, width in zip(orders, chain.widths, strict=False)), np.arange(16)]
+    ranks: list[int | None] = [None, *([8] * 12)]
+    thinned = compress.thin(chain, seen, alike(chain), kept, ranks)
+    assert thinned.widths == [len(channels) for channels in kept]
+    assert thinned.ranks == ranks
+    assert error(chain, thinned, pixels) < 0.2 * features(chain, pixels).var()
+
+
+def test_the_column_kept_is_the_one_whose_absence_the_head_would_hear() -> None:
+    # Two outputs, each by a column of its own; inputs alike and independent; the head listens to the weaker one.
+    kernel = np.zeros((3, 3, 2, 2))
+    kernel[1, :, 0, 0], kernel[1, :, 1, 1] = 1.0, 0.1
+    split = compress.ranks.rank(kernel, np.eye(6), np.diag([0.0, 1.0]))
+    column = split.column(1)[:, 0, :, 0]
+    assert np.abs(column[1, 1]) > 100 * np.abs(column[1, 0])
+    assert split.loss[0] == pytest.approx(3 * 0.1**2, rel=1e-3)  # three taps of the row
+    assert split.loss[1] == pytest.approx(0.0, abs=1e-6)
 
 
 def test_the_same_sample_gives_the_same_weights_twice(chain: Chain, pixels: np.ndarray) -> None:
     kept = [np.arange(width // 2) for width in chain.widths[:-1]] + [np.arange(chain.widths[-1])]
-    one, other = (compress.thin(chain, compress.sample(chain, pixels[:8], 16, seed=3), kept) for _ in range(2))
-    for first, second in zip(one.kernels, other.kernels, strict=True):
-        np.testing.assert_array_equal(first, second)
+    ranks: list[int | None] = [None, *([4] * 12)]
+    one, other = (
+        compress.thin(chain, compress.sample(chain, pixels[:8], 16, seed=3), alike(chain), kept, ranks)
+        for _ in range(2)
+    )
+    for first, second in zip(one.layers, other.layers, strict=True):
+        for left, right in zip(first.kernels, second.kernels, strict=True):
+            np.testing.assert_array_equal(left, right)
 
 
 def test_the_first_round_is_least_squares_with_an_intercept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +179,7 @@ def test_the_first_round_is_least_squares_with_an_intercept(monkeypatch: pytest.
     wanted = random.normal(size=(300, 4)).astype(np.float32)
     kernel, bias = compress.solve(inputs, wanted, rounds=1)
     expected, *_ = np.linalg.lstsq(np.column_stack([inputs, np.ones(300)]), wanted, rcond=None)
-    np.testing.assert_allclose(kernel.reshape(18, 4), expected[:-1], atol=1e-4)
+    np.testing.assert_allclose(kernel, expected[:-1], atol=1e-4)
     np.testing.assert_allclose(bias, expected[-1], atol=1e-4)
 
 
@@ -126,7 +191,7 @@ def test_more_rounds_bring_what_comes_through_the_relu_closer() -> None:
     errors = []
     for rounds in (1, 2, 4, 8):
         kernel, bias = compress.solve(inputs, wanted, rounds)
-        given = inputs @ kernel.reshape(27, 5) + bias
+        given = inputs @ kernel + bias
         errors.append(((np.maximum(given, 0) - np.maximum(wanted, 0)) ** 2).mean())
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < errors[0] / 2
@@ -135,10 +200,22 @@ def test_more_rounds_bring_what_comes_through_the_relu_closer() -> None:
 def test_a_patch_is_what_a_convolution_sees(chain: Chain, pixels: np.ndarray) -> None:
     flow = compress.centred(pixels[:2])
     places = np.array([[[0, 0], [5, 63]], [[63, 63], [10, 11]]])  # corners, an edge and the middle
-    found = compress.patches(flow, places) @ chain.kernels[0].reshape(27, -1) + chain.biases[0]
-    outputs = compress.convolved(flow, chain.kernels[0], chain.biases[0])
+    layer = chain.layers[0]
+    found = compress.patches(flow, places, 3, 3) @ layer.kernels[0].reshape(27, -1) + layer.bias
+    outputs = np.asarray(layer.outputs(flow))
     expected = [outputs[0, 0, 0], outputs[0, 5, 63], outputs[1, 63, 63], outputs[1, 10, 11]]
     np.testing.assert_allclose(found, expected, atol=1e-2)
+
+
+def test_columns_and_rows_of_a_patch_are_what_kernels_of_their_shape_see(chain: Chain, pixels: np.ndarray) -> None:
+    flow = compress.centred(pixels[:1])
+    places = np.array([[[0, 0], [63, 5], [30, 63]]])
+    random = np.random.default_rng(8)
+    for height, width in ((3, 1), (1, 3)):
+        kernel = random.normal(size=(height, width, 3, 2)).astype(np.float32)
+        outputs = np.asarray(Convolution((kernel,), np.zeros(2, np.float32)).outputs(flow))
+        found = compress.patches(flow, places, height, width) @ kernel.reshape(9, 2)
+        np.testing.assert_allclose(found, [outputs[0, 0, 0], outputs[0, 63, 5], outputs[0, 30, 63]], atol=1e-2)
 
 
 def test_a_sensitivity_is_what_a_small_error_does_to_the_logits(chain: Chain, pixels: np.ndarray) -> None:
@@ -151,25 +228,27 @@ def test_a_sensitivity_is_what_a_small_error_does_to_the_logits(chain: Chain, pi
     # The centred logits are +-d/2 with d = their difference, so random signs give 0 or +-d, half the time each. One
     # place in 2 x 2 pooled, in a map of 2 x 2 places averaged: a sixteenth reaches the mean where it is the largest.
     difference = (kernel[:, 0] - kernel[:, 1]) / 4
-    outputs, flow = None, compress.centred(pixels)
-    for index, (weights, bias) in enumerate(zip(chain.kernels, chain.biases, strict=True)):
-        outputs = compress.convolved(flow, weights, bias)
-        flow = compress.after(outputs, index in chain.pooled)
+    flow = compress.centred(pixels)
+    for layer in chain.layers:
+        flow = np.asarray(layer(flow))
     open_places = (flow > 0).sum(axis=(1, 2)).mean(axis=0)  # of the four of an image: where the largest is positive
     expected = difference**2 * open_places / 2
     np.testing.assert_allclose(np.diag(last), expected, rtol=0.5, atol=0.05 * expected.max())  # the signs are random
 
 
-def test_multiplications_are_counted_by_hand(chain: Chain) -> None:
-    counted = chain.multiplications(SIZE)
-    assert counted[0] == 64 * 64 * 9 * 3 * 8
-    assert counted[2] == 32 * 32 * 9 * 8 * 8  # after the first pooling
-    assert counted[-1] == 4 * 4 * 9 * 16 * 16
+def test_multiplications_are_counted_by_hand() -> None:
+    whole, column, row = (np.zeros(shape, np.float32) for shape in ((3, 3, 3, 8), (3, 1, 8, 5), (1, 3, 5, 16)))
+    made = Chain(
+        (Convolution((whole,), np.zeros(8), pooled=True), Convolution((column, row), np.zeros(16, np.float32)))
+    )
+    assert made.sides(64) == [64, 32]  # after the pooling
+    assert made.multiplications(64) == 64 * 64 * 9 * 3 * 8 + 32 * 32 * 3 * (8 * 5 + 5 * 16)
+    assert (made.widths, made.ranks) == ([8, 16], [None, 5])
 
 
 def test_a_base_of_another_kind_is_refused() -> None:
     image = keras.Input((32, 32, 3))
     other = keras.Model(image, keras.layers.Conv2D(4, 5, padding="same")(image))
     pixels = keras.Input((32, 32, 3), dtype="uint8")
-    with pytest.raises(compress.StructureError, match="conv2d"):
-        compress.chain_of(keras.Model(pixels, other(keras.ops.cast(pixels, "float32"))))
+    with pytest.raises(chains.StructureError, match="conv2d"):
+        chains.chain_of(keras.Model(pixels, other(keras.ops.cast(pixels, "float32"))))
