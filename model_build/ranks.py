@@ -6,9 +6,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.fft import dct
 
 RIDGE = 1e-4
 """Added to the diagonal of a covariance, as a share of its mean: silent channels make it singular."""
+
+BALANCE = 0.6
+"""Of a column's size: 0 gives all the same variance and leaves the weak ones to the rounding of the row's weights, 1
+gives each the size of its worth and leaves them to that of the activations. INT8 error of a compressed stand-in: 51 %
+at 0, 8.5 at 0.25, 4.8 at 0.5, 4.1 at 0.6, 4.4 at 0.75, 15 at 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +26,13 @@ class Ranks:
     loss: np.ndarray
 
     def column(self, rank: int) -> np.ndarray:
-        """The kernel [3, 1, in, rank] of the first columns."""
-        return self.columns[:, :rank].reshape(3, 1, -1, rank).astype(np.float32)
+        """The kernel [3, 1, in, rank] of the first columns, mixed with each other by a cosine transform.
+
+        The row can be solved for any mixture; of this one no channel is larger or rarer than the others, so it is
+        rounded best: the INT8 error of a compressed stand-in fell from 14.1 to 4.8 % (full network: 7.1 %).
+        """
+        mixed = self.columns[:, :rank] @ dct(np.eye(rank), norm="ortho")
+        return mixed.reshape(3, 1, -1, rank).astype(np.float32)
 
 
 def rank(kernel: np.ndarray, covariance: np.ndarray, sensitivity: np.ndarray) -> Ranks:
@@ -39,6 +50,5 @@ def rank(kernel: np.ndarray, covariance: np.ndarray, sensitivity: np.ndarray) ->
     left, strengths, _ = np.linalg.svd(seen.reshape(len(rows), -1), full_matrices=False)
     columns = np.linalg.solve(lower.T, left)
     loss = np.append(np.cumsum(strengths[::-1] ** 2)[::-1], 0.0)
-    # Between unit variance, which leaves the weak ones to the rounding of the row's weights, and the strengths, which
-    # leave them to that of the activations.
-    return Ranks(columns * np.sqrt(np.maximum(strengths / strengths[0], 1e-3)) if strengths[0] else columns, loss)
+    relative = np.maximum(strengths / (strengths[0] or 1.0), 1e-3)
+    return Ranks(columns * relative**BALANCE, loss)

@@ -160,6 +160,16 @@ def test_the_column_kept_is_the_one_whose_absence_the_head_would_hear() -> None:
     assert split.loss[1] == pytest.approx(0.0, abs=1e-6)
 
 
+def test_no_channel_between_column_and_row_is_much_larger_than_another() -> None:
+    random = np.random.default_rng(9)
+    kernel = random.normal(size=(3, 3, 16, 16)) * 0.5 ** np.arange(16)  # a few directions count, the others hardly
+    split = compress.ranks.rank(kernel, np.eye(48), np.eye(16))
+    mixed, plain = (
+        np.linalg.norm(columns.reshape(48, 12), axis=0) for columns in (split.column(12), split.columns[:, :12])
+    )
+    assert mixed.max() / mixed.min() < 3 < plain.max() / plain.min()
+
+
 def test_the_same_sample_gives_the_same_weights_twice(chain: Chain, pixels: np.ndarray) -> None:
     kept = [np.arange(width // 2) for width in chain.widths[:-1]] + [np.arange(chain.widths[-1])]
     ranks: list[int | None] = [None, *([4] * 12)]
