@@ -37,7 +37,6 @@ from model_build import (
     report,
     selection,
     tradeoff,
-    tradeoff_figure,
     variants,
     verify,
 )
@@ -168,7 +167,7 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
         figures.draw_confusion(np.array(found["confusion"]), data.labels, partial / "figures" / "confusion.png")
         if compression is not None:
             found["compression"] = compression
-            tradeoff_figure.draw(compression, partial / "figures" / "tradeoff.png")
+            figures.draw_tradeoff(compression, partial / "figures" / "tradeoff.png")
         shown = _mistakes_shown(found, verdict.test.examples, data)
         thumbnails = {data.name(each): text for each, text in pictures.thumbnails(shown, config.image_size).items()}
         shutil.rmtree(work)

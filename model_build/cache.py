@@ -71,7 +71,9 @@ class Cache:
 
     def files(self, key: str, places: Sequence[Path], make: Callable[[], object]) -> None:
         """Have the files that `make` writes to `places`: copies of those kept under `key`, else new ones, of which
-        copies are kept. What `make` raises is raised."""
+        copies are kept. What `make` raises is raised. ValueError if two of them have one name, in whatever folders."""
+        if len({place.name for place in places}) < len(places):
+            raise ValueError(f"files are kept by their names, and these share some: {places}")
         entries = [self.folder / f"{key}-{place.name}" for place in places]
         contents = [self._content(entry) for entry in entries]
         if None not in contents:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,19 @@ from matplotlib import pyplot as plt  # the backend is chosen first: there is no
 
 from model_build.head import History
 from model_build.lettering import lettering
+from model_build.variants import Kind
 
 LABELLED = 20
 """Labels whose names and numbers a figure has room for."""
 
 TRAINING, VALIDATION = "#1f6f8b", "#e07a5f"
+KINDS = {
+    Kind.BOTH: "#0b62c4",
+    Kind.CHANNELS: "#7a4fbf",
+    Kind.RANKS: "#b0306a",
+    Kind.PIXELS: "#c2570c",
+    Kind.FULL: "#1b1f24",
+}
 
 
 def draw_training(history: History, kept: int, path: Path) -> None:
@@ -62,6 +70,43 @@ def draw_confusion(matrix: np.ndarray, labels: Sequence[str], path: Path) -> Non
             title += "; labels by number, from 0, in the order of report.json"
         axis.set(xlabel="predicted label", ylabel="true label", title=title)
         _save(figure, path)
+
+
+def draw_tradeoff(compression: Mapping[str, Any], path: Path) -> None:
+    """Accuracy on validation against the time of one image, a point a network: the `compression` member of report.json.
+
+    The full network and those that are smaller in both ways are a curve; the others stand beside it.
+    """
+    networks = compression["networks"]
+    slowest = networks[0]["milliseconds"]
+    figure, axis = plt.subplots(figsize=(10, 6), layout="constrained")
+    for kind, colour in KINDS.items():
+        times, shares = [], []
+        for each in networks:
+            if each["kind"] == kind or (kind is Kind.BOTH and each["kind"] == Kind.FULL):
+                times.append(each["milliseconds"] / slowest)
+                shares.append(each["validation"]["accuracy"])
+        axis.plot(times, shares, "o-" if kind is Kind.BOTH else "o", color=colour, label=kind.value)
+    for each in networks:
+        shipped = each["name"] == compression["chosen"]
+        axis.annotate(
+            each["name"].replace(" times less", "x").split(",")[0] + (" (shipped)" if shipped else ""),
+            (each["milliseconds"] / slowest, each["validation"]["accuracy"]),
+            xytext=(6, 6),
+            textcoords="offset points",
+            color=KINDS[Kind(each["kind"])],
+        )
+    axis.set(
+        xlabel="time of one INT8 image, relative to the full network (3x: meant to take 3 times less)",
+        ylabel="right on validation",
+        title="Less arithmetic: accuracy against time",
+        xlim=(0, None),
+    )
+    axis.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0, decimals=1))
+    axis.grid(alpha=0.3)
+    axis.margins(y=0.1)
+    axis.legend()
+    _save(figure, path)
 
 
 def _write_counts(axis: plt.Axes, matrix: np.ndarray, shares: np.ndarray) -> None:

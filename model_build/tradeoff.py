@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
+from labeller.model import open_session
 from labeller.scoring import mcnemar_test
 from model_build import export, selection, variants
 from model_build.base import Base
@@ -133,13 +133,8 @@ def against_full(test: Features, full: Contender, right: np.ndarray) -> dict[str
 
 def timed(graphs: Mapping[str, tuple[Path, int]]) -> dict[str, float]:
     """Milliseconds of one image, alone, on all cores, by name: the median of ROUNDS, the graphs taking turns."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = CORES
     sessions = {
-        name: (
-            ort.InferenceSession(path, options, providers=["CPUExecutionProvider"]),
-            np.zeros((1, side, side, 3), np.uint8),
-        )
+        name: (open_session(path.read_bytes(), path, CORES), np.zeros((1, side, side, 3), np.uint8))
         for name, (path, side) in graphs.items()
     }
     spent: dict[str, list[float]] = {name: [] for name in graphs}
@@ -185,7 +180,7 @@ def described(curve: Curve, config: BuildConfig) -> dict[str, Any]:
 def _trained(variant: Variant, folder: Path, data: Dataset, config: BuildConfig, quantise: Quantise) -> Network:
     """A base in FP32 becomes a whole network: INT8, features, head."""
     fp32, shape = variant.files(folder)
-    int8 = fp32.with_name("base.int8.onnx")
+    int8 = fp32.with_suffix(".int8.onnx")
     unseen = spread(data.splits["validation"], config.affordable(config.quantisation_megapixels))
     quantise(fp32, int8, extract(fp32, unseen, config), config)
     training, validation = (extract(int8, data.splits[split], config) for split in ("train", "validation"))

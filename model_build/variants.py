@@ -50,8 +50,8 @@ class Variant:
 
     def files(self, folder: Path) -> tuple[Path, Path]:
         """The ONNX graph in FP32, and its shape as JSON."""
-        place = folder / self.name.replace(" ", "-").replace(",", "")
-        return place / "base.onnx", place / "shape.json"
+        stem = self.name.replace(" ", "-").replace(",", "")
+        return folder / f"{stem}.onnx", folder / f"{stem}.json"
 
 
 def planned(config: BuildConfig) -> list[Variant]:
@@ -84,8 +84,7 @@ def make(
     examples = spread(data.splits["train"], config.affordable(config.compress_megapixels))
     table = folder / "redundancy.json"
     files = [file for variant in variants for file in variant.files(folder)]
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
 
     def solve() -> None:
         full = chain.chain_of(frozen.network)

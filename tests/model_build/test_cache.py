@@ -38,6 +38,12 @@ def test_files_are_made_once_and_then_copied(cache: Cache, tmp_path: Path) -> No
     assert [place.read_bytes() for place in second.places] == [b"graph", b""]
 
 
+def test_files_that_would_be_kept_under_one_name_are_an_error(cache: Cache, tmp_path: Path) -> None:
+    # They would all come back as the last one.
+    with pytest.raises(ValueError, match="share"):
+        cache.files("key", [tmp_path / "one" / "base.onnx", tmp_path / "two" / "base.onnx"], lambda: None)
+
+
 def test_another_key_is_made_anew(cache: Cache, tmp_path: Path) -> None:
     maker = Maker(tmp_path / "made")
     for key in ("one", "other"):
