@@ -110,8 +110,8 @@ class BuildConfig:
 
     compress: str = "none"
     """How many times less time the shipped network takes, by `chain.layer_cost`, such as `3`; `auto`: as many as the
-    curve of all networks below allows; `none`. Not the default, because the curve takes longer than all the rest of
-    the build."""
+    curve of all networks below allows; `none`. `auto` is not the default: the curve takes longer than all the rest
+    of the build, and what it saves is known of the stand-in weights only."""
 
     compress_times: tuple[float, ...] = (2.0, 3.0, 4.0, 6.0)
     """The curve: networks that take so many times less time, by channels and ranks."""
