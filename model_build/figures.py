@@ -92,7 +92,7 @@ def draw_tradeoff(compression: Mapping[str, Any], path: Path) -> None:
         axis.annotate(
             each["name"].replace(" times less", "x").split(",")[0] + (" (shipped)" if shipped else ""),
             (each["milliseconds"] / slowest, each["validation"]["accuracy"]),
-            xytext=(6, 6),
+            xytext=(8, -14),  # the curve rises: below it there is room
             textcoords="offset points",
             color=KINDS[Kind(each["kind"])],
         )
