@@ -45,43 +45,43 @@ model: .venv/ready ## train and quantise the model: DATA=folder WEIGHTS=imagenet
 	@$(BIN)/python -m model_build $(model_options) $(if $(COMPRESS),--compress '$(COMPRESS)')
 
 verify-cpus: .venv/ready ## the model on this CPU, AVX2-only x86 and arm64: labels and differences, DATA= WEIGHTS= PHOTOGRAPHS=40
-	@$(BIN)/python -m model_build.cpus --photographs '$(PHOTOGRAPHS)' $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
+	@$(BIN)/python -m bench.cpus --photographs '$(PHOTOGRAPHS)' $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 
 layer: .venv/ready ## fill build/layers with libraries and model, ARCH=x86_64|arm64; print digests, size and margin
-	@$(BIN)/python -m model_build.package_layer $(if $(ARCH),--architecture '$(ARCH)')
+	@$(BIN)/python -m layers $(if $(ARCH),--architecture '$(ARCH)')
 
 build: .venv/ready .venv-sam/ready ## sam build, without Docker (after `make layer`), and bytecode for the functions
-	@.venv-sam/bin/python -m model_build.package_layer --check  # SAM says that all is well where a layer is missing
+	@.venv-sam/bin/python -m layers --check  # SAM says that all is well where a layer is missing
 	@$(SAM) build
-	@$(BIN)/python -m model_build.bytecode .aws-sam/build/*Function
+	@$(BIN)/python -m layers.bytecode .aws-sam/build/*Function
 
 invoke: .venv/ready .venv-sam/ready ## run the built function on EVENT=events/NAME.json against the local AWS
-	@$(BIN)/python -m local.emulator '$(EVENT)'
+	@$(BIN)/python -m local.runtime.invoke '$(EVENT)'
 
 backfill: .venv/ready ## label what is in a bucket already: BUCKET= PREFIX= STALE_ONLY=1 MANIFEST=s3://... STACK= JOB=id YES=1 ENGINE=local
-	@$(BIN)/python -m local.backfill $(if $(BUCKET),--bucket '$(BUCKET)') $(if $(PREFIX),--prefix '$(PREFIX)') \
+	@$(BIN)/python -m ops.backfill $(if $(BUCKET),--bucket '$(BUCKET)') $(if $(PREFIX),--prefix '$(PREFIX)') \
 	  $(if $(STALE_ONLY),--stale-only) $(if $(MANIFEST),--manifest '$(MANIFEST)') $(if $(STACK),--stack '$(STACK)') \
 	  $(if $(JOB),--job '$(JOB)') $(if $(YES),--yes) $(if $(ENGINE),--engine '$(ENGINE)')
 
 shadow: .venv/ready ## MODEL=build/candidate against the deployed model, on the test set and yesterday's uploads: STACK= BASELINE=
-	@$(BIN)/python -m local.shadow '$(MODEL)' $(if $(STACK),--stack '$(STACK)') $(if $(BASELINE),--baseline '$(BASELINE)')
+	@$(BIN)/python -m ops.shadow '$(MODEL)' $(if $(STACK),--stack '$(STACK)') $(if $(BASELINE),--baseline '$(BASELINE)')
 
 capacity: .venv/ready ## queue age, concurrency and cost of a million images, by memory size and rate; limits
-	@$(BIN)/python -m local.capacity
+	@$(BIN)/python -m ops.capacity
 
 nightly: .venv/ready ## score build/model on the test photographs, on the local AWS, and print where the report is: DATA=folder
 	@$(BIN)/python -m local.nightly --shared '$(SHARED)' $(if $(DATA),--data '$(DATA)')
 
 testset: .venv/ready ## upload a labelled test set to your stack: DIR=folder with a folder for each label, STACK=image-labeller, DELETE=1
-	@$(BIN)/python -m local.testset '$(DIR)' --stack '$(STACK)' $(if $(DELETE),--delete)
+	@$(BIN)/python -m ops.testset '$(DIR)' --stack '$(STACK)' $(if $(DELETE),--delete)
 
 test: .venv/ready .venv-sam/ready lint validate ## lint, types, the template's checks and all tests
-	@$(BIN)/python -m model_build.package_layer --libraries-only --architecture x86_64
-	@$(BIN)/python -m local.runtime_python
+	@$(BIN)/python -m layers --libraries-only --architecture x86_64
+	@$(BIN)/python -m layers.runtime_python
 	@$(BIN)/python -m pytest
 
 bench: .venv/ready .venv-sam/ready .venv-bench/ready ## speed, side by side: other runtimes, the handler, cold start, build, night: WEIGHTS= DATA= QUICK=1 ONLY="inference ..."
-	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
+	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
 	  $(if $(MODEL),--model '$(MODEL)') $(if $(ONLY),--only $(ONLY))
 
 lint: .venv/ready ## ruff and mypy
@@ -97,7 +97,7 @@ deploy: layer build ## deploy to your AWS account, asking for what it needs to k
 	@$(SAM) deploy --guided $(if $(ARCH),--parameter-overrides 'Architecture=$(ARCH)')
 
 redrive: .venv/ready ## put back what waits in the dead-letter queue of STACK=image-labeller
-	@$(BIN)/python -m local.redrive --stack '$(STACK)'
+	@$(BIN)/python -m ops.redrive --stack '$(STACK)'
 
 lock: .venv/ready ## resolve requirements/*.in into the pinned *.txt
 	@requirements/lock

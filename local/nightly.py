@@ -19,13 +19,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from labeller.model import MANIFEST_FILE, Manifest, ModelError
-from local.aws import LocalAws, local_aws
-from local.handler_process import HandlerFailed, call
-from local.pictures import CLASSES, draw
-from local.stack import Stack, deploy, function_of
-from local.testset import BUCKET_OUTPUT, UploadError, print_summary, upload
-from score.places import LATEST, LIST, PREFIX, night_key
+from labeller.classifier import MANIFEST_FILE, Manifest, ModelError
+from local.aws.handler_process import HandlerFailed, call
+from local.aws.moto import LocalAws, local_aws
+from local.aws.stack import Stack, deploy, function_of
+from local.demo.drawn import CLASSES, draw
+from ops.testset import BUCKET_OUTPUT, UploadError, print_summary, upload
+from score.keys import LATEST, LIST, PREFIX, night_key
 from score.testset import PREFIX as TESTSET
 
 SCORE_FUNCTION = "ScoreFunction"

@@ -8,11 +8,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from labeller.model import ModelError
+from labeller.classifier import ModelError
+from model_build.atomic_folder import OutputError
 from model_build.config import BuildConfig
-from model_build.dataset import DataError
+from model_build.data.dataset import DataError
 from model_build.progress import quiet_start
-from model_build.replacing import OutputError
 
 INTERRUPTED = 130  # what shells say of a program that Ctrl-C ended
 
@@ -77,7 +77,7 @@ def run(config: BuildConfig) -> int:
     with quiet_start():
         from model_build.base import WeightsError
         from model_build.build import build
-        from model_build.chain import StructureError
+        from model_build.compression.network import StructureError
         from model_build.quantize import QuantisationError
         from model_build.verify import VerificationError
 

@@ -20,36 +20,23 @@ from typing import Any
 import keras
 import numpy as np
 
-from labeller.model import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier, softmax
-from labeller.predictions import PREDICTIONS_FILE, write_csv
-from model_build import (
-    base,
-    budget,
-    calibration,
-    card,
-    chain,
-    dataset,
-    export,
-    figures,
-    golden,
-    pictures,
-    quantize,
-    report,
-    selection,
-    tradeoff,
-    variants,
-    verify,
-)
+from evaluation.predictions import PREDICTIONS_FILE, write_csv
+from labeller.classifier import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier, softmax
+from model_build import base, calibration, export, golden, quantize, selection, verify
+from model_build.atomic_folder import replacing
 from model_build.cache import cache_in, key_of, source_of
+from model_build.compression import allocation, candidates, network
+from model_build.compression import curve as curves
 from model_build.config import BuildConfig, QuantisationCandidate
-from model_build.dataset import Dataset, Example
+from model_build.data import dataset, reader
+from model_build.data.dataset import Dataset, Example
+from model_build.data.folders import printable
+from model_build.data.reader import CORES, PictureReader
 from model_build.features import Features, extract
-from model_build.folders import printable
-from model_build.key import PACKAGES, build_key
-from model_build.pictures import CORES, PictureReader
+from model_build.fingerprint import PACKAGES, build_key
 from model_build.progress import Stages
 from model_build.quantize import Measured
-from model_build.replacing import replacing
+from model_build.report import card, figures, report
 
 LEFT_OUT_NAMED = 5
 """Files that are left out, named on the terminal; the report names all."""
@@ -110,7 +97,7 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
         with stages.stage("compress", "networks with fewer multiplications, compared on validation"):
             full = _full_network(frozen, config, fp32_base, int8_base, head, validation)
             quantise = partial_(_quantise_as, quantisation.candidate, data)
-            curve = tradeoff.explore(frozen, full, data, config, quantise, work / "compress")
+            curve = curves.explore(frozen, full, data, config, quantise, work / "compress")
             print(f"      chosen: {curve.chosen.name}")
             fp32_base, int8_base, head = curve.chosen.fp32, curve.chosen.int8, curve.chosen.head
             if curve.chosen is not full:
@@ -141,9 +128,9 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
         )
         compression = None
         if curve is not None:
-            compression = tradeoff.described(curve, config)
+            compression = curves.described(curve, config)
             of_full = extract(full_int8, verdict.test.examples, config)
-            compression["test"] = tradeoff.against_full(of_full, full_head, verdict.test.right)
+            compression["test"] = curves.against_full(of_full, full_head, verdict.test.right)
 
     with stages.stage("report", "what was found: report.json and the model card"):
         manifest = replace(manifest, build={**manifest.build, "accuracy": verdict.accuracy})
@@ -169,7 +156,7 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
             found["compression"] = compression
             figures.draw_tradeoff(compression, partial / "figures" / "tradeoff.png")
         shown = _mistakes_shown(found, verdict.test.examples, data)
-        thumbnails = {data.name(each): text for each, text in pictures.thumbnails(shown, config.image_size).items()}
+        thumbnails = {data.name(each): text for each, text in reader.thumbnails(shown, config.image_size).items()}
         shutil.rmtree(work)
     found["reused"] = cache_in(config.cache).reused
     found["seconds"] = {**stages.seconds, "total": round(sum(stages.seconds.values()), 2)}
@@ -223,7 +210,7 @@ def _quantise_base(
         [example.sha256 for example in (*calibration, *reference.examples)],
         [asdict(candidate) for candidate in config.quantisations],
         [config.image_size, config.histogram_megapixels, config.same_error, config.float_gain],
-        pictures.recipe(),
+        reader.recipe(),
         source_of(quantize.__file__),
         {name: version(name) for name in ("onnx", "onnxruntime", "numpy")},
         platform.machine(),
@@ -234,21 +221,21 @@ def _quantise_base(
 
 def _full_network(
     frozen: base.Base, config: BuildConfig, fp32: Path, int8: Path, head: selection.Contender, validation: Features
-) -> tradeoff.Network:
-    full, size = chain.chain_of(frozen.network), config.image_size
+) -> curves.Network:
+    full, size = network.chain_of(frozen.network), config.image_size
     widths, ranks = tuple(full.widths), tuple(full.ranks)
-    return tradeoff.Network(
-        variants.Kind.FULL,
-        variants.Kind.FULL,
+    return curves.Network(
+        candidates.Kind.FULL,
+        candidates.Kind.FULL,
         size,
         widths,
         ranks,
         full.multiplications(size),
-        budget.Shape(widths, ranks).cost(full.sides(size)),
+        allocation.Shape(widths, ranks).cost(full.sides(size)),
         fp32,
         int8,
         head,
-        tradeoff.log_losses(head.logits, validation.labels),
+        curves.log_losses(head.logits, validation.labels),
     )
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from labeller.model import softmax
-from labeller.scoring import log_loss
+from evaluation.metrics import log_loss
+from labeller.classifier import softmax
 
 TEMPERATURES = (0.1, 10.0)
 """Where the temperature is searched. Published networks need 0.5 to 5 (Guo et al. 2017, table 3 and figure 9)."""

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from labeller import model
+from labeller import classifier
+from labeller.classifier import open_session
 from labeller.images import Unreadable
-from labeller.model import open_session
 from model_build.cache import Row, cache_in, key_of, source_of
 from model_build.config import BuildConfig
-from model_build.dataset import Example
+from model_build.data.dataset import Example
+from model_build.data.reader import CORES, PictureReader, recipe, require_some
 from model_build.export import IMAGE
-from model_build.pictures import CORES, PictureReader, recipe, require_some
 from model_build.progress import counting
 
 KEPT_AT_ONCE = 128
@@ -102,6 +102,6 @@ def _key(graph: bytes, image_size: int, flipped: bool) -> str:
         image_size,
         flipped,
         recipe(),
-        source_of(model.__file__, __file__),
+        source_of(classifier.__file__, __file__),
         [version("onnxruntime"), platform.machine()],
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from labeller.classifier import INPUT_NAME, OUTPUT_NAME, open_session
 from labeller.golden import TILE, GoldenExample, enlarge
-from labeller.model import INPUT_NAME, OUTPUT_NAME, open_session
 
 CANDIDATES = 16
 """Pictures to choose from, a second's work at most."""

@@ -24,11 +24,11 @@ from onnxruntime.quantization.calibrate import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from model_build.atomic_folder import telling_a_full_disk
 from model_build.config import BuildConfig, QuantisationCandidate, Ranges
+from model_build.data.reader import CORES, PictureReader
 from model_build.export import IMAGE
 from model_build.features import Features
-from model_build.pictures import CORES, PictureReader
-from model_build.replacing import telling_a_full_disk
 
 ActivationRanges = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Lowest and highest value of each activation, by the name of the tensor."""

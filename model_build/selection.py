@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from labeller.model import softmax
-from labeller.scoring import accuracy_score, log_loss
+from evaluation.metrics import accuracy_score, log_loss
+from labeller.classifier import softmax
 from model_build import head
 from model_build.config import BuildConfig, HeadCandidate, Pooling
 from model_build.features import Features

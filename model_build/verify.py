@@ -11,15 +11,15 @@ from typing import Any
 import keras
 import numpy as np
 
+from evaluation.metrics import accuracy_score, mcnemar_test, wilson_interval
+from evaluation.predictions import Scored
+from labeller.classifier import Classifier, Prediction
 from labeller.images import Unreadable
-from labeller.model import Classifier, Prediction
-from labeller.predictions import Scored
-from labeller.scoring import accuracy_score, mcnemar_test, wilson_interval
 from model_build.config import BuildConfig
-from model_build.dataset import Dataset, Example, require_enough, spread
+from model_build.data.dataset import Dataset, Example, require_enough, spread
+from model_build.data.reader import PictureReader
 from model_build.features import Features, extract
 from model_build.head import Trained, run
-from model_build.pictures import PictureReader
 from model_build.progress import counting
 from model_build.selection import Baseline
 

@@ -7,19 +7,25 @@ import json
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import boto3
 import pytest
 from moto import mock_aws
 
 from labeller import storage
-from local.pictures import draw_dataset
+from local.demo.drawn import draw_dataset
 from model_build.config import BuildConfig
 from tests.model_build import quick
 from tests.support import Printed
+
+if TYPE_CHECKING:
+    from local.aws.moto import LocalAws
+    from local.aws.stack import Stack
 
 # Powertools reads its variables when labeller.observability is imported, which is before any fixture runs.
 os.environ.update(
@@ -118,3 +124,47 @@ def built(config: BuildConfig) -> Path:
     from tests.model_build.narrow import load_narrow
 
     return build(config, load_narrow)
+
+
+@pytest.fixture
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A file system of as many kilobytes as the parameter says."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    options = f"size={request.param}k"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("may not mount a small file system here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+# ---- the local AWS: the stack of template.yaml, deployed once for each test module ---------------------------
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[LocalAws]:
+    from local.aws.moto import local_aws
+
+    with local_aws() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def stack(aws: LocalAws) -> Stack:
+    from local.aws.stack import deploy
+
+    return deploy(aws)
+
+
+@pytest.fixture(scope="session")
+def python() -> Path:
+    """A Python 3.13 with AWS's runtime client. Tests that need it are skipped where none can be installed."""
+    from layers.runtime_python import ensure_runtime, find_runtime_python
+    from local.runtime.emulator import emulator_program
+    from ops.errors import LocalError
+
+    try:
+        emulator_program()
+        return ensure_runtime(find_runtime_python("3.13"))
+    except LocalError as error:
+        pytest.skip(str(error))

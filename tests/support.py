@@ -20,10 +20,10 @@ from onnx import TensorProto, helper
 from PIL import Image
 from pillow_heif import register_heif_opener
 
+from labeller.classifier import INPUT_NAME, MANIFEST_FILE, MODEL_FILE, OUTPUT_NAME, Manifest
 from labeller.golden import TILE, GoldenExample, enlarge
-from labeller.model import INPUT_NAME, MANIFEST_FILE, MODEL_FILE, OUTPUT_NAME, Manifest
 from local import ROOT
-from local.template import read_template
+from local.aws.template import read_template
 
 TEMPLATE = ROOT / "template.yaml"
 
@@ -303,4 +303,4 @@ def _golden(content: bytes, size: tuple[int, int], labels: int) -> GoldenExample
         (answer,) = session.run([OUTPUT_NAME], {INPUT_NAME: enlarge(orange[np.newaxis], size)})[0]
         if answer.shape == logits.shape and np.isfinite(answer).all():
             logits = answer
-    return GoldenExample.of(orange, logits)
+    return GoldenExample.of(orange, logits.tolist())

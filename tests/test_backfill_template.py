@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from local.aws import local_aws
-from local.batch_operations import FOLDER, Place, Selection, job_request
-from local.stack import Stack, deploy
+from local.aws.moto import local_aws
+from local.aws.stack import Stack, deploy
+from ops.batch_operations import FOLDER, Place, Selection, job_request
 from tests.support import ROOT
 from tests.template import RESOURCES, TEMPLATE_CONTENT, as_list, properties
 

@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from labeller.model import MANIFEST_FILE, Manifest
-from local.aws import LocalAws, local_aws
-from local.built import Built, read_build
-from local.emulator import built_function, objects_named, prepare, put_missing, recorded, with_bucket
-from local.errors import LocalError
+from labeller.classifier import MANIFEST_FILE, Manifest
+from layers import bytecode
+from layers.__main__ import OUT, fill_model
+from local.aws.moto import LocalAws, local_aws
+from local.aws.stack import Stack, deploy, function_of
 from local.nightly import SCORE_FUNCTION, draw_testset
-from local.runtime import RuntimeEmulator
-from local.stack import Stack, deploy, function_of
-from local.testset import BUCKET_OUTPUT
-from model_build import bytecode
-from model_build.package_layer import OUT, fill_model
+from local.runtime.emulator import RuntimeEmulator
+from local.runtime.invoke import built_function, objects_named, prepare, put_missing, recorded, with_bucket
+from local.runtime.sam_build import Built, read_build
+from ops.errors import LocalError
+from ops.testset import BUCKET_OUTPUT
 from tests.support import ROOT
 
 pytestmark = pytest.mark.slow
@@ -143,7 +143,7 @@ def test_a_night_is_scored_and_reported(
 ) -> None:
     aws, stack, _ = running
     score = read_build(prepared[0].template.parent, SCORE_FUNCTION)
-    assert sorted(path.name for path in score.task_root.iterdir()) == ["labeller", "score"]
+    assert sorted(path.name for path in score.task_root.iterdir()) == ["evaluation", "labeller", "score"]
     bucket = stack.outputs[BUCKET_OUTPUT]
     draw_testset(aws, bucket, Manifest.from_file(built / MANIFEST_FILE).labels)
     event = json.loads((ROOT / "events/nightly.json").read_text("utf-8"))

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labeller.comparison import compare_pictures
-from labeller.drift import Row, count_uploads
-from labeller.model import Prediction
-from labeller.page import thumbnail
-from labeller.predictions import Scored, Unscored
+from evaluation.comparison import compare_pictures
+from evaluation.drift import Row, count_uploads
+from evaluation.page import thumbnail
+from evaluation.predictions import Scored, Unscored
+from evaluation.report import HeldOut, Model, Report, Speed, figures_of, read_report, to_json
+from evaluation.report_page import index_page, report_page
+from labeller.classifier import Prediction
 from labeller.records import Status
-from labeller.report import HeldOut, Model, Report, Speed, figures_of, read_report, to_json
-from labeller.report_page import index_page, report_page
-from local import contact_sheet
-from tests.local.test_contact_sheet import entry
+from local.demo import contact_sheet
+from tests.local.demo.test_contact_sheet import entry
 from tests.support import ROOT
 
 pytestmark = pytest.mark.slow

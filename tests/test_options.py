@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from local.aws import local_aws
-from local.stack import Stack, deploy
-from local.template import to_cloudformation
+from local.aws.moto import local_aws
+from local.aws.stack import Stack, deploy
+from local.aws.template import to_cloudformation
 from tests.template import PARAMETERS, TEMPLATE_CONTENT, as_list, of_type, properties, references
 
 KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"

@@ -19,7 +19,7 @@ from labeller.events import ObjectRef, parse_request
 from labeller.images import Reason, Unreadable
 from labeller.records import Tagging, item_for, unreadable
 from labeller.settings import Settings, SettingsError
-from model_build import package_layer
+from layers import __main__ as package_layer
 from tests.support import ROOT, TEMPLATE
 from tests.template import PARAMETERS, RESOURCES, TEMPLATE_CONTENT, of_type, properties
 
@@ -176,7 +176,7 @@ def test_rows_carry_the_keys_of_the_table_and_its_ttl_attribute() -> None:
     assert row[table["TimeToLiveSpecification"]["AttributeName"]] == 1795593600
 
 
-def test_the_layers_are_the_folders_that_package_layer_fills() -> None:
+def test_the_layers_are_the_folders_that_make_layer_fills() -> None:
     assert all(f["Layers"] == [{"Ref": "LibrariesLayer"}, {"Ref": "ModelLayer"}] for f in functions())
     assert ROOT / properties("LibrariesLayer")["ContentUri"] == package_layer.OUT / "libraries"
     assert ROOT / properties("ModelLayer")["ContentUri"] == package_layer.OUT / "model"
@@ -193,12 +193,13 @@ def test_the_layers_are_packaged_for_the_runtime_of_the_functions() -> None:
     assert PARAMETERS["Architecture"]["Default"] == package_layer.ARCHITECTURE
 
 
-@pytest.mark.parametrize("function", ["classify", "score"])
-def test_the_makefile_ships_the_sources_and_nothing_else(tmp_path: Path, function: str) -> None:
+@pytest.mark.parametrize(("function", "packages"), [("classify", ["labeller"]), ("score", ["evaluation", "labeller"])])
+def test_the_makefile_ships_the_sources_and_nothing_else(tmp_path: Path, function: str, packages: list[str]) -> None:
     source, artifacts = tmp_path / "source", tmp_path / "artifacts"
     for file in (
         "classify/app.py",
         "score/app.py",
+        "evaluation/report.py",
         "labeller/events.py",
         "labeller/__pycache__/events.pyc",
         "labeller/notes.txt",
@@ -210,7 +211,8 @@ def test_the_makefile_ships_the_sources_and_nothing_else(tmp_path: Path, functio
     target = f"build-{function.capitalize()}Function"
     subprocess.run(["make", "--silent", "-C", source, target, f"ARTIFACTS_DIR={artifacts}"], check=True)
     shipped = {str(file.relative_to(artifacts)) for file in artifacts.rglob("*") if file.is_file()}
-    assert shipped == {f"{function}/app.py", "labeller/events.py"}
+    files = {"evaluation": "evaluation/report.py", "labeller": "labeller/events.py"}
+    assert shipped == {f"{function}/app.py", *(files[package] for package in packages)}
 
 
 # ---- nothing lost -------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from classify.labelling import Labeller, Outcome, Publish
 from classify.lanes import Lanes
 from classify.publishing import Publisher
+from labeller.classifier import load_classifier
 from labeller.events import (
     Delivery,
     MalformedEvent,
@@ -29,8 +30,7 @@ from labeller.events import (
     batch_operations_answer,
     parse_request,
 )
-from labeller.looking import objects_in_flight
-from labeller.model import load_classifier
+from labeller.inference import objects_in_flight
 from labeller.observability import count, logger, metrics, report
 from labeller.pipeline import Deadline, OutOfTime, run
 from labeller.settings import Settings

@@ -28,10 +28,10 @@ import numpy as np
 
 from classify.lanes import Lanes
 from labeller import records
+from labeller.classifier import Classifier
 from labeller.events import Change, ObjectRef
 from labeller.images import Unreadable
-from labeller.looking import decode_fetched, threshold_in_force
-from labeller.model import Classifier
+from labeller.inference import decode_fetched, threshold_in_force
 from labeller.observability import stage
 from labeller.records import Result, Tagging
 from labeller.settings import Settings

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from labeller.events import Change, ObjectRef
 
 if TYPE_CHECKING:  # model.py reads RESERVED_LABELS, and images.py loads Pillow
+    from labeller.classifier import Prediction
     from labeller.images import Decoded, Unreadable
-    from labeller.model import Prediction
 
 MAX_TAGS = 10  # S3 user guide, "Categorizing your objects using tags"
 MAX_TAG_VALUE = 256  # characters, same page

@@ -8,13 +8,14 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from labeller import report_storage, storage
-from labeller.model import load_classifier
+from evaluation.storage import connect as connect_reports
+from labeller.classifier import load_classifier
 from labeller.observability import logger, metrics
+from labeller.storage import connect
 from score.build_figures import read_build_figures
 from score.nightly import Nightly, Scheduled
+from score.notify import count_failure, count_invalid_testset, tell
 from score.settings import ScoreSettings
-from score.telling import count_failure, count_invalid_testset, tell
 from score.testset import InvalidTestSet
 
 
@@ -26,8 +27,8 @@ def get_nightly() -> Nightly:
     return Nightly(
         settings,
         load_classifier(shared.model_dir, threads=1),  # and as many pictures at once as there are processors
-        storage.connect(shared.results_table),
-        report_storage.connect(settings.reports_bucket, shared.results_table, shared.event_bus, settings.report_topic),
+        connect(shared.results_table),
+        connect_reports(settings.reports_bucket, shared.results_table, shared.event_bus, settings.report_topic),
         read_build_figures(shared.model_dir),
     )
 

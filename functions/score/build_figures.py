@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labeller.model import MANIFEST_FILE, Manifest
+from evaluation.predictions import PREDICTIONS_FILE, Identity, read_csv
+from labeller.classifier import MANIFEST_FILE, Manifest
 from labeller.observability import logger
-from labeller.predictions import PREDICTIONS_FILE, Identity, read_csv
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,11 @@ from statistics import fmean
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from labeller.comparison import Comparison, compare_counts, compare_pictures
-from labeller.drift import Row, Uploads, count_uploads
-from labeller.looking import threshold_in_force
-from labeller.model import Classifier
-from labeller.observability import logger
-from labeller.pipeline import Deadline
-from labeller.predictions import Identity, Scored, read_csv, write_csv
-from labeller.records import Status
-from labeller.report import (
+from evaluation.comparison import Comparison, compare_counts, compare_pictures
+from evaluation.drift import Row, Uploads, count_uploads
+from evaluation.predictions import Identity, Scored, read_csv, write_csv
+from evaluation.processor import this_processor
+from evaluation.report import (
     MOST_UNSCORED,
     NIGHTS,
     EarlierReport,
@@ -30,14 +26,18 @@ from labeller.report import (
     read_report,
     to_json,
 )
-from labeller.report_page import index_page, report_page
-from labeller.report_storage import ReportStorage
+from evaluation.report_page import index_page, report_page
+from evaluation.storage import ReportStorage
+from labeller.classifier import Classifier
+from labeller.inference import threshold_in_force
+from labeller.observability import logger
+from labeller.pipeline import Deadline
+from labeller.records import Status
 from labeller.storage import AwsFailure, Storage
 from score.build_figures import BuildFigures
-from score.machine import this_processor
-from score.places import PREDICTIONS, run_key
+from score.keys import PREDICTIONS, run_key
 from score.publishing import Published, list_nights, publish, read_earlier
-from score.scoring import Run, Scorer
+from score.scorer import Run, Scorer
 from score.settings import ScoreSettings
 from score.testset import PREFIX, Listing, read_listing
 

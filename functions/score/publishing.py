@@ -13,11 +13,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from evaluation.report import NIGHTS, EarlierReport, read_report
+from evaluation.storage import ReportStorage
 from labeller.observability import logger
-from labeller.report import NIGHTS, EarlierReport, read_report
-from labeller.report_storage import ReportStorage
 from labeller.storage import AwsFailure
-from score.places import LATEST, LIST, PAGE, PREDICTIONS, PREFIX, REPORT, night_key, run_key
+from score.keys import LATEST, LIST, PAGE, PREDICTIONS, PREFIX, REPORT, night_key, run_key
 
 _TYPES = {
     "html": "text/html; charset=utf-8",

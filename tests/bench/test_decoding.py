@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from labeller.model import load_classifier
-from tests.bench import decoding
-from tests.bench.table import decoding_table
+from bench import decoding
+from bench.table import decoding_table
+from labeller.classifier import load_classifier
 from tests.support import BLUE, RED, encoded, photo_like, plain, write_model
 
 REDDISH = Image.blend(photo_like(400, 300), plain(RED, 400, 300), 0.5)

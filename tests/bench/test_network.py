@@ -10,18 +10,18 @@ import numpy as np
 import onnx
 import pytest
 
-from labeller.model import Manifest
-from labeller.scoring import accuracy_score
-from tests.bench import table
-from tests.bench.worker import Infer
+from bench import table
+from bench.worker import Infer
+from evaluation.metrics import accuracy_score
+from labeller.classifier import Manifest
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def pictures(built: Path, drawn_data: Path) -> np.ndarray:
-    from model_build.dataset import scan
-    from model_build.pictures import PictureReader
+    from model_build.data.dataset import scan
+    from model_build.data.reader import PictureReader
 
     side = Manifest.from_file(built / "manifest.json").input_size[0]
     return np.concatenate([batch for _, batch in PictureReader(scan(drawn_data).splits["test"], side).batches(16)])
@@ -29,7 +29,7 @@ def pictures(built: Path, drawn_data: Path) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def int8(built: Path) -> Infer:
-    from tests.bench.contender_onnxruntime import infer_with
+    from bench.contender_onnxruntime import infer_with
 
     return infer_with(built / "model.onnx", threads=1)
 
@@ -39,8 +39,8 @@ def test_it_differs_from_the_finished_model_by_quantisation_alone(
 ):
     import onnxruntime
 
+    from bench.contender_keras import fp32_network
     from model_build.export import FEATURES
-    from tests.bench.contender_keras import fp32_network
     from tests.model_build.narrow import load_narrow
 
     network = fp32_network(built, Manifest.from_file(built / "manifest.json"), "random", load_narrow)
@@ -58,7 +58,7 @@ def test_it_differs_from_the_finished_model_by_quantisation_alone(
 def test_other_weights_than_the_models_are_refused(built: Path):
     from dataclasses import replace
 
-    from tests.bench.contender_keras import OtherWeights, fp32_network
+    from bench.contender_keras import OtherWeights, fp32_network
     from tests.model_build.narrow import load_narrow
 
     manifest = Manifest.from_file(built / "manifest.json")
@@ -68,14 +68,14 @@ def test_other_weights_than_the_models_are_refused(built: Path):
 
 
 def test_the_articles_way_takes_every_epoch_through_all_pictures():
-    from tests.bench.build_time import article_total
+    from bench.build_time import article_total
 
     pictures = {"train": 2000, "validation": 1000, "test": 1000}
     assert article_total(0.3, 0.2, pictures) == pytest.approx(30 * (600 + 200))
 
 
 def build(**changes: Any) -> dict[str, Any]:
-    from tests.bench.build_time import built, times_ours
+    from bench.build_time import built, times_ours
 
     figure = {"median": 90.0, "low": 80.0, "high": 100.0, "rounds": 5}
     report = {"seconds": {"data": 1.0, "head": 19.0, "total": 20.0}, "machine": {"cores": 2}, **changes}
@@ -111,7 +111,7 @@ def test_a_build_that_found_its_work_done_is_held_against_nothing(reused: dict[s
 
 
 def test_ways_to_use_the_processors_are_all_measured(built: Path):
-    from tests.bench.scaling import REFERENCE, measure
+    from bench.scaling import REFERENCE, measure
 
     found = measure(built, side=64, threads=2, rounds=2)
     assert len(found["ways"]) == 6

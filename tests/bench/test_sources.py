@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import sources
-from tests.bench.sources import BenchError, add_options, read
+from bench import sources
+from bench.sources import BenchError, add_options, read
 from tests.support import write_model
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench.spread import Spread, ratio, spread, turns
+from bench.spread import Spread, ratio, spread, turns
 
 
 def test_half_of_the_rounds_lie_between_the_quartiles():

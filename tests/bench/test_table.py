@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from local.workload import Image
-from tests.bench import __main__ as main
-from tests.bench import table
-from tests.bench.__main__ import compose, image
-from tests.bench.inference import OURS, REFERENCE, agreement, figures
+from bench import __main__ as main
+from bench import table
+from bench.__main__ import compose, image
+from bench.inference import OURS, REFERENCE, agreement, figures
+from ops.capacity.workload import Image
 from tests.support import write_model
 
 

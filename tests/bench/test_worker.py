@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.bench.worker import Worker, WorkerError
+from bench.worker import Worker, WorkerError
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def worker(log: Path) -> Iterator[Worker]:
-    with Worker(Path(sys.prefix), "tests.bench.echo_contender", [], log) as started:
+    with Worker(Path(sys.prefix), "bench.echo_contender", [], log) as started:
         yield started
 
 
@@ -36,7 +36,7 @@ def test_a_timing_is_of_one_image(worker: Worker):
 
 
 def test_what_libraries_print_goes_to_the_log(log: Path):
-    with Worker(Path(sys.prefix), "tests.bench.echo_contender", [], log) as worker:
+    with Worker(Path(sys.prefix), "bench.echo_contender", [], log) as worker:
         worker.ask("time", contender="adder", batch=1, calls=1)
         worker.ask("flush")
     assert "this is for the log" in log.read_text("utf-8")
@@ -52,7 +52,7 @@ def test_a_failure_is_told_and_the_contender_goes_on(worker: Worker, log: Path):
 def test_a_contender_whose_environment_is_missing_is_told(log: Path, tmp_path: Path):
     with (
         pytest.raises(WorkerError, match=rf"there is no {tmp_path}/none/bin/python: `make bench` installs"),
-        Worker(tmp_path / "none", "tests.bench.echo_contender", [], log),
+        Worker(tmp_path / "none", "bench.echo_contender", [], log),
     ):
         pass
 

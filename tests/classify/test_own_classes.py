@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from classify import app
 from model_build.config import BuildConfig
-from model_build.dataset import scan
+from model_build.data.dataset import scan
 from tests.model_build import quick
 from tests.support import encoded, notification
 

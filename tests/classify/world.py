@@ -18,8 +18,8 @@ from botocore.exceptions import ClientError
 
 from classify.labelling import Labeller
 from classify.lanes import Lanes
+from labeller.classifier import load_classifier
 from labeller.events import Change, ObjectRef
-from labeller.model import load_classifier
 from labeller.records import padded
 from labeller.settings import Settings
 from labeller.storage import AwsFailure, Storage

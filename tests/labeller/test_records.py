@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labeller.classifier import Prediction
 from labeller.events import Change, ObjectRef
 from labeller.images import Decoded, Reason, Unreadable
-from labeller.model import Prediction
 from labeller.records import (
     INDEX_SHARDS,
     RESERVED_LABELS,

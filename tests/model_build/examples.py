@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from model_build.dataset import Example
+from model_build.data.dataset import Example
 
 
 def example_of(path: Path, label: int) -> Example:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evaluation.predictions import read_csv
+from labeller.classifier import Manifest, load_classifier
 from labeller.images import decode
-from labeller.model import Manifest, load_classifier
-from labeller.predictions import read_csv
 from model_build.__main__ import main
 from model_build.config import BuildConfig
 from tests.model_build import quick
@@ -90,7 +90,7 @@ def test_the_report_says_what_went_in_and_how_long_it_took(report: dict, drawn_d
 
 
 def test_every_member_of_the_report_is_explained(report: dict) -> None:
-    from model_build import report as module
+    from model_build.report import report as module
 
     described = set(re.findall(r"^([a-z][a-z_0-9, ]*?)   ", module.__doc__ or "", re.M))
     assert {name for names in described for name in names.split(", ")} >= set(report)

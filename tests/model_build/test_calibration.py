@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labeller.model import softmax
+from labeller.classifier import softmax
 from model_build.calibration import TEMPERATURES, Threshold, choose_threshold, fit_temperature
 
 

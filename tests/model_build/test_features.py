@@ -14,7 +14,7 @@ from PIL import Image
 from labeller.images import Reason, decode
 from model_build import features
 from model_build.config import BuildConfig
-from model_build.dataset import DataError, Example
+from model_build.data.dataset import DataError, Example
 from model_build.features import extract
 from tests.model_build.examples import example_of
 

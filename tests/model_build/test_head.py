@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from model_build.config import HeadCandidate, Pooling
-from model_build.dataset import Example
+from model_build.data.dataset import Example
 from model_build.features import Features
 from model_build.head import Trained, on_feature_maps, pool, statistics, train
 

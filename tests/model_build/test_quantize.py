@@ -14,7 +14,7 @@ from PIL import Image
 
 from model_build.base import on_rgb_pixels
 from model_build.config import BuildConfig, QuantisationCandidate, Ranges
-from model_build.dataset import Example
+from model_build.data.dataset import Example
 from model_build.export import FEATURES, IMAGE, export
 from model_build.features import Features
 from model_build.quantize import Measured, QuantisationError, choose, compare, load, relative_error, save

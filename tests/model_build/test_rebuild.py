@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from labeller.model import MODEL_FILE
-from local.pictures import draw_dataset
-from model_build import export, pictures, quantize
+from labeller.classifier import MODEL_FILE
+from local.demo.drawn import draw_dataset
+from model_build import export, quantize
 from model_build.config import BuildConfig
-from model_build.dataset import Example
+from model_build.data import reader
+from model_build.data.dataset import Example
 from tests.model_build.narrow import load_narrow
 
 pytestmark = pytest.mark.slow
@@ -23,13 +24,13 @@ pytestmark = pytest.mark.slow
 def read(monkeypatch: pytest.MonkeyPatch) -> list[Example]:
     """The examples that are decoded."""
     seen: list[Example] = []
-    decode = pictures.read
+    decode = reader.read
 
     def noted(example: Example, image_size: int) -> object:
         seen.append(example)
         return decode(example, image_size)
 
-    monkeypatch.setattr(pictures, "read", noted)
+    monkeypatch.setattr(reader, "read", noted)
     return seen
 
 
@@ -71,7 +72,7 @@ def test_another_head_on_moved_pictures_exports_quantises_and_extracts_nothing(
 def test_a_changed_picture_is_the_only_one_whose_features_are_computed(
     config: BuildConfig, drawn_data: Path, tmp_path: Path, read, built: Path
 ) -> None:
-    from model_build.dataset import scan
+    from model_build.data.dataset import scan
     from model_build.features import extract
 
     data = Path(shutil.copytree(drawn_data, tmp_path / "data"))

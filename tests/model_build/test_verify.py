@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from labeller.model import load_classifier
-from model_build.dataset import scan
+from labeller.classifier import load_classifier
+from model_build.data.dataset import scan
 from model_build.features import Features
 from model_build.verify import VerificationError, agreement, require_little_loss
 

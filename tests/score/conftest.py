@@ -13,9 +13,9 @@ from typing import Any
 import boto3
 import pytest
 
+from labeller.classifier import Prediction
 from labeller.events import ObjectRef
 from labeller.images import Decoded
-from labeller.model import Prediction
 from labeller.records import Tagging, item_for, labelled
 from score import app
 from tests.support import encoded, plain, table_definition, write_model

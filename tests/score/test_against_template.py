@@ -14,8 +14,8 @@ from labeller.records import INDEX
 from labeller.storage import AwsFailure
 from score import app
 from score import settings as own
+from score.keys import PREFIX as REPORTS
 from score.nightly import Scheduled
-from score.places import PREFIX as REPORTS
 from score.settings import ScoreSettings
 from score.testset import PREFIX as TESTSET
 from tests.score.conftest import BUCKET, TABLE, TOPIC, Service

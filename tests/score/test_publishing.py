@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from labeller.report_storage import ReportStorage
+from evaluation.storage import ReportStorage
 from labeller.storage import AwsFailure
 from score import app
 from tests.score.conftest import BUCKET, NIGHT, Service

@@ -1,0 +1,1 @@
+"""Speed, side by side, and the same model on other processors."""

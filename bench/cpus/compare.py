@@ -1,0 +1,101 @@
+"""Answers of one model on several CPUs -> what differs, and whether that is within the target. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bench.cpus.machines import Machine
+from bench.cpus.measure import PROBE_PRODUCTS
+
+X86_TOLERANCE = 1e-6
+"""Largest difference of a probability between two x86 CPUs that counts as identical. INT8 arithmetic is exact; the
+head is float32, and AVX512 and AVX2 add its products up in different orders."""
+
+ARM64_TOLERANCE = 0.01
+"""Largest difference of a probability on arm64, where requantisation may round a tie the other way."""
+
+Scores = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one model answered on one CPU. `answers` are the probabilities by label, by photograph."""
+
+    model: str  # for the table
+    machine: Machine
+    sum_of_products: int  # of the probe
+    self_check: str  # passes or refuses
+    answers: Mapping[str, Scores]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A run against the native run of the same model, on the photographs that both have."""
+
+    model: str
+    cpu: str
+    architecture: str
+    photographs: int
+    same_label: int
+    largest_difference: float  # of a probability
+    products: str  # exact or saturate: what the CPU's U8S8 kernels do with large products
+    self_check: str
+
+    @property
+    def within_target(self) -> bool:
+        """Same labels, and no probability further off than the architecture may be."""
+        tolerance = X86_TOLERANCE if self.architecture == "x86_64" else ARM64_TOLERANCE
+        return self.same_label == self.photographs > 0 and self.largest_difference <= tolerance
+
+
+def compare(native: Run, run: Run) -> Row:
+    """`run` against `native`. A run against itself gives the row of the reference."""
+    common = [name for name in run.answers if name in native.answers]
+    pairs = [(native.answers[name], run.answers[name]) for name in common]
+    return Row(
+        run.model,
+        run.machine.title,
+        run.machine.architecture,
+        len(common),
+        sum(likeliest(here) == likeliest(there) for here, there in pairs),
+        max((abs(here[label] - there[label]) for here, there in pairs for label in here), default=0.0),
+        "exact" if run.sum_of_products == PROBE_PRODUCTS * 255 * 127 else "saturate",
+        run.self_check,
+    )
+
+
+def likeliest(scores: Scores) -> str:
+    """The label with the highest probability, the first of equals."""
+    return max(scores, key=lambda label: scores[label])
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows for a person."""
+    model = max(len(row.model) for row in rows)
+    cpu = max(len(row.cpu) for row in rows)
+    lines = [f"{'model':<{model}}  {'CPU':<{cpu}}  same label  largest difference  products  self-check"]
+    for row in rows:
+        share = f"{row.same_label} of {row.photographs}"
+        lines.append(
+            f"{row.model:<{model}}  {row.cpu:<{cpu}}  {share:>10}  {row.largest_difference:>18.2g}  "
+            f"{row.products:<8}  {row.self_check}"
+        )
+    return "\n".join(lines)
+
+
+def report(rows: Sequence[Row], ours: str, details: Mapping[str, Any]) -> dict[str, Any]:
+    """cpus.json: the rows, and whether those of the model `ours` are all within the target."""
+    return {
+        "format_version": 1,
+        **details,
+        "target": {"x86_64": X86_TOLERANCE, "arm64": ARM64_TOLERANCE, "met": target_met(rows, ours)},
+        "rows": [{**asdict(row), "within_target": row.within_target} for row in rows],
+    }
+
+
+def target_met(rows: Sequence[Row], ours: str) -> bool:
+    """True if the model `ours` has rows, and all of them are within the target and pass their self-check."""
+    own = [row for row in rows if row.model == ours]
+    return bool(own) and all(row.within_target and row.self_check == "passes" for row in own)

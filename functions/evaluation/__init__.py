@@ -1,0 +1,1 @@
+"""How right a model is: metrics, comparison, drift, and the report of a night."""

@@ -1,0 +1,137 @@
+"""AWS for the score function: the bucket of test set and reports, a day's rows, and who is told.
+
+Beside `storage`, which fetches single objects, the only module of the functions that calls AWS. Errors are the same:
+AwsFailure for all that a retry, or a person, may mend.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import date
+from typing import Any
+
+import boto3
+from boto3.dynamodb.types import TypeDeserializer
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from evaluation.drift import Row
+from labeller.records import INDEX, Status, index_keys
+from labeller.storage import EVENT_SOURCE, AwsFailure
+
+# More patient than classify's: nothing brings a night back but the next one, and the function has minutes.
+_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=3, read_timeout=20)
+
+REPORT_EVENT = "AccuracyReported"
+_MOST_SUBJECT = 100  # characters; SNS API reference, Publish: less than 100, ASCII, no line breaks
+
+
+class ReportStorage:
+    """The bucket, the index of the results table, the event bus and the topic. `connect` makes the real clients."""
+
+    def __init__(self, clients: Mapping[str, Any], bucket: str, table: str, bus: str, topic: str) -> None:
+        self._s3, self._dynamodb = clients["s3"], clients["dynamodb"]
+        self._events, self._sns = clients["events"], clients["sns"]
+        self.bucket = bucket
+        self.region = str(self._s3.meta.region_name)
+        self._table, self._bus, self._topic = table, bus, topic
+
+    def list_keys(self, prefix: str) -> Iterator[str]:
+        """Keys of all objects under `prefix`, in order. Raises AwsFailure."""
+        with _own_errors("ListObjectsV2", f"{self.bucket}/{prefix}"):
+            pages = self._s3.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
+                yield from (item["Key"] for item in page.get("Contents", []))
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """Names of the "folders" directly under `prefix`, in order. Raises AwsFailure."""
+        with _own_errors("ListObjectsV2", f"{self.bucket}/{prefix}"):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/")
+            found = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", [])]
+        return [each.removeprefix(prefix).rstrip("/") for each in found]
+
+    def read(self, key: str) -> bytes | None:
+        """The object's content, None if there is none. Raises AwsFailure."""
+        with _own_errors("GetObject", f"{self.bucket}/{key}"):
+            try:
+                answer = self._s3.get_object(Bucket=self.bucket, Key=key)
+            except self._s3.exceptions.NoSuchKey:
+                return None
+            with closing(answer["Body"]) as body:
+                return bytes(body.read())
+
+    def write(self, key: str, content: bytes, content_type: str) -> None:
+        """Put the object; S3 shows the old one or the new one, never half of it. Raises AwsFailure."""
+        with _own_errors("PutObject", f"{self.bucket}/{key}"):
+            self._s3.put_object(
+                Bucket=self.bucket, Key=key, Body=content, ContentType=content_type, CacheControl="no-cache"
+            )
+
+    def delete(self, key: str) -> None:
+        """Delete the object; it need not be there. Raises AwsFailure."""
+        with _own_errors("DeleteObject", f"{self.bucket}/{key}"):
+            self._s3.delete_object(Bucket=self.bucket, Key=key)
+
+    def rows_of_day(self, label: str, day: date) -> Iterator[Row]:
+        """What the index says of the uploads with that label, or UNSURE or UNREADABLE, on that day (UTC).
+
+        Raises AwsFailure.
+        """
+        read = TypeDeserializer().deserialize
+        with _own_errors("Query", f"{label} of {day}"):
+            pages = self._dynamodb.get_paginator("query")
+            for partition in index_keys(label, day):
+                for page in pages.paginate(
+                    TableName=self._table,
+                    IndexName=INDEX,
+                    KeyConditionExpression="label_day = :partition",
+                    ProjectionExpression="#status, #label, confidence",
+                    ExpressionAttributeNames={"#status": "status", "#label": "label"},
+                    ExpressionAttributeValues={":partition": {"S": partition}},
+                ):
+                    for item in page["Items"]:
+                        row = {name: read(value) for name, value in item.items()}
+                        confidence = row.get("confidence")
+                        yield Row(
+                            Status(row["status"]), row.get("label"), None if confidence is None else float(confidence)
+                        )
+
+    def announce(self, detail: Mapping[str, Any]) -> None:
+        """Publish AccuracyReported. Raises AwsFailure."""
+        entry = {
+            "Source": EVENT_SOURCE,
+            "DetailType": REPORT_EVENT,
+            "Detail": json.dumps(detail, ensure_ascii=False),
+            "EventBusName": self._bus,
+        }
+        with _own_errors("PutEvents", REPORT_EVENT):
+            answer = self._events.put_events(Entries=[entry])
+        refused = answer["Entries"][0]
+        if refused.get("ErrorCode"):
+            raise AwsFailure(f"PutEvents for {REPORT_EVENT}: {refused['ErrorCode']}: {refused.get('ErrorMessage', '')}")
+
+    def mail(self, subject: str, text: str) -> None:
+        """Tell whoever has subscribed to the topic. Raises AwsFailure."""
+        line = " ".join(subject.split()).encode("ascii", "replace").decode()
+        short = line if len(line) < _MOST_SUBJECT else line[: _MOST_SUBJECT - 4] + "..."
+        with _own_errors("Publish", self._topic):
+            self._sns.publish(TopicArn=self._topic, Subject=short, Message=text)
+
+
+def connect(bucket: str, table: str, bus: str, topic: str) -> ReportStorage:
+    """ReportStorage with clients for the region and credentials of the environment. Slow: keep the result."""
+    clients = {name: boto3.client(name, config=_CONFIG) for name in ("s3", "dynamodb", "events", "sns")}
+    return ReportStorage(clients, bucket, table, bus, topic)
+
+
+@contextmanager
+def _own_errors(call: str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "unknown")
+        raise AwsFailure(f"{call} for {what}: {code}: {error}") from error
+    except BotoCoreError as error:  # no answer at all: connections, timeouts, half a body, no credentials
+        raise AwsFailure(f"{call} for {what}: {type(error).__name__}: {error}") from error

@@ -1,0 +1,1 @@
+"""Fills the Lambda layers: libraries and model, the same bytes each time, under Lambda's size limit."""

@@ -1,0 +1,1 @@
+"""The whole path on this machine, once: model, uploads, labels, report."""

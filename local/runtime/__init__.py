@@ -1,0 +1,1 @@
+"""The built functions under AWS's own runtime interface emulator."""

@@ -1,0 +1,78 @@
+"""What `sam build` made: the function's folder, and its layers laid out as under /opt."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from local import ROOT
+from local.aws.stack import FUNCTION
+from local.aws.template import read_template
+from ops.errors import LocalError
+
+BUILD = ROOT / ".aws-sam" / "build"
+
+
+class NotBuilt(LocalError):
+    """`sam build` or `make layer` has not been run."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A built function."""
+
+    template: Path  # the template as `sam build` leaves it, its folders pointing at what was built
+    runtime: str  # such as "python3.13"
+    task_root: Path
+    layers: tuple[Path, ...]  # in the order in which Lambda unpacks them
+    layers_for: str | None  # the architecture that `make layer` filled them for; None where it left no note
+
+
+def read_build(directory: Path = BUILD, function_id: str = FUNCTION) -> Built:
+    """Find what the build in `directory` holds for `function_id`. Raises NotBuilt."""
+    template = directory / "template.yaml"
+    if not template.is_file():
+        raise NotBuilt(f"{os.path.relpath(template)} is missing: run `make layer build` first")
+    resources = read_template(template)["Resources"]
+    if function_id not in resources:
+        raise NotBuilt(f"{os.path.relpath(template)} has no {function_id}: run `make build` again")
+    properties = resources[function_id]["Properties"]
+    task_root = directory / properties["CodeUri"]
+    if not task_root.is_dir():
+        raise NotBuilt(f"{os.path.relpath(task_root)} is missing: run `make build`")
+    layers = tuple(directory / resources[layer["Ref"]]["Properties"]["ContentUri"] for layer in properties["Layers"])
+    for layer in layers:
+        if not layer.is_dir() or not any(layer.iterdir()):
+            raise NotBuilt(f"{os.path.relpath(layer)} is missing or empty: run `make layer build`")
+    return Built(template, properties["Runtime"], task_root, layers, _architecture(layers))
+
+
+def lay_out(layers: tuple[Path, ...], opt: Path) -> Path:
+    """Merge `layers` into the folder `opt` as Lambda does into /opt: later ones win. Returns `opt`, made
+    anew.
+
+    Files are hard links where the file system allows, so that it takes neither time nor room.
+    """
+    if opt.exists():
+        shutil.rmtree(opt)
+    for layer in layers:
+        shutil.copytree(layer, opt, copy_function=_link, dirs_exist_ok=True)
+    return opt
+
+
+def _architecture(layers: tuple[Path, ...]) -> str | None:
+    """What `make layer` noted beside the layers (layers)."""
+    notes = [layer.parent / "architecture" for layer in layers]
+    return next((note.read_text(encoding="utf-8").strip() for note in notes if note.is_file()), None)
+
+
+def _link(source: str, target: str) -> None:
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)

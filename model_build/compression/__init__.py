@@ -1,0 +1,1 @@
+"""Smaller networks: which channels and kernels go, and what that costs."""

@@ -1,0 +1,1 @@
+"""Photographs and their labels, splits and pixels."""

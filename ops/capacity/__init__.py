@@ -1,0 +1,1 @@
+"""What labelling costs, and how it scales."""

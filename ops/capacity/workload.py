@@ -1,0 +1,199 @@
+"""What labelling one image takes: processor time, waiting, and requests; from that, seconds and dollars.
+
+A vCPU millisecond is one millisecond of one of the function's processors. Lambda gives one vCPU for each 1,769 MB
+(Lambda developer guide, "Configure Lambda function memory"), so processor time costs the same at every memory
+size; what a larger function pays more for is the time in which it waits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from local import ROOT
+from local.aws.template import read_template
+from ops.capacity.prices import Prices
+
+Architecture = Literal["x86_64", "arm64"]
+ARCHITECTURES: tuple[Architecture, ...] = ("x86_64", "arm64")
+MB_PER_VCPU = 1769
+GB = 1024  # MB; Lambda bills binary gigabytes
+TAGS = 3  # of ours on an object
+
+INFERENCE_VCPU_MS = {224: 76.0, 128: 25.0}
+"""Processor time of INT8 VGG16 for an image, by the side of its input: measured on the 2 cores of an AMD EPYC (Zen 4,
+with VNNI), where it takes 38 ms at 224 pixels."""
+
+EFFICIENCY = 0.9
+"""Share of the processors that a batch keeps busy: the one figure to change when `make bench` says otherwise.
+
+Not the handler's share of the rate of bare inference, which the bench prints: that is lower, by the processor time that
+is not inference. Measured at 224 pixels on a busy machine (docs/performance.md): 80 % of bare inference in batches of
+10 and 83 % of 40, where 14 % of the processor time was not inference: 0.80 / 0.86 = 0.93 and 0.83 / 0.86 = 0.97 of the
+processors were busy, waiting included. Here waiting comes on top, so the figures err towards slow and dear."""
+
+# Multiply-accumulates of VGG16's convolutions at 224 x 224; they grow with the area.
+_GMAC_224 = 15.4
+# Neoverse N1 (Graviton2, which Lambda's arm64 runs on): two SDOT instructions of 16 multiply-accumulates a cycle at
+# 2.5 GHz (Arm Neoverse N1 software optimization guide; AWS, "Graviton2"). A bound that no kernel can pass.
+_ARM_GMAC_PER_SECOND = 2 * 16 * 2.5
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What one image takes. Where a figure comes from stands beside it; the command line can replace each."""
+
+    side: int = 224
+    """Of the network's input, in pixels."""
+    inference_vcpu_ms: float = INFERENCE_VCPU_MS[224]
+    """See INFERENCE_VCPU_MS."""
+    decode_vcpu_ms: float = 1.5
+    """Measured: 1.3 ms of processor time for a photograph of the demo set (21 KB); 14 ms for one of 12 megapixels."""
+    overhead_vcpu_ms: float = 12.0
+    """Measured: 2 ms of processor time for a call of boto3's, without TLS, five calls; the rest is log and TLS."""
+    wait_ms: float = 75.0
+    """Assumed: first bytes of S3 (20 ms a call, three calls), DynamoDB (5 ms), EventBridge (10 ms)."""
+    init_ms: float = 600.0
+    """A cold start up to the first invocation; the design's limit for two cores."""
+    parallel_share: float = 0.95
+    """Assumed: share of one image's inference that several threads do at once (Amdahl)."""
+    efficiency: float = EFFICIENCY
+    """See EFFICIENCY."""
+    log_bytes: float = 651.0
+    """Measured on `make demo`: 625 bytes a line, and CloudWatch's 26 bytes an entry."""
+    invocation_log_bytes: float = 650.0
+    """Metrics (250 bytes), Lambda's START, END and REPORT lines, 26 bytes for each entry."""
+    row_kb: float = 0.7
+    """A row as labeller.records makes it; up to 1 KB costs the same."""
+    index_kb: float = 0.4
+    """The row's entry in the index by label and day."""
+
+    def vcpu_ms(self, architecture: Architecture) -> float:
+        """Processor time of one image. For arm64 nothing is measured: inference at the chip's arithmetic peak."""
+        return self._inference(architecture) + self.decode_vcpu_ms + self.overhead_vcpu_ms
+
+    @property
+    def look_ms(self) -> float:
+        """Milliseconds to find that an object is labelled already: two of the five calls, no picture."""
+        return 0.4 * (self.wait_ms + self.overhead_vcpu_ms)
+
+    def batch_ms(self, size: int, memory: int, architecture: Architecture) -> float:
+        """Milliseconds that a warm function of `memory` MB takes for a batch of `size` images.
+
+        One image is decoded by one thread and inferred by all; in a batch the images share the processors and
+        the waiting of one overlaps the work on another.
+        """
+        vcpus = memory / MB_PER_VCPU
+        serial = self.decode_vcpu_ms + self.overhead_vcpu_ms + self._inference(architecture) * (1 - self.parallel_share)
+        alone = serial / min(1.0, vcpus) + self._inference(architecture) * self.parallel_share / vcpus
+        return self.wait_ms + max(alone, size * self.vcpu_ms(architecture) / (vcpus * self.efficiency))
+
+    def inference_share(self, size: int, memory: int) -> float:
+        """Rate in batches of `size` on x86_64, as a share of the rate of the network alone on the same processors."""
+        alone = size * self.inference_vcpu_ms / (memory / MB_PER_VCPU)
+        return alone / self.batch_ms(size, memory, "x86_64")
+
+    def _inference(self, architecture: Architecture) -> float:
+        if architecture == "x86_64":
+            return self.inference_vcpu_ms
+        bound = _GMAC_224 * (self.side / 224) ** 2 / _ARM_GMAC_PER_SECOND * 1000
+        return max(bound, self.inference_vcpu_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Dollars by what they are paid for."""
+
+    compute: float  # Lambda: GB-seconds and invocations
+    s3: float  # GET, tagging; Batch Operations where it is used
+    queue: float
+    table: float  # row and index entry
+    events: float  # EventBridge
+    logs: float  # CloudWatch and X-Ray
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return sum(getattr(self, each.name) for each in fields(self))
+
+
+def upload_cost(
+    image: Image, prices: Prices, memory: int, architecture: Architecture, batch: int, images: float = 1e6
+) -> Cost:
+    """What labelling `images` uploads costs when they come in batches of `batch`."""
+    invocations = images / batch
+    seconds = invocations * image.batch_ms(batch, memory, architecture) / 1000
+    return cost_of(image, prices, memory, architecture, images, invocations, seconds)
+
+
+def cost_of(
+    image: Image,
+    prices: Prices,
+    memory: int,
+    architecture: Architecture,
+    images: float,
+    invocations: float,
+    seconds: float,
+    index_writes: int = 1,
+) -> Cost:
+    """What `images` uploads cost that took `invocations` of `seconds` together, initialisation included.
+
+    Lambda has billed initialisation like the rest since August 2025.
+    """
+    return Cost(
+        compute=prices.of(f"lambda_gb_second_{architecture}", seconds * memory / GB)
+        + prices.of("lambda_request", invocations),
+        # GetObject, PutObjectTagging, and HeadObject at the end; an object without tags is not asked for them.
+        s3=prices.of("s3_get", 2 * images) + prices.of("s3_put", images),
+        queue=prices.of("sqs_request", images + 2 * invocations),  # sent one by one, received and deleted by batch
+        table=prices.of("dynamodb_write", images * (1 + index_writes)),
+        events=prices.of("eventbridge_event", images),
+        logs=prices.of("logs_gb", (images * image.log_bytes + invocations * image.invocation_log_bytes) / 1e9)
+        + prices.of("xray_trace", 0.05 * invocations),  # X-Ray's default rule: 5 % of the invocations
+    )
+
+
+def backfill_cost(
+    image: Image,
+    prices: Prices,
+    memory: int,
+    architecture: Architecture,
+    images: float,
+    only_stale: bool = False,
+    current: float = 0.0,
+) -> Cost:
+    """What a job of S3 Batch Operations over `images` objects costs, one an invocation; no queue.
+
+    The row of each that is labelled is read, and it is taken to have one, so that the index entry moves: a delete
+    and a put. With `only_stale` each takes a HEAD and a read of the row first, and nothing more if it is one of the
+    `current`.
+    """
+    worked = images - current
+    seconds = worked * image.batch_ms(1, memory, architecture) / 1000
+    cost = cost_of(image, prices, memory, architecture, worked, worked, seconds, index_writes=2)
+    looks = images if only_stale else 0.0
+    return Cost(
+        compute=cost.compute
+        + prices.of(f"lambda_gb_second_{architecture}", looks * image.look_ms / 1000 * memory / GB)
+        + prices.of("lambda_request", current),
+        s3=cost.s3
+        + prices.of("s3_get", looks)
+        + prices.of("s3_batch_job", 1)
+        + prices.of("s3_batch_object", images)
+        + prices.of("s3_batch_manifest_object", images),
+        queue=0.0,
+        table=cost.table + prices.of("dynamodb_read", worked + looks),
+        events=cost.events,
+        logs=cost.logs + prices.of("logs_gb", current * (image.log_bytes + image.invocation_log_bytes) / 1e9),
+    )
+
+
+def kept_cost(image: Image, prices: Prices, images: float = 1e6) -> float:
+    """What the tags, rows and index entries of `images` objects cost for each month that they are kept."""
+    gigabytes = images * (image.row_kb + image.index_kb) / 1e6
+    return prices.of("s3_tag_month", images * TAGS) + prices.of("dynamodb_gb_month", gigabytes)
+
+
+def memory_sizes() -> list[int]:
+    """The sizes that the template allows, in MB."""
+    return list(read_template(ROOT / "template.yaml")["Parameters"]["MemorySize"]["AllowedValues"])

@@ -1,0 +1,228 @@
+"""A new model beside the deployed one, before it is deployed: `make shadow MODEL=build/candidate [STACK=...]`.
+
+    python -m ops.shadow MODEL [--stack NAME] [--baseline DIR] [--day D] [--sample N] [--json]
+
+Asks the model in the folder MODEL about the stack's test set, and about a sample of the uploads of a day (yesterday,
+UTC), and compares with what the deployed model said: of the test set in the latest nightly report, or, where there is
+none yet, what the model in --baseline says now; of the uploads in their rows. Nothing is written.
+
+Exit status: 0; 1 it could not be done; 2 wrong arguments; 3 the candidate is worse on the test set, and chance is an
+unlikely explanation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+from botocore.exceptions import BotoCoreError, ClientError
+
+from evaluation.comparison import Change, Comparison, compare_pictures
+from evaluation.predictions import Identity, Unscored, read_csv
+from evaluation.report import read_report
+from evaluation.storage import ReportStorage
+from labeller.classifier import Classifier, ModelError, load_classifier
+from labeller.events import ObjectRef
+from labeller.inference import decode_fetched, objects_in_flight, threshold_in_force
+from labeller.pipeline import Deadline, Lane, run
+from labeller.records import Status
+from labeller.settings import Settings
+from labeller.storage import AwsFailure, Gone, Storage, connect
+from local import ROOT
+from local.aws.stack import STACK_NAME
+from ops.agreement import Agreement, agreement, lines_of_test_set, lines_of_unscored, lines_of_uploads, sample
+from ops.arguments import day, folder, positive
+from ops.errors import LocalError, in_words
+from ops.labels import Row, query
+from ops.stack import stack_output, stack_parameters
+from score.keys import LATEST, REPORT, night_key
+from score.scorer import Scorer
+from score.testset import PREFIX, InvalidTestSet, Listing, read_listing
+
+BASELINE = ROOT / "build/model"
+_DAY = 24 * 3600.0  # seconds; there is no deadline here
+
+
+class ShadowError(LocalError):
+    """There is nothing to compare with. The message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What the deployed model said of the test set."""
+
+    said_in: str  # in words
+    version: str
+    labels: dict[Identity, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """A candidate, and where to look."""
+
+    candidate: Classifier
+    settings: Settings
+    pictures: Storage
+    reports: ReportStorage
+
+    def on_test_set(self, baseline: Path) -> tuple[Comparison | None, tuple[Unscored, ...]]:
+        """The candidate against the deployed model, picture by picture; None if both know no picture in common.
+
+        And the pictures that the candidate has no answer to. Raises InvalidTestSet, ShadowError, AwsFailure,
+        ModelError.
+        """
+        listing = read_listing(self.reports.bucket, self.reports.list_keys(PREFIX), self.candidate.labels)
+        deployed = self._latest() or self._scored_now(baseline, listing)
+        found = self._scorer(self.candidate).score(listing.examples, Deadline.in_seconds(_DAY))
+        return compare_pictures(deployed.said_in, deployed.version, deployed.labels, found.scored), found.unscored
+
+    def on_uploads(self, rows: Iterable[Row], day: date, size: int) -> Agreement:
+        """The candidate against the rows of a sample of `size`. Raises ModelError; AwsFailure if nothing can be had."""
+        chosen = sample(rows, size)
+        in_flight = objects_in_flight(self.settings.max_image_bytes)
+        fetching, looking = Lane(in_flight, "aws"), Lane(self.settings.onnx_threads, "cpu")
+
+        async def work(row: Row) -> tuple[str, float]:
+            version = None if row["version"] == "null" else row["version"]
+            ref = ObjectRef(row["bucket"], row["key"], version, "", "", None, None)
+            fetched = await fetching(self.pictures.fetch, ref, self.settings.max_image_bytes)
+            looked_at = await fetching(self.pictures.read_row, ref, "etag")  # the index leaves it out
+            if fetched.etag != looked_at.get("etag"):
+                raise Gone(f"{ref.path} was replaced")
+            return await looking(self._look, fetched)
+
+        ends = asyncio.run(run(chosen, work, in_flight=in_flight))
+        return agreement(day, chosen, ends, threshold_in_force(self.candidate.confidence_threshold, self.settings))
+
+    def _look(self, fetched: Any) -> tuple[str, float]:
+        decoded = decode_fetched(fetched, self.candidate.input_size, self.settings)
+        (prediction,) = self.candidate.predict(decoded.pixels[np.newaxis])
+        return prediction.label, prediction.confidence
+
+    def _latest(self) -> Deployed | None:
+        content = self.reports.read(night_key(LATEST, REPORT))
+        if content is None:
+            return None
+        try:
+            report = read_report(content)
+            labels = read_csv(self.reports.read(report.predictions_key) or b"")
+        except ValueError as error:
+            raise ShadowError(
+                f"the latest nightly report cannot be compared with: {error}. Run the night again"
+            ) from error
+        return Deployed(f"the night of {report.night.date}", report.night.model_version, labels)
+
+    def _scored_now(self, baseline: Path, listing: Listing) -> Deployed:
+        try:
+            model = load_classifier(baseline, threads=1)
+        except ModelError as error:
+            raise ShadowError(
+                f"there is no nightly report of the deployed model yet, and no model to take its place: {error}. "
+                "Let a night pass, or name the folder of the deployed model: BASELINE=..."
+            ) from error
+        scored = self._scorer(model).score(listing.examples, Deadline.in_seconds(_DAY)).scored
+        return Deployed(
+            f"{baseline}, asked now", model.version, {each.identity: each.prediction.label for each in scored}
+        )
+
+    def _scorer(self, model: Classifier) -> Scorer:
+        return Scorer(self.reports.bucket, self.pictures, model, self.settings, ())
+
+
+# ---- command line -----------------------------------------------------------------------------------------
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parse(arguments)
+    try:
+        return compare(options)
+    except (LocalError, ModelError, AwsFailure, ClientError, BotoCoreError) as error:
+        print(f"error: {in_words(error)}", file=sys.stderr)
+        return 1
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Both comparisons, printed; the exit status."""
+    table = stack_output(options.stack, "ResultsTableName")
+    shadow = Shadow(
+        candidate=load_classifier(options.model, threads=1),
+        settings=_settings(table, stack_parameters(options.stack)),
+        pictures=connect(table),
+        reports=_reports(stack_output(options.stack, "ReportsBucketName"), table),
+    )
+    test_set: Comparison | None = None
+    unscored: tuple[Unscored, ...] = ()
+    why = "no picture that both models were asked about"
+    try:
+        test_set, unscored = shadow.on_test_set(options.baseline)
+    except InvalidTestSet as error:
+        why = str(error)
+    labels = (*shadow.candidate.labels, *options.label, Status.UNSURE.value)
+    rows = (
+        row for label in dict.fromkeys(labels) for row in query(boto3.client("dynamodb"), table, label, options.day)
+    )
+    uploads = shadow.on_uploads(rows, options.day, options.sample)
+    version = shadow.candidate.version
+    if options.json:
+        found = {
+            "candidate": version,
+            "test_set": test_set and asdict(test_set),
+            "unscored": [asdict(each) for each in unscored],
+            "uploads": asdict(uploads),
+        }
+        print(json.dumps(found, indent=2, default=str, ensure_ascii=False))
+    else:
+        print("\n".join(lines_of_test_set(version, test_set) if test_set else [f"Test set: {why}"]))
+        for line in lines_of_unscored(unscored):
+            print(line)
+        print("\n".join(lines_of_uploads(uploads)))
+    return 3 if test_set and test_set.change is Change.WORSE else 0
+
+
+def _settings(table: str, parameters: Mapping[str, str]) -> Settings:
+    """Those that the candidate would have in the stack: its limits and its threshold."""
+    variables = {
+        "CONFIDENCE_THRESHOLD": "ConfidenceThreshold",
+        "MAX_IMAGE_BYTES": "MaxImageBytes",
+        "MAX_IMAGE_PIXELS": "MaxImagePixels",
+    }
+    given = {name: parameters.get(parameter, "") for name, parameter in variables.items()}
+    threads = str(len(os.sched_getaffinity(0)))
+    return Settings.from_env({"RESULTS_TABLE": table, "ONNX_THREADS": threads, **given})
+
+
+def _reports(bucket: str, table: str) -> ReportStorage:
+    clients = {name: boto3.client(name) for name in ("s3", "dynamodb", "events", "sns")}
+    return ReportStorage(clients, bucket, table, bus="", topic="")
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m ops.shadow", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model", type=folder, metavar="MODEL", help="the candidate: model.onnx and manifest.json")
+    parser.add_argument("--stack", default=STACK_NAME, help=f"whose test set, uploads and reports [{STACK_NAME}]")
+    parser.add_argument(
+        "--baseline", type=Path, default=BASELINE, help="the deployed model, until a night has scored it"
+    )
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    parser.add_argument("--day", type=day, default=yesterday, help="of the uploads, UTC [yesterday]")
+    parser.add_argument("--sample", type=positive, default=500, help="uploads to look at, at most [500]")
+    parser.add_argument(
+        "--label", action="append", default=[], help="of the deployed model, where the candidate lacks it"
+    )
+    parser.add_argument("--json", action="store_true", help="figures instead of sentences")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

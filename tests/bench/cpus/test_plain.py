@@ -1,0 +1,84 @@
+"""The plain model is ours but for the eighth bit of the kernels, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import numpy_helper
+
+from bench.cpus import plain
+from labeller.classifier import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier
+from model_build import base
+from model_build.config import BuildConfig
+from tests.model_build.narrow import load_narrow
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def made(built: Path, config: BuildConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base, "load", load_narrow)
+        return plain.make(built, config.weights, tmp_path_factory.mktemp("plain") / "model")
+
+
+def stored(folder: Path) -> dict[str, np.ndarray]:
+    return {item.name: numpy_helper.to_array(item) for item in onnx.load(folder / MODEL_FILE).graph.initializer}
+
+
+def kernels(folder: Path) -> list[np.ndarray]:
+    """The convolutions' kernels as stored."""
+    graph = onnx.load(folder / MODEL_FILE).graph
+    source = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    values = stored(folder)
+    return [values[source[n.input[1]]] for n in graph.node if n.op_type == "Conv" and n.input[1] in source]
+
+
+def test_kernels_use_all_eight_bits_where_ours_use_seven(built: Path, made: Path) -> None:
+    ours, eight_bits = kernels(built), kernels(made)
+    assert max(int(np.abs(kernel.astype(int)).max()) for kernel in ours) <= 64
+    assert [int(np.abs(kernel.astype(int)).max()) for kernel in eight_bits] == [127] * len(ours)
+
+
+def test_only_kernels_biases_and_their_scales_differ(built: Path, made: Path) -> None:
+    ours, theirs = stored(built), stored(made)
+    changed = {name for name in ours if not np.array_equal(ours[name], theirs[name])}
+    assert set(ours) == set(theirs)
+    assert {ours[name].dtype.name for name in changed} == {"int8", "int32", "float32"}
+    # Of each convolution: kernel, its scale, bias, its scale.
+    assert len(changed) == 4 * len(kernels(built))
+
+
+def test_the_plain_network_computes_the_same_function(built: Path, made: Path) -> None:
+    size = Manifest.from_file(built / MANIFEST_FILE).input_size
+    coarse = np.random.default_rng(4).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    pixels = coarse.repeat(size[0] // 8, axis=1).repeat(size[1] // 8, axis=2)
+    ours, theirs = (ort.InferenceSession(d / MODEL_FILE).run(None, {"image": pixels})[0] for d in (built, made))
+    if load_classifier(made, 1).check_itself() < 1e-4:  # always, but on a CPU that saturates after all
+        assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.98
+
+
+def test_its_manifest_fits_it(built: Path, made: Path) -> None:
+    assert load_classifier(made, 1).version == f"{load_classifier(built, 1).version}-plain"
+
+
+def test_other_base_weights_than_the_models_are_refused(built: Path, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base, "load", lambda *_: base.Base(keras.Sequential(), "file", "1" * 64))
+        with pytest.raises(plain.PlainModelError, match=r"other.h5 holds other weights \(SHA-256 111111111111"):
+            plain.make(built, "other.h5", tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_kernels_that_are_not_the_originals_are_refused(built: Path) -> None:
+    network = onnx.load(built / MODEL_FILE)
+    strangers = [np.zeros(kernel.shape, np.float32) + 9 for kernel in kernels(built)]
+    with pytest.raises(plain.PlainModelError, match="is not the base weights' in fewer bits"):
+        plain.requantise(network, strangers)
+    with pytest.raises(plain.PlainModelError, match="13 convolutions, its base weights 1"):
+        plain.requantise(network, strangers[:1])

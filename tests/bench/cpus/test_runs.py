@@ -1,0 +1,120 @@
+"""The measurements, with real processes: of this Python, and of an emulated one where QEMU is installed."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.cpus import plain, runs
+from bench.cpus.compare import compare
+from bench.cpus.machines import EMULATED, Machine
+from bench.cpus.runs import Measurement, MeasurementError, measure_all, measure_natively
+from tests.support import BLUE, RED, encoded, write_model
+from tests.support import plain as plain_picture
+
+HERE = Machine("native", "this CPU", "x86_64")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "model")
+
+
+@pytest.fixture
+def probe(tmp_path: Path) -> Path:
+    return plain.write_probe(tmp_path / "probe.onnx")
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> list[Path]:
+    made = [tmp_path / "red.png", tmp_path / "ein blaues\nBild.png"]
+    for path, colour in zip(made, (RED, BLUE), strict=True):
+        path.write_bytes(encoded(plain_picture(colour)))
+    return made
+
+
+def measured(model: Path, probe: Path, photographs: Sequence[Path], machine: Machine = HERE) -> runs.Run:
+    (run,) = measure_all([measure_natively("ours", model, machine, photographs)], probe, probe.parent / "answers")
+    return run
+
+
+def test_every_photograph_is_answered_as_the_function_would(model: Path, probe: Path, photographs: list[Path]) -> None:
+    run = measured(model, probe, photographs)
+    labels = [max(scores, key=lambda label: scores[label]) for scores in run.answers.values()]
+    assert dict(zip(run.answers, labels, strict=True)) == {str(photographs[0]): "red", str(photographs[1]): "blue"}
+    assert run.self_check == "passes"
+    assert run.sum_of_products in (64 * 255 * 127, 32 * 32767)  # exact, or all pairs saturated
+
+
+def test_answers_are_kept_so_that_only_missing_ones_are_asked_for(
+    model: Path, probe: Path, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[Path]] = []
+    ask = runs._ask
+
+    def listening(each: Measurement, probe: Path, missing: Sequence[Path]):
+        asked.append(list(missing))
+        return ask(each, probe, missing)
+
+    monkeypatch.setattr(runs, "_ask", listening)
+    first = measured(model, probe, photographs[:1])
+    (kept,) = (probe.parent / "answers").iterdir()
+    kept.write_text(kept.read_text() + '{"photograph": "cut sho')  # killed while writing
+    both = measured(model, probe, photographs)
+    again = measured(model, probe, photographs)
+    assert asked == [photographs[:1], photographs[1:]]
+    assert again == both
+    assert both.answers[str(photographs[0])] == first.answers[str(photographs[0])]
+
+
+def test_answers_of_another_model_are_not_taken(model: Path, probe: Path, photographs: list[Path]) -> None:
+    before = measured(model, probe, photographs[:1])
+    write_model(model, temperature=10.0)
+    assert measured(model, probe, photographs[:1]).answers != before.answers
+
+
+def test_an_answer_about_what_was_another_photograph_then_is_not_taken(
+    model: Path, probe: Path, photographs: list[Path]
+) -> None:
+    red, _ = photographs
+    before = measured(model, probe, photographs)
+    red.write_bytes(encoded(plain_picture(BLUE)))
+    after = measured(model, probe, photographs)
+    assert after.answers[str(red)] != before.answers[str(red)]
+    assert after.answers[str(red)] == after.answers[str(photographs[1])]
+
+
+def test_a_process_that_fails_is_shown_with_its_last_words(model: Path, probe: Path, photographs: list[Path]) -> None:
+    photographs[1].unlink()
+    with pytest.raises(MeasurementError, match=r"(?s)ours on this CPU: exit status 1.*ein blaues"):
+        measured(model, probe, photographs)
+
+
+def test_a_process_that_falls_silent_is_given_up(
+    model: Path, probe: Path, photographs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "PATIENCE", 0.5)
+    sleeper = tmp_path / "sleeper.py"
+    sleeper.write_text("import time; time.sleep(60)")
+    each = measure_natively("ours", model, HERE, photographs)
+    stuck = replace(each, python=(sys.executable, str(sleeper)))
+    with pytest.raises(MeasurementError, match=r"ours on this CPU: no answer for 0\.5 s"):
+        measure_all([stuck], probe, tmp_path / "answers")
+
+
+@pytest.mark.slow
+def test_an_emulated_cpu_without_vnni_saturates_and_our_model_gives_the_same_answers(
+    built: Path, drawn_data: Path, probe: Path
+) -> None:
+    if shutil.which("qemu-x86_64") is None:
+        pytest.skip("no qemu-x86_64 here; sudo apt-get install qemu-user brings it")
+    photographs = sorted((drawn_data / "test" / "day").iterdir())[:2]
+    haswell = measured(built, probe, photographs, EMULATED[0])
+    assert haswell.sum_of_products == 32 * 32767  # VPMADDUBSW: 32 pairs at the end of 16 bits
+    row = compare(measured(built, probe, photographs), haswell)
+    assert (row.photographs, row.within_target, row.self_check) == (2, True, "passes")

@@ -1,0 +1,68 @@
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluation.predictions import COLUMNS, Scored, read_csv, write_csv
+from labeller.classifier import Prediction
+
+
+def scored(
+    key: str = "cats/a.jpg", true: str = "cats", label: str = "cats", sha256: str = "ab", **more: object
+) -> Scored:
+    confidence = 0.9
+    scores = {label: confidence, true: confidence if true == label else 1 - confidence}
+    return Scored(key, true, sha256, Prediction(label, confidence, scores), **{"unsure": False, **more})  # type: ignore[arg-type]
+
+
+def rows(content: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+
+
+def test_each_picture_has_a_line_in_order_of_keys() -> None:
+    found = rows(write_csv([scored("dogs/b.jpg", "dogs", "cats", "02"), scored("cats/a.jpg")]))
+    assert list(found[0]) == list(COLUMNS)
+    assert [row["key"] for row in found] == ["cats/a.jpg", "dogs/b.jpg"]
+    assert found[1] == {
+        "key": "dogs/b.jpg",
+        "true": "dogs",
+        "predicted": "cats",
+        "right": "no",
+        "unsure": "no",
+        "confidence": "0.900000",
+        "probability_of_true": "0.100000",
+        "sha256": "02",
+    }
+
+
+@pytest.mark.parametrize("key", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", '=HYPERLINK("http://x")'])
+def test_no_cell_is_a_formula(key: str) -> None:
+    # OWASP, "CSV Injection": =, +, -, @, tab, carriage return and line feed begin one.
+    for row in csv.reader(io.StringIO(write_csv([scored(key, true=key, label=key)]).decode("utf-8-sig"), newline="")):
+        assert not [cell for cell in row if cell[:1] in set("=+-@\t\r\n")]
+
+
+texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20)
+
+
+@given(st.lists(st.tuples(texts, texts), max_size=5))
+def test_labels_come_back_as_they_were(labels: list[tuple[str, str]]) -> None:
+    written = [scored(f"k{n}", true, label, str(n)) for n, (true, label) in enumerate(labels)]
+    assert read_csv(write_csv(written)) == {(each.true, each.sha256): each.prediction.label for each in written}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"a,b\n1,2\n",
+        "true,predicted,sha256\n\xff".encode("latin-1"),
+        b"true,predicted,sha256\ncats,do",  # half a line
+        b"true,predicted,sha256\n" + b"c" * 200_000 + b",dogs,ab\n",  # longer than the parser takes
+    ],
+)
+def test_what_is_no_such_file_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"csv|decode"):
+        read_csv(content)

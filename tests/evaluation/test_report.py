@@ -1,0 +1,267 @@
+"""Figures, verdict and report.json. The figures' own definitions are tested in test_scoring.py."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from evaluation.comparison import Change, compare_counts, compare_pictures
+from evaluation.drift import Row, count_uploads
+from evaluation.predictions import Scored, Unscored
+from evaluation.report import (
+    EarlierReport,
+    HeldOut,
+    Model,
+    Report,
+    Speed,
+    Verdict,
+    figures_of,
+    headline,
+    read_report,
+    reasons,
+    to_json,
+)
+from labeller.classifier import Prediction
+from labeller.records import Status
+from tests.support import ROOT
+
+LABELS = ("cats", "dogs")
+NIGHT = date(2026, 11, 24)
+
+
+ONE_UNSCORED: dict[str, Any] = {"unscored_causes": {"AWS": 1}, "unscored_examples": (Unscored("a", "AWS: x"),)}
+
+
+def answers(cats_right: int = 19, dogs_right: int = 18, of: int = 20) -> list[Scored]:
+    """`of` pictures of each label, some of them wrong; right ones with 0.95, wrong ones with 0.6 and UNSURE."""
+    found = []
+    for true, right in zip(LABELS, (cats_right, dogs_right), strict=True):
+        other = LABELS[1 - LABELS.index(true)]
+        for number in range(of):
+            label, share = (true, 0.95) if number < right else (other, 0.6)
+            scores = {label: share, (other if label == true else true): 1 - share}
+            found.append(
+                Scored(f"{true}/{number}.jpg", true, f"{true}{number}", Prediction(label, share, scores), share < 0.9)
+            )
+    return found
+
+
+def report(scored: list[Scored] | None = None, **changes: Any) -> Report:
+    scored = answers() if scored is None else scored
+    members: dict[str, Any] = {
+        "date": NIGHT,
+        "run": "20261124T030000Z-b7c5d1f0",
+        "created_at": datetime(2026, 11, 24, 3, 1, tzinfo=UTC),
+        "model": Model("vgg16-1", LABELS, (224, 224), 0.9),
+        "testset": HeldOut("reports", "testset/", len(scored), 0, dict.fromkeys(LABELS, 20)),
+        "figures": figures_of(scored, LABELS),
+        "unscored_causes": {},
+        "unscored_examples": (),
+        "speed": Speed(2.0, 38.0, "AMD EPYC", True, 2),
+        "last_night": None,
+        "build": None,
+        "uploads": count_uploads(
+            date(2026, 11, 23),
+            [Row(Status.LABELLED, "cats", 0.97), Row(Status.UNREADABLE, None, None)],
+            LABELS,
+            scored,
+            complete=True,
+        ),
+        "minimum_accuracy": 0.9,
+        "predictions_key": "accuracy/2026-11-24/runs/20261124T030000Z-b7c5d1f0/predictions.csv",
+    }
+    return Report(**{**members, **changes})
+
+
+def against(before: list[Scored], now: list[Scored]) -> Any:
+    return compare_pictures("the night of 2026-11-23", "vgg16-0", {e.identity: e.prediction.label for e in before}, now)
+
+
+# ---- figures ------------------------------------------------------------------------------------------------
+
+
+def test_the_figures_by_hand() -> None:
+    figures = figures_of(answers(cats_right=19, dogs_right=18), LABELS)
+    assert figures is not None
+    assert (figures.pictures, figures.correct, figures.accuracy) == (40, 37, 0.925)
+    assert figures.confusion == ((19, 1), (2, 18))
+    assert (figures.classes[0].recall, figures.classes[0].precision) == (0.95, 19 / 21)
+    assert figures.baseline == 0.5
+    assert (figures.unsure, figures.accuracy_when_sure) == (3, 1.0)
+    # 37 answers gave the true label 0.95, 3 gave it 0.4.
+    assert figures.log_loss == pytest.approx(-(37 * math.log(0.95) + 3 * math.log(0.4)) / 40)
+    assert figures.brier_score == pytest.approx((37 * 2 * 0.05**2 + 3 * 2 * 0.6**2) / 40)
+    # Confidence 0.95, all right: 0.05 off; confidence 0.6, none right: 0.6 off.
+    assert figures.expected_calibration_error == pytest.approx((37 * 0.05 + 3 * 0.6) / 40)
+
+
+def test_without_answers_there_are_no_figures() -> None:
+    assert figures_of([], LABELS) is None
+
+
+# ---- verdict ------------------------------------------------------------------------------------------------
+
+
+def test_with_nothing_to_compare_it_is_the_first_night() -> None:
+    assert report().verdict is Verdict.FIRST
+
+
+def test_the_same_answers_are_the_same() -> None:
+    assert report(last_night=against(answers(), answers())).verdict is Verdict.SAME
+
+
+def test_a_drop_beyond_chance_is_worse_and_a_rise_is_better() -> None:
+    good, bad = answers(20, 20), answers(12, 20)
+    assert report(bad, last_night=against(good, bad)).verdict is Verdict.WORSE
+    assert report(good, last_night=against(bad, good)).verdict is Verdict.BETTER
+
+
+def test_two_newly_wrong_are_within_chance() -> None:
+    assert report(last_night=against(answers(20, 19), answers(19, 18))).verdict is Verdict.SAME
+
+
+def test_a_slow_decline_is_seen_against_the_build() -> None:
+    now = answers(15, 15)
+    same_as_yesterday = against(now, now)
+    build = compare_counts("its own build", "vgg16-1", 990, 1000, now)
+    assert build is not None
+    assert build.change is Change.WORSE
+    assert report(now, last_night=same_as_yesterday, build=build).verdict is Verdict.WORSE
+
+
+def test_a_difference_on_other_pictures_is_said_and_does_not_decide() -> None:
+    now = answers(15, 15)
+    build = compare_counts("its own build", "vgg16-1", 990, 1000, now, other_pictures=True)
+    found = report(now, last_night=against(now, now), build=build)
+    assert found.verdict is Verdict.SAME
+    assert "on other pictures, so the difference may be theirs" in reasons(found)[-1]
+
+
+def test_whatever_else_a_night_with_unscored_pictures_is_incomplete() -> None:
+    good, bad = answers(20, 20), answers(12, 20)
+    partial = report(bad, last_night=against(good, bad), **ONE_UNSCORED)
+    assert partial.verdict is Verdict.INCOMPLETE
+    assert "worse" in " ".join(reasons(partial))
+
+
+def test_a_night_that_scored_nothing_says_so() -> None:
+    nothing = report(
+        [],
+        figures=None,
+        unscored_causes={"AWS": 40},
+        testset=HeldOut("b", "testset/", 40, 0, {"cats": 20, "dogs": 20}),
+    )
+    assert nothing.verdict is Verdict.INCOMPLETE
+    assert headline(nothing) == "Incomplete: none of 40 test pictures could be scored"
+
+
+# ---- words --------------------------------------------------------------------------------------------------
+
+
+def test_the_headline_is_a_sentence_with_the_figures() -> None:
+    assert headline(report()) == "First night with these pictures: 37 of 40 test pictures are right (92.5%)"
+
+
+def test_the_reasons_name_both_comparisons_and_what_needs_attention() -> None:
+    now = answers()
+    text = reasons(
+        report(
+            now,
+            last_night=against(answers(20, 18), now),
+            build=compare_counts("its own build", "vgg16-1", 950, 1000, now),
+            minimum_accuracy=0.95,
+            testset=HeldOut("reports", "testset/", 41, 2, {"cats": 20, "dogs": 20, "foxes": 0}),
+            unscored_causes={"TRUNCATED": 1},
+            unscored_examples=(Unscored("cats/x.jpg", "TRUNCATED: half a file"),),
+        )
+    )
+    assert text[0] == "The accuracy is below the 95.0% that the alarm asks for."
+    assert "0 newly right, 1 newly wrong: no difference that chance could not explain (p = 1)" in text[1]
+    assert "on the same 40 pictures" in text[1]
+    assert text[2].startswith("Against its own build (model vgg16-1, 95.0% right): no difference")
+    assert text[3] == "1 picture has no answer: TRUNCATED (1)."
+    assert text[4] == "The test set has no pictures of foxes: nothing is known about them."
+    assert text[5] == "2 objects were not looked at: hidden, or outside of the label folders."
+
+
+def test_of_all_pictures_without_an_answer_the_causes_are_counted() -> None:
+    examples = tuple(Unscored(f"{n}", "DEADLINE: late") for n in range(100))  # as many as a report names
+    found = report(unscored_causes={"AWS": 3, "DEADLINE": 4000}, unscored_examples=examples)
+    assert found.unscored == 4003
+    assert "4,003 pictures have no answer: DEADLINE (4,000), AWS (3)." in reasons(found)
+
+
+# ---- report.json --------------------------------------------------------------------------------------------
+
+
+def schema() -> Draft202012Validator:
+    content = json.loads((ROOT / "docs/report.schema.json").read_text("utf-8"))
+    Draft202012Validator.check_schema(content)
+    return Draft202012Validator(content)
+
+
+def variants() -> list[Report]:
+    now = answers()
+    return [
+        report(),
+        report(now, last_night=against(answers(20, 20), now), build=compare_counts("b", "m", 95, 100, now)),
+        report([], figures=None, uploads=None, **ONE_UNSCORED),
+        report(answers(20, 0, of=20)[:20]),  # one class is absent: its recall is undefined
+    ]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_file_is_as_its_schema_says_and_says_no_more(number: int) -> None:
+    content = json.loads(to_json(variants()[number]))
+    schema().validate(content)
+    content["surprise"] = 1
+    assert not schema().is_valid(content)
+
+
+def test_what_is_undefined_is_null_and_never_nan() -> None:
+    text = to_json(variants()[3]).decode()
+    assert "NaN" not in text
+    assert json.loads(text)["figures"]["classes"][1]["recall"] is None
+
+
+def test_a_later_night_reads_back_what_it_needs() -> None:
+    written = report()
+    read = read_report(to_json(written))
+    assert isinstance(read, EarlierReport)
+    assert read.predictions_key == written.predictions_key
+    night = read.night
+    assert (night.date, night.verdict, night.model_version) == (NIGHT, Verdict.FIRST, "vgg16-1")
+    assert (night.pictures, night.accuracy) == (40, 0.925)
+    assert (night.uploads, night.unsure_share, night.unreadable_share) == (2, 0, 0.5)
+
+
+def test_a_night_without_figures_is_read_back_as_such() -> None:
+    night = read_report(to_json(variants()[2])).night
+    assert night.pictures == 0
+    assert math.isnan(night.accuracy)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b"\xff", json.dumps({"schema_version": 2}).encode(), b'{"schema_version": 1}']
+)
+def test_a_damaged_report_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"schema|JSON|Expecting|decode"):
+        read_report(content)
+
+
+def test_every_flip_is_counted_and_some_are_named() -> None:
+    now = answers(0, 20)
+    content = json.loads(to_json(report(now, last_night=against(answers(20, 20), now))))
+    assert content["last_night"]["flipped"] == 20
+    assert content["last_night"]["flips"][0] == {
+        "key": "cats/0.jpg",
+        "true": "cats",
+        "before": "cats",
+        "now": "dogs",
+    }
+    assert content["last_night"]["change"] == "WORSE"

@@ -1,0 +1,137 @@
+"""Layers of the same wheels have the same bytes, whoever makes them, where and when."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pytest
+
+from layers.__main__ import fill_libraries
+from layers.reproducible import drop_notes, tree_digest
+from layers.wheels import Target
+from tests.support import ROOT
+
+SAM_PYTHON = ROOT / ".venv-sam" / "bin" / "python"
+
+
+def make_wheel(folder: Path) -> Path:
+    """A distribution "thing" 1.0 with a module, tests and a console script, as pip takes it from a folder."""
+    content = {
+        "thing/__init__.py": "def main(): ...\n",
+        "thing/tests/test_thing.py": "",
+        "thing-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n",
+        "thing-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "thing-1.0.dist-info/entry_points.txt": "[console_scripts]\nthing = thing:main\n",
+    }
+    rows = [f"{name},sha256={digest(text)},{len(text)}" for name, text in content.items()]
+    content["thing-1.0.dist-info/RECORD"] = "\n".join([*rows, "thing-1.0.dist-info/RECORD,,"]) + "\n"
+    wheel = folder / "thing-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as file:
+        for name, text in content.items():
+            file.writestr(name, text)
+    return wheel
+
+
+def digest(text: str) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+
+
+def pip_without_an_index(requirements: Path, folder: Path, _target: Target) -> None:
+    """The real pip, unpacking a local wheel; with a bin/, INSTALLER, REQUESTED and direct_url.json."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile"]
+    subprocess.run([*command, "--target", str(folder), requirements.read_text()], check=True)
+
+
+@pytest.fixture
+def layers(tmp_path: Path) -> tuple[Path, Path]:
+    """The same wheel made into a layer in two places, from two folders, under two umasks, at two times."""
+    made = []
+    for name, mask in (("a", 0o022), ("b/deeper", 0o077)):
+        place = tmp_path / name
+        place.mkdir(parents=True)
+        (place / "layer.txt").write_text(str(make_wheel(place)))
+        before = os.umask(mask)
+        try:
+            fill_libraries(place / "layers", place / "layer.txt", pip_without_an_index)
+        finally:
+            os.umask(before)
+        made.append(place / "layers" / "libraries")
+        time.sleep(1.1)  # a zip holds times to two seconds, a file system to nanoseconds
+    return made[0], made[1]
+
+
+def test_a_layer_made_twice_has_the_same_bytes_modes_and_times(layers: tuple[Path, Path]) -> None:
+    first, second = layers
+    assert tree_digest(first) == tree_digest(second)
+
+
+def test_the_distribution_is_still_known_and_its_record_lists_what_is_there(layers: tuple[Path, Path]) -> None:
+    (thing,) = distributions(path=[str(layers[0] / "python")])
+    assert (thing.name, thing.version) == ("thing", "1.0")
+    listed = {str(file) for file in thing.files or []}
+    there = {path.relative_to(layers[0] / "python").as_posix() for path in layers[0].rglob("*") if path.is_file()}
+    assert listed == there
+    assert not any(name.endswith(("INSTALLER", "REQUESTED", "direct_url.json", "bin/thing")) for name in there)
+
+
+@pytest.mark.parametrize("change", ["content", "name", "mode", "time", "added"])
+def test_the_digest_shows_every_change(layers: tuple[Path, Path], change: str) -> None:
+    layer, before = layers[0], tree_digest(layers[0])
+    module = layer / "python/thing/__init__.py"
+    if change == "content":
+        status = module.stat()
+        module.write_text("def main(): pass\n")
+        os.utime(module, (status.st_atime, status.st_mtime))
+    elif change == "name":
+        module.rename(module.with_name("other.py"))
+    elif change == "mode":
+        module.chmod(0o755)
+    elif change == "time":
+        os.utime(module, (1e9, 1e9))
+    else:
+        (layer / "python/more.py").touch()
+    assert tree_digest(layer) != before
+
+
+def test_a_distribution_without_a_record_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "odd-1.dist-info").mkdir()
+    (tmp_path / "odd-1.dist-info" / "METADATA").write_text("Name: odd")
+    drop_notes(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["METADATA"]
+
+
+# What `sam deploy` does with a layer's folder: its digest names the object in S3, its zip is that object.
+SAM_ZIPS = """
+import hashlib, json, sys
+from samcli.lib.package.utils import make_zip_with_lambda_permissions, zip_folder
+found = []
+for folder in sys.argv[1:]:
+    with zip_folder(folder, zip_method=make_zip_with_lambda_permissions) as (file, name):
+        found.append([name, hashlib.sha256(open(file, "rb").read()).hexdigest()])
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_sam_uploads_a_layer_made_twice_under_one_name_and_with_the_same_bytes(
+    layers: tuple[Path, Path], tmp_path: Path
+) -> None:
+    if not SAM_PYTHON.exists():
+        pytest.skip("no SAM CLI here; `make test` installs it")
+    changed = tmp_path / "changed"
+    shutil.copytree(layers[0], changed)
+    (changed / "python/thing/__init__.py").write_text("def main(): pass\n")
+    command = [SAM_PYTHON, "-c", SAM_ZIPS, *layers, changed]
+    first, second, other = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    assert first == second
+    assert other[0] != first[0]

@@ -1,0 +1,158 @@
+"""`python -m local.runtime.invoke` on the real template with a small function in place of the real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local import ROOT
+from local.runtime.invoke import main
+from local.runtime.sam_build import read_build
+from tests.local.notifications import batch, notification
+
+
+def test_without_a_build_the_command_says_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps(notification("uploads", "a.jpg")))
+    assert main([str(event), "--build", str(tmp_path / "absent")]) == 3
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("error: ")
+    assert "run `make layer build` first" in output.err
+
+
+def test_layers_for_another_processor_are_told_of_before_anything_is_imported(
+    build: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("local.runtime.invoke.host_architecture", lambda: "x86_64")
+    monkeypatch.setattr(
+        "local.runtime.invoke.prepare", lambda folder, function: (read_build(folder, function), Path("python"))
+    )
+    (build.parent.parent / "layers" / "architecture").write_text("arm64\n")
+    assert main([write_event(build, notification("uploads", "a.jpg")), "--build", str(build)]) == 5
+    expected = "the layers are filled for arm64, this machine is x86_64: run `make layer build ARCH=x86_64`"
+    assert expected in capsys.readouterr().err
+
+
+def test_an_event_whose_object_s3_refuses_to_make_says_why(
+    build: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "local.runtime.invoke.prepare", lambda folder, function: (read_build(folder, function), Path("python"))
+    )
+    assert main([write_event(build, notification("Not a bucket!", "a.jpg")), "--build", str(build)]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert "Not a bucket!" in printed
+
+
+@pytest.mark.parametrize("text", [None, "{"])
+def test_an_event_that_cannot_be_read_is_a_usage_error(tmp_path: Path, text: str | None) -> None:
+    event = tmp_path / "event.json"
+    if text is not None:
+        event.write_text(text)
+    with pytest.raises(SystemExit) as caught:
+        main([str(event)])
+    assert caught.value.code == 2
+
+
+STAND_IN = """
+import json, os
+import boto3
+
+def lambda_handler(event, context):
+    for record in event["Records"]:
+        for each in json.loads(record["body"])["Records"]:
+            bucket, key = each["s3"]["bucket"]["name"], each["s3"]["object"]["key"]
+            size = boto3.client("s3").head_object(Bucket=bucket, Key=key)["ContentLength"]
+            tags = {"TagSet": [{"Key": "image-label", "Value": "a stand-in"}]}
+            boto3.client("s3").put_object_tagging(Bucket=bucket, Key=key, Tagging=tags)
+            item = {"object": {"S": bucket + "/" + key}, "version": {"S": "null"}, "size": {"N": str(size)}}
+            boto3.client("dynamodb").put_item(TableName=os.environ["RESULTS_TABLE"], Item=item)
+    return {"batchItemFailures": []}
+"""
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Path:
+    """The real template, as `sam build` would leave it, with a small function in place of the real one."""
+    directory = tmp_path / ".aws-sam" / "build"
+    (directory / "ClassifyFunction" / "classify").mkdir(parents=True)
+    (directory / "ClassifyFunction" / "classify" / "app.py").write_text(STAND_IN)
+    template = (ROOT / "template.yaml").read_text()
+    template = template.replace("CodeUri: functions/", "CodeUri: ClassifyFunction")
+    (directory / "template.yaml").write_text(template.replace("build/layers/", "../../layers/"))
+    for layer in ("libraries", "model"):
+        (tmp_path / "layers" / layer / layer).mkdir(parents=True)
+    return directory
+
+
+def write_event(build: Path, *notifications: dict[str, Any]) -> str:
+    path = build.parent / "event.json"
+    path.write_text(json.dumps(batch(*notifications)))
+    return str(path)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("python")
+def test_the_command_prints_response_report_tags_and_row(build: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    event = write_event(build, notification("uploads", "a.jpg"), notification("elsewhere", "b.png"))
+    status = main([event, "--build", str(build)])
+    output = capsys.readouterr()
+    assert status == 0, output.err
+    assert json.loads(output.out) == {"batchItemFailures": []}
+    for part in (
+        "uploaded elsewhere/b.png",
+        "REPORT RequestId: ",
+        "'image-label': 'a stand-in'",
+        "object = elsewhere/b.png",
+    ):
+        assert part in output.err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("python")
+def test_the_command_fails_where_the_function_does(build: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (build / "ClassifyFunction" / "classify" / "app.py").write_text("import absent\n")
+    status = main([write_event(build, notification("uploads", "a.jpg")), "--build", str(build)])
+    assert status == 1
+    assert json.loads(capsys.readouterr().out)["errorType"] == "Runtime.ImportModuleError"
+
+
+SLEEPER = """
+import os, pathlib, time
+
+def lambda_handler(event, context):
+    pathlib.Path(STARTED).write_text(f"{os.getpid()} {os.getppid()}")
+    time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("python")
+def test_the_command_ends_its_processes_when_it_is_interrupted(build: Path) -> None:
+    handler, started = build / "ClassifyFunction" / "classify" / "app.py", build.parent / "started"
+    handler.write_text(SLEEPER.replace("STARTED", repr(str(started))))
+    event = write_event(build, notification("uploads", "a.jpg"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "local.runtime.invoke", event, "--build", str(build)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    end = time.monotonic() + 60
+    while time.monotonic() < end and process.poll() is None and not (started.is_file() and started.read_text()):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    for pid in started.read_text().split():  # the runtime and the emulator
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)

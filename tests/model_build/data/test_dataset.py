@@ -1,0 +1,338 @@
+import os
+import unicodedata
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from model_build.data.dataset import MINIMUM, SPLITS, DataError, scan, spread
+from tests.support import encoded, plain
+
+GIF = encoded(plain((9, 9, 9), 2, 2), "GIF")
+
+
+def picture(text: str) -> bytes:
+    """A picture like no other, though none has anything to see: what follows a GIF's end is not looked at."""
+    return GIF + text.encode()
+
+
+def fill(folder: Path, count: int, what: str = "") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        (folder / f"{index}.gif").write_bytes(picture(f"{what or folder} {index}"))
+    return folder
+
+
+def make(root: Path, labels: Mapping[str, int] | tuple[str, ...] = ("a", "b")) -> Path:
+    """A data set in three splits; a number is that of each split, else the least there may be."""
+    for split in SPLITS:
+        for label in labels:
+            fill(
+                root / split / label,
+                labels[label] if isinstance(labels, Mapping) else MINIMUM[split],
+                f"{split} {label}",
+            )
+    return root
+
+
+def heap(root: Path, labels: Mapping[str, int]) -> Path:
+    for label, count in labels.items():
+        fill(root / label, count, label)
+    return root
+
+
+# ---- what is read ------------------------------------------------------------------------------------------
+
+
+def test_labels_are_the_sorted_folder_names_and_examples_carry_their_index(tmp_path: Path) -> None:
+    data = scan(make(tmp_path, {"zebra": 10, "ant": 11}))
+    assert data.labels == ("ant", "zebra")
+    assert {(e.path.parent.name, e.label) for e in data.splits["train"]} == {("ant", 0), ("zebra", 1)}
+    assert data.counts()["test"] == {"ant": 11, "zebra": 10}
+    assert not data.split_by_content
+
+
+def test_the_sha256_of_an_example_is_that_of_its_file(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / "train/a/0.gif").write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1: the digest of "abc".
+    assert (
+        scan(tmp_path).splits["train"][0].sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+
+
+def test_hidden_files_and_folders_are_no_pictures_and_no_labels(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / "train/a/.DS_Store").write_bytes(b"x")
+    (tmp_path / "train/.ipynb_checkpoints").mkdir()
+    fill(tmp_path / "train/a/.thumbnails", 3)
+    (tmp_path / ".git").mkdir()
+    data = scan(tmp_path)
+    assert data.labels == ("a", "b")
+    assert len(data.splits["train"]) == 20
+    assert data.left_out == {}
+
+
+def test_pictures_in_folders_below_a_label_are_of_that_label(tmp_path: Path) -> None:
+    make(tmp_path)
+    fill(tmp_path / "train/b/2026/november", 2, "nested")
+    assert scan(tmp_path).counts()["train"] == {"a": 10, "b": 12}
+
+
+def test_links_count_as_what_they_point_to_but_folders_below_a_label_are_not_followed(tmp_path: Path) -> None:
+    data = make(tmp_path / "data")
+    elsewhere = fill(tmp_path / "elsewhere", 10)
+    (data / "train/a/linked.gif").symlink_to(fill(tmp_path / "single", 1) / "0.gif")
+    (data / "train/a/gone.gif").symlink_to(tmp_path / "nowhere")
+    (data / "train/a/circle").symlink_to(data / "train/a")
+    (data / "train/a/itself.gif").symlink_to(data / "train/a/itself.gif")
+    for split in SPLITS:
+        (data / split / "c").symlink_to(elsewhere if split == "train" else fill(tmp_path / split, 5))
+    found = scan(data)
+    assert found.counts()["train"] == {"a": 11, "b": 10, "c": 10}
+    assert found.left_out == {
+        "train/a/circle": "a link to a folder below a label's folder; not followed",
+        "train/a/gone.gif": "a link that leads nowhere",
+        "train/a/itself.gif": "cannot be opened: Too many levels of symbolic links",
+    }
+
+
+def test_what_lies_beside_the_folders_is_left_out_and_listed(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / "README.md").write_text("of the whole, nobody takes it for a picture")
+    (tmp_path / "train/loose.gif").write_bytes(picture("loose"))
+    fill(tmp_path / "unsorted", 2)
+    assert scan(tmp_path).left_out == {
+        "train/loose.gif": "a file beside the label folders",
+        "unsorted": "a folder beside train, validation and test",
+    }
+
+
+def test_a_device_is_no_picture(tmp_path: Path) -> None:
+    make(tmp_path)
+    os.mkfifo(tmp_path / "train/a/pipe")
+    assert scan(tmp_path).left_out == {"train/a/pipe": "not a file"}
+
+
+def test_names_are_listed_so_that_terminals_and_utf8_can_take_them(tmp_path: Path) -> None:
+    make(tmp_path)
+    for name in (b"red\x1b[31m.gif", b"latin1-\xe9.gif", "好.gif".encode()):
+        os.symlink(b"/nowhere", os.fsencode(tmp_path / "train/a") + b"/" + name)
+    names = list(scan(tmp_path).left_out)
+    assert names == [r"train/a/latin1-\udce9.gif", r"train/a/red\x1b[31m.gif", "train/a/好.gif"]
+
+
+def test_the_digest_follows_the_content_and_the_names_but_not_the_place(tmp_path: Path) -> None:
+    one, other = make(tmp_path / "one"), make(tmp_path / "other")
+    assert scan(one).digest == scan(other).digest
+    (other / "test/b/0.gif").write_bytes(b"another picture")
+    changed = scan(other).digest
+    assert changed != scan(one).digest
+    (other / "test/b/0.gif").rename(other / "test/b/renamed.gif")
+    assert scan(other).digest != changed
+
+
+# ---- names of labels ---------------------------------------------------------------------------------------
+
+
+def test_labels_may_have_any_names(tmp_path: Path) -> None:
+    names = (
+        "two words",
+        "写真",
+        "🐈 cat",
+        "\"quoted\" 'n so on'",
+        "<b>",
+        "a;b",
+        "Dog",
+        "dog",
+        "e+f=g",
+    )
+    assert set(scan(heap(tmp_path, dict.fromkeys(names, 20))).labels) == set(names)
+
+
+def test_a_label_that_two_systems_write_in_different_unicode_is_one_label(tmp_path: Path) -> None:
+    make(tmp_path, ("a", "café"))
+    (tmp_path / "test/café").rename(tmp_path / "test" / unicodedata.normalize("NFD", "café"))
+    assert scan(tmp_path).labels == ("a", "café")
+    fill(tmp_path / "test/café", 5, "composed")
+    with pytest.raises(DataError, match="two folders whose names read 'café'"):
+        scan(tmp_path)
+
+
+# ---- the same picture twice --------------------------------------------------------------------------------
+
+
+def copy(root: Path, source: str, target: str) -> None:
+    (root / target).write_bytes((root / source).read_bytes())
+
+
+def test_the_same_picture_in_two_splits_is_an_error_that_names_both_files(tmp_path: Path) -> None:
+    copy(make(tmp_path), "train/a/3.gif", "test/a/copy.gif")
+    with pytest.raises(DataError, match=r"in two splits.*train/a/3\.gif and test/a/copy\.gif\. Delete"):
+        scan(tmp_path)
+
+
+def test_the_same_picture_under_two_labels_is_an_error_that_names_both_files(tmp_path: Path) -> None:
+    copy(make(tmp_path), "train/a/3.gif", "train/b/copy.gif")
+    with pytest.raises(DataError, match=r"under two labels: train/a/3\.gif and train/b/copy\.gif\. Delete"):
+        scan(tmp_path)
+    copy(heap(tmp_path / "heap", {"a": 20, "b": 20}), "a/3.gif", "b/copy.gif")
+    with pytest.raises(DataError, match=r"under two labels: a/3\.gif and b/copy\.gif"):
+        scan(tmp_path / "heap")
+
+
+def test_of_many_such_pairs_three_are_named_and_the_rest_counted(tmp_path: Path) -> None:
+    make(tmp_path)
+    for index in range(5):
+        copy(tmp_path, f"train/a/{index}.gif", f"test/a/copy{index}.gif")
+    with pytest.raises(DataError, match=r"copy0.*copy1.*copy2\.gif; and 2 more such pairs\."):
+        scan(tmp_path)
+
+
+def test_the_same_picture_twice_in_a_label_and_split_counts_once_and_is_listed(tmp_path: Path) -> None:
+    copy(make(tmp_path), "train/a/3.gif", "train/a/copy.gif")
+    data = scan(tmp_path)
+    assert data.counts()["train"]["a"] == 10
+    assert data.left_out == {"train/a/copy.gif": "the same picture as train/a/3.gif"}
+
+
+def test_equal_files_that_are_no_pictures_are_no_duplicates(tmp_path: Path) -> None:
+    make(tmp_path)
+    for name in ("train/a/Thumbs.db", "train/b/Thumbs.db", "test/a/Thumbs.db"):
+        (tmp_path / name).write_bytes(b"the same everywhere")
+    assert scan(tmp_path).counts()["train"] == {"a": 11, "b": 11}  # they show when they are read
+
+
+# ---- a heap of pictures, split here ------------------------------------------------------------------------
+
+
+def splits_by_name(root: Path) -> dict[str, str]:
+    data = scan(root)
+    assert data.split_by_content
+    return {data.name(e): split for split, examples in data.splits.items() for e in examples}
+
+
+def test_label_folders_alone_are_split_by_half_and_quarters_in_each_label(tmp_path: Path) -> None:
+    data = scan(heap(tmp_path, {"a": 400, "b": 100}))
+    for label, total in (("a", 400), ("b", 100)):
+        for split, share in (("train", 0.5), ("validation", 0.25), ("test", 0.25)):
+            # Four standard deviations of a binomial distribution.
+            assert data.counts()[split][label] == pytest.approx(
+                total * share, abs=4 * (total * share * (1 - share)) ** 0.5
+            )
+
+
+def test_a_file_beside_label_folders_is_listed_in_a_heap_too(tmp_path: Path) -> None:
+    heap(tmp_path, {"a": 20, "b": 20})
+    (tmp_path / "notes.txt").write_text("x")
+    assert scan(tmp_path).left_out == {"notes.txt": "a file beside the label folders"}
+
+
+def test_an_added_picture_moves_no_other(tmp_path: Path) -> None:
+    before = splits_by_name(heap(tmp_path, {"a": 60, "b": 60}))
+    fill(tmp_path / "a/more", 20, "more")
+    after = splits_by_name(tmp_path)
+    assert {name: after[name] for name in before} == before
+    assert len(after) == 140
+
+
+def test_names_and_places_do_not_decide_the_split(tmp_path: Path) -> None:
+    before = splits_by_name(heap(tmp_path / "one", {"a": 40, "b": 40}))
+    (tmp_path / "two").mkdir()
+    for label in ("a", "b"):
+        (tmp_path / "one" / label).rename(tmp_path / "two" / f"{label}!")
+        for path in list((tmp_path / "two" / f"{label}!").iterdir()):
+            path.rename(path.with_name(f"other {path.name}"))
+    after = splits_by_name(tmp_path / "two")
+    assert {name.replace("!", "").replace("other ", ""): split for name, split in after.items()} == before
+
+
+def test_the_least_that_can_be_split_has_the_least_in_each_split(tmp_path: Path) -> None:
+    data = scan(heap(tmp_path, {"a": 20, "b": 20}))
+    assert data.counts() == {split: {"a": MINIMUM[split], "b": MINIMUM[split]} for split in SPLITS}
+
+
+# ---- what cannot be used -----------------------------------------------------------------------------------
+
+
+def emptied(folder: Path, keep: int) -> None:
+    for path in sorted(folder.iterdir())[keep:]:
+        path.unlink()
+
+
+def renamed(root: Path, old: str, new: str | bytes) -> None:
+    for split in SPLITS:
+        os.rename(os.fsencode(root / split / old), os.fsencode(root / split) + b"/" + os.fsencode(new))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        pytest.param(
+            lambda root: emptied(root / "validation/b", 0), "'b' in validation .*: 0 where at least 5", id="empty"
+        ),
+        pytest.param(lambda root: emptied(root / "train/a", 7), "'a' in train .*: 7 where at least 10", id="too few"),
+        pytest.param(
+            lambda root: (root / "validation").rename(root / "other"),
+            r"no folder .*validation beside test, train\..*DATA=",
+            id="no split",
+        ),
+        pytest.param(
+            lambda root: (root / "validation").rename(root / "Val"),
+            r"no folder .*validation beside Val, test, train\.",
+            id="split misnamed",
+        ),
+        pytest.param(
+            lambda root: (root / "test/b").rename(root / "test/c"),
+            r"test has the labels \['a', 'c'\]",
+            id="other labels",
+        ),
+        pytest.param(lambda root: renamed(root, "b", "UNSURE"), r"\['UNSURE'\] are names of outcomes", id="reserved"),
+        pytest.param(
+            lambda root: renamed(root, "b", ".b"), r"at least two label folders, found 1: \['a'\]", id="one label"
+        ),
+        pytest.param(lambda root: renamed(root, "b", " "), r"' ' is no text that could be a label", id="blank"),
+        pytest.param(lambda root: renamed(root, "b", b"\xff"), r"is no text that could be a label", id="bytes"),
+    ],
+)
+def test_a_data_set_that_cannot_be_used_is_an_error_that_says_why(
+    tmp_path: Path, damage: Callable[[Path], object], message: str
+) -> None:
+    make(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(DataError, match=message):
+        scan(tmp_path)
+
+
+def test_too_few_pictures_to_split_is_an_error_that_says_how_many_there_are_and_are_needed(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"'b': 19 where at least 20 are needed \(10 for train, 5 for validation"):
+        scan(heap(tmp_path, {"a": 20, "b": 19}))
+
+
+def test_labels_that_would_be_the_same_tag_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"the labels '🐈' and '🐕' would be the same tag, '_'"):
+        scan(heap(tmp_path, {"🐈": 20, "🐕": 20}))
+
+
+@pytest.mark.parametrize(
+    "make_it", [lambda path: None, lambda path: path.write_bytes(b"PK")], ids=["nothing", "a file"]
+)
+def test_what_is_no_folder_is_an_error(tmp_path: Path, make_it: Callable[[Path], object]) -> None:
+    make_it(tmp_path / "data.zip")
+    with pytest.raises(DataError, match=r"no folder .*data\.zip: it (does not exist|is a file; unpack it)"):
+        scan(tmp_path / "data.zip")
+
+
+def test_a_folder_of_pictures_without_labels_is_an_error(tmp_path: Path) -> None:
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"at least two label folders, found 0"):
+        scan(tmp_path)
+
+
+@pytest.mark.parametrize(("count", "per_label"), [(10, 5), (4, 2), (100, 10)])
+def test_a_spread_choice_takes_the_same_number_of_each_label(tmp_path: Path, count: int, per_label: int) -> None:
+    examples = scan(make(tmp_path)).splits["train"]
+    chosen = spread(examples, count)
+    assert [sum(e.label == label for e in chosen) for label in (0, 1)] == [per_label, per_label]
+    assert len(set(chosen)) == len(chosen)

@@ -1,0 +1,78 @@
+"""What the pixels that a build works on depend on (if a key of the cache misses it, a wrong model comes of it), and
+which files it takes for pictures."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import labeller
+from labeller import images
+from labeller.settings import DEFAULTS
+from model_build import cache
+from model_build.data import reader
+from model_build.data.dataset import Example
+from model_build.data.folders import sha256_of
+from model_build.data.reader import PictureReader
+
+PACKAGE = Path(labeller.__file__).parent
+
+
+def imported(source: Path) -> Iterator[Path]:
+    """The modules of `labeller` that a module of it needs, itself first, and theirs."""
+    yield source
+    for node in ast.walk(ast.parse(source.read_text("utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("labeller"):
+            continue
+        beneath = [node.module] if node.module != "labeller" else [f"labeller.{each.name}" for each in node.names]
+        for name in beneath:
+            yield from imported(PACKAGE / f"{str(name).removeprefix('labeller.')}.py")
+
+
+def test_every_module_that_takes_part_in_decoding_is_in_the_recipe() -> None:
+    assert {Path(str(module.__file__)) for module in reader.DECODING} == set(imported(Path(images.__file__)))
+
+
+@pytest.mark.parametrize("module", reader.DECODING)
+def test_a_change_of_such_a_module_changes_the_recipe(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = cache.key_of(reader.recipe())
+    edited = tmp_path / "edited.py"
+    edited.write_bytes(Path(str(module.__file__)).read_bytes() + b"# another filter\n")
+    monkeypatch.setattr(module, "__file__", str(edited))
+    assert cache.key_of(reader.recipe()) != before
+
+
+@pytest.mark.parametrize("limit", ["MAX_BYTES", "DEFAULT_MAX_IMAGE_PIXELS"])
+def test_another_limit_changes_the_recipe(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = cache.key_of(reader.recipe())
+    monkeypatch.setattr(reader, limit, 1)
+    assert cache.key_of(reader.recipe()) != before
+
+
+@pytest.mark.parametrize("name", reader.DECODERS)
+def test_another_version_of_a_decoder_changes_the_recipe(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = cache.key_of(reader.recipe())
+    version = reader.version
+    monkeypatch.setattr(reader, "version", lambda each: "0" if each == name else version(each))
+    assert cache.key_of(reader.recipe()) != before
+
+
+def test_a_file_larger_than_the_functions_take_is_left_out_unread(tmp_path: Path) -> None:
+    limit = int(DEFAULTS["MAX_IMAGE_BYTES"])
+    for name, size in (("film.jpg", limit + 1), ("large.jpg", limit)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)  # sparse: the size counts, the disk is not filled
+    reader = PictureReader(
+        [Example(tmp_path / name, 0, sha256_of(tmp_path / name)) for name in ("film.jpg", "large.jpg")], 8
+    )
+    assert list(reader.batches(1)) == []
+    assert [str(reason) for reason in reader.unreadable.values()] == [
+        "TOO_LARGE: 26214401 bytes, more than the limit of 26214400",
+        "NOT_AN_IMAGE: the content starts like no known picture format",
+    ]

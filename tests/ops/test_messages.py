@@ -1,0 +1,113 @@
+"""What the commands say to somebody who has forgotten, or mistyped, something."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import boto3
+import pytest
+
+from local import ROOT
+from ops import backfill, labels, redrive, shadow, testset
+from ops.capacity import __main__ as capacity
+from ops.stack import stack_parameters
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "labels": lambda extra: labels.main(["--label", "cats", *extra]),
+    "redrive": redrive.main,
+    "shadow": lambda extra: shadow.main(["build/candidate", *extra]),
+    "testset": lambda extra: testset.main(["pictures/test", *extra]),
+    "backfill": backfill.main,
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("without", "said"),
+    [("AWS_DEFAULT_REGION", "AWS_DEFAULT_REGION=eu-central-1"), ("AWS_ACCESS_KEY_ID", "there are no credentials")],
+)
+def test_without_region_or_credentials_it_says_how_to_give_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, without: str, said: str
+) -> None:
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/dev/null")
+    monkeypatch.delenv(without)
+    if without == "AWS_ACCESS_KEY_ID":
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    assert COMMANDS[command]([]) == 1
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "said"),
+    [
+        (testset.main, [""], "no folder is named (make: DIR=... or MODEL=...)"),
+        (shadow.main, [""], "no folder is named (make: DIR=... or MODEL=...)"),
+        (shadow.main, ["m", "--day", "today"], "a day is written 2026-11-23, not 'today'"),
+        (shadow.main, ["m", "--sample", "-1"], "it must be a whole number of 1 or more, not '-1'"),
+        (labels.main, ["--label", "cats", "--day", "23.11.2026"], "a day is written 2026-11-23, not '23.11.2026'"),
+        (labels.main, ["--label", "cats", "--limit", "many"], "it must be a whole number of 1 or more, not 'many'"),
+    ],
+)
+def test_an_argument_that_is_none_is_said_with_what_would_do(
+    capsys: pytest.CaptureFixture[str], command: Callable[[list[str]], int], arguments: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command(arguments)
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--manifest", "keys.csv", "--bucket", "b", "--prefix", "p"], "leave BUCKET and PREFIX out"),
+        (["--job", "id", "--stale-only"], "STALE_ONLY cannot be changed any more"),
+        (["--engine", "local", "--bucket", "b", "--manifest", "keys.csv"], "MANIFEST is for S3 Batch Operations"),
+        (["--engine", "local", "--bucket", "b", "--job", "id"], "JOB is for S3 Batch Operations"),
+    ],
+)
+def test_a_backfill_leaves_no_argument_out_without_a_word(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert backfill.main(arguments) == 1
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--bench", "--write"])
+def test_capacity_names_the_file_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str
+) -> None:
+    monkeypatch.setattr(capacity, "scenarios", lambda *_: [])
+    assert capacity.main([option, str(tmp_path / "none")]) == 2
+    assert str(tmp_path / "none") in capsys.readouterr().err
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    script = tmp_path / "many.py"
+    script.write_text(
+        "import sys\n"
+        "from ops import labels\n"
+        "row = {'classified_at': 't', 'status': 'LABELLED', 'object': 'b/k', 'version': 'null'}\n"
+        "labels.query = lambda *_: (row for _ in range(100_000))\n"
+        "sys.exit(labels.main(['--label', 'cats', '--table', 't']))\n"
+    )
+    command = f"'{sys.executable}' '{script}' | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.count("\n"), done.stderr) == (0, 1, "")
+
+
+def test_a_stack_says_what_it_was_deployed_with(moto: None) -> None:
+    template = {
+        "Parameters": {"ConfidenceThreshold": {"Type": "String", "Default": ""}},
+        "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+    }
+    given = [{"ParameterKey": "ConfidenceThreshold", "ParameterValue": "0.8"}]
+    cloudformation = boto3.client("cloudformation")
+    cloudformation.create_stack(StackName="pets", TemplateBody=json.dumps(template), Parameters=given)
+    assert stack_parameters("pets") == {"ConfidenceThreshold": "0.8"}

@@ -1,0 +1,252 @@
+"""A candidate beside the deployed model, on the stack deployed here: real pictures, real networks."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from scipy.stats import binomtest
+
+from labeller.classifier import ModelError
+from labeller.images import Reason, Unreadable
+from labeller.storage import AwsFailure, Gone
+from local.aws.moto import LocalAws, process_environment
+from local.aws.poller import LambdaContext
+from local.aws.stack import Stack
+from local.demo.__main__ import environment
+from ops import shadow
+from ops.agreement import Agreement, Flip, agreement, lines_of_uploads, sample
+from tests.support import BLUE, RED, colour_network, encoded, notification, plain, record, write_model
+
+TODAY = datetime.now(UTC).date()
+
+
+def brighter_is_blue() -> onnx.ModelProto:
+    """The colour network, but for what has much green in it: that it calls blue."""
+    network = colour_network((8, 8))
+    (weights,) = network.graph.initializer
+    values = onnx.numpy_helper.to_array(weights).copy()
+    values[1] = [-5 * values[0, 0], 5 * values[0, 0]]
+    weights.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), weights.name))
+    return network
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        "deployed": write_model(folder / "deployed"),
+        "same": write_model(folder / "same", model_version="colour-2"),
+        "worse": write_model(folder / "worse", brighter_is_blue(), model_version="green-1"),
+    }
+
+
+@pytest.fixture(scope="module")
+def live(aws: LocalAws, stack: Stack, models: dict[str, Path]) -> LocalAws:
+    """A stack with a test set, and with uploads of today, labelled by the deployed model."""
+    s3 = aws.client("s3")
+    reports = stack.outputs["ReportsBucketName"]
+    for number in range(12):
+        green = 0 if number % 2 else 90  # half of the reds have green in them
+        s3.put_object(Bucket=reports, Key=f"testset/red/{number}.png", Body=encoded(plain((250 - number, green, 0))))
+        s3.put_object(Bucket=reports, Key=f"testset/blue/{number}.png", Body=encoded(plain((0, 0, 250 - number))))
+    uploads = {"red.png": RED, "blue.png": BLUE, "orange <b>.png": (255, 90, 0), "gone.png": RED, "other.png": RED}
+    records = []
+    for key, colour in uploads.items():
+        s3.put_object(Bucket=stack.uploads_bucket, Key=key, Body=encoded(plain(colour)))
+        records.append(record(key, stack.uploads_bucket))
+    from classify import app
+
+    app.get_labeller.cache_clear()
+    with process_environment(environment(stack, models["deployed"])):
+        context: Any = LambdaContext("classify", "0", "arn", "", deadline=time.monotonic() + 600)
+        app.lambda_handler(notification(*records), context)
+    app.get_labeller.cache_clear()
+    s3.delete_object(Bucket=stack.uploads_bucket, Key="gone.png")
+    s3.put_object(Bucket=stack.uploads_bucket, Key="other.png", Body=encoded(plain(BLUE)))
+    return aws
+
+
+@pytest.fixture
+def command(
+    live: LocalAws, stack: Stack, models: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    def run(candidate: str, *arguments: str) -> tuple[int, str]:
+        fixed = ["--stack", stack.name, "--day", str(TODAY), "--baseline", str(models["deployed"])]
+        status = shadow.main([str(models[candidate]), *fixed, *arguments])
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
+
+    return run
+
+
+# ---- the whole --------------------------------------------------------------------------------------------
+
+
+def test_a_candidate_that_says_the_same_agrees_everywhere(command: Callable[..., tuple[int, str]]) -> None:
+    status, printed = command("same")
+    assert status == 0
+    assert "Test set, 24 pictures:" in printed
+    assert printed.count("100.00%") >= 3  # both on the test set, and the agreement
+    assert "colour-1 (" in printed
+    assert "0 newly right, 0 newly wrong, 0 with another label" in printed
+    assert "no difference that chance could not explain (McNemar's test: p = 1.000)" in printed
+
+
+def test_a_worse_candidate_is_told_by_flips_accuracy_and_mcnemar_before_it_is_deployed(
+    command: Callable[..., tuple[int, str]],
+) -> None:
+    status, printed = command("worse", "--json")
+    found = json.loads(printed)
+    assert status == 3
+    test_set = found["test_set"]
+    assert (test_set["correct_before"], test_set["correct_now"]) == (24, 18)
+    assert (test_set["newly_right"], test_set["newly_wrong"]) == (0, 6)
+    assert test_set["p_value"] == pytest.approx(binomtest(6, 6, 0.5).pvalue)
+    assert {flip["key"] for flip in test_set["flips"]} == {f"red/{number}.png" for number in range(0, 12, 2)}
+    uploads = found["uploads"]
+    assert (uploads["compared"], uploads["agreed"]) == (3, 2)
+    [flip] = uploads["flips"]
+    assert flip["object"].endswith("/orange <b>.png")
+    assert (flip["before"], flip["now"]) == ("red", "blue")
+    assert uploads["models_before"] == {"colour-1": 3}
+
+
+def test_uploads_that_are_gone_or_replaced_are_counted_and_not_compared(
+    command: Callable[..., tuple[int, str]],
+) -> None:
+    _, printed = command("same", "--json")
+    assert json.loads(printed)["uploads"]["left_out"] == {"deleted or replaced since": 2}
+
+
+def test_no_more_than_the_sample_is_looked_at(command: Callable[..., tuple[int, str]]) -> None:
+    _, printed = command("same", "--json", "--sample", "2")
+    uploads = json.loads(printed)["uploads"]
+    assert uploads["compared"] + sum(uploads["left_out"].values()) == 2
+
+
+def test_a_day_without_uploads_says_so(command: Callable[..., tuple[int, str]]) -> None:
+    _, printed = command("same", "--day", "2001-01-01")
+    assert "Uploads of 2001-01-01: none to compare" in printed
+
+
+def test_the_latest_night_speaks_for_the_deployed_model(
+    live: LocalAws, stack: Stack, models: dict[str, Path], command: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    from local.nightly import run_score
+
+    with (tmp_path / "log").open("w") as log:
+        run_score(live, stack, models["worse"], log, datetime.now(UTC))
+    status, printed = command("same")
+    assert status == 0
+    assert f"green-1 (the night of {TODAY})" in printed
+    assert "6 newly right, 0 newly wrong" in printed
+    assert "BETTER" in printed
+
+
+def test_without_report_and_model_it_says_what_to_do(
+    live: LocalAws, stack: Stack, command: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    s3, bucket = live.client("s3"), stack.outputs["ReportsBucketName"]
+    for entry in s3.list_objects_v2(Bucket=bucket, Prefix="accuracy/").get("Contents", []):
+        s3.delete_object(Bucket=bucket, Key=entry["Key"])
+    status, printed = command("same", "--baseline", str(tmp_path / "none"))
+    assert status == 1
+    assert "BASELINE=" in printed
+
+
+def test_a_candidate_that_is_no_model_is_an_error(
+    live: LocalAws, stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shadow.main([str(tmp_path), "--stack", stack.name]) == 1
+    assert "manifest.json is missing" in capsys.readouterr().err
+
+
+def test_test_pictures_without_an_answer_are_not_left_out_without_a_word(
+    live: LocalAws, stack: Stack, command: Callable[..., tuple[int, str]]
+) -> None:
+    key, bucket = "testset/red/notes.png", stack.outputs["ReportsBucketName"]
+    live.client("s3").put_object(Bucket=bucket, Key=key, Body=b"Milk")
+    try:
+        _, printed = command("same")
+        _, as_json = command("same", "--json")
+    finally:
+        live.client("s3").delete_object(Bucket=bucket, Key=key)
+    assert "1 without the candidate's answer, such as red/notes.png: NOT_AN_IMAGE: " in printed
+    assert [each["key"] for each in json.loads(as_json)["unscored"]] == ["red/notes.png"]
+
+
+def test_uploads_are_unsure_by_the_stacks_own_threshold(
+    command: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadow, "stack_parameters", lambda _: {"ConfidenceThreshold": "1"})
+    _, printed = command("same", "--json")
+    found = json.loads(printed)["uploads"]
+    assert found["unsure_now"] == found["compared"] == 3  # by the manifest's 0.9 all three are sure
+
+
+# ---- its parts --------------------------------------------------------------------------------------------
+
+
+def row(name: str, label: str = "cats", status: str = "LABELLED", model: str = "m1") -> dict[str, Any]:
+    return {"object": f"b/{name}", "version": "null", "label": label, "status": status, "model": model}
+
+
+def test_the_sample_is_the_same_whatever_the_order_and_favours_no_name() -> None:
+    rows = [row(f"{index:05}") for index in range(2000)]
+    chosen = sample(rows, 200)
+    assert chosen == sample(reversed(rows), 200)
+    first_half = sum(int(each["object"].removeprefix("b/")) < 1000 for each in chosen)
+    assert binomtest(first_half, 200, 0.5).pvalue > 0.001
+
+
+def test_fewer_uploads_than_the_sample_are_all_taken() -> None:
+    assert len(sample([row("a"), row("b")], 500)) == 2
+
+
+def test_agreement_counts_labels_uncertainty_and_what_is_left_out() -> None:
+    rows = [row("a"), row("b", "dogs"), row("c", status="UNSURE", model="m0"), row("d"), row("e"), row("f")]
+    ends: list[tuple[str, float] | Exception] = [
+        ("cats", 0.99),
+        ("cats", 0.7),
+        ("cats", 0.4),
+        Unreadable(Reason.TRUNCATED, "short"),
+        Gone("gone"),
+        AwsFailure("throttled"),
+    ]
+    found = agreement(date(2026, 11, 23), rows, ends, threshold=0.5)
+    low, high = binomtest(2, 3).proportion_ci(method="wilson")
+    assert found == Agreement(
+        day=date(2026, 11, 23),
+        compared=3,
+        agreed=2,
+        interval=found.interval,
+        unsure_before=1,
+        unsure_now=1,
+        models_before={"m1": 2, "m0": 1},
+        flips=(Flip("b/b", "dogs", "cats", 0.7),),
+        left_out={"unreadable: TRUNCATED": 1, "deleted or replaced since": 1, "AWS failed": 1},
+    )
+    assert (found.interval.low, found.interval.high) == pytest.approx((low, high))
+
+
+def test_where_aws_gives_nothing_its_words_are_passed_on() -> None:
+    with pytest.raises(AwsFailure, match="denied"):
+        agreement(TODAY, [row("a")], [AwsFailure("denied")], 0.5)
+
+
+def test_a_broken_candidate_is_not_counted_as_disagreement() -> None:
+    with pytest.raises(ModelError):
+        agreement(TODAY, [row("a")], [ModelError("NaN")], 0.5)
+
+
+def test_names_of_uploads_cannot_move_the_cursor() -> None:
+    found = agreement(TODAY, [row("a\x1b[2Jb")], [("dogs", 0.9)], 0.5)
+    assert not any("\x1b" in line for line in lines_of_uploads(found))

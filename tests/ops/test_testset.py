@@ -1,0 +1,114 @@
+"""Uploading a test set to a stack, on moto."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from ops import testset
+from ops.testset import UploadError, upload
+from tests.support import BLUE, RED, encoded, plain
+
+BUCKET = "reports"
+
+
+@pytest.fixture
+def s3(moto: None) -> Any:
+    client = boto3.client("s3")
+    client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    return client
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, colour in (("cats/a.png", RED), ("cats/more/b é.png", RED), ("dogs/c.png", BLUE)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(encoded(plain(colour)))
+    return tmp_path
+
+
+def keys(s3: Any) -> list[str]:
+    return [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+
+
+def test_the_folders_become_labels(s3: Any, folder: Path) -> None:
+    summary = upload(s3, BUCKET, folder)
+    assert keys(s3) == ["testset/cats/a.png", "testset/cats/more/b é.png", "testset/dogs/c.png"]
+    assert (summary.uploaded, summary.unchanged, summary.left_out, summary.others) == (3, 0, {}, ())
+    assert s3.head_object(Bucket=BUCKET, Key="testset/dogs/c.png")["ContentType"] == "image/png"
+
+
+def test_only_what_changed_is_sent_again(s3: Any, folder: Path) -> None:
+    upload(s3, BUCKET, folder)
+    (folder / "cats/a.png").write_bytes(encoded(plain(BLUE)))
+    summary = upload(s3, BUCKET, folder)
+    assert (summary.uploaded, summary.unchanged) == (1, 2)
+
+
+def test_under_a_key_of_kms_where_etags_are_no_digests_only_what_changed_is_sent_too(s3: Any, folder: Path) -> None:
+    upload(s3, BUCKET, folder)
+    listed = {key: (size, "0123456789abcdef-kms") for key, (size, _) in testset._listed(s3, BUCKET).items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(testset, "_listed", lambda *_: listed)
+        assert upload(s3, BUCKET, folder).uploaded == 0
+
+
+def test_nothing_is_deleted_unless_asked_for(s3: Any, folder: Path) -> None:
+    upload(s3, BUCKET, folder)
+    (folder / "dogs/c.png").rename(folder / "dogs/d.png")
+    summary = upload(s3, BUCKET, folder)
+    assert (summary.uploaded, summary.others, summary.deleted) == (1, ("testset/dogs/c.png",), False)
+    assert "testset/dogs/c.png" in keys(s3)
+    assert upload(s3, BUCKET, folder, delete=True).deleted
+    assert "testset/dogs/c.png" not in keys(s3)
+
+
+def test_reports_are_none_of_its_business(s3: Any, folder: Path) -> None:
+    s3.put_object(Bucket=BUCKET, Key="accuracy/latest/index.html", Body=b"x")
+    upload(s3, BUCKET, folder, delete=True)
+    assert "accuracy/latest/index.html" in keys(s3)
+
+
+def test_what_cannot_be_read_is_left_out_and_named(s3: Any, folder: Path) -> None:
+    (folder / "cats/notes.jpg").write_text("Milk")
+    (folder / "cats/.DS_Store").write_text("")
+    summary = upload(s3, BUCKET, folder)
+    assert summary.uploaded == 3
+    ((path, reason),) = summary.left_out.items()
+    assert path.endswith("cats/notes.jpg")
+    assert "NOT_AN_IMAGE" in reason
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ((), "no pictures in label folders"),
+        (("train/cats", "validation/cats", "test/cats"), "is a whole data set, with test, train, validation; name"),
+        (("UNSURE",), "cannot be labels"),
+    ],
+)
+def test_a_folder_that_is_no_test_set_is_refused(s3: Any, tmp_path: Path, made: tuple[str, ...], words: str) -> None:
+    for name in made:
+        (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(UploadError, match=words):
+        upload(s3, BUCKET, tmp_path)
+    with pytest.raises(UploadError, match="there is no folder"):
+        upload(s3, BUCKET, tmp_path / "nowhere")
+
+
+def test_the_command_finds_the_bucket_by_the_stack(s3: Any, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    template = {
+        "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+        "Outputs": {"ReportsBucketName": {"Value": BUCKET}},
+    }
+    boto3.client("cloudformation").create_stack(StackName="pets", TemplateBody=json.dumps(template))
+    assert testset.main([str(folder), "--stack", "pets"]) == 0
+    assert "3 uploaded to s3://reports/testset/, 0 were there already." in capsys.readouterr().out
+    assert testset.main([str(folder), "--stack", "birds"]) == 1
+    assert "the stack birds cannot be read" in capsys.readouterr().err
+    (folder / "cats/notes.jpg").write_text("Milk")
+    assert testset.main([str(folder), "--stack", "pets"]) == 3
