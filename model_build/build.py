@@ -21,7 +21,8 @@ import keras
 import numpy as np
 
 from evaluation.predictions import PREDICTIONS_FILE, write_csv
-from labeller.classifier import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier, softmax
+from labeller.classifier import load_classifier, softmax
+from labeller.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
 from model_build import base, calibration, export, golden, quantize, selection, verify
 from model_build.atomic_folder import replacing
 from model_build.cache import cache_in, key_of, source_of

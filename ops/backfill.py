@@ -26,8 +26,8 @@ from urllib.parse import quote_plus
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from labeller.classifier import MANIFEST_FILE, Manifest, ModelError
 from labeller.events import ONLY_STALE, TaskResult
+from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
 from labeller.settings import SettingsError
 from local import ROOT
 from local.aws.moto import process_environment

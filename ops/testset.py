@@ -24,7 +24,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from labeller.images import Unreadable, decode
-from labeller.records import RESERVED_LABELS
+from labeller.results import RESERVED_LABELS
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from local.aws.stack import STACK_NAME
 from model_build.progress import counting

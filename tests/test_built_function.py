@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from labeller.classifier import MANIFEST_FILE, Manifest
+from labeller.manifest import MANIFEST_FILE, Manifest
 from layers import bytecode
 from layers.__main__ import OUT, fill_model
 from local.aws.moto import LocalAws, local_aws

@@ -18,8 +18,7 @@ from evaluation.page import thumbnail
 from evaluation.predictions import Scored, Unscored
 from evaluation.report import HeldOut, Model, Report, Speed, figures_of, read_report, to_json
 from evaluation.report_page import index_page, report_page
-from labeller.classifier import Prediction
-from labeller.records import Status
+from labeller.results import Prediction, Status
 from local.demo import contact_sheet
 from tests.local.demo.test_contact_sheet import entry
 from tests.support import ROOT

@@ -17,7 +17,8 @@ from cfnlint.api import lint_file
 from labeller import records, settings
 from labeller.events import ObjectRef, parse_request
 from labeller.images import Reason, Unreadable
-from labeller.records import Tagging, item_for, unreadable
+from labeller.records import item_for, unreadable
+from labeller.results import Tagging
 from labeller.settings import Settings, SettingsError
 from layers import __main__ as package_layer
 from tests.support import ROOT, TEMPLATE

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from labeller.classifier import Prediction
+from labeller.results import Prediction
 
 PREDICTIONS_FILE = "predictions.csv"
 """Its name, beside a night's report, and beside model.onnx for what the build itself found."""

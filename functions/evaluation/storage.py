@@ -18,7 +18,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from evaluation.drift import Row
-from labeller.records import INDEX, Status, index_keys
+from labeller.records import INDEX, index_keys
+from labeller.results import Status
 from labeller.storage import EVENT_SOURCE, AwsFailure
 
 # More patient than classify's: nothing brings a night back but the next one, and the function has minutes.

@@ -25,8 +25,8 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from labeller.classifier import MANIFEST_FILE, Manifest
 from labeller.events import Change, MalformedEvent, ObjectRef, parse_request
+from labeller.manifest import MANIFEST_FILE, Manifest
 from layers.runtime_python import ensure_runtime, find_runtime_python
 from local.aws.moto import LocalAws, local_aws
 from local.aws.stack import FUNCTION, Function, Stack, deploy, function_of

@@ -85,8 +85,9 @@ from evaluation.metrics import (
     log_loss,
     reliability_curve,
 )
-from labeller.classifier import MODEL_FILE, Manifest, softmax
+from labeller.classifier import softmax
 from labeller.images import Unreadable
+from labeller.manifest import MODEL_FILE, Manifest
 from model_build.calibration import Threshold
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example
