@@ -27,7 +27,7 @@ from labeller.images import Unreadable, decode
 from labeller.records import RESERVED_LABELS
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from local.aws.stack import STACK_NAME
-from model_build.progress import counting
+from model_build.progress import progress_bar
 from ops.arguments import folder
 from ops.errors import LocalError, in_words
 from ops.stack import stack_output
@@ -98,7 +98,7 @@ def upload(s3: Any, bucket: str, folder: Path, delete: bool = False) -> Summary:
         )
         return True
 
-    with counting(len(files), "pictures") as advance, ThreadPoolExecutor(_SENDERS) as pool:
+    with progress_bar(len(files), "pictures") as advance, ThreadPoolExecutor(_SENDERS) as pool:
         sent = []
         for uploaded in pool.map(send, files):
             sent.append(uploaded)

@@ -21,8 +21,8 @@ from model_build.compression.network import Chain
 from model_build.compression.pruning import Elimination
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, spread
-from model_build.data.reader import PictureReader, recipe
-from model_build.selection import Contender
+from model_build.data.reader import PictureReader, decoder_fingerprint
+from model_build.selection import EvaluatedHead
 
 CHANNELS_COUNT = 3.0
 """How much more a loss by channels weighs than one by ranks. Both are of first order, and both are too small: with the
@@ -76,7 +76,7 @@ def name_of(times: float) -> str:
 
 
 def make(
-    frozen: Base, head: Contender, variants: Sequence[Variant], folder: Path, data: Dataset, config: BuildConfig
+    frozen: Base, head: EvaluatedHead, variants: Sequence[Variant], folder: Path, data: Dataset, config: BuildConfig
 ) -> list[dict[str, Any]]:
     """Solve every variant and write its files, or take those of an earlier build; returns what each layer has to spare.
 
@@ -109,7 +109,7 @@ def make(
         frozen.sha256,
         sha256_of_values(head.trained.network),
         [example.sha256 for example in examples],
-        recipe(),
+        decoder_fingerprint(),
         [[each.name, each.kind, each.image_size, each.times] for each in variants],
         [config.image_size, config.seed, config.compress_megapixels, config.compress_rows, config.compress_step],
         source_of(*(module.__file__ for module in (allocation, network, pruning, solve, export, low_rank)), __file__),

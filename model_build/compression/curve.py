@@ -24,7 +24,7 @@ from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, spread
 from model_build.data.reader import CORES
 from model_build.features import Features, extract
-from model_build.selection import Contender
+from model_build.selection import EvaluatedHead
 
 ROUNDS = 15
 """Images that each graph gets when they are timed, in turn, so that what else the machine does hits all alike."""
@@ -59,7 +59,7 @@ class Network:
     cost: int
     fp32: Path
     int8: Path
-    head: Contender
+    head: EvaluatedHead
     log_losses: np.ndarray
 
 
@@ -117,7 +117,7 @@ def log_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels])
 
 
-def against_full(test: Features, full: Contender, right: np.ndarray) -> dict[str, Any]:
+def against_full(test: Features, full: EvaluatedHead, right: np.ndarray) -> dict[str, Any]:
     """The shipped network and the full one on the same test pictures, with the McNemar p-value. `test` are the features
     of the full network's INT8 base, `right` [n] whether the shipped one is right on each."""
     full_right = full.trained.logits(test.values).argmax(axis=1) == test.labels
@@ -185,7 +185,7 @@ def _trained(variant: Variant, folder: Path, data: Dataset, config: BuildConfig,
     unseen = spread(data.splits["validation"], config.affordable(config.quantisation_megapixels))
     quantise(fp32, int8, extract(fp32, unseen, config), config)
     training, validation = (extract(int8, data.splits[split], config) for split in ("train", "validation"))
-    (head,) = selection.train_all(training, validation, len(data.labels), config)
+    (head,) = selection.train_heads(training, validation, len(data.labels), config)
     made = json.loads(shape.read_text("utf-8"))
     return Network(
         variant.name,
