@@ -14,10 +14,10 @@ from PIL import Image
 
 from evaluation.comparison import compare_pictures
 from evaluation.drift import Row, count_uploads
-from evaluation.page import thumbnail
 from evaluation.predictions import Scored, Unscored
 from evaluation.report import HeldOut, Model, Report, Speed, figures_of, read_report, to_json
 from evaluation.report_page import index_page, report_page
+from evaluation.thumbnails import thumbnail
 from labeller.classifier import Prediction
 from labeller.records import Status
 from local.demo import contact_sheet
