@@ -30,7 +30,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from evaluation.comparison import Change, Comparison, compare_pictures
 from evaluation.predictions import Identity, Unscored, read_csv
 from evaluation.report import read_report
-from evaluation.storage import ReportStorage
+from evaluation.storage import ReportStorage, rows_of_day
 from labeller.classifier import Classifier, ModelError, load_classifier
 from labeller.events import ObjectRef
 from labeller.inference import decode_fetched, objects_in_flight, threshold_in_force
@@ -43,7 +43,7 @@ from local.aws.stack import STACK_NAME
 from ops.agreement import Agreement, agreement, lines_of_test_set, lines_of_unscored, lines_of_uploads, sample
 from ops.arguments import day, folder, positive
 from ops.errors import LocalError, in_words
-from ops.labels import Row, query
+from ops.labels import Row
 from ops.stack import stack_output, stack_parameters
 from score.keys import LATEST, REPORT, night_key
 from score.scorer import Scorer
@@ -170,7 +170,9 @@ def compare(options: argparse.Namespace) -> int:
         why = str(error)
     labels = (*shadow.candidate.labels, *options.label, Status.UNSURE.value)
     rows = (
-        row for label in dict.fromkeys(labels) for row in query(boto3.client("dynamodb"), table, label, options.day)
+        row
+        for label in dict.fromkeys(labels)
+        for row in rows_of_day(boto3.client("dynamodb"), table, label, options.day)
     )
     uploads = shadow.on_uploads(rows, options.day, options.sample)
     version = shadow.candidate.version

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from evaluation.comparison import compare_pictures
-from evaluation.drift import Row, count_uploads
-from evaluation.page import thumbnail
+from evaluation.drift import UploadRow, count_uploads
 from evaluation.predictions import Scored, Unscored
 from evaluation.report import HeldOut, Model, Report, Speed, figures_of, read_report, to_json
 from evaluation.report_page import index_page, report_page
+from evaluation.thumbnails import thumbnail
 from labeller.classifier import Prediction
 from labeller.records import Status
 from local.demo import contact_sheet
@@ -71,7 +71,7 @@ def hostile_report() -> tuple[Report, list[Scored]]:
             Scored(f"{labels[0]}/{payload}", labels[0], str(number), Prediction(label, 0.9, scores), False, picture)
         )
     before = {each.identity: labels[2] for each in scored}
-    rows = [Row(Status.LABELLED, payload, 0.9) for payload in PAYLOADS]
+    rows = [UploadRow(Status.LABELLED, payload, 0.9) for payload in PAYLOADS]
     report = Report(
         date=date(2026, 11, 24),
         run=PAYLOADS[0],

@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from evaluation.comparison import Comparison, compare_counts, compare_pictures
-from evaluation.drift import Row, Uploads, count_uploads
+from evaluation.drift import UploadRow, Uploads, count_uploads
 from evaluation.predictions import Identity, Scored, read_csv, write_csv
 from evaluation.processor import this_processor
 from evaluation.report import (
@@ -107,7 +107,7 @@ class Nightly:
         None where the rows cannot be read (logged): that is no reason to lose the night's accuracy.
         """
         day = scheduled.time.date() - timedelta(days=1)
-        rows: list[Row] = []
+        rows: list[UploadRow] = []
         try:
             for row in self._rows(day):
                 rows.append(row)
@@ -118,9 +118,9 @@ class Nightly:
             return None
         return count_uploads(day, rows, self.classifier.labels, scored, complete=True)
 
-    def _rows(self, day: date) -> Iterator[Row]:
+    def _rows(self, day: date) -> Iterator[UploadRow]:
         for label in (*self.classifier.labels, Status.UNSURE.value, Status.UNREADABLE.value):
-            yield from self.reports.rows_of_day(label, day)
+            yield from self.reports.uploads_of_day(label, day)
 
     def _report(
         self, scheduled: Scheduled, listing: Listing, run: Run, last_night: Comparison | None, uploads: Uploads | None

@@ -13,7 +13,7 @@ from itertools import islice
 
 import numpy as np
 
-from evaluation.page import thumbnail
+from evaluation.thumbnails import thumbnail
 from labeller import colours, images, signatures
 from labeller.images import Decoded, Unreadable, decode
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from evaluation.comparison import Change, compare_counts, compare_pictures
-from evaluation.drift import Row, count_uploads
+from evaluation.drift import UploadRow, count_uploads
 from evaluation.predictions import Scored, Unscored
 from evaluation.report import (
     EarlierReport,
@@ -67,7 +67,7 @@ def report(scored: list[Scored] | None = None, **changes: Any) -> Report:
         "build": None,
         "uploads": count_uploads(
             date(2026, 11, 23),
-            [Row(Status.LABELLED, "cats", 0.97), Row(Status.UNREADABLE, None, None)],
+            [UploadRow(Status.LABELLED, "cats", 0.97), UploadRow(Status.UNREADABLE, None, None)],
             LABELS,
             scored,
             complete=True,
