@@ -37,9 +37,8 @@ from model_build.data.dataset import DataError, Dataset, scan, spread
 from model_build.fingerprint import build_fingerprint
 from model_build.progress import progress_bar
 from ops.testset import BUCKET_OUTPUT
-from score.keys import LATEST, night_key
-from score.keys import PREFIX as REPORTS
-from score.testset import PREFIX as TESTSET
+from score.keys import LATEST, REPORTS_PREFIX, night_key
+from score.testset import TESTSET_PREFIX
 
 OUT = Path("build/demo")
 MODELS = (Path("build/model"), OUT / "model")
@@ -197,10 +196,12 @@ def score_night(aws: LocalAws, stack: Stack, uploads: list[Upload], model: Path)
     bucket = stack.outputs[BUCKET_OUTPUT]
     for upload in uploads:
         if upload.true is not None:
-            aws.client("s3").put_object(Bucket=bucket, Key=f"{TESTSET}{upload.true}/{upload.key}", Body=upload.content)
+            aws.client("s3").put_object(
+                Bucket=bucket, Key=f"{TESTSET_PREFIX}{upload.true}/{upload.key}", Body=upload.content
+            )
     with (OUT / "score.log").open("w", encoding="utf-8") as log:
         detail = run_score(aws, stack, model, log, datetime.now(UTC) + timedelta(days=1))
-    shutil.rmtree(OUT / REPORTS, ignore_errors=True)
+    shutil.rmtree(OUT / REPORTS_PREFIX, ignore_errors=True)
     fetch_reports(aws, bucket, OUT)
     return detail
 
