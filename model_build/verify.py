@@ -13,7 +13,7 @@ import numpy as np
 
 from evaluation.metrics import accuracy_score, mcnemar_test, wilson_interval
 from evaluation.predictions import Scored
-from labeller.classifier import Classifier, Prediction
+from labeller.classifier import Classifier, Prediction, softmax
 from labeller.images import Unreadable
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example, require_enough, spread
@@ -21,7 +21,7 @@ from model_build.data.reader import PictureReader
 from model_build.features import Features, extract
 from model_build.head import TrainedHead, run
 from model_build.progress import progress_bar
-from model_build.selection import Baseline
+from model_build.selection import TrainedNetwork
 
 
 class VerificationError(Exception):
@@ -30,11 +30,17 @@ class VerificationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What a model says of some examples: `probabilities` float64 [n, labels], `labels` int64 [n] are the true ones."""
+    """A model's output for some examples: `logits` float64 [n, labels]; `labels` int64 [n] are the true ones."""
 
     examples: tuple[Example, ...]
-    probabilities: np.ndarray
+    logits: np.ndarray
     labels: np.ndarray
+    temperature: float
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Calibrated probabilities, float64 [n, labels]."""
+        return softmax(self.logits, self.temperature)
 
     @property
     def predicted(self) -> np.ndarray:
@@ -43,12 +49,12 @@ class Predictions:
 
     @property
     def confidence(self) -> np.ndarray:
-        """Its probability, float64 [n]."""
+        """Probability of the likeliest label, float64 [n]."""
         return self.probabilities.max(axis=1)
 
     @property
     def right(self) -> np.ndarray:
-        """Whether it is the true one, bool [n]."""
+        """Whether the likeliest label is the true one, bool [n]."""
         return np.asarray(self.predicted == self.labels)
 
 
@@ -100,59 +106,56 @@ def agreement(
 
 
 def verify(
-    classifier: Classifier,
-    trained: TrainedHead,
-    temperature: float,
-    baseline: Baseline,
-    fp32: Path,
-    data: Dataset,
-    known: Mapping[str, Features],
-    reference: Features,
-    config: BuildConfig,
+    classifier: Classifier, network: TrainedNetwork, temperature: float, data: Dataset, config: BuildConfig
 ) -> Verification:
-    """Score the finished model.
+    """Score the finished model on the test images; `network` is what it was exported from.
 
-    `fp32` is the base without quantisation, `known` the INT8 features of train and validation, `reference` the FP32
-    features of some validation pictures. The test pictures go through `classifier`, whole. Raises VerificationError
-    when the graph disagrees with Keras or INT8 loses more than the tolerance against FP32 on the same test pictures,
-    DataError when too few test pictures of a label can be read.
+    Raises VerificationError if the graph disagrees with Keras, or if INT8 loses more than the tolerance against FP32 on
+    the same test images; DataError if too few test images of a label can be read.
     """
-    difference = agreement(classifier, trained.network, temperature, known["validation"])
+    head = network.head.trained
+    difference = agreement(classifier, head.network, temperature, network.validation)
     if difference > config.graph_tolerance:
         raise VerificationError(
-            f"the joined graph and Keras differ by up to {difference:.6f} in probability on the same pictures "
+            f"the exported graph and Keras differ by up to {difference:.6f} in probability on the same images "
             f"(allowed: {config.graph_tolerance}); the export is wrong"
         )
     reader = PictureReader(data.splits["test"], config.image_size)
-    test = answers(classifier, reader, config.inference_batch)
+    test = predict(classifier, reader, temperature, config.inference_batch)
     require_enough(data, "test", test.examples)
-    sample = extract(fp32, spread(test.examples, config.affordable(config.fp32_megapixels)), config)
+    sample = extract(network.fp32, spread(test.examples, config.affordable(config.fp32_megapixels)), config)
 
-    int8 = dict(zip(test.examples, test.right.tolist(), strict=True))
-    for features in known.values():
-        int8 |= zip(features.examples, _right(trained, features).tolist(), strict=True)
-    fp32_right = {"validation": _right(trained, reference), "test": _right(trained, sample)}
-    accuracy: dict[str, dict[str, dict[str, Any]]] = {"train": {}, "validation": {}, "test": {}}
-    for split, examples in (*((split, known[split].examples) for split in known), ("test", test.examples)):
-        accuracy[split]["int8"] = share([int8[example] for example in examples])
-    for split, seen in (("validation", reference), ("test", sample)):
-        accuracy[split]["fp32"] = share(fp32_right[split])
-        accuracy[split]["int8_on_fp32_images"] = share([int8[example] for example in seen.examples])
+    validation_right = _right(head, network.validation)
+    sample_right = _right(head, sample)
+    accuracy = {
+        "train": {"int8": share(_right(head, network.training))},
+        "validation": {
+            "int8": share(validation_right),
+            "fp32": share(_right(head, network.reference)),
+            "int8_on_fp32_images": share(_on(network.reference, network.validation.examples, validation_right)),
+        },
+        "test": {
+            "int8": share(test.right),
+            "fp32": share(sample_right),
+            "int8_on_fp32_images": share(_on(sample, test.examples, test.right)),
+        },
+    }
     require_little_loss(accuracy["test"], config.int8_tolerance)
-    beaten = against(baseline.predict(sample.values) == sample.labels, fp32_right["test"])
-    return Verification(test, accuracy, beaten, difference, reader.unreadable)
+    baseline = against(network.baseline.predict(sample.values) == sample.labels, sample_right)
+    return Verification(test, accuracy, baseline, difference, reader.unreadable)
 
 
-def answers(classifier: Classifier, reader: PictureReader, batch: int) -> Predictions:
-    """What the finished model says of each readable picture."""
+def predict(classifier: Classifier, reader: PictureReader, temperature: float, batch: int) -> Predictions:
+    """The finished model's output for every readable picture."""
     examples: list[Example] = []
-    scores: list[list[float]] = []
+    logits = [np.empty((0, len(classifier.labels)))]
     with progress_bar(len(reader.examples), "images") as advance:
         for part, pixels in reader.batches(batch):
             examples += part
-            scores += ([each.scores[label] for label in classifier.labels] for each in classifier.predict(pixels))
+            logits.append(classifier.logits(pixels))
             advance(len(part))
-    return Predictions(tuple(examples), np.array(scores), np.array([example.label for example in examples]))
+    labels = np.array([example.label for example in examples])
+    return Predictions(tuple(examples), np.concatenate(logits), labels, temperature)
 
 
 def require_little_loss(test: Mapping[str, Mapping[str, Any]], tolerance: float) -> None:
@@ -188,3 +191,9 @@ def against(baseline: np.ndarray, head: np.ndarray) -> dict[str, Any]:
 
 def _right(trained: TrainedHead, features: Features) -> np.ndarray:
     return np.asarray(trained.logits(features.values).argmax(axis=1) == features.labels)
+
+
+def _on(sample: Features, examples: Sequence[Example], right: np.ndarray) -> list[bool]:
+    """The entries of `right`, one per example, that belong to the examples of `sample`."""
+    by_example = dict(zip(examples, right.tolist(), strict=True))
+    return [by_example[example] for example in sample.examples]

@@ -154,7 +154,7 @@ def compose(
                 "reached": decisions.threshold.reached,
             },
             **{
-                split: _calibrated(given, manifest.temperature, decisions.threshold.value)
+                split: _calibrated(given, decisions.threshold.value)
                 for split, given in (("validation", validation), ("test", test))
             },
             "caution": CAUTION,
@@ -237,13 +237,11 @@ def _quantisation(decisions: Decisions, config: BuildConfig) -> dict[str, Any]:
     }
 
 
-def _calibrated(answers: Predictions, temperature: float, threshold: float) -> dict[str, Any]:
-    with np.errstate(divide="ignore"):  # a probability of 0 has the logit -inf, and is 0 again afterwards
-        uncalibrated = softmax(np.log(answers.probabilities) * temperature, 1.0)
+def _calibrated(answers: Predictions, threshold: float) -> dict[str, Any]:
     labelled = answers.confidence >= threshold
     return {
         "images": len(answers.labels),
-        "before": _reliability(uncalibrated, answers),
+        "before": _reliability(softmax(answers.logits, 1.0), answers),
         "after": _reliability(answers.probabilities, answers),
         "labelled": {
             **(share(answers.right[labelled]) if labelled.any() else {"images": 0, "correct": 0}),

@@ -10,11 +10,13 @@ from model_build.verify import Predictions, against, share
 LABELS = ("cat", "dog")
 
 
-def answers(*rows: tuple[float, int]) -> Predictions:
+def answers(*rows: tuple[float, int], temperature: float = 1.0) -> Predictions:
     """Pictures by the probability of "cat" and the index of the true label."""
     cats, labels = (np.array(column) for column in zip(*rows, strict=True))
     examples = tuple(Example(Path(f"data/test/{index}.jpg"), label, "") for index, (_, label) in enumerate(rows))
-    return Predictions(examples, np.column_stack([cats, 1 - cats]), labels.astype(int))
+    with np.errstate(divide="ignore"):  # log(0) is -inf, whose softmax is 0 again
+        logits = np.log(np.column_stack([cats, 1 - cats])) * temperature
+    return Predictions(examples, logits, labels.astype(int), temperature)
 
 
 def test_mistakes_are_listed_most_confident_first_and_say_whether_their_label_is_kept_back() -> None:
@@ -27,7 +29,7 @@ def test_mistakes_are_listed_most_confident_first_and_say_whether_their_label_is
 
 def test_calibration_before_is_without_the_temperature() -> None:
     # At temperature 2 the odds of 0.8, 4, were 16 before: 16/17. Both answers are right.
-    found = _calibrated(answers((0.8, 0), (0.2, 1)), temperature=2.0, threshold=0.0)
+    found = _calibrated(answers((0.8, 0), (0.2, 1), temperature=2.0), threshold=0.0)
     assert found["after"]["ece"] == pytest.approx(0.2, abs=1e-5)
     assert found["before"]["ece"] == pytest.approx(1 / 17, abs=1e-5)
     assert found["after"]["log_loss"] == pytest.approx(-np.log(0.8), abs=1e-5)
@@ -35,23 +37,23 @@ def test_calibration_before_is_without_the_temperature() -> None:
 
 
 def test_a_probability_of_nought_stays_one() -> None:
-    found = _calibrated(answers((1.0, 0), (0.0, 1)), temperature=0.5, threshold=0.0)
+    found = _calibrated(answers((1.0, 0), (0.0, 1), temperature=0.5), threshold=0.0)
     assert found["before"]["ece"] == found["after"]["ece"] == 0
 
 
 def test_what_is_labelled_are_the_pictures_at_or_above_the_threshold() -> None:
-    found = _calibrated(answers((0.9, 0), (0.8, 1), (0.6, 0), (0.4, 0)), temperature=1.0, threshold=0.8)
+    found = _calibrated(answers((0.9, 0), (0.8, 1), (0.6, 0), (0.4, 0)), threshold=0.8)
     labelled = found["labelled"]
     assert (labelled["images"], labelled["correct"], labelled["accuracy"], labelled["share"]) == (2, 1, 0.5, 0.5)
 
 
 def test_a_threshold_that_nothing_reaches_labels_nothing() -> None:
-    found = _calibrated(answers((0.9, 0)), temperature=1.0, threshold=0.95)
+    found = _calibrated(answers((0.9, 0)), threshold=0.95)
     assert found["labelled"] == {"images": 0, "correct": 0, "share": 0.0}
 
 
 def test_empty_bins_are_null_not_nan() -> None:
-    bins = _calibrated(answers((0.9, 0)), temperature=1.0, threshold=0.0)["after"]["bins"]
+    bins = _calibrated(answers((0.9, 0)), threshold=0.0)["after"]["bins"]
     assert len(bins) == 15
     assert [each["accuracy"] for each in bins if each["count"]] == [1.0]
     assert bins[0]["accuracy"] is bins[0]["confidence"] is None
