@@ -99,26 +99,16 @@ deploy: layer build ## deploy to your AWS account, asking for what it needs to k
 redrive: .venv/ready ## put back what waits in the dead-letter queue of STACK=image-labeller
 	@$(BIN)/python -m ops.redrive --stack '$(STACK)'
 
-lock: .venv/ready ## resolve requirements/*.in into the pinned *.txt
+lock: .venv/ready ## resolve pyproject.toml's dependencies into the pinned requirements/*.txt
 	@requirements/lock
 
 clean: ## remove everything that was built, but the environments
 	rm -rf build .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.venv/ready: requirements/dev.txt requirements/installer.txt
-	@requirements/install "$(PYTHON)" .venv requirements/dev.txt
-	@$(BIN)/python -c 'import os, sysconfig; print(os.path.abspath("functions"), os.path.abspath("."), sep="\n", \
-	  file=open(os.path.join(sysconfig.get_path("purelib"), "project.pth"), "w"))'
+.venv/ready: requirements/dev.txt requirements/installer.txt pyproject.toml
+	@requirements/install "$(PYTHON)" .venv -r requirements/dev.txt -e .
 	@touch $@
 
-.venv-sam/ready: requirements/sam.txt requirements/installer.txt
-	@requirements/install "$(PYTHON)" .venv-sam requirements/sam.txt
-	@touch $@
-
-.venv-checkov/ready: requirements/checkov.txt requirements/installer.txt
-	@requirements/install "$(PYTHON)" .venv-checkov requirements/checkov.txt
-	@touch $@
-
-.venv-bench/ready: requirements/bench.txt requirements/installer.txt
-	@requirements/install "$(PYTHON)" .venv-bench requirements/bench.txt
+.venv-%/ready: requirements/%.txt requirements/installer.txt
+	@requirements/install "$(PYTHON)" .venv-$* -r requirements/$*.txt
 	@touch $@

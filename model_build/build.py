@@ -23,7 +23,7 @@ import numpy as np
 from evaluation.predictions import PREDICTIONS_FILE, write_csv
 from labeller.classifier import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier, softmax
 from model_build import base, calibration, export, golden, quantize, selection, verify
-from model_build.atomic_folder import replacing
+from model_build.atomic_folder import atomic_folder
 from model_build.cache import cache_in, key_of, source_of
 from model_build.compression import curve as curves
 from model_build.config import BuildConfig, QuantisationCandidate
@@ -32,9 +32,9 @@ from model_build.data.dataset import Dataset, Example
 from model_build.data.folders import printable
 from model_build.data.reader import CORES, PictureReader
 from model_build.features import Features, extract
-from model_build.fingerprint import PACKAGES, build_key
+from model_build.fingerprint import PACKAGES, build_fingerprint
 from model_build.progress import Stages
-from model_build.quantize import Measured
+from model_build.quantize import QuantisedBase
 from model_build.report import card, figures, report
 
 LEFT_OUT_NAMED = 5
@@ -51,7 +51,7 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     """
     cache = cache_in(config.cache)
     cache.begin()
-    with replacing(config.out, MANIFEST_FILE) as folder:
+    with atomic_folder(config.out, MANIFEST_FILE) as folder:
         found = _make(config, load_base, folder)
     cache.trim()
     report.print_summary(found, config.out)
@@ -85,11 +85,11 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
         dataset.require_enough(data, "validation", validation.examples)
 
     with stages.stage("head", f"{len(config.heads)} heads for {len(data.labels)} labels, compared on validation"):
-        heads = selection.train_all(training, validation, len(data.labels), config)
-        head = selection.choose(heads)
+        heads = selection.train_heads(training, validation, len(data.labels), config)
+        head = selection.choose_head(heads)
         baseline = selection.train_baseline(head.candidate.pooling, training, validation)
         selection.print_choice(head, baseline)
-        judged = selection.judge(head, quantisations, reference)
+        head_accuracy = selection.count_correct(head, quantisations, reference)
 
     full_head, full_int8, curve = head, int8_base, None
     if config.compress != "none":
@@ -110,7 +110,7 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
     with stages.stage("calibration", "temperature and threshold, on validation"):
         temperature = calibration.fit_temperature(head.logits, validation.labels)
         probabilities = softmax(head.logits, temperature)
-        answers = verify.Answers(validation.examples, probabilities, validation.labels)
+        answers = verify.Predictions(validation.examples, probabilities, validation.labels)
         threshold = calibration.choose_threshold(answers.confidence, answers.right, config.precision)
 
     with stages.stage("export", "base and head joined into one graph"):
@@ -138,7 +138,7 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
             config,
             data,
             manifest,
-            report.Decisions(quantisations, quantisation, judged, heads, head, baseline, threshold),
+            report.Decisions(quantisations, quantisation, head_accuracy, heads, head, baseline, threshold),
             verdict,
             {**training.unreadable, **validation.unreadable, **verdict.unreadable},
             answers,
@@ -191,7 +191,7 @@ def _export_base(frozen: base.Base, config: BuildConfig, path: Path) -> None:
 
 def _quantise_base(
     fp32: Path, int8: Path, reference: Features, data: Dataset, config: BuildConfig
-) -> tuple[list[Measured], Measured]:
+) -> tuple[list[QuantisedBase], QuantisedBase]:
     """The base in INT8: every candidate measured and the best one's file at `int8`, now or by an earlier build."""
     calibration = calibration_examples(data, config)
     table, features = (int8.with_name(f"quantisations.{kind}") for kind in ("json", "npy"))
@@ -199,7 +199,7 @@ def _quantise_base(
     def make() -> None:
         _, pixels = PictureReader(calibration, config.image_size).all(config.inference_batch)
         measured = quantize.compare(fp32, config, pixels, reference, int8.parent)
-        chosen = quantize.choose(measured, config.same_error, config.float_gain)
+        chosen = quantize.choose_quantisation(measured, config.same_error, config.float_gain)
         chosen.path.rename(int8)
         quantize.save(measured, chosen, table, features)
 
@@ -209,7 +209,7 @@ def _quantise_base(
         [example.sha256 for example in (*calibration, *reference.examples)],
         [asdict(candidate) for candidate in config.quantisations],
         [config.image_size, config.histogram_megapixels, config.same_error, config.float_gain],
-        reader.recipe(),
+        reader.decoder_fingerprint(),
         source_of(quantize.__file__),
         {name: version(name) for name in ("onnx", "onnxruntime", "numpy")},
         platform.machine(),
@@ -253,9 +253,9 @@ def _manifest(
         confidence_threshold=threshold,
         model_version=f"vgg16-{sha256[:12]}",
         model_sha256=sha256,
-        golden=golden.choose(model, (config.image_size, config.image_size)),
+        golden=golden.choose_golden_example(model, (config.image_size, config.image_size)),
         build={
-            "key": build_key(config, data),
+            "key": build_fingerprint(config, data),
             "weights": frozen.origin,
             "weights_sha256": frozen.sha256,
             "data_sha256": data.digest,

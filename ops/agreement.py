@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from evaluation.comparison import Change, Comparison
+from evaluation.comparison import Comparison, Outcome
 from evaluation.metrics import Interval, wilson_interval
 from evaluation.predictions import Unscored
 from labeller.images import Unreadable
@@ -103,10 +103,10 @@ def agreement(
 def lines_of_test_set(candidate: str, found: Comparison) -> list[str]:
     """What the test set says, for people."""
     verdict = {
-        Change.SAME: "no difference that chance could not explain",
-        Change.BETTER: "BETTER, and chance is an unlikely explanation",
-        Change.WORSE: "WORSE, and chance is an unlikely explanation",
-    }[found.change]
+        Outcome.SAME: "no difference that chance could not explain",
+        Outcome.BETTER: "BETTER, and chance is an unlikely explanation",
+        Outcome.WORSE: "WORSE, and chance is an unlikely explanation",
+    }[found.outcome]
     return [
         f"Test set, {found.pictures_now:,} pictures:",
         f"  deployed   {_share(found.correct_before, found.pictures_before)}   {found.model_version} ({found.against})",

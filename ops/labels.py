@@ -18,20 +18,17 @@ Exit status: 0; 1 the table, or the stack, cannot be read; 2 wrong arguments.
 from __future__ import annotations
 
 import argparse
-import heapq
 import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
-from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import BotoCoreError, ClientError
 
-from labeller.records import INDEX, index_keys
+from evaluation.storage import rows_of_day
 from local.aws.stack import STACK_NAME
 from ops.arguments import day, positive
 from ops.errors import LocalError, in_words
@@ -54,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         table = chosen.table or stack_output(chosen.stack, "ResultsTableName")
-        rows = query(boto3.client("dynamodb"), table, chosen.label, chosen.day)
+        rows = rows_of_day(boto3.client("dynamodb"), table, chosen.label, chosen.day)
         number = 0
         for row in itertools.islice(rows, chosen.limit):
             print(json.dumps(row, default=float, ensure_ascii=False) if chosen.json else line(row))
@@ -70,12 +67,6 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def query(dynamodb: Any, table: str, label: str, day: date) -> Iterator[Row]:
-    """The rows of a label and a day, oldest first, read page by page as they are wanted."""
-    shards = [_shard(dynamodb, table, key) for key in index_keys(label, day)]
-    return heapq.merge(*shards, key=lambda row: row["classified_at"])
-
-
 def line(row: Row) -> str:
     """A row for people. What is in the name of an object is escaped where it would move the cursor."""
     confidence = "" if "confidence" not in row else f"{row['confidence']:.4f}"
@@ -83,18 +74,6 @@ def line(row: Row) -> str:
     name = "".join(character if character.isprintable() else repr(character)[1:-1] for character in row["object"])
     version = "" if row["version"] == "null" else f"  {row['version']}"
     return f"{row['classified_at']}  {said:<16}{confidence:>6}  {name}{version}"
-
-
-def _shard(dynamodb: Any, table: str, key: str) -> Iterator[Row]:
-    read = TypeDeserializer().deserialize
-    pages = dynamodb.get_paginator("query").paginate(
-        TableName=table,
-        IndexName=INDEX,
-        KeyConditionExpression="label_day = :key",
-        ExpressionAttributeValues={":key": {"S": key}},
-    )
-    for page in pages:
-        yield from ({name: read(value) for name, value in item.items()} for item in page["Items"])
 
 
 if __name__ == "__main__":

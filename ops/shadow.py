@@ -27,10 +27,10 @@ import boto3
 import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 
-from evaluation.comparison import Change, Comparison, compare_pictures
+from evaluation.comparison import Comparison, Outcome, compare_pictures
 from evaluation.predictions import Identity, Unscored, read_csv
 from evaluation.report import read_report
-from evaluation.storage import ReportStorage
+from evaluation.storage import ReportStorage, rows_of_day
 from labeller.classifier import Classifier, ModelError, load_classifier
 from labeller.events import ObjectRef
 from labeller.inference import decode_fetched, objects_in_flight, threshold_in_force
@@ -43,11 +43,11 @@ from local.aws.stack import STACK_NAME
 from ops.agreement import Agreement, agreement, lines_of_test_set, lines_of_unscored, lines_of_uploads, sample
 from ops.arguments import day, folder, positive
 from ops.errors import LocalError, in_words
-from ops.labels import Row, query
+from ops.labels import Row
 from ops.stack import stack_output, stack_parameters
 from score.keys import LATEST, REPORT, night_key
 from score.scorer import Scorer
-from score.testset import PREFIX, InvalidTestSet, Listing, read_listing
+from score.testset import TESTSET_PREFIX, InvalidTestSet, TestSet, find_test_set
 
 BASELINE = ROOT / "build/model"
 _DAY = 24 * 3600.0  # seconds; there is no deadline here
@@ -81,7 +81,7 @@ class Shadow:
         And the pictures that the candidate has no answer to. Raises InvalidTestSet, ShadowError, AwsFailure,
         ModelError.
         """
-        listing = read_listing(self.reports.bucket, self.reports.list_keys(PREFIX), self.candidate.labels)
+        listing = find_test_set(self.reports.bucket, self.reports.list_keys(TESTSET_PREFIX), self.candidate.labels)
         deployed = self._latest() or self._scored_now(baseline, listing)
         found = self._scorer(self.candidate).score(listing.examples, Deadline.in_seconds(_DAY))
         return compare_pictures(deployed.said_in, deployed.version, deployed.labels, found.scored), found.unscored
@@ -122,7 +122,7 @@ class Shadow:
             ) from error
         return Deployed(f"the night of {report.night.date}", report.night.model_version, labels)
 
-    def _scored_now(self, baseline: Path, listing: Listing) -> Deployed:
+    def _scored_now(self, baseline: Path, listing: TestSet) -> Deployed:
         try:
             model = load_classifier(baseline, threads=1)
         except ModelError as error:
@@ -170,7 +170,9 @@ def compare(options: argparse.Namespace) -> int:
         why = str(error)
     labels = (*shadow.candidate.labels, *options.label, Status.UNSURE.value)
     rows = (
-        row for label in dict.fromkeys(labels) for row in query(boto3.client("dynamodb"), table, label, options.day)
+        row
+        for label in dict.fromkeys(labels)
+        for row in rows_of_day(boto3.client("dynamodb"), table, label, options.day)
     )
     uploads = shadow.on_uploads(rows, options.day, options.sample)
     version = shadow.candidate.version
@@ -187,7 +189,7 @@ def compare(options: argparse.Namespace) -> int:
         for line in lines_of_unscored(unscored):
             print(line)
         print("\n".join(lines_of_uploads(uploads)))
-    return 3 if test_set and test_set.change is Change.WORSE else 0
+    return 3 if test_set and test_set.outcome is Outcome.WORSE else 0
 
 
 def _settings(table: str, parameters: Mapping[str, str]) -> Settings:

@@ -27,11 +27,11 @@ from labeller.images import Unreadable, decode
 from labeller.records import RESERVED_LABELS
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from local.aws.stack import STACK_NAME
-from model_build.progress import counting
+from model_build.progress import progress_bar
 from ops.arguments import folder
 from ops.errors import LocalError, in_words
 from ops.stack import stack_output
-from score.testset import PREFIX
+from score.testset import TESTSET_PREFIX
 
 BUCKET_OUTPUT = "ReportsBucketName"  # of template.yaml
 SPLITS = {"train", "validation", "test"}
@@ -98,7 +98,7 @@ def upload(s3: Any, bucket: str, folder: Path, delete: bool = False) -> Summary:
         )
         return True
 
-    with counting(len(files), "pictures") as advance, ThreadPoolExecutor(_SENDERS) as pool:
+    with progress_bar(len(files), "pictures") as advance, ThreadPoolExecutor(_SENDERS) as pool:
         sent = []
         for uploaded in pool.map(send, files):
             sent.append(uploaded)
@@ -112,7 +112,7 @@ def upload(s3: Any, bucket: str, folder: Path, delete: bool = False) -> Summary:
 
 def print_summary(summary: Summary, bucket: str) -> None:
     """What was done, line by line."""
-    print(f"{summary.uploaded} uploaded to s3://{bucket}/{PREFIX}, {summary.unchanged} were there already.")
+    print(f"{summary.uploaded} uploaded to s3://{bucket}/{TESTSET_PREFIX}, {summary.unchanged} were there already.")
     for path, reason in sorted(summary.left_out.items()):
         print(f"left out: {path}: {reason}", file=sys.stderr)
     if summary.others and summary.deleted:
@@ -138,14 +138,14 @@ def _pictures(folder: Path) -> Iterator[tuple[str, Path]]:
         for path in sorted((folder / label).rglob("*")):
             if path.is_file() and not path.name.startswith("."):
                 empty = False
-                yield f"{PREFIX}{label}/{path.relative_to(folder / label).as_posix()}", path
+                yield f"{TESTSET_PREFIX}{label}/{path.relative_to(folder / label).as_posix()}", path
     if empty:
         raise UploadError(f"{folder} has no pictures in label folders: DIR/<label>/picture.jpg")
 
 
 def _listed(s3: Any, bucket: str) -> dict[str, tuple[int, str]]:
     """Size and ETag of every object of the test set, by key."""
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX)
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=TESTSET_PREFIX)
     found = (item for page in pages for item in page.get("Contents", []))
     return {item["Key"]: (int(item["Size"]), item["ETag"].strip('"')) for item in found}
 

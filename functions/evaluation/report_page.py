@@ -13,7 +13,7 @@ from evaluation.comparison import Comparison
 from evaluation.drift import FEW_UPLOADS, MOVED, STABLE, Uploads
 from evaluation.page import Html, card, element, figures, joined, page
 from evaluation.predictions import Scored
-from evaluation.report import NIGHTS, Figures, Night, Report, Verdict, headline, reasons
+from evaluation.report import NIGHTS, Figures, Night, NightlyReport, Verdict, headline, reasons
 
 TONES = {
     Verdict.BETTER: "good",
@@ -22,12 +22,12 @@ TONES = {
     Verdict.WORSE: "bad",
     Verdict.INCOMPLETE: "other",
 }
-MOST_PICTURES = 24  # of the worst mistakes, and of the flips
-MOST_MATRIX = 20  # labels up to which the whole confusion matrix can be read
-MOST_CONFUSIONS = 20  # pairs of labels listed where it cannot
+MAX_PICTURES = 24  # of the worst mistakes, and of the flips
+MAX_MATRIX = 20  # labels up to which the whole confusion matrix can be read
+MAX_CONFUSIONS = 20  # pairs of labels listed where it cannot
 
 
-def report_page(report: Report, scored: Sequence[Scored], trend: Sequence[Night]) -> str:
+def report_page(report: NightlyReport, scored: Sequence[Scored], trend: Sequence[Night]) -> str:
     """The whole page. `trend` are the nights up to this one, oldest first; thumbnails come with `scored`."""
     found = report.figures
     sections = [
@@ -66,7 +66,7 @@ def _index_row(day: date, night: Night | None) -> Html:
     return element("tr", element("td", link, class_="whole"), [element("td", each, class_="whole") for each in cells])
 
 
-def _header(report: Report) -> Html:
+def _header(report: NightlyReport) -> Html:
     tone = "bad" if report.below_minimum else TONES[report.verdict]
     return element(
         "header",
@@ -76,7 +76,7 @@ def _header(report: Report) -> Html:
     )
 
 
-def _figures(report: Report, found: Figures) -> Html:
+def _figures(report: NightlyReport, found: Figures) -> Html:
     interval = f"95% interval {found.interval.low:.1%} to {found.interval.high:.1%}"
     sure = f"{found.unsure:,} pictures; without them {_percent(found.accuracy_when_sure)} are right"
     shown = figures(
@@ -92,7 +92,7 @@ def _figures(report: Report, found: Figures) -> Html:
     return _section("The figures", shown)
 
 
-def _matters(report: Report, found: Figures, trend: Sequence[Night]) -> Html:
+def _matters(report: NightlyReport, found: Figures, trend: Sequence[Night]) -> Html:
     labels = report.model.labels
     return element(
         "div",
@@ -105,12 +105,12 @@ def _matters(report: Report, found: Figures, trend: Sequence[Night]) -> Html:
 
 def _confusion(found: Figures, labels: Sequence[str]) -> Html:
     matrix = np.array(found.confusion)
-    if len(labels) <= MOST_MATRIX:
+    if len(labels) <= MAX_MATRIX:
         return confusion_table(matrix, labels)
     pairs = [(int(count), row, column) for (row, column), count in np.ndenumerate(matrix) if count and row != column]
     rows = [
         element("tr", element("th", labels[row], scope="row"), element("td", labels[column]), element("td", str(count)))
-        for count, row, column in sorted(pairs, key=lambda pair: -pair[0])[:MOST_CONFUSIONS]
+        for count, row, column in sorted(pairs, key=lambda pair: -pair[0])[:MAX_CONFUSIONS]
     ]
     head = element("tr", [element("th", each, scope="col") for each in ("is", "was taken for", "pictures")])
     caption = element("caption", "The most frequent confusions; report.json has the whole matrix.")
@@ -161,7 +161,7 @@ def _calendar(trend: Sequence[Night]) -> tuple[list[str], list[Night | None]]:
     return [f"{day:%m-%d}" for day in days], [by_date.get(day) for day in days]
 
 
-def _unscored(report: Report) -> Html | str:
+def _unscored(report: NightlyReport) -> Html | str:
     if not report.unscored:
         return ""
     rows = [
@@ -189,7 +189,7 @@ def _mistakes(scored: Sequence[Scored]) -> Html | str:
             f"it is {each.true}" + (" (UNSURE: not used)" if each.unsure else ""),
             each.key,
         )
-        for each in wrong[:MOST_PICTURES]
+        for each in wrong[:MAX_PICTURES]
     ]
     which = (
         "All wrong answers" if len(cards) == len(wrong) else f"The {len(cards)} surest of {len(wrong):,} wrong answers"
@@ -198,7 +198,7 @@ def _mistakes(scored: Sequence[Scored]) -> Html | str:
     return _section("The worst mistakes", element("p", note, class_="note"), element("ul", cards, class_="cards"))
 
 
-def _flips(report: Report, scored: Sequence[Scored]) -> list[Html]:
+def _flips(report: NightlyReport, scored: Sequence[Scored]) -> list[Html]:
     pictures = {each.key: each.thumbnail for each in scored}
     return [
         _flip_section(comparison, pictures)
@@ -217,7 +217,7 @@ def _flip_section(comparison: Comparison, pictures: dict[str, str | None]) -> Ht
             "newly right" if flip.now == flip.true else f"it is {flip.true}",
             flip.key,
         )
-        for flip in comparison.flips[:MOST_PICTURES]
+        for flip in comparison.flips[:MAX_PICTURES]
     ]
     were = "picture was" if comparison.flipped == 1 else "pictures were"
     note = (
@@ -233,7 +233,7 @@ def _flip_section(comparison: Comparison, pictures: dict[str, str | None]) -> Ht
     )
 
 
-def _uploads(report: Report, trend: Sequence[Night]) -> Html | str:
+def _uploads(report: NightlyReport, trend: Sequence[Night]) -> Html | str:
     uploads = report.uploads
     if uploads is None:
         return ""  # among the reasons
@@ -295,7 +295,7 @@ def _confidences(uploads: Uploads) -> Html:
     return bars("confidence", [f"{100 * number * step:.0f}–{(number + 1) * step:.0%}" for number in used], shares)
 
 
-def _about(report: Report) -> Html:
+def _about(report: NightlyReport) -> Html:
     model, testset, speed = report.model, report.testset, report.speed
     vnni = {True: "with VNNI", False: "without VNNI", None: ""}[speed.vnni]
     height, width = model.input_size
@@ -326,7 +326,7 @@ def _section(title: str, *content: Html | str) -> Html:
     return element("section", element("h2", title), content)
 
 
-def _rate(report: Report) -> str:
+def _rate(report: NightlyReport) -> str:
     found = report.figures
     return f"{found.pictures / report.speed.seconds:.1f}" if found and report.speed.seconds else "–"
 

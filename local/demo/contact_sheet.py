@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.page import THUMBNAIL, Html, card, element, page, thumbnail
+from evaluation.page import Html, card, element, page
+from evaluation.thumbnails import THUMBNAIL, thumbnail
 from labeller.images import Unreadable, decode
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 

@@ -21,8 +21,8 @@ from model_build.compression.network import ConvNet, Shape
 from model_build.compression.pruning import Elimination
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, spread
-from model_build.data.reader import PictureReader, recipe
-from model_build.selection import Contender
+from model_build.data.reader import PictureReader, decoder_fingerprint
+from model_build.selection import EvaluatedHead
 
 CHANNEL_LOSS_WEIGHT = 3.0
 """Weight of a loss by channels against one by ranks. Both are estimated to first order, and both are too small: for the
@@ -83,7 +83,7 @@ def candidate_name(speedup: float) -> str:
 
 def solve_candidates(
     base: Base,
-    head: Contender,
+    head: EvaluatedHead,
     candidates: Sequence[NetworkCandidate],
     folder: Path,
     data: Dataset,
@@ -123,7 +123,7 @@ def solve_candidates(
         base.sha256,
         sha256_of_values(head.trained.network),
         [example.sha256 for example in examples],
-        recipe(),
+        decoder_fingerprint(),
         [[candidate.name, candidate.kind, candidate.image_size, candidate.speedup] for candidate in candidates],
         [config.image_size, config.seed, config.compress_megapixels, config.compress_rows, config.compress_step],
         source_of(*(module.__file__ for module in (allocation, network, pruning, solve, export, low_rank)), __file__),

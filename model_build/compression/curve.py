@@ -30,7 +30,7 @@ from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, spread
 from model_build.data.reader import CORES
 from model_build.features import Features, extract
-from model_build.selection import Contender
+from model_build.selection import EvaluatedHead
 
 ROUNDS = 15
 """Timed images per graph. The graphs take turns, so that other load on the machine affects all alike."""
@@ -64,7 +64,7 @@ class CurvePoint:
     cost: int
     fp32: Path
     int8: Path
-    head: Contender
+    head: EvaluatedHead
     log_losses: np.ndarray
 
 
@@ -80,7 +80,7 @@ class Curve:
 
 
 def full_point(
-    base: Base, config: BuildConfig, fp32: Path, int8: Path, head: Contender, validation: Features
+    base: Base, config: BuildConfig, fp32: Path, int8: Path, head: EvaluatedHead, validation: Features
 ) -> CurvePoint:
     """The full network as a point of the curve. Raises StructureError."""
     full, size = network.from_keras(base.network), config.image_size
@@ -138,7 +138,7 @@ def log_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels])
 
 
-def compare_with_full(test: Features, full: Contender, right: np.ndarray) -> dict[str, Any]:
+def compare_with_full(test: Features, full: EvaluatedHead, right: np.ndarray) -> dict[str, Any]:
     """The shipped and the full network on the same test pictures, with the McNemar p-value.
 
     `test` are the features of the full network's INT8 base, `right` bool [n] says where the shipped network is right.
@@ -210,7 +210,7 @@ def _trained(
     unseen = spread(data.splits["validation"], config.affordable(config.quantisation_megapixels))
     quantise(fp32, int8, extract(fp32, unseen, config), config)
     training, validation = (extract(int8, data.splits[split], config) for split in ("train", "validation"))
-    (head,) = selection.train_all(training, validation, len(data.labels), config)
+    (head,) = selection.train_heads(training, validation, len(data.labels), config)
     solved = json.loads(shape_file.read_text("utf-8"))
     return CurvePoint(
         candidate.name,

@@ -94,7 +94,7 @@ def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
         "import sys\n"
         "from ops import labels\n"
         "row = {'classified_at': 't', 'status': 'LABELLED', 'object': 'b/k', 'version': 'null'}\n"
-        "labels.query = lambda *_: (row for _ in range(100_000))\n"
+        "labels.rows_of_day = lambda *_: (row for _ in range(100_000))\n"
         "sys.exit(labels.main(['--label', 'cats', '--table', 't']))\n"
     )
     command = f"'{sys.executable}' '{script}' | head -n 1"

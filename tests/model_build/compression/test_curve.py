@@ -18,8 +18,8 @@ from model_build.compression.candidates import Kind, plan_candidates
 from model_build.compression.curve import CurvePoint, choose_network, excess_loss, log_losses
 from model_build.compression.network import Shape
 from model_build.config import BuildConfig, HeadCandidate, Pooling
-from model_build.head import Trained
-from model_build.selection import Contender, Scored
+from model_build.head import TrainedHead
+from model_build.selection import EvaluatedHead, ValidationScore
 from tests.model_build import quick
 from tests.model_build.narrow import load_narrow
 
@@ -32,8 +32,9 @@ LOSSES = RANDOM.exponential(0.1, 1000)
 
 def point(name: str, cost: int, correct: int, more: float = 0.0, size: int = 64) -> CurvePoint:
     """A network whose log loss is `more` above the full one's, with noise."""
-    trained = Trained(None, {}, 1)  # type: ignore[arg-type]
-    head = Contender(HeadCandidate("a", Pooling.AVERAGE), trained, Scored(correct, 1000, 0.1), np.empty(0), 0.0)
+    trained = TrainedHead(None, {}, 1)  # type: ignore[arg-type]
+    validation = ValidationScore(correct, 1000, 0.1)
+    head = EvaluatedHead(HeadCandidate("a", Pooling.AVERAGE), trained, validation, np.empty(0), 0.0)
     noise = RANDOM.normal(size=1000)
     losses = LOSSES + more + 0.1 * (noise - noise.mean()) / noise.std() if cost < 100 else LOSSES
     return CurvePoint(name, Kind.BOTH, size, Shape((8,), (None,)), cost, cost, Path("a"), Path("b"), head, losses)
