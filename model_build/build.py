@@ -25,7 +25,6 @@ from labeller.classifier import MANIFEST_FILE, MODEL_FILE, Manifest, load_classi
 from model_build import base, calibration, export, golden, quantize, selection, verify
 from model_build.atomic_folder import atomic_folder
 from model_build.cache import cache_in, key_of, source_of
-from model_build.compression import allocation, candidates, network
 from model_build.compression import curve as curves
 from model_build.config import BuildConfig, QuantisationCandidate
 from model_build.data import dataset, reader
@@ -95,9 +94,9 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
     full_head, full_int8, curve = head, int8_base, None
     if config.compress != "none":
         with stages.stage("compress", "networks with fewer multiplications, compared on validation"):
-            full = _full_network(frozen, config, fp32_base, int8_base, head, validation)
+            full = curves.full_point(frozen, config, fp32_base, int8_base, head, validation)
             quantise = partial_(_quantise_as, quantisation.candidate, data)
-            curve = curves.explore(frozen, full, data, config, quantise, work / "compress")
+            curve = curves.measure_curve(frozen, full, data, config, quantise, work / "compress")
             print(f"      chosen: {curve.chosen.name}")
             fp32_base, int8_base, head = curve.chosen.fp32, curve.chosen.int8, curve.chosen.head
             if curve.chosen is not full:
@@ -128,9 +127,9 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
         )
         compression = None
         if curve is not None:
-            compression = curves.described(curve, config)
+            compression = curves.describe(curve, config)
             of_full = extract(full_int8, verdict.test.examples, config)
-            compression["test"] = curves.against_full(of_full, full_head, verdict.test.right)
+            compression["test"] = curves.compare_with_full(of_full, full_head, verdict.test.right)
 
     with stages.stage("report", "what was found: report.json and the model card"):
         manifest = replace(manifest, build={**manifest.build, "accuracy": verdict.accuracy})
@@ -217,26 +216,6 @@ def _quantise_base(
     )
     cache_in(config.cache).files(key, [int8, table, features], make)
     return quantize.load(table, features, config.quantisations, int8)
-
-
-def _full_network(
-    frozen: base.Base, config: BuildConfig, fp32: Path, int8: Path, head: selection.EvaluatedHead, validation: Features
-) -> curves.Network:
-    full, size = network.chain_of(frozen.network), config.image_size
-    widths, ranks = tuple(full.widths), tuple(full.ranks)
-    return curves.Network(
-        candidates.Kind.FULL,
-        candidates.Kind.FULL,
-        size,
-        widths,
-        ranks,
-        full.multiplications(size),
-        allocation.Shape(widths, ranks).cost(full.sides(size)),
-        fp32,
-        int8,
-        head,
-        curves.log_losses(head.logits, validation.labels),
-    )
 
 
 def _quantise_as(
