@@ -23,9 +23,8 @@ import numpy as np
 from evaluation.predictions import PREDICTIONS_FILE, write_csv
 from labeller.classifier import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier, softmax
 from model_build import base, calibration, export, golden, quantize, selection, verify
-from model_build.atomic_folder import replacing
+from model_build.atomic_folder import atomic_folder
 from model_build.cache import cache_in, key_of, source_of
-from model_build.compression import allocation, candidates, network
 from model_build.compression import curve as curves
 from model_build.config import BuildConfig, QuantisationCandidate
 from model_build.data import dataset, reader
@@ -33,9 +32,9 @@ from model_build.data.dataset import Dataset, Example
 from model_build.data.folders import printable
 from model_build.data.reader import CORES, PictureReader
 from model_build.features import Features, extract
-from model_build.fingerprint import PACKAGES, build_key
+from model_build.fingerprint import PACKAGES, build_fingerprint
 from model_build.progress import Stages
-from model_build.quantize import Measured
+from model_build.quantize import QuantisedBase
 from model_build.report import card, figures, report
 
 LEFT_OUT_NAMED = 5
@@ -52,7 +51,7 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     """
     cache = cache_in(config.cache)
     cache.begin()
-    with replacing(config.out, MANIFEST_FILE) as folder:
+    with atomic_folder(config.out, MANIFEST_FILE) as folder:
         found = _make(config, load_base, folder)
     cache.trim()
     report.print_summary(found, config.out)
@@ -86,18 +85,18 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
         dataset.require_enough(data, "validation", validation.examples)
 
     with stages.stage("head", f"{len(config.heads)} heads for {len(data.labels)} labels, compared on validation"):
-        heads = selection.train_all(training, validation, len(data.labels), config)
-        head = selection.choose(heads)
+        heads = selection.train_heads(training, validation, len(data.labels), config)
+        head = selection.choose_head(heads)
         baseline = selection.train_baseline(head.candidate.pooling, training, validation)
         selection.print_choice(head, baseline)
-        judged = selection.judge(head, quantisations, reference)
+        head_accuracy = selection.count_correct(head, quantisations, reference)
 
     full_head, full_int8, curve = head, int8_base, None
     if config.compress != "none":
         with stages.stage("compress", "networks with fewer multiplications, compared on validation"):
-            full = _full_network(frozen, config, fp32_base, int8_base, head, validation)
+            full = curves.full_point(frozen, config, fp32_base, int8_base, head, validation)
             quantise = partial_(_quantise_as, quantisation.candidate, data)
-            curve = curves.explore(frozen, full, data, config, quantise, work / "compress")
+            curve = curves.measure_curve(frozen, full, data, config, quantise, work / "compress")
             print(f"      chosen: {curve.chosen.name}")
             fp32_base, int8_base, head = curve.chosen.fp32, curve.chosen.int8, curve.chosen.head
             if curve.chosen is not full:
@@ -111,7 +110,7 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
     with stages.stage("calibration", "temperature and threshold, on validation"):
         temperature = calibration.fit_temperature(head.logits, validation.labels)
         probabilities = softmax(head.logits, temperature)
-        answers = verify.Answers(validation.examples, probabilities, validation.labels)
+        answers = verify.Predictions(validation.examples, probabilities, validation.labels)
         threshold = calibration.choose_threshold(answers.confidence, answers.right, config.precision)
 
     with stages.stage("export", "base and head joined into one graph"):
@@ -128,9 +127,9 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
         )
         compression = None
         if curve is not None:
-            compression = curves.described(curve, config)
+            compression = curves.describe(curve, config)
             of_full = extract(full_int8, verdict.test.examples, config)
-            compression["test"] = curves.against_full(of_full, full_head, verdict.test.right)
+            compression["test"] = curves.compare_with_full(of_full, full_head, verdict.test.right)
 
     with stages.stage("report", "what was found: report.json and the model card"):
         manifest = replace(manifest, build={**manifest.build, "accuracy": verdict.accuracy})
@@ -139,7 +138,7 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
             config,
             data,
             manifest,
-            report.Decisions(quantisations, quantisation, judged, heads, head, baseline, threshold),
+            report.Decisions(quantisations, quantisation, head_accuracy, heads, head, baseline, threshold),
             verdict,
             {**training.unreadable, **validation.unreadable, **verdict.unreadable},
             answers,
@@ -192,7 +191,7 @@ def _export_base(frozen: base.Base, config: BuildConfig, path: Path) -> None:
 
 def _quantise_base(
     fp32: Path, int8: Path, reference: Features, data: Dataset, config: BuildConfig
-) -> tuple[list[Measured], Measured]:
+) -> tuple[list[QuantisedBase], QuantisedBase]:
     """The base in INT8: every candidate measured and the best one's file at `int8`, now or by an earlier build."""
     calibration = calibration_examples(data, config)
     table, features = (int8.with_name(f"quantisations.{kind}") for kind in ("json", "npy"))
@@ -200,7 +199,7 @@ def _quantise_base(
     def make() -> None:
         _, pixels = PictureReader(calibration, config.image_size).all(config.inference_batch)
         measured = quantize.compare(fp32, config, pixels, reference, int8.parent)
-        chosen = quantize.choose(measured, config.same_error, config.float_gain)
+        chosen = quantize.choose_quantisation(measured, config.same_error, config.float_gain)
         chosen.path.rename(int8)
         quantize.save(measured, chosen, table, features)
 
@@ -210,33 +209,13 @@ def _quantise_base(
         [example.sha256 for example in (*calibration, *reference.examples)],
         [asdict(candidate) for candidate in config.quantisations],
         [config.image_size, config.histogram_megapixels, config.same_error, config.float_gain],
-        reader.recipe(),
+        reader.decoder_fingerprint(),
         source_of(quantize.__file__),
         {name: version(name) for name in ("onnx", "onnxruntime", "numpy")},
         platform.machine(),
     )
     cache_in(config.cache).files(key, [int8, table, features], make)
     return quantize.load(table, features, config.quantisations, int8)
-
-
-def _full_network(
-    frozen: base.Base, config: BuildConfig, fp32: Path, int8: Path, head: selection.Contender, validation: Features
-) -> curves.Network:
-    full, size = network.chain_of(frozen.network), config.image_size
-    widths, ranks = tuple(full.widths), tuple(full.ranks)
-    return curves.Network(
-        candidates.Kind.FULL,
-        candidates.Kind.FULL,
-        size,
-        widths,
-        ranks,
-        full.multiplications(size),
-        allocation.Shape(widths, ranks).cost(full.sides(size)),
-        fp32,
-        int8,
-        head,
-        curves.log_losses(head.logits, validation.labels),
-    )
 
 
 def _quantise_as(
@@ -274,9 +253,9 @@ def _manifest(
         confidence_threshold=threshold,
         model_version=f"vgg16-{sha256[:12]}",
         model_sha256=sha256,
-        golden=golden.choose(model, (config.image_size, config.image_size)),
+        golden=golden.choose_golden_example(model, (config.image_size, config.image_size)),
         build={
-            "key": build_key(config, data),
+            "key": build_fingerprint(config, data),
             "weights": frozen.origin,
             "weights_sha256": frozen.sha256,
             "data_sha256": data.digest,

@@ -32,7 +32,7 @@ ABANDONED = 3600
 FORMAT = 1
 """Part of every key: entries of an older layout are never read."""
 
-Row = np.ndarray | Unreadable
+CachedRow = np.ndarray | Unreadable
 
 
 def key_of(*parts: object) -> str:
@@ -86,10 +86,10 @@ class Cache:
         for entry, place in zip(entries, places, strict=True):
             self._keep(entry, place.read_bytes())
 
-    def rows(self, key: str, names: Sequence[str]) -> Mapping[str, Row]:
+    def rows(self, key: str, names: Sequence[str]) -> Mapping[str, CachedRow]:
         """The rows kept under `key` among `names` (SHA-256 of pictures): an array, or why there is none."""
         path = self._table(key)
-        found: dict[str, Row] = {}
+        found: dict[str, CachedRow] = {}
         try:
             if not path.is_file() or not path.stat().st_size:
                 return found
@@ -112,7 +112,7 @@ class Cache:
         self._count(key, found)
         return found
 
-    def add_rows(self, key: str, rows: Iterable[tuple[str, Row]]) -> None:
+    def add_rows(self, key: str, rows: Iterable[tuple[str, CachedRow]]) -> None:
         """Keep rows under `key`, all of them or none."""
         path = self._table(key)
         rows = list(rows)
@@ -211,7 +211,7 @@ def _touch(path: Path) -> None:
         os.utime(path)
 
 
-def _pack(name: str, row: Row) -> tuple[str, str, str, str, bytes, int]:
+def _pack(name: str, row: CachedRow) -> tuple[str, str, str, str, bytes, int]:
     if isinstance(row, Unreadable):
         head, body = ("", "", row.reason.value), row.detail.encode()
     else:
@@ -219,7 +219,7 @@ def _pack(name: str, row: Row) -> tuple[str, str, str, str, bytes, int]:
     return name, *head, body, _check_sum(name, *head, body)
 
 
-def _unpack(name: str, stored: tuple[str, str, str, bytes, int] | None) -> Row | None:
+def _unpack(name: str, stored: tuple[str, str, str, bytes, int] | None) -> CachedRow | None:
     """The row, or None if there is none or it is not what was written."""
     if stored is None:
         return None

@@ -24,7 +24,7 @@ from onnxruntime.quantization.calibrate import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from model_build.atomic_folder import telling_a_full_disk
+from model_build.atomic_folder import detect_full_disk
 from model_build.config import BuildConfig, QuantisationCandidate, Ranges
 from model_build.data.reader import CORES, PictureReader
 from model_build.export import IMAGE
@@ -46,7 +46,7 @@ class QuantisationError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class QuantisedBase:
     """What a candidate does to the base, and the file it is in.
 
     `error` is the mean over images of the root mean square of INT8 - FP32 over an image's average-pooled features,
@@ -77,7 +77,7 @@ class _Pictures(CalibrationDataReader):
 
 def compare(
     fp32: Path, config: BuildConfig, calibration: np.ndarray, reference: Features, folder: Path
-) -> list[Measured]:
+) -> list[QuantisedBase]:
     """Quantise `fp32`, a graph image -> features, by every candidate of the settings and measure each.
 
     `calibration` uint8 [n, S, S, 3] are the images whose activations set the ranges, in an order in which every
@@ -85,18 +85,18 @@ def compare(
     `reference` is what `fp32` says of other images. Files go into `folder`.
     """
     prepared = folder / "prepared.onnx"
-    with telling_a_full_disk(folder, fp32.stat().st_size):
+    with detect_full_disk(folder, fp32.stat().st_size):
         quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
     _, unseen = PictureReader(reference.examples, config.image_size).all(config.inference_batch)
     counts = {candidate: images_for(candidate, len(calibration), config) for candidate in config.quantisations}
     measured = []
-    with telling_a_full_disk(folder, fp32.stat().st_size):
+    with detect_full_disk(folder, fp32.stat().st_size):
         for number, (candidate, ranges) in enumerate(_ranges(prepared, counts, calibration, folder)):
             path = folder / f"candidate{number}.onnx"
             quantize(prepared, path, ranges, candidate.float_layers)
             features, milliseconds = measure(path, unseen)
             error = relative_error(features, reference.values)
-            measured.append(Measured(candidate, counts[candidate], error, milliseconds, path, features))
+            measured.append(QuantisedBase(candidate, counts[candidate], error, milliseconds, path, features))
             print_measured(measured[-1])
     return measured
 
@@ -108,7 +108,7 @@ def images_for(candidate: QuantisationCandidate, available: int, config: BuildCo
     return min(candidate.images, available)
 
 
-def choose(measured: Sequence[Measured], same_error: float, float_gain: float) -> Measured:
+def choose_quantisation(measured: Sequence[QuantisedBase], same_error: float, float_gain: float) -> QuantisedBase:
     """The first whose error is at most (1 + same_error) times the smallest.
 
     A candidate with layers in FP32 takes part only if its error is less than that of the best without by at least
@@ -127,7 +127,7 @@ def choose(measured: Sequence[Measured], same_error: float, float_gain: float) -
     return next(each for each in allowed if each.error <= best * (1 + same_error))
 
 
-def save(measured: Sequence[Measured], chosen: Measured, table: Path, features: Path) -> None:
+def save(measured: Sequence[QuantisedBase], chosen: QuantisedBase, table: Path, features: Path) -> None:
     """Write what was measured, for `load`: figures to `table`, features to `features`."""
     rows = [(each.images, each.error, each.milliseconds) for each in measured]
     table.write_text(json.dumps({"measured": rows, "chosen": measured.index(chosen)}), "utf-8")
@@ -137,11 +137,11 @@ def save(measured: Sequence[Measured], chosen: Measured, table: Path, features: 
 
 def load(
     table: Path, features: Path, candidates: Sequence[QuantisationCandidate], int8: Path
-) -> tuple[list[Measured], Measured]:
+) -> tuple[list[QuantisedBase], QuantisedBase]:
     """What `save` wrote of these candidates, and the chosen one; `int8` is its file, the others' are gone."""
     stored = json.loads(table.read_text("utf-8"))
     measured = [
-        Measured(candidate, images, error, milliseconds, int8, maps)
+        QuantisedBase(candidate, images, error, milliseconds, int8, maps)
         for candidate, (images, error, milliseconds), maps in zip(
             candidates, stored["measured"], np.load(features), strict=True
         )
@@ -150,7 +150,7 @@ def load(
 
 
 def measure(int8: Path, unseen: np.ndarray) -> tuple[np.ndarray, float]:
-    """`features` and `milliseconds` of Measured."""
+    """`features` and `milliseconds` of QuantisedBase."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = CORES
     session = ort.InferenceSession(int8, options, providers=["CPUExecutionProvider"])
@@ -162,7 +162,7 @@ def measure(int8: Path, unseen: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def relative_error(features: np.ndarray, expected: np.ndarray) -> float:
-    """`error` of Measured, for feature maps float [m, h, w, C]."""
+    """`error` of QuantisedBase, for feature maps float [m, h, w, C]."""
     pooled, wanted = (maps.mean(axis=(1, 2), dtype=np.float64) for maps in (features, expected))
     difference = float(np.sqrt(((pooled - wanted) ** 2).mean(axis=1)).mean())
     deviation = float(np.sqrt(wanted.var(axis=0).mean()))
@@ -248,7 +248,7 @@ def _clipped(histograms: HistogramCollector, candidate: QuantisationCandidate) -
     }
 
 
-def print_measured(measured: Measured) -> None:
+def print_measured(measured: QuantisedBase) -> None:
     """One line of the comparison."""
     print(
         f"      {measured.candidate.name:<30}{measured.images:>4} images  error {measured.error:8.2%}  "

@@ -19,8 +19,8 @@ from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example, require_enough, spread
 from model_build.data.reader import PictureReader
 from model_build.features import Features, extract
-from model_build.head import Trained, run
-from model_build.progress import counting
+from model_build.head import TrainedHead, run
+from model_build.progress import progress_bar
 from model_build.selection import Baseline
 
 
@@ -29,7 +29,7 @@ class VerificationError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class Predictions:
     """What a model says of some examples: `probabilities` float64 [n, labels], `labels` int64 [n] are the true ones."""
 
     examples: tuple[Example, ...]
@@ -52,7 +52,7 @@ class Answers:
         return np.asarray(self.predicted == self.labels)
 
 
-def scored(answers: Answers, labels: Sequence[str], threshold: float, root: Path) -> list[Scored]:
+def scored(answers: Predictions, labels: Sequence[str], threshold: float, root: Path) -> list[Scored]:
     """The answers as predictions.csv has them, and as the nightly report compares itself with."""
     return [
         Scored(
@@ -69,7 +69,7 @@ def scored(answers: Answers, labels: Sequence[str], threshold: float, root: Path
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Verification:
     """What verification found.
 
     `test` is what the finished INT8 model says of the test pictures. `accuracy` holds per split `int8` (all its
@@ -79,7 +79,7 @@ class Verdict:
     files that were left out.
     """
 
-    test: Answers
+    test: Predictions
     accuracy: dict[str, dict[str, dict[str, Any]]]
     baseline: dict[str, Any]
     largest_difference: float
@@ -101,7 +101,7 @@ def agreement(
 
 def verify(
     classifier: Classifier,
-    trained: Trained,
+    trained: TrainedHead,
     temperature: float,
     baseline: Baseline,
     fp32: Path,
@@ -109,7 +109,7 @@ def verify(
     known: Mapping[str, Features],
     reference: Features,
     config: BuildConfig,
-) -> Verdict:
+) -> Verification:
     """Score the finished model.
 
     `fp32` is the base without quantisation, `known` the INT8 features of train and validation, `reference` the FP32
@@ -140,19 +140,19 @@ def verify(
         accuracy[split]["int8_on_fp32_images"] = share([int8[example] for example in seen.examples])
     require_little_loss(accuracy["test"], config.int8_tolerance)
     beaten = against(baseline.predict(sample.values) == sample.labels, fp32_right["test"])
-    return Verdict(test, accuracy, beaten, difference, reader.unreadable)
+    return Verification(test, accuracy, beaten, difference, reader.unreadable)
 
 
-def answers(classifier: Classifier, reader: PictureReader, batch: int) -> Answers:
+def answers(classifier: Classifier, reader: PictureReader, batch: int) -> Predictions:
     """What the finished model says of each readable picture."""
     examples: list[Example] = []
     scores: list[list[float]] = []
-    with counting(len(reader.examples), "images") as advance:
+    with progress_bar(len(reader.examples), "images") as advance:
         for part, pixels in reader.batches(batch):
             examples += part
             scores += ([each.scores[label] for label in classifier.labels] for each in classifier.predict(pixels))
             advance(len(part))
-    return Answers(tuple(examples), np.array(scores), np.array([example.label for example in examples]))
+    return Predictions(tuple(examples), np.array(scores), np.array([example.label for example in examples]))
 
 
 def require_little_loss(test: Mapping[str, Mapping[str, Any]], tolerance: float) -> None:
@@ -186,5 +186,5 @@ def against(baseline: np.ndarray, head: np.ndarray) -> dict[str, Any]:
     return {**share(baseline), "head_correct": int(head.sum()), "p_value": round(p_value, 4)}
 
 
-def _right(trained: Trained, features: Features) -> np.ndarray:
+def _right(trained: TrainedHead, features: Features) -> np.ndarray:
     return np.asarray(trained.logits(features.values).argmax(axis=1) == features.labels)

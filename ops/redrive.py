@@ -12,17 +12,15 @@ Exit status: 0; 1 the stack or its queues cannot be read; 2 wrong arguments; 130
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from local.aws.stack import STACK_NAME
-from ops.errors import LocalError, in_words
-from ops.stack import stack_output
+from ops.cli import CommandError, add_stack_argument, command_parser, exit_status
+from ops.stack import describe_stack
 
 _AT_ONCE = 10  # messages of one call to SQS
 _HIDDEN = 60  # seconds that a message stays invisible while it is being moved
@@ -30,20 +28,18 @@ _HIDDEN = 60  # seconds that a message stays invisible while it is being moved
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m ops.redrive", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--stack", default=STACK_NAME, help=f"whose queues they are [{STACK_NAME}]")
-    chosen = parser.parse_args(arguments)
-    try:
-        dead, alive = (stack_output(chosen.stack, name) for name in ("UploadsDeadLetterQueueUrl", "UploadsQueueUrl"))
-        sqs = boto3.client("sqs")
-        print(f"in {dead}: {_messages(waiting(sqs, dead))} waiting", flush=True)
-        moved = redrive(sqs, dead, alive, lambda number: print(f"  {number} put back", flush=True))
-    except (LocalError, ClientError, BotoCoreError) as error:
-        print(f"error: {in_words(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: what is not back yet is seen again in a minute, run this again then", file=sys.stderr)
-        return 130
+    parser = command_parser("ops.redrive", __doc__)
+    add_stack_argument(parser)
+    options = parser.parse_args(arguments)
+    return exit_status(lambda: _run(options.stack))
+
+
+def _run(stack_name: str) -> int:
+    stack = describe_stack(stack_name)
+    dead, alive = stack.output("UploadsDeadLetterQueueUrl"), stack.output("UploadsQueueUrl")
+    sqs = boto3.client("sqs")
+    print(f"in {dead}: {_messages(waiting(sqs, dead))} waiting", flush=True)
+    moved = redrive(sqs, dead, alive, lambda number: print(f"  {number} put back", flush=True))
     print(f"{_messages(moved)} back in {alive}")
     return 0
 
@@ -51,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 def redrive(sqs: Any, dead: str, alive: str, progress: Callable[[int], None] = lambda _: None) -> int:
     """Move every visible message of the queue `dead` (a URL) to `alive`; returns their number.
 
-    Attributes that the sender gave come along. Raises LocalError if SQS refuses a message; it stays where it was.
+    Attributes that the sender gave come along. Raises CommandError if SQS refuses a message; it stays where it was.
     """
     moved = 0
     while True:
@@ -68,7 +64,7 @@ def redrive(sqs: Any, dead: str, alive: str, progress: Callable[[int], None] = l
         entries = [{"Id": str(i), "ReceiptHandle": each["ReceiptHandle"]} for i, each in enumerate(messages)]
         answer = sqs.delete_message_batch(QueueUrl=dead, Entries=entries)
         if answer.get("Failed"):
-            raise LocalError(f"{_messages(len(answer['Failed']))} in both queues now: {answer['Failed'][0]}")
+            raise CommandError(f"{_messages(len(answer['Failed']))} in both queues now: {answer['Failed'][0]}")
         moved += len(messages)
         progress(moved)
 
@@ -92,7 +88,7 @@ def _forward(sqs: Any, messages: list[dict[str, Any]], alive: str) -> None:
                 MessageAttributes=message.get("MessageAttributes", {}),
             )
         except ClientError as error:
-            raise LocalError(f"message {message['MessageId']} could not be put back, and stays: {error}") from error
+            raise CommandError(f"message {message['MessageId']} could not be put back, and stays: {error}") from error
 
 
 if __name__ == "__main__":

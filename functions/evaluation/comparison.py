@@ -12,11 +12,11 @@ from evaluation.predictions import Identity, Scored
 SIGNIFICANT = 0.05
 """A difference that chance brings less often than once in twenty is taken for one."""
 
-MOST_FLIPS = 200
+MAX_FLIPS = 200
 """Flips that a report keeps, the newly wrong ones first; all are counted."""
 
 
-class Change(StrEnum):
+class Outcome(StrEnum):
     """How a figure moved, as far as the pictures can tell."""
 
     BETTER = "BETTER"
@@ -55,12 +55,12 @@ class Comparison:
     )
 
     @property
-    def change(self) -> Change:
+    def outcome(self) -> Outcome:
         """Better or worse only where chance is an unlikely explanation."""
         before, now = self.correct_before * self.pictures_now, self.correct_now * self.pictures_before
         if self.p_value >= SIGNIFICANT or before == now:
-            return Change.SAME
-        return Change.BETTER if now > before else Change.WORSE
+            return Outcome.SAME
+        return Outcome.BETTER if now > before else Outcome.WORSE
 
 
 def compare_pictures(
@@ -89,7 +89,7 @@ def compare_pictures(
         newly_right=newly_right,
         newly_wrong=newly_wrong,
         p_value=mcnemar_test(newly_wrong, newly_right),
-        flips=tuple(flips[:MOST_FLIPS]),
+        flips=tuple(flips[:MAX_FLIPS]),
         flipped=len(flips),
     )
 

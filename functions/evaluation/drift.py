@@ -22,7 +22,7 @@ FEW_UPLOADS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class UploadRow:
     """What drift asks of a row of the results table."""
 
     status: Status
@@ -50,7 +50,7 @@ class Uploads:
 
 
 def count_uploads(
-    day: date, rows: Iterable[Row], labels: Sequence[str], scored: Sequence[Scored], complete: bool
+    day: date, rows: Iterable[UploadRow], labels: Sequence[str], scored: Sequence[Scored], complete: bool
 ) -> Uploads:
     """Count the rows of a day. `labels` are the model's; others, of an earlier model, are counted under their names.
 

@@ -13,14 +13,14 @@ from statistics import fmean
 from typing import Any
 
 from evaluation import metrics
-from evaluation.comparison import Change, Comparison
+from evaluation.comparison import Comparison, Outcome
 from evaluation.drift import Uploads
 from evaluation.metrics import ClassScores, Interval, ReliabilityBin
 from evaluation.predictions import Scored, Unscored
 
 SCHEMA_VERSION = 1
 NIGHTS = 30  # how far back the trend goes
-MOST_UNSCORED = 100  # pictures without an answer that the report names; all are counted
+MAX_UNSCORED = 100  # pictures without an answer that the report names; all are counted
 
 
 class Verdict(StrEnum):
@@ -63,7 +63,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
+class TestSetSummary:
     """What it was scored on."""
 
     bucket: str
@@ -101,17 +101,17 @@ class Night:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class NightlyReport:
     """Everything that the night found out."""
 
     date: date  # of the night, in the schedule's time zone
     run: str  # tells this run from others of the same night
     created_at: datetime
     model: Model
-    testset: HeldOut
+    testset: TestSetSummary
     figures: Figures | None  # None: nothing could be scored
     unscored_causes: dict[str, int]  # Unscored.cause -> pictures without an answer
-    unscored_examples: tuple[Unscored, ...]  # MOST_UNSCORED of them at most
+    unscored_examples: tuple[Unscored, ...]  # MAX_UNSCORED of them at most
     speed: Speed
     last_night: Comparison | None
     build: Comparison | None
@@ -131,12 +131,12 @@ class Report:
         A comparison with other pictures says nothing of the model.
         """
         comparisons = [each for each in (self.last_night, self.build) if each is not None]
-        changes = [each.change for each in comparisons if not each.other_pictures]
+        changes = [each.outcome for each in comparisons if not each.other_pictures]
         if self.unscored or self.figures is None:
             return Verdict.INCOMPLETE
-        if Change.WORSE in changes:
+        if Outcome.WORSE in changes:
             return Verdict.WORSE
-        if Change.BETTER in changes:
+        if Outcome.BETTER in changes:
             return Verdict.BETTER
         return Verdict.SAME if changes else Verdict.FIRST
 
@@ -175,7 +175,7 @@ def figures_of(scored: Sequence[Scored], labels: Sequence[str]) -> Figures | Non
     )
 
 
-def headline(report: Report) -> str:
+def headline(report: NightlyReport) -> str:
     """The verdict as a sentence for somebody who has a minute."""
     figures = report.figures
     if figures is None:
@@ -193,7 +193,7 @@ def headline(report: Report) -> str:
     }[report.verdict]
 
 
-def reasons(report: Report) -> list[str]:
+def reasons(report: NightlyReport) -> list[str]:
     """What the verdict rests on, sentence by sentence, and what else needs somebody's attention."""
     found = []
     if report.below_minimum:
@@ -215,7 +215,7 @@ def reasons(report: Report) -> list[str]:
     return found
 
 
-def to_json(report: Report) -> bytes:
+def to_json(report: NightlyReport) -> bytes:
     """report.json, UTF-8. What is not defined or not known is null."""
     content = {
         "schema_version": SCHEMA_VERSION,
@@ -231,7 +231,7 @@ def to_json(report: Report) -> bytes:
     for name in ("last_night", "build"):
         comparison = getattr(report, name)
         if comparison is not None:
-            content[name]["change"] = comparison.change
+            content[name]["change"] = comparison.outcome
     return (json.dumps(_plain(content), ensure_ascii=False, indent=1) + "\n").encode()
 
 
@@ -271,10 +271,10 @@ def read_report(content: bytes) -> EarlierReport:
 def _in_words(comparison: Comparison) -> str:
     accuracy = comparison.correct_before / comparison.pictures_before
     change = {
-        Change.SAME: "no difference that chance could not explain",
-        Change.BETTER: "better, and chance is an unlikely explanation",
-        Change.WORSE: "worse, and chance is an unlikely explanation",
-    }[comparison.change]
+        Outcome.SAME: "no difference that chance could not explain",
+        Outcome.BETTER: "better, and chance is an unlikely explanation",
+        Outcome.WORSE: "worse, and chance is an unlikely explanation",
+    }[comparison.outcome]
     moved = " on other pictures, so the difference may be theirs" if comparison.other_pictures else ""
     if comparison.same_pictures:
         moved = f" on the same {comparison.pictures_now:,} pictures"

@@ -11,22 +11,22 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from evaluation.comparison import Comparison, compare_counts, compare_pictures
-from evaluation.drift import Row, Uploads, count_uploads
+from evaluation.drift import UploadRow, Uploads, count_uploads
 from evaluation.predictions import Identity, Scored, read_csv, write_csv
 from evaluation.processor import this_processor
 from evaluation.report import (
-    MOST_UNSCORED,
+    MAX_UNSCORED,
     NIGHTS,
     EarlierReport,
-    HeldOut,
     Model,
-    Report,
+    NightlyReport,
     Speed,
+    TestSetSummary,
     figures_of,
     read_report,
     to_json,
 )
-from evaluation.report_page import index_page, report_page
+from evaluation.report_page import nights_page, report_page
 from evaluation.storage import ReportStorage
 from labeller.classifier import Classifier
 from labeller.inference import threshold_in_force
@@ -36,10 +36,10 @@ from labeller.records import Status
 from labeller.storage import AwsFailure, Storage
 from score.build_figures import BuildFigures
 from score.keys import PREDICTIONS, run_key
-from score.publishing import Published, list_nights, publish, read_earlier
+from score.publishing import ReportFiles, list_nights, publish, read_earlier
 from score.scorer import Run, Scorer
 from score.settings import ScoreSettings
-from score.testset import PREFIX, Listing, read_listing
+from score.testset import TESTSET_PREFIX, TestSet, find_test_set
 
 # Seconds of the function's time that are kept back: from the scoring for reading the day's rows, from that for the
 # report, which takes some 50 calls to S3 and up to 30 retries.
@@ -49,7 +49,7 @@ SECONDS_FOR_A_PICTURE = 7.0  # at the limits of size, on one processor; none is 
 
 
 @dataclass(frozen=True, slots=True)
-class Scheduled:
+class NightRun:
     """Which night it is, and which run of it."""
 
     night: date  # in the schedule's time zone
@@ -57,7 +57,7 @@ class Scheduled:
     run: str
 
     @classmethod
-    def from_event(cls, event: Mapping[str, Any], request_id: str, zone: ZoneInfo) -> Scheduled:
+    def from_event(cls, event: Mapping[str, Any], request_id: str, zone: ZoneInfo) -> NightRun:
         """From the schedule's input, {"scheduled_time": ISO 8601}; now, where that is missing. Raises ValueError."""
         text = event.get("scheduled_time")
         now = datetime.now(UTC)
@@ -66,7 +66,7 @@ class Scheduled:
 
 
 @dataclass(frozen=True, slots=True)
-class Nightly:
+class NightlyJob:
     """All that a night takes, made once for the life of the process."""
 
     settings: ScoreSettings
@@ -75,9 +75,9 @@ class Nightly:
     reports: ReportStorage
     build: BuildFigures | None
 
-    def run(self, scheduled: Scheduled, seconds_left: Callable[[], float]) -> Report:
+    def run(self, scheduled: NightRun, seconds_left: Callable[[], float]) -> NightlyReport:
         """Score and publish; returns what was published. Raises InvalidTestSet, AwsFailure, ModelError."""
-        listing = read_listing(self.reports.bucket, self.reports.list_keys(PREFIX), self.classifier.labels)
+        listing = find_test_set(self.reports.bucket, self.reports.list_keys(TESTSET_PREFIX), self.classifier.labels)
         nights = list_nights(self.reports)
         earlier = read_earlier(self.reports, [night for night in nights if night < scheduled.night])
         last = next((each for each in reversed(earlier) if each.night.pictures), None)  # that scored anything
@@ -100,14 +100,14 @@ class Nightly:
             return {}
 
     def _uploads(
-        self, scheduled: Scheduled, scored: tuple[Scored, ...], seconds_left: Callable[[], float]
+        self, scheduled: NightRun, scored: tuple[Scored, ...], seconds_left: Callable[[], float]
     ) -> Uploads | None:
         """The whole day before the one in which the night falls, both in UTC, as the index has it.
 
         None where the rows cannot be read (logged): that is no reason to lose the night's accuracy.
         """
         day = scheduled.time.date() - timedelta(days=1)
-        rows: list[Row] = []
+        rows: list[UploadRow] = []
         try:
             for row in self._rows(day):
                 rows.append(row)
@@ -118,15 +118,15 @@ class Nightly:
             return None
         return count_uploads(day, rows, self.classifier.labels, scored, complete=True)
 
-    def _rows(self, day: date) -> Iterator[Row]:
+    def _rows(self, day: date) -> Iterator[UploadRow]:
         for label in (*self.classifier.labels, Status.UNSURE.value, Status.UNREADABLE.value):
-            yield from self.reports.rows_of_day(label, day)
+            yield from self.reports.uploads_of_day(label, day)
 
     def _report(
-        self, scheduled: Scheduled, listing: Listing, run: Run, last_night: Comparison | None, uploads: Uploads | None
-    ) -> Report:
+        self, scheduled: NightRun, listing: TestSet, run: Run, last_night: Comparison | None, uploads: Uploads | None
+    ) -> NightlyReport:
         classifier, (processor, vnni) = self.classifier, this_processor()
-        return Report(
+        return NightlyReport(
             date=scheduled.night,
             run=scheduled.run,
             created_at=datetime.now(UTC),
@@ -136,10 +136,12 @@ class Nightly:
                 classifier.input_size,
                 threshold_in_force(classifier.confidence_threshold, self.settings.shared),
             ),
-            testset=HeldOut(self.reports.bucket, PREFIX, len(listing.examples), listing.ignored, listing.per_label),
+            testset=TestSetSummary(
+                self.reports.bucket, TESTSET_PREFIX, len(listing.examples), listing.ignored, listing.per_label
+            ),
             figures=figures_of(run.scored, classifier.labels),
             unscored_causes=dict(Counter(each.cause for each in run.unscored)),
-            unscored_examples=run.unscored[:MOST_UNSCORED],
+            unscored_examples=run.unscored[:MAX_UNSCORED],
             speed=Speed(
                 seconds=run.seconds,
                 inference_ms=fmean(run.inference_ms) if run.inference_ms else 0.0,
@@ -155,14 +157,14 @@ class Nightly:
         )
 
     def _publish(
-        self, report: Report, scored: tuple[Scored, ...], earlier: list[EarlierReport], nights: list[date]
+        self, report: NightlyReport, scored: tuple[Scored, ...], earlier: list[EarlierReport], nights: list[date]
     ) -> None:
         text = to_json(report)
         trend = [each.night for each in (*earlier, read_report(text))][-NIGHTS:]
         page = report_page(report, scored, trend)
         later = read_earlier(self.reports, [night for night in nights if night > report.date])
-        index = index_page(nights, [*trend, *(each.night for each in later)])
-        files = Published(page.encode(), text, write_csv(scored))
+        index = nights_page(nights, [*trend, *(each.night for each in later)])
+        files = ReportFiles(page.encode(), text, write_csv(scored))
         publish(self.reports, report.date, report.run, files, nights, index.encode())
 
 

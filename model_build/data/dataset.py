@@ -74,7 +74,7 @@ def scan(root: Path) -> Dataset:
     with the same content the first one counts. Raises DataError for folders that make no data set, the same picture
     under two labels or in two splits, and too few pictures of a label.
     """
-    found = folders.read(root)
+    found = folders.list_files(root)
     sha256s = {path: folders.sha256_of(path) for places in found.classes.values() for paths in places for path in paths}
     left_out = dict(found.left_out)
     twice = _duplicates(found, sha256s)
@@ -86,10 +86,10 @@ def scan(root: Path) -> Dataset:
         ]
         for place, by_label in found.classes.items()
     }
-    by_content = folders.HEAP in classes
+    by_content = folders.UNSPLIT in classes
     if by_content:
-        _require_enough_to_split(found.labels, classes[folders.HEAP])
-        classes = _split_by_content(classes[folders.HEAP])
+        _require_enough_to_split(found.labels, classes[folders.UNSPLIT])
+        classes = _split_by_content(classes[folders.UNSPLIT])
     splits = {
         split: tuple(example for examples in by_label for example in examples) for split, by_label in classes.items()
     }
@@ -122,7 +122,7 @@ def _count(examples: Iterable[Example], label: int) -> int:
     return sum(example.label == label for example in examples)
 
 
-def _duplicates(found: folders.Found, sha256s: Mapping[Path, str]) -> dict[Path, Path]:
+def _duplicates(found: folders.FolderListing, sha256s: Mapping[Path, str]) -> dict[Path, Path]:
     """Files to leave out, each with the file that holds the same picture. DataError where leaving one out is no way."""
     home = {
         path: (place, label)
@@ -145,7 +145,7 @@ def _duplicates(found: folders.Found, sha256s: Mapping[Path, str]) -> dict[Path,
     return {other: first for first, other in pairs}
 
 
-def _named(found: folders.Found, pairs: Sequence[tuple[Path, Path]]) -> str:
+def _named(found: folders.FolderListing, pairs: Sequence[tuple[Path, Path]]) -> str:
     return duplicates.named([(found.name(one), found.name(other)) for one, other in pairs])
 
 

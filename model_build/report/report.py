@@ -91,9 +91,9 @@ from model_build.calibration import Threshold
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example
 from model_build.data.reader import CORES
-from model_build.quantize import Measured
-from model_build.selection import Baseline, Contender, Judged, Scored
-from model_build.verify import Answers, Verdict, share
+from model_build.quantize import QuantisedBase
+from model_build.selection import Baseline, EvaluatedHead, HeadAccuracy, ValidationScore
+from model_build.verify import Predictions, Verification, share
 
 FORMAT_VERSION = 2
 
@@ -108,11 +108,11 @@ CAUTION = (
 class Decisions:
     """What was compared in a build, and what was taken."""
 
-    quantisations: list[Measured]
-    quantisation: Measured
-    judged: Judged
-    heads: list[Contender]
-    head: Contender
+    quantisations: list[QuantisedBase]
+    quantisation: QuantisedBase
+    head_accuracy: HeadAccuracy
+    heads: list[EvaluatedHead]
+    head: EvaluatedHead
     baseline: Baseline
     threshold: Threshold
 
@@ -122,9 +122,9 @@ def compose(
     data: Dataset,
     manifest: Manifest,
     decisions: Decisions,
-    verdict: Verdict,
+    verdict: Verification,
     unreadable: Mapping[Example, Unreadable],
-    validation: Answers,
+    validation: Predictions,
     sizes: Mapping[str, int],
 ) -> dict[str, Any]:
     """The report, but for `seconds` and `reused`, which end later. `validation` are the INT8 answers at
@@ -167,7 +167,7 @@ def compose(
     }
 
 
-def _mistakes(test: Answers, data: Dataset, threshold: float) -> list[dict[str, Any]]:
+def _mistakes(test: Predictions, data: Dataset, threshold: float) -> list[dict[str, Any]]:
     wrong = sorted(np.flatnonzero(~test.right), key=lambda index: -test.confidence[index])
     return [
         {
@@ -181,7 +181,7 @@ def _mistakes(test: Answers, data: Dataset, threshold: float) -> list[dict[str, 
     ]
 
 
-def _head(decisions: Decisions, verdict: Verdict) -> dict[str, Any]:
+def _head(decisions: Decisions, verdict: Verification) -> dict[str, Any]:
     history = decisions.head.trained.history
     return {
         "chosen": decisions.head.candidate.name,
@@ -206,7 +206,7 @@ def _head(decisions: Decisions, verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _scored(scored: Scored) -> dict[str, Any]:
+def _scored(scored: ValidationScore) -> dict[str, Any]:
     return {
         "images": scored.images,
         "correct": scored.correct,
@@ -222,8 +222,8 @@ def _quantisation(decisions: Decisions, config: BuildConfig) -> dict[str, Any]:
             f"the first whose error is within {config.same_error:.0%} of the smallest; one with layers in FP32 only if "
             f"it takes at least {config.float_gain:.0%} off the smallest error without"
         ),
-        "images": decisions.judged.images,
-        "fp32_correct": decisions.judged.fp32,
+        "images": decisions.head_accuracy.images,
+        "fp32_correct": decisions.head_accuracy.fp32,
         "candidates": [
             {
                 **asdict(each.candidate),
@@ -232,12 +232,12 @@ def _quantisation(decisions: Decisions, config: BuildConfig) -> dict[str, Any]:
                 "correct": correct,
                 "milliseconds": round(each.milliseconds, 2),
             }
-            for each, correct in zip(decisions.quantisations, decisions.judged.quantised, strict=True)
+            for each, correct in zip(decisions.quantisations, decisions.head_accuracy.quantised, strict=True)
         ],
     }
 
 
-def _calibrated(answers: Answers, temperature: float, threshold: float) -> dict[str, Any]:
+def _calibrated(answers: Predictions, temperature: float, threshold: float) -> dict[str, Any]:
     with np.errstate(divide="ignore"):  # a probability of 0 has the logit -inf, and is 0 again afterwards
         uncalibrated = softmax(np.log(answers.probabilities) * temperature, 1.0)
     labelled = answers.confidence >= threshold
@@ -252,7 +252,7 @@ def _calibrated(answers: Answers, temperature: float, threshold: float) -> dict[
     }
 
 
-def _reliability(probabilities: np.ndarray, answers: Answers) -> dict[str, Any]:
+def _reliability(probabilities: np.ndarray, answers: Predictions) -> dict[str, Any]:
     confidence = probabilities.max(axis=1)
     return {
         "ece": round(expected_calibration_error(confidence, answers.right), 5),

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from evaluation.comparison import Change, compare_counts, compare_pictures
-from evaluation.drift import Row, count_uploads
+from evaluation.comparison import Outcome, compare_counts, compare_pictures
+from evaluation.drift import UploadRow, count_uploads
 from evaluation.predictions import Scored, Unscored
 from evaluation.report import (
     EarlierReport,
-    HeldOut,
     Model,
-    Report,
+    NightlyReport,
     Speed,
+    TestSetSummary,
     Verdict,
     figures_of,
     headline,
@@ -51,14 +51,14 @@ def answers(cats_right: int = 19, dogs_right: int = 18, of: int = 20) -> list[Sc
     return found
 
 
-def report(scored: list[Scored] | None = None, **changes: Any) -> Report:
+def report(scored: list[Scored] | None = None, **changes: Any) -> NightlyReport:
     scored = answers() if scored is None else scored
     members: dict[str, Any] = {
         "date": NIGHT,
         "run": "20261124T030000Z-b7c5d1f0",
         "created_at": datetime(2026, 11, 24, 3, 1, tzinfo=UTC),
         "model": Model("vgg16-1", LABELS, (224, 224), 0.9),
-        "testset": HeldOut("reports", "testset/", len(scored), 0, dict.fromkeys(LABELS, 20)),
+        "testset": TestSetSummary("reports", "testset/", len(scored), 0, dict.fromkeys(LABELS, 20)),
         "figures": figures_of(scored, LABELS),
         "unscored_causes": {},
         "unscored_examples": (),
@@ -67,7 +67,7 @@ def report(scored: list[Scored] | None = None, **changes: Any) -> Report:
         "build": None,
         "uploads": count_uploads(
             date(2026, 11, 23),
-            [Row(Status.LABELLED, "cats", 0.97), Row(Status.UNREADABLE, None, None)],
+            [UploadRow(Status.LABELLED, "cats", 0.97), UploadRow(Status.UNREADABLE, None, None)],
             LABELS,
             scored,
             complete=True,
@@ -75,7 +75,7 @@ def report(scored: list[Scored] | None = None, **changes: Any) -> Report:
         "minimum_accuracy": 0.9,
         "predictions_key": "accuracy/2026-11-24/runs/20261124T030000Z-b7c5d1f0/predictions.csv",
     }
-    return Report(**{**members, **changes})
+    return NightlyReport(**{**members, **changes})
 
 
 def against(before: list[Scored], now: list[Scored]) -> Any:
@@ -130,7 +130,7 @@ def test_a_slow_decline_is_seen_against_the_build() -> None:
     same_as_yesterday = against(now, now)
     build = compare_counts("its own build", "vgg16-1", 990, 1000, now)
     assert build is not None
-    assert build.change is Change.WORSE
+    assert build.outcome is Outcome.WORSE
     assert report(now, last_night=same_as_yesterday, build=build).verdict is Verdict.WORSE
 
 
@@ -154,7 +154,7 @@ def test_a_night_that_scored_nothing_says_so() -> None:
         [],
         figures=None,
         unscored_causes={"AWS": 40},
-        testset=HeldOut("b", "testset/", 40, 0, {"cats": 20, "dogs": 20}),
+        testset=TestSetSummary("b", "testset/", 40, 0, {"cats": 20, "dogs": 20}),
     )
     assert nothing.verdict is Verdict.INCOMPLETE
     assert headline(nothing) == "Incomplete: none of 40 test pictures could be scored"
@@ -175,7 +175,7 @@ def test_the_reasons_name_both_comparisons_and_what_needs_attention() -> None:
             last_night=against(answers(20, 18), now),
             build=compare_counts("its own build", "vgg16-1", 950, 1000, now),
             minimum_accuracy=0.95,
-            testset=HeldOut("reports", "testset/", 41, 2, {"cats": 20, "dogs": 20, "foxes": 0}),
+            testset=TestSetSummary("reports", "testset/", 41, 2, {"cats": 20, "dogs": 20, "foxes": 0}),
             unscored_causes={"TRUNCATED": 1},
             unscored_examples=(Unscored("cats/x.jpg", "TRUNCATED: half a file"),),
         )
@@ -205,7 +205,7 @@ def schema() -> Draft202012Validator:
     return Draft202012Validator(content)
 
 
-def variants() -> list[Report]:
+def variants() -> list[NightlyReport]:
     now = answers()
     return [
         report(),

@@ -8,7 +8,7 @@ from labeller import classifier, colours
 from model_build import fingerprint as module
 from model_build.config import BuildConfig
 from model_build.data.dataset import scan
-from model_build.fingerprint import PACKAGES, build_key
+from model_build.fingerprint import PACKAGES, build_fingerprint
 from tests.model_build.data.test_dataset import make
 
 
@@ -19,7 +19,7 @@ def config(tmp_path: Path) -> BuildConfig:
 
 
 def key(config: BuildConfig) -> str:
-    return build_key(config, scan(config.data))
+    return build_fingerprint(config, scan(config.data))
 
 
 def test_the_same_inputs_in_another_place_have_the_same_key(config: BuildConfig, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from local.aws.moto import LocalAws
 from local.aws.poller import deliver
 from local.aws.stack import Stack
-from ops.errors import LocalError
+from ops.cli import CommandError
 from ops.redrive import main, redrive, waiting
 
 
@@ -69,7 +69,7 @@ def test_a_message_that_cannot_be_sent_stays(aws: LocalAws, stack: Stack, monkey
         raise ClientError({"Error": {"Code": "AccessDenied"}}, "SendMessage")
 
     monkeypatch.setattr(sqs, "send_message", refuse)
-    with pytest.raises(LocalError, match="could not be put back, and stays"):
+    with pytest.raises(CommandError, match="could not be put back, and stays"):
         redrive(sqs, stack.dead_letter_url, stack.queue_url)
 
     names = ["ApproximateNumberOfMessagesNotVisible"]

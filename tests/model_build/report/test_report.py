@@ -5,16 +5,16 @@ import pytest
 
 from model_build.data.dataset import Dataset, Example
 from model_build.report.report import _calibrated, _mistakes
-from model_build.verify import Answers, against, share
+from model_build.verify import Predictions, against, share
 
 LABELS = ("cat", "dog")
 
 
-def answers(*rows: tuple[float, int]) -> Answers:
+def answers(*rows: tuple[float, int]) -> Predictions:
     """Pictures by the probability of "cat" and the index of the true label."""
     cats, labels = (np.array(column) for column in zip(*rows, strict=True))
     examples = tuple(Example(Path(f"data/test/{index}.jpg"), label, "") for index, (_, label) in enumerate(rows))
-    return Answers(examples, np.column_stack([cats, 1 - cats]), labels.astype(int))
+    return Predictions(examples, np.column_stack([cats, 1 - cats]), labels.astype(int))
 
 
 def test_mistakes_are_listed_most_confident_first_and_say_whether_their_label_is_kept_back() -> None:
