@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     module, *specifications = sys.argv[1:] if arguments is None else arguments
     variables = [Variable.parse(specification) for specification in specifications]
 
-    def error(_parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    def error(self: argparse.ArgumentParser, message: str) -> NoReturn:
         print(f"error: {in_make_terms(message, variables)}", file=sys.stderr)
         raise SystemExit(USAGE)
 
