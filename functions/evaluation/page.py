@@ -71,7 +71,8 @@ def page(title: str, *body: Content) -> str:
         element("title", title),
         element("style", Html(_STYLE)),  # in CSS "&gt;" would not be ">"
     )
-    return f"<!doctype html>\n{element('html', element('head', head), element('body', body), lang='en')}\n"
+    text = f"<!doctype html>\n{element('html', element('head', head), element('body', body), lang='en')}\n"
+    return _printable(text)  # charts come as finished markup
 
 
 def card(tone: str, picture: str | None, label: str, aside: str, verdict: str, name: str) -> Html:
