@@ -6,13 +6,11 @@ python -m model_build --data DIR [--weights imagenet|random|PATH] [--image-size 
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -22,7 +20,6 @@ from labeller.classifier import MANIFEST_FILE, MODEL_FILE, Classifier, Manifest,
 from model_build import base, calibration, export, golden, quantize, selection, verify
 from model_build.atomic_folder import atomic_folder
 from model_build.cache import cache_in
-from model_build.compression import allocation, candidates, network
 from model_build.compression import curve as curves
 from model_build.config import BuildConfig
 from model_build.data import dataset, reader
@@ -32,7 +29,9 @@ from model_build.features import Features, extract
 from model_build.fingerprint import PACKAGES, build_fingerprint
 from model_build.progress import Stages
 from model_build.quantize import QuantisedBase
-from model_build.report import card, figures, report
+from model_build.report import card, compose, figures, report
+from model_build.report.report import BuildReport
+from model_build.report.summary import print_summary
 from model_build.selection import TrainedNetwork
 from model_build.verify import Predictions, Verification
 
@@ -100,11 +99,11 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     with atomic_folder(config.out, MANIFEST_FILE) as folder:
         results = run_stages(Build(config, folder, Stages(total=9 if config.compress == "none" else 10)), load_base)
     cache.trim()
-    report.print_summary(results, config.out)
+    print_summary(results, config.out)
     return config.out
 
 
-def run_stages(build: Build, load_base: LoadBase) -> dict[str, Any]:
+def run_stages(build: Build, load_base: LoadBase) -> BuildReport:
     """Run every stage in order; return the report."""
     build.work.mkdir()
     data = read_data(build)
@@ -115,8 +114,8 @@ def run_stages(build: Build, load_base: LoadBase) -> dict[str, Any]:
     networks = compress(build, data, frozen, quantisation, full)
     calibrated = calibrate(build, networks.shipped)
     manifest = export_model(build, data, frozen, networks.shipped, calibrated)
-    verification, compression = verify_model(build, data, networks, manifest)
-    return write_report(build, data, quantisation, networks, calibrated, manifest, verification, compression)
+    verification, comparison = verify_model(build, data, networks, manifest)
+    return write_report(build, data, quantisation, networks, calibrated, manifest, verification, comparison)
 
 
 def read_data(build: Build) -> Dataset:
@@ -189,8 +188,8 @@ def compress(
         quantize.quantise_base(fp32, int8, reference, data, replace(settings, quantisations=(candidate,)))
 
     with build.stages.stage("compress", "smaller networks, compared on validation"):
-        point = _full_network(frozen.base, config, full)
-        curve = curves.explore(frozen.base, point, data, config, quantise_smaller, build.work / "compress")
+        point = curves.full_point(frozen.base, config, full.fp32, full.int8, full.head, full.validation)
+        curve = curves.measure_curve(frozen.base, point, data, config, quantise_smaller, build.work / "compress")
         chosen = curve.chosen
         print(f"      chosen: {chosen.name}")
         if chosen is point:
@@ -245,7 +244,7 @@ def export_model(
 
 def verify_model(
     build: Build, data: Dataset, networks: Networks, manifest: Manifest
-) -> tuple[Verification, dict[str, Any] | None]:
+) -> tuple[Verification, curves.FullComparison | None]:
     """Score the exported model on the test images; with a curve, compare it with the full network there."""
     path, config = build.folder / MODEL_FILE, build.config
     with build.stages.stage("verify", "the exported model on the test images, and FP32 on a sample of them"):
@@ -253,10 +252,8 @@ def verify_model(
         verification = verify.verify(classifier, networks.shipped, manifest.temperature, data, config)
         if networks.curve is None:
             return verification, None
-        compression = curves.described(networks.curve, config)
         of_full = extract(networks.full.int8, verification.test.examples, config)
-        compression["test"] = curves.against_full(of_full, networks.full.head, verification.test.right)
-        return verification, compression
+        return verification, curves.compare_with_full(of_full, networks.full.head, verification.test.right)
 
 
 def write_report(
@@ -267,28 +264,29 @@ def write_report(
     calibrated: Calibration,
     manifest: Manifest,
     verification: Verification,
-    compression: dict[str, Any] | None,
-) -> dict[str, Any]:
+    comparison: curves.FullComparison | None,
+) -> BuildReport:
     """Write manifest.json, the predictions, the figures, report.json and the model card; return the report."""
     config, folder, test = build.config, build.folder, verification.test
-    full, network = networks.full, networks.shipped
+    network, trained = networks.shipped, networks.shipped.head.trained
     with build.stages.stage("report", "manifest, predictions, report.json and the model card"):
-        manifest = replace(manifest, build={**manifest.build, "accuracy": verification.accuracy})
+        manifest = replace(manifest, build={**manifest.build, "accuracy": report.plain(verification.accuracy)})
         (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
         load_classifier(folder, CORES)  # the finished files fit together, as the functions check them
-        head_accuracy = selection.count_correct(full.head, quantisation.candidates, full.reference)
-        results = report.compose(
+        results = compose.compose(
             config,
             data,
             manifest,
-            report.Decisions(
+            compose.Decisions(
                 quantisation.candidates,
                 quantisation.chosen,
-                head_accuracy,
+                selection.count_correct(networks.full.head, quantisation.candidates, networks.full.reference),
                 list(network.heads),
                 network.head,
                 network.baseline,
                 calibrated.threshold,
+                networks.curve,
+                comparison,
             ),
             verification,
             {**network.training.unreadable, **network.validation.unreadable, **verification.unreadable},
@@ -300,18 +298,16 @@ def write_report(
         )
         scored = verify.scored(test, data.labels, calibrated.threshold.value, data.root)
         (folder / PREDICTIONS_FILE).write_bytes(write_csv(scored))
-        trained = network.head.trained
         figures.draw_training(trained.history, trained.epoch, folder / "figures" / "training.png")
-        figures.draw_confusion(np.array(results["confusion"]), data.labels, folder / "figures" / "confusion.png")
-        if compression is not None:
-            results["compression"] = compression
-            figures.draw_tradeoff(compression, folder / "figures" / "tradeoff.png")
+        figures.draw_confusion(np.array(results.confusion), data.labels, folder / "figures" / "confusion.png")
+        if results.compression is not None:
+            figures.draw_tradeoff(report.plain(results.compression), folder / "figures" / "tradeoff.png")
         thumbnails = _thumbnails_of_mistakes(results, test, data, config.image_size)
         shutil.rmtree(build.work)
-    results["reused"] = cache_in(config.cache).reused
-    results["seconds"] = {**build.stages.seconds, "total": round(sum(build.stages.seconds.values()), 2)}
-    (folder / "report.json").write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    (folder / "index.html").write_text(card.render(results, thumbnails), "utf-8")
+    seconds = {**build.stages.seconds, "total": round(sum(build.stages.seconds.values()), 2)}
+    results = replace(results, reused=cache_in(config.cache).reused, seconds=seconds)
+    (folder / "report.json").write_text(report.to_json(results), "utf-8")
+    (folder / "index.html").write_text(card.render(report.plain(results), thumbnails), "utf-8")
     return results
 
 
@@ -324,28 +320,8 @@ def _head_file(build: Build) -> Path:
     return build.work / "head.onnx"
 
 
-def _full_network(frozen: base.Base, config: BuildConfig, full: TrainedNetwork) -> curves.Network:
-    chain, size = network.chain_of(frozen.network), config.image_size
-    widths, ranks = tuple(chain.widths), tuple(chain.ranks)
-    return curves.Network(
-        candidates.Kind.FULL,
-        candidates.Kind.FULL,
-        size,
-        widths,
-        ranks,
-        chain.multiplications(size),
-        allocation.Shape(widths, ranks).cost(chain.sides(size)),
-        full.fp32,
-        full.int8,
-        full.head,
-        curves.log_losses(full.head.logits, full.validation.labels),
-    )
-
-
-def _thumbnails_of_mistakes(
-    results: Mapping[str, Any], test: Predictions, data: Dataset, image_size: int
-) -> dict[str, str]:
+def _thumbnails_of_mistakes(results: BuildReport, test: Predictions, data: Dataset, image_size: int) -> dict[str, str]:
     """Data URIs of the mistakes that the card shows, by path."""
-    names = {mistake["path"] for mistake in results["mistakes"][: card.MISTAKES_SHOWN]}
+    names = {mistake.path for mistake in results.mistakes[: card.MISTAKES_SHOWN]}
     shown = [example for example in test.examples if data.name(example) in names]
     return {data.name(example): uri for example, uri in reader.thumbnails(shown, image_size).items()}

@@ -25,7 +25,6 @@ from typing import Any
 
 import boto3
 import numpy as np
-from botocore.exceptions import BotoCoreError, ClientError
 
 from evaluation.comparison import Comparison, Outcome, compare_pictures
 from evaluation.predictions import Identity, Unscored, read_csv
@@ -38,13 +37,11 @@ from labeller.pipeline import Deadline, Lane, run
 from labeller.records import Status
 from labeller.settings import Settings
 from labeller.storage import AwsFailure, Gone, Storage, connect
-from local import ROOT
-from local.aws.stack import STACK_NAME
+from ops import ROOT
 from ops.agreement import Agreement, agreement, lines_of_test_set, lines_of_unscored, lines_of_uploads, sample
-from ops.arguments import day, folder, positive
-from ops.errors import LocalError, in_words
-from ops.labels import Row
-from ops.stack import stack_output, stack_parameters
+from ops.cli import CommandError, add_stack_argument, command_parser, day, exit_status, folder, positive
+from ops.labels import LabelRow
+from ops.stack import describe_stack
 from score.keys import LATEST, REPORT, night_key
 from score.scorer import Scorer
 from score.testset import TESTSET_PREFIX, InvalidTestSet, TestSet, find_test_set
@@ -53,7 +50,7 @@ BASELINE = ROOT / "build/model"
 _DAY = 24 * 3600.0  # seconds; there is no deadline here
 
 
-class ShadowError(LocalError):
+class ShadowError(CommandError):
     """There is nothing to compare with. The message says what to do."""
 
 
@@ -86,13 +83,13 @@ class Shadow:
         found = self._scorer(self.candidate).score(listing.examples, Deadline.in_seconds(_DAY))
         return compare_pictures(deployed.said_in, deployed.version, deployed.labels, found.scored), found.unscored
 
-    def on_uploads(self, rows: Iterable[Row], day: date, size: int) -> Agreement:
+    def on_uploads(self, rows: Iterable[LabelRow], day: date, size: int) -> Agreement:
         """The candidate against the rows of a sample of `size`. Raises ModelError; AwsFailure if nothing can be had."""
         chosen = sample(rows, size)
         in_flight = objects_in_flight(self.settings.max_image_bytes)
         fetching, looking = Lane(in_flight, "aws"), Lane(self.settings.onnx_threads, "cpu")
 
-        async def work(row: Row) -> tuple[str, float]:
+        async def work(row: LabelRow) -> tuple[str, float]:
             version = None if row["version"] == "null" else row["version"]
             ref = ObjectRef(row["bucket"], row["key"], version, "", "", None, None)
             fetched = await fetching(self.pictures.fetch, ref, self.settings.max_image_bytes)
@@ -145,21 +142,18 @@ class Shadow:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parse(arguments)
-    try:
-        return compare(options)
-    except (LocalError, ModelError, AwsFailure, ClientError, BotoCoreError) as error:
-        print(f"error: {in_words(error)}", file=sys.stderr)
-        return 1
+    return exit_status(lambda: compare(options), ModelError, AwsFailure)
 
 
 def compare(options: argparse.Namespace) -> int:
     """Both comparisons, printed; the exit status."""
-    table = stack_output(options.stack, "ResultsTableName")
+    stack = describe_stack(options.stack)
+    table = stack.output("ResultsTableName")
     shadow = Shadow(
         candidate=load_classifier(options.model, threads=1),
-        settings=_settings(table, stack_parameters(options.stack)),
+        settings=_settings(table, stack.parameters),
         pictures=connect(table),
-        reports=_reports(stack_output(options.stack, "ReportsBucketName"), table),
+        reports=_reports(stack.output("ReportsBucketName"), table),
     )
     test_set: Comparison | None = None
     unscored: tuple[Unscored, ...] = ()
@@ -210,9 +204,9 @@ def _reports(bucket: str, table: str) -> ReportStorage:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m ops.shadow", description=(__doc__ or "").splitlines()[0])
+    parser = command_parser("ops.shadow", __doc__)
     parser.add_argument("model", type=folder, metavar="MODEL", help="the candidate: model.onnx and manifest.json")
-    parser.add_argument("--stack", default=STACK_NAME, help=f"whose test set, uploads and reports [{STACK_NAME}]")
+    add_stack_argument(parser)
     parser.add_argument(
         "--baseline", type=Path, default=BASELINE, help="the deployed model, until a night has scored it"
     )

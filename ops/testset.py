@@ -10,7 +10,6 @@ Exit status: 0; 1 nothing was done, for a reason given; 2 wrong arguments; 3 som
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import mimetypes
 import sys
@@ -21,16 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
 
 from labeller.images import Unreadable, decode
 from labeller.records import RESERVED_LABELS
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
-from local.aws.stack import STACK_NAME
 from model_build.progress import progress_bar
-from ops.arguments import folder
-from ops.errors import LocalError, in_words
-from ops.stack import stack_output
+from ops.cli import CommandError, add_stack_argument, command_parser, exit_status, folder
+from ops.stack import describe_stack
 from score.testset import TESTSET_PREFIX
 
 BUCKET_OUTPUT = "ReportsBucketName"  # of template.yaml
@@ -39,7 +35,7 @@ _SENDERS = 8  # threads; an upload waits for the network most of the time
 _SIZE = (32, 32)  # pixels; only whether a file can be decoded counts
 
 
-class UploadError(LocalError):
+class UploadError(CommandError):
     """The test set cannot be uploaded; the message says what to do."""
 
 
@@ -56,19 +52,19 @@ class Summary:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m ops.testset", description=__doc__.splitlines()[0])
+    parser = command_parser("ops.testset", __doc__)
     parser.add_argument("folder", type=folder, metavar="DIR", help="a folder of pictures for each label")
-    parser.add_argument("--stack", default=STACK_NAME, help=f"name of the deployed stack [{STACK_NAME}]")
+    add_stack_argument(parser)
     parser.add_argument("--delete", action="store_true", help="delete what is in the bucket and not in DIR")
     options = parser.parse_args(arguments)
-    try:
-        bucket = stack_output(options.stack, BUCKET_OUTPUT)
+
+    def run() -> int:
+        bucket = describe_stack(options.stack).output(BUCKET_OUTPUT)
         summary = upload(boto3.client("s3"), bucket, options.folder, options.delete)
-    except (LocalError, ClientError, BotoCoreError, OSError) as error:
-        print(f"error: {in_words(error)}", file=sys.stderr)
-        return 1
-    print_summary(summary, bucket)
-    return 3 if summary.left_out else 0
+        print_summary(summary, bucket)
+        return 3 if summary.left_out else 0
+
+    return exit_status(run, OSError)
 
 
 def upload(s3: Any, bucket: str, folder: Path, delete: bool = False) -> Summary:

@@ -16,7 +16,7 @@ from evaluation.comparison import compare_pictures
 from evaluation.drift import UploadRow, count_uploads
 from evaluation.predictions import Scored, Unscored
 from evaluation.report import Model, NightlyReport, Speed, TestSetSummary, figures_of, read_report, to_json
-from evaluation.report_page import index_page, report_page
+from evaluation.report_page import nights_page, report_page
 from evaluation.thumbnails import thumbnail
 from labeller.classifier import Prediction
 from labeller.records import Status
@@ -94,7 +94,7 @@ def hostile_report() -> tuple[NightlyReport, list[Scored]]:
 def hostile_pages(folder: Path) -> dict[str, Path]:
     report, scored = hostile_report()
     nights = [read_report(to_json(report)).night]
-    pages = {"report": report_page(report, scored, nights), "nights": index_page([report.date], nights)}
+    pages = {"report": report_page(report, scored, nights), "nights": nights_page([report.date], nights)}
     for name, text in pages.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")
     entries = [entry(key=payload, label=payload, true=payload, reason=payload) for payload in PAYLOADS]

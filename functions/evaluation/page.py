@@ -71,7 +71,8 @@ def page(title: str, *body: Content) -> str:
         element("title", title),
         element("style", Html(_STYLE)),  # in CSS "&gt;" would not be ">"
     )
-    return f"<!doctype html>\n{element('html', element('head', head), element('body', body), lang='en')}\n"
+    text = f"<!doctype html>\n{element('html', element('head', head), element('body', body), lang='en')}\n"
+    return _printable(text)  # charts come as finished markup
 
 
 def card(tone: str, picture: str | None, label: str, aside: str, verdict: str, name: str) -> Html:
@@ -88,7 +89,7 @@ def card(tone: str, picture: str | None, label: str, aside: str, verdict: str, n
             element("div", element("span", label), element("span", aside), class_="label"),
             element("div", verdict, class_="verdict"),
             element("code", name),
-            class_="text",
+            class_="card-text",
         ),
         class_=f"tone-{tone}",
     )
@@ -112,8 +113,8 @@ def figures(*entries: tuple[str, str, str]) -> Html:
 
 
 def _escaped(content: Content) -> str:
-    if isinstance(content, Html):
-        return content
+    if hasattr(content, "__html__"):  # Html, and Jinja2's Markup
+        return str(content)
     if isinstance(content, str):
         return escape(_printable(content))
     return "".join(_escaped(each) for each in content)

@@ -31,6 +31,11 @@ def render(template: str, folder: Path = TEMPLATES, **values: Any) -> str:
     return _FORBIDDEN.sub("\ufffd", _environment(folder).get_template(template).render(values))
 
 
+def macros(template: str) -> Any:
+    """The macros of a template of this package. They return Markup: escaped, but a page alone replaces characters."""
+    return _environment(TEMPLATES).get_template(template).module
+
+
 def number(value: float | None, specification: str) -> str:
     """`value` as format() writes it; a dash for None and NaN. In templates: {{ accuracy | number(".1%") }}."""
     return "–" if value is None or math.isnan(value) else format(value, specification)

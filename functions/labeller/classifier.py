@@ -180,7 +180,7 @@ class Classifier:
         return difference
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """The network's output [N, labels] for pixels as `predict` takes them. ModelError if it is not finite."""
+        """float64 [N, labels] for uint8 pixels [N, height, width, 3]. Raises ModelError if one is not finite."""
         (logits,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: pixels})
         if not np.isfinite(logits).all():
             # argmax of NaN is 0: the first label would win, with no confidence at all.

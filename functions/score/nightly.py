@@ -26,7 +26,7 @@ from evaluation.report import (
     read_report,
     to_json,
 )
-from evaluation.report_page import index_page, report_page
+from evaluation.report_page import nights_page, report_page
 from evaluation.storage import ReportStorage
 from labeller.classifier import Classifier
 from labeller.inference import threshold_in_force
@@ -163,7 +163,7 @@ class NightlyJob:
         trend = [each.night for each in (*earlier, read_report(text))][-NIGHTS:]
         page = report_page(report, scored, trend)
         later = read_earlier(self.reports, [night for night in nights if night > report.date])
-        index = index_page(nights, [*trend, *(each.night for each in later)])
+        index = nights_page(nights, [*trend, *(each.night for each in later)])
         files = ReportFiles(page.encode(), text, write_csv(scored))
         publish(self.reports, report.date, report.run, files, nights, index.encode())
 

@@ -93,7 +93,7 @@ def test_a_day_without_any_says_so(aws: LocalAws, filled: Stack, capsys: pytest.
 
     output = capsys.readouterr()
     assert output.out == ""
-    assert "nothing is labelled 'cats' on 2020-01-01" in output.err
+    assert "no object is labelled 'cats' on 2020-01-01" in output.err
 
 
 @pytest.mark.parametrize("where", [["--stack", "nowhere"], ["--table", "nothing"]])
