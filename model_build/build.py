@@ -6,22 +6,20 @@ python -m model_build --data DIR [--weights imagenet|random|PATH] [--image-size 
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 import random
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial as partial_
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
 from evaluation.predictions import PREDICTIONS_FILE, write_csv
-from labeller.classifier import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier, softmax
+from labeller.classifier import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier
 from model_build import base, calibration, export, golden, quantize, selection, verify
 from model_build.atomic_folder import atomic_folder
 from model_build.cache import cache_in, key_of, source_of
@@ -35,7 +33,8 @@ from model_build.features import Features, extract
 from model_build.fingerprint import PACKAGES, build_fingerprint
 from model_build.progress import Stages
 from model_build.quantize import QuantisedBase
-from model_build.report import card, figures, report
+from model_build.report import card, compose, figures, report
+from model_build.report.summary import print_summary
 
 LEFT_OUT_NAMED = 5
 """Files that are left out, named on the terminal; the report names all."""
@@ -54,11 +53,11 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     with atomic_folder(config.out, MANIFEST_FILE) as folder:
         found = _make(config, load_base, folder)
     cache.trim()
-    report.print_summary(found, config.out)
+    print_summary(found, config.out)
     return config.out
 
 
-def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, Any]:
+def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> report.BuildReport:
     """Run every stage and write what they give into the folder `partial`; returns the report."""
     stages = Stages(total=9 if config.compress == "none" else 10)
     work = partial / "work"
@@ -109,8 +108,7 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
 
     with stages.stage("calibration", "temperature and threshold, on validation"):
         temperature = calibration.fit_temperature(head.logits, validation.labels)
-        probabilities = softmax(head.logits, temperature)
-        answers = verify.Predictions(validation.examples, probabilities, validation.labels)
+        answers = verify.Predictions(validation.examples, head.logits, validation.labels, temperature)
         threshold = calibration.choose_threshold(answers.confidence, answers.right, config.precision)
 
     with stages.stage("export", "base and head joined into one graph"):
@@ -125,20 +123,21 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
         verdict = verify.verify(
             classifier, head.trained, temperature, baseline, fp32_base, data, known, reference, config
         )
-        compression = None
+        comparison = None
         if curve is not None:
-            compression = curves.describe(curve, config)
             of_full = extract(full_int8, verdict.test.examples, config)
-            compression["test"] = curves.compare_with_full(of_full, full_head, verdict.test.right)
+            comparison = curves.compare_with_full(of_full, full_head, verdict.test.right)
 
     with stages.stage("report", "what was found: report.json and the model card"):
-        manifest = replace(manifest, build={**manifest.build, "accuracy": verdict.accuracy})
+        manifest = replace(manifest, build={**manifest.build, "accuracy": report.plain(verdict.accuracy)})
         (partial / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-        found = report.compose(
+        found = compose.compose(
             config,
             data,
             manifest,
-            report.Decisions(quantisations, quantisation, head_accuracy, heads, head, baseline, threshold),
+            compose.Decisions(
+                quantisations, quantisation, head_accuracy, heads, head, baseline, threshold, curve, comparison
+            ),
             verdict,
             {**training.unreadable, **validation.unreadable, **verdict.unreadable},
             answers,
@@ -150,17 +149,16 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, 
         tested = verify.scored(verdict.test, data.labels, threshold.value, data.root)
         (partial / PREDICTIONS_FILE).write_bytes(write_csv(tested))
         figures.draw_training(head.trained.history, head.trained.epoch, partial / "figures" / "training.png")
-        figures.draw_confusion(np.array(found["confusion"]), data.labels, partial / "figures" / "confusion.png")
-        if compression is not None:
-            found["compression"] = compression
-            figures.draw_tradeoff(compression, partial / "figures" / "tradeoff.png")
+        figures.draw_confusion(np.array(found.confusion), data.labels, partial / "figures" / "confusion.png")
+        if found.compression is not None:
+            figures.draw_tradeoff(report.plain(found.compression), partial / "figures" / "tradeoff.png")
         shown = _mistakes_shown(found, verdict.test.examples, data)
         thumbnails = {data.name(each): text for each, text in reader.thumbnails(shown, config.image_size).items()}
         shutil.rmtree(work)
-    found["reused"] = cache_in(config.cache).reused
-    found["seconds"] = {**stages.seconds, "total": round(sum(stages.seconds.values()), 2)}
-    (partial / "report.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    (partial / "index.html").write_text(card.render(found, thumbnails), "utf-8")
+    seconds = {**stages.seconds, "total": round(sum(stages.seconds.values()), 2)}
+    found = replace(found, reused=cache_in(config.cache).reused, seconds=seconds)
+    (partial / "report.json").write_text(report.to_json(found), "utf-8")
+    (partial / "index.html").write_text(card.render(report.plain(found), thumbnails), "utf-8")
     return found
 
 
@@ -237,8 +235,8 @@ def _unseen(data: Dataset, config: BuildConfig) -> list[Example]:
     return dataset.spread(data.splits["validation"], config.affordable(config.quantisation_megapixels))
 
 
-def _mistakes_shown(found: Mapping[str, Any], test: Sequence[Example], data: Dataset) -> list[Example]:
-    names = [mistake["path"] for mistake in found["mistakes"][: card.MISTAKES_SHOWN]]
+def _mistakes_shown(found: report.BuildReport, test: Sequence[Example], data: Dataset) -> list[Example]:
+    names = [mistake.path for mistake in found.mistakes[: card.MISTAKES_SHOWN]]
     return [example for example in test if data.name(example) in names]
 
 
