@@ -31,7 +31,7 @@ from local.aws.stack import Function
 from local.runtime.emulator import Report, RuntimeEmulator, runtime_environment
 from local.runtime.processes import session_of
 from local.runtime.sam_build import BUILD, Built, lay_out, read_build
-from ops.errors import LocalError
+from ops.cli import CommandError
 from tests.support import notification, record, sqs_batch
 
 BATCH = 10
@@ -84,7 +84,7 @@ def main() -> int:
     chosen = parser.parse_args()
     try:
         found = measure(read_build(chosen.build), chosen.photographs, chosen.rounds)
-    except (LocalError, NotLabelled) as error:
+    except (CommandError, NotLabelled) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(cold_start_table(found))
@@ -94,7 +94,7 @@ def main() -> int:
 
 
 def measure(built: Built, folder: Path | None, rounds: int) -> dict[str, Any]:
-    """The part `cold_start` of bench.json. Raises LocalError, NotLabelled."""
+    """The part `cold_start` of bench.json. Raises CommandError, NotLabelled."""
     function = _function(built, len(os.sched_getaffinity(0)))
     python = ensure_runtime(find_runtime_python(built.runtime.removeprefix("python")))
     (photograph,) = photographs(folder, 1)

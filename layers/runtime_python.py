@@ -13,17 +13,21 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from local import ROOT
-from local.aws.stack import FUNCTION
-from local.aws.template import read_template
-from ops.errors import LocalError
+from layers.wheels import PYTHON_VERSION
 
+ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements" / "emulator.txt"
 DIRECTORY = ROOT / ".venv-runtime"
 NAMED_BY = "LAMBDA_PYTHON"
 
 
-class RuntimePythonNotFound(LocalError):
+class RuntimePythonError(Exception):
+    """The environment of the runtime cannot be made; the message says why."""
+
+    exit_code = 1
+
+
+class RuntimePythonNotFound(RuntimePythonError):
     """No Python of the runtime's version is on this machine."""
 
     exit_code = 4
@@ -70,7 +74,7 @@ def ensure_runtime(python: Path, lock: Path = LOCK, directory: Path = DIRECTORY)
     """The Python of an environment, made by `python`, that holds what `lock` pins; built only when they
     changed.
 
-    Installs with uv where this project's environment has it, else with pip. Raises LocalError where neither
+    Installs with uv where this project's environment has it, else with pip. Raises RuntimePythonError where neither
     can.
     """
     runtime = directory / "bin" / "python"
@@ -90,7 +94,7 @@ def ensure_runtime(python: Path, lock: Path = LOCK, directory: Path = DIRECTORY)
     else:
         try:
             _run(by_uv)
-        except LocalError:  # uv may not reach the index that pip is configured for
+        except RuntimePythonError:  # uv may not reach the index that pip is configured for
             _run(by_pip)
     stamp.write_text(wanted)
     return runtime
@@ -98,12 +102,11 @@ def ensure_runtime(python: Path, lock: Path = LOCK, directory: Path = DIRECTORY)
 
 def main() -> int:
     """Make the environment ready ahead of time; where no such Python is found, say so, which is no error."""
-    version = read_template(ROOT / "template.yaml")["Resources"][FUNCTION]["Properties"]["Runtime"]
     try:
-        ensure_runtime(find_runtime_python(version.removeprefix("python")))
+        ensure_runtime(find_runtime_python(PYTHON_VERSION))
     except RuntimePythonNotFound as error:
         print(f"note: {error}", file=sys.stderr)
-    except LocalError as error:
+    except RuntimePythonError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -142,7 +145,7 @@ def _version(candidate: Path) -> str | None:
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise LocalError(f"{' '.join(command)} failed:\n{(done.stderr or done.stdout).strip()}")
+        raise RuntimePythonError(f"{' '.join(command)} failed:\n{(done.stderr or done.stdout).strip()}")
 
 
 if __name__ == "__main__":

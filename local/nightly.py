@@ -25,8 +25,8 @@ from local.aws.moto import LocalAws, local_aws
 from local.aws.stack import Stack, deploy, function_of
 from local.demo.drawn import CLASSES, draw
 from ops.testset import BUCKET_OUTPUT, UploadError, print_summary, upload
-from score.keys import LATEST, LIST, PREFIX, night_key
-from score.testset import PREFIX as TESTSET
+from score.keys import LATEST, LIST, REPORTS_PREFIX, night_key
+from score.testset import TESTSET_PREFIX
 
 SCORE_FUNCTION = "ScoreFunction"
 OUT = Path("build/nightly")
@@ -83,13 +83,13 @@ def draw_testset(aws: LocalAws, bucket: str, labels: Sequence[str], each: int = 
     for number, label in enumerate(label for label in labels for _ in range(each)):
         content = io.BytesIO()
         draw(CLASSES[number % len(CLASSES)], random.Random(number)).save(content, "PNG")  # noqa: S311
-        aws.client("s3").put_object(Bucket=bucket, Key=f"{TESTSET}{label}/{number}.png", Body=content.getvalue())
+        aws.client("s3").put_object(Bucket=bucket, Key=f"{TESTSET_PREFIX}{label}/{number}.png", Body=content.getvalue())
     return each * len(labels)
 
 
 def put_reports(aws: LocalAws, bucket: str, out: Path) -> None:
     """Put the reports of earlier runs, out/accuracy/..., into the bucket."""
-    for path in sorted((out / PREFIX).rglob("*")):
+    for path in sorted((out / REPORTS_PREFIX).rglob("*")):
         if path.is_file():
             aws.client("s3").put_object(Bucket=bucket, Key=path.relative_to(out).as_posix(), Body=path.read_bytes())
 
@@ -97,7 +97,7 @@ def put_reports(aws: LocalAws, bucket: str, out: Path) -> None:
 def fetch_reports(aws: LocalAws, bucket: str, out: Path) -> None:
     """Fetch all reports of the bucket to out/accuracy/..."""
     s3 = aws.client("s3")
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX):
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=REPORTS_PREFIX):
         for item in page.get("Contents", []):
             path = out / item["Key"]
             path.parent.mkdir(parents=True, exist_ok=True)

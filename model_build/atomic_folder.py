@@ -26,7 +26,7 @@ class OutputError(Exception):
 
 
 @contextmanager
-def replacing(out: Path, marker: str) -> Iterator[Path]:
+def atomic_folder(out: Path, marker: str) -> Iterator[Path]:
     """An empty folder to build in, which takes the place of `out` when the block ends well.
 
     However else it ends, `out` is left as it was and the new folder is removed. OutputError if another build is at it,
@@ -57,7 +57,7 @@ def replacing(out: Path, marker: str) -> Iterator[Path]:
 
 
 @contextmanager
-def telling_a_full_disk(folder: Path, needed: int) -> Iterator[None]:
+def detect_full_disk(folder: Path, needed: int) -> Iterator[None]:
     """Raise OSError (ENOSPC) for what goes wrong in the block while `folder` has fewer than `needed` bytes left.
 
     For native code that does not look whether its writes succeed: what it wrote turns out damaged when it is read.

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -32,7 +33,9 @@ ABANDONED = 3600
 FORMAT = 1
 """Part of every key: entries of an older layout are never read."""
 
-Row = np.ndarray | Unreadable
+CachedRow = np.ndarray | Unreadable
+
+T = TypeVar("T")
 
 
 def key_of(*parts: object) -> str:
@@ -69,9 +72,9 @@ class Cache:
         self.reused = 0
         self._new.clear()
 
-    def files(self, key: str, places: Sequence[Path], make: Callable[[], object]) -> None:
-        """Have the files that `make` writes to `places`: copies of those kept under `key`, else new ones, of which
-        copies are kept. What `make` raises is raised. ValueError if two of them have one name, in whatever folders."""
+    def files(self, key: str, places: Sequence[Path], make: Callable[[], T]) -> T | None:
+        """Copy the files kept under `key` to `places` and return None; else call `make`, which writes them, keep copies
+        and return its result. ValueError if two files have the same name, even in different folders."""
         if len({place.name for place in places}) < len(places):
             raise ValueError(f"files are kept by their names, and these share some: {places}")
         entries = [self.folder / f"{key}-{place.name}" for place in places]
@@ -80,16 +83,17 @@ class Cache:
             for place, content in zip(places, contents, strict=True):
                 place.write_bytes(content or b"")
             self._count(key, (place.name for place in places))
-            return
-        make()
+            return None
+        made = make()
         self._new.update((key, place.name) for place in places)
         for entry, place in zip(entries, places, strict=True):
             self._keep(entry, place.read_bytes())
+        return made
 
-    def rows(self, key: str, names: Sequence[str]) -> Mapping[str, Row]:
+    def rows(self, key: str, names: Sequence[str]) -> Mapping[str, CachedRow]:
         """The rows kept under `key` among `names` (SHA-256 of pictures): an array, or why there is none."""
         path = self._table(key)
-        found: dict[str, Row] = {}
+        found: dict[str, CachedRow] = {}
         try:
             if not path.is_file() or not path.stat().st_size:
                 return found
@@ -112,7 +116,7 @@ class Cache:
         self._count(key, found)
         return found
 
-    def add_rows(self, key: str, rows: Iterable[tuple[str, Row]]) -> None:
+    def add_rows(self, key: str, rows: Iterable[tuple[str, CachedRow]]) -> None:
         """Keep rows under `key`, all of them or none."""
         path = self._table(key)
         rows = list(rows)
@@ -211,7 +215,7 @@ def _touch(path: Path) -> None:
         os.utime(path)
 
 
-def _pack(name: str, row: Row) -> tuple[str, str, str, str, bytes, int]:
+def _pack(name: str, row: CachedRow) -> tuple[str, str, str, str, bytes, int]:
     if isinstance(row, Unreadable):
         head, body = ("", "", row.reason.value), row.detail.encode()
     else:
@@ -219,7 +223,7 @@ def _pack(name: str, row: Row) -> tuple[str, str, str, str, bytes, int]:
     return name, *head, body, _check_sum(name, *head, body)
 
 
-def _unpack(name: str, stored: tuple[str, str, str, bytes, int] | None) -> Row | None:
+def _unpack(name: str, stored: tuple[str, str, str, bytes, int] | None) -> CachedRow | None:
     """The row, or None if there is none or it is not what was written."""
     if stored is None:
         return None

@@ -109,7 +109,7 @@ class BuildConfig:
     """Seeds the head's initial weights, dropout and shuffling, and `random` base weights."""
 
     compress: str = "none"
-    """How many times less time the shipped network takes, by `chain.layer_cost`, such as `3`; `auto`: as many as the
+    """How many times less time the shipped network takes, by `network.layer_cost`, such as `3`; `auto`: as many as the
     curve of all networks below allows; `none`. `auto` is not the default: the curve takes longer than all the rest
     of the build, and what it saves is known of the stand-in weights only."""
 

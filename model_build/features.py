@@ -15,12 +15,12 @@ import numpy as np
 from labeller import classifier
 from labeller.classifier import open_session
 from labeller.images import Unreadable
-from model_build.cache import Row, cache_in, key_of, source_of
+from model_build.cache import CachedRow, cache_in, key_of, source_of
 from model_build.config import BuildConfig
 from model_build.data.dataset import Example
-from model_build.data.reader import CORES, PictureReader, recipe, require_some
+from model_build.data.reader import CORES, PictureReader, decoder_fingerprint, require_readable
 from model_build.export import IMAGE
-from model_build.progress import counting
+from model_build.progress import progress_bar
 
 KEPT_AT_ONCE = 128
 """Pictures whose features go into the cache together: what a build that is killed loses at most."""
@@ -51,9 +51,9 @@ def extract(graph: Path, examples: Sequence[Example], config: BuildConfig, *, fl
     cache, key = cache_in(config.cache), _key(content, config.image_size, flipped)
     rows = dict(cache.rows(key, [example.sha256 for example in examples]))
     missing = [example for example in examples if example.sha256 not in rows]
-    with counting(len(examples), "images") as advance:
+    with progress_bar(len(examples), "images") as advance:
         advance(len(examples) - len(missing))
-        waiting: list[tuple[str, Row]] = []
+        waiting: list[tuple[str, CachedRow]] = []
         for computed in _run(content, graph, missing, config, flipped) if missing else ():
             waiting += computed
             advance(len(computed))
@@ -68,7 +68,7 @@ def extract(graph: Path, examples: Sequence[Example], config: BuildConfig, *, fl
 
 def _run(
     content: bytes, graph: Path, examples: Sequence[Example], config: BuildConfig, flipped: bool
-) -> Iterator[list[tuple[str, Row]]]:
+) -> Iterator[list[tuple[str, CachedRow]]]:
     """The rows of the examples, some at a time, those that cannot be read last."""
     session = open_session(content, graph, CORES)
     reader = PictureReader(examples, config.image_size)
@@ -79,7 +79,7 @@ def _run(
     yield [(example.sha256, reason) for example, reason in reader.unreadable.items()]
 
 
-def _gathered(examples: Sequence[Example], rows: Mapping[str, Row]) -> Features:
+def _gathered(examples: Sequence[Example], rows: Mapping[str, CachedRow]) -> Features:
     unreadable: dict[Example, Unreadable] = {}
     kept: list[Example] = []
     values: list[np.ndarray] = []
@@ -90,7 +90,7 @@ def _gathered(examples: Sequence[Example], rows: Mapping[str, Row]) -> Features:
         else:
             kept.append(example)
             values.append(row)
-    require_some(kept, unreadable)
+    require_readable(kept, unreadable)
     return Features(tuple(kept), np.stack(values), np.array([example.label for example in kept]), unreadable)
 
 
@@ -101,7 +101,7 @@ def _key(graph: bytes, image_size: int, flipped: bool) -> str:
         hashlib.sha256(graph).hexdigest(),
         image_size,
         flipped,
-        recipe(),
+        decoder_fingerprint(),
         source_of(classifier.__file__, __file__),
         [version("onnxruntime"), platform.machine()],
     )

@@ -16,7 +16,7 @@ from labeller import classifier, manifest
 from model_build.cache import source_of
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset
-from model_build.data.reader import recipe
+from model_build.data.reader import decoder_fingerprint
 
 PACKAGES = (
     "tensorflow",
@@ -36,13 +36,13 @@ NOT_OF_THE_MODEL = frozenset({"__main__.py", "cache.py", "progress.py"})
 """Modules of this package that no byte of the model's folder depends on."""
 
 
-def build_key(config: BuildConfig, data: Dataset) -> str:
+def build_fingerprint(config: BuildConfig, data: Dataset) -> str:
     """SHA-256 over the settings, the content of pictures and weights, the source that makes a model of them, and the
     packages' versions. Where things lie does not count. OSError if a weight file that is named cannot be read."""
     settings = {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
     if config.weights not in ("imagenet", "random"):
         settings["weights"] = hashlib.sha256(Path(config.weights).read_bytes()).hexdigest()
-    parts = [settings, data.digest, _source_digest(), recipe(), {name: version(name) for name in PACKAGES}]
+    parts = [settings, data.digest, _source_digest(), decoder_fingerprint(), {name: version(name) for name in PACKAGES}]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -15,7 +15,7 @@ CANDIDATES = 16
 SEED = 1406
 
 
-def choose(model: Path, size: tuple[int, int]) -> GoldenExample:
+def choose_golden_example(model: Path, size: tuple[int, int]) -> GoldenExample:
     """Of some random pictures, the one whose logits move most when its red and blue are swapped or its rows and
     columns, whichever moves them less: on it, the mistakes of a wrong kernel or layout show best.
 

@@ -20,7 +20,7 @@ MINIMUM_GAIN = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainedHead:
     """A trained head: float32 [N, h, w, C] -> logits [N, labels], of the epoch (from 1) with the lowest validation
     loss, but for MINIMUM_GAIN; `epoch` of `len(history["loss"])`."""
 
@@ -47,7 +47,7 @@ def train(
     seed: int,
     batch: int,
     patience: int,
-) -> Trained:
+) -> TrainedHead:
     """Train one head on the features of the training split, `batch` examples a step.
 
     Stops when the validation loss has not fallen for `patience` epochs. On one machine the same features and seed
@@ -92,7 +92,7 @@ def train(
         "val_accuracy": fitted.history["val_accuracy"],
     }
     network = on_feature_maps(model, candidate.pooling, training.values.shape[1:], mean, deviation)
-    return Trained(network, history, stopping.best_epoch + 1)
+    return TrainedHead(network, history, stopping.best_epoch + 1)
 
 
 def pool(features: np.ndarray, pooling: Pooling) -> np.ndarray:

@@ -32,7 +32,7 @@ class Stages:
 
 
 @contextmanager
-def counting(total: int, unit: str) -> Iterator[Callable[[int], object]]:
+def progress_bar(total: int, unit: str) -> Iterator[Callable[[int], object]]:
     """Show how many of `total` are done: a bar on a terminal, a line now and then in a log.
 
     The context gives a function to be called with the number done since the last call.

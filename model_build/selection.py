@@ -6,17 +6,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from evaluation.metrics import accuracy_score, log_loss
+from evaluation.metrics import log_loss
 from labeller.classifier import softmax
 from model_build import head
 from model_build.config import BuildConfig, HeadCandidate, Pooling
 from model_build.features import Features
-from model_build.head import Trained
-from model_build.quantize import Measured
+from model_build.head import TrainedHead
+from model_build.quantize import QuantisedBase
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 """scikit-learn's C of the baseline, the inverse of its penalty, from strong to weak; on standardised features the best
@@ -24,7 +25,7 @@ lies in between."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ValidationScore:
     """Right answers and log loss on the validation pictures, temperature 1."""
 
     correct: int
@@ -43,12 +44,12 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
+class EvaluatedHead:
     """A trained candidate and how it fared on validation; `seconds` of training."""
 
     candidate: HeadCandidate
-    trained: Trained
-    validation: Scored
+    trained: TrainedHead
+    validation: ValidationScore
     logits: np.ndarray
     seconds: float
 
@@ -62,14 +63,32 @@ class Baseline:
     pooling: Pooling
     mean: np.ndarray
     deviation: np.ndarray
-    validation: Scored
+    validation: ValidationScore
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Label indices [n] for features float32 [n, h, w, C]."""
         return np.asarray(self.model.predict((head.pool(features, self.pooling) - self.mean) / self.deviation))
 
 
-def train_all(training: Features, validation: Features, labels: int, config: BuildConfig) -> list[Contender]:
+@dataclass(frozen=True, slots=True)
+class TrainedNetwork:
+    """A base, in FP32 and INT8, and the head chosen for it.
+
+    `reference` are FP32 features of the validation images on which INT8 is compared with FP32; `training` and
+    `validation` are the INT8 features of those splits. `heads` holds every candidate, `head` the chosen one.
+    """
+
+    fp32: Path
+    int8: Path
+    reference: Features
+    training: Features
+    validation: Features
+    heads: Sequence[EvaluatedHead]
+    head: EvaluatedHead
+    baseline: Baseline
+
+
+def train_heads(training: Features, validation: Features, labels: int, config: BuildConfig) -> list[EvaluatedHead]:
     """Every head of `config.heads`, trained; a line is printed for each as it is done."""
     contenders = []
     for candidate in config.heads:
@@ -85,24 +104,24 @@ def train_all(training: Features, validation: Features, labels: int, config: Bui
         )
         seconds = time.perf_counter() - start
         logits = trained.logits(validation.values)
-        contenders.append(Contender(candidate, trained, score(logits, validation.labels), logits, seconds))
-        print_contender(contenders[-1])
+        contenders.append(EvaluatedHead(candidate, trained, score(logits, validation.labels), logits, seconds))
+        print_head(contenders[-1])
     return contenders
 
 
-def choose(contenders: Sequence[Contender]) -> Contender:
+def choose_head(contenders: Sequence[EvaluatedHead]) -> EvaluatedHead:
     """The one with most right answers on validation; among those the lowest log loss; then the first."""
     return min(contenders, key=lambda each: each.validation.rank)
 
 
-def score(logits: np.ndarray, labels: np.ndarray) -> Scored:
+def score(logits: np.ndarray, labels: np.ndarray) -> ValidationScore:
     """What logits [n, labels] are worth for the true labels [n]."""
-    correct = round(accuracy_score(labels, logits.argmax(axis=1)) * len(labels))
-    return Scored(correct, len(labels), log_loss(labels, softmax(logits, 1.0)))
+    correct = int((logits.argmax(axis=1) == labels).sum())
+    return ValidationScore(correct, len(labels), log_loss(labels, softmax(logits, 1.0)))
 
 
 def train_baseline(pooling: Pooling, training: Features, validation: Features) -> Baseline:
-    """Logistic regression with each of PENALTIES; the one that is best on validation, as in `choose`."""
+    """Logistic regression with each of PENALTIES; the one that is best on validation, as in `choose_head`."""
     pooled = head.pool(training.values, pooling)
     mean, deviation = (values.astype(np.float32) for values in head.statistics(pooled))
     pooled = (pooled - mean) / deviation
@@ -111,14 +130,14 @@ def train_baseline(pooling: Pooling, training: Features, validation: Features) -
     for penalty in PENALTIES:
         model = LogisticRegression(C=penalty, max_iter=200, tol=1e-3).fit(pooled, training.labels)
         probabilities = model.predict_proba(unseen)
-        right = accuracy_score(validation.labels, model.predict(unseen))
-        scored = Scored(round(right * len(unseen)), len(unseen), log_loss(validation.labels, probabilities))
+        correct = int((model.predict(unseen) == validation.labels).sum())
+        scored = ValidationScore(correct, len(unseen), log_loss(validation.labels, probabilities))
         found.append(Baseline(model, pooling, mean, deviation, scored))
     return min(found, key=lambda each: each.validation.rank)
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class HeadAccuracy:
     """How many of `images` validation pictures a head gets right, by the features of FP32 and of each quantisation."""
 
     images: int
@@ -126,7 +145,7 @@ class Judged:
     quantised: tuple[int, ...]
 
 
-def judge(head: Contender, quantisations: Sequence[Measured], reference: Features) -> Judged:
+def count_correct(head: EvaluatedHead, quantisations: Sequence[QuantisedBase], reference: Features) -> HeadAccuracy:
     """The head on the features by which the quantisations were compared with FP32, those of `reference`. It was trained
     on those of one of them, so that one has a little advantage."""
 
@@ -134,10 +153,10 @@ def judge(head: Contender, quantisations: Sequence[Measured], reference: Feature
         return int((head.trained.logits(features).argmax(axis=1) == reference.labels).sum())
 
     quantised = tuple(right(each.features) for each in quantisations)
-    return Judged(len(reference.labels), right(reference.values), quantised)
+    return HeadAccuracy(len(reference.labels), right(reference.values), quantised)
 
 
-def print_contender(contender: Contender) -> None:
+def print_head(contender: EvaluatedHead) -> None:
     """One line of the comparison."""
     candidate, trained, scored = contender.candidate, contender.trained, contender.validation
     epochs = len(trained.history["loss"])
@@ -149,7 +168,7 @@ def print_contender(contender: Contender) -> None:
     )
 
 
-def print_choice(chosen: Contender, baseline: Baseline) -> None:
+def print_choice(chosen: EvaluatedHead, baseline: Baseline) -> None:
     """Which head is taken, and whether it beats the baseline on validation."""
     head, plain = chosen.validation, baseline.validation
     verb = "beats" if head.correct > plain.correct else "does not beat"

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from evaluation.comparison import Change, Comparison
+from evaluation.comparison import Comparison, Outcome
 from evaluation.metrics import Interval, wilson_interval
 from evaluation.predictions import Unscored
 from labeller.images import Unreadable
 from labeller.results import Status
 from labeller.storage import AwsFailure, Gone
-from ops.labels import Row
+from ops.labels import LabelRow
 
 SHOWN = 20  # flips that are printed; --json has all
 
@@ -45,24 +45,24 @@ class Agreement:
     left_out: dict[str, int]  # why -> uploads that could not be compared
 
 
-def sample(rows: Iterable[Row], size: int) -> list[Row]:
+def sample(rows: Iterable[LabelRow], size: int) -> list[LabelRow]:
     """`size` of the rows, by a hash of their objects: no label, hour or name is favoured, and always the same ones."""
 
-    def rank(row: Row) -> bytes:
+    def rank(row: LabelRow) -> bytes:
         return hashlib.sha256(f"{row['object']} {row['version']}".encode()).digest()
 
     return heapq.nsmallest(size, rows, key=rank)
 
 
 def agreement(
-    day: date, rows: Sequence[Row], ends: Sequence[tuple[str, float] | Exception], threshold: float
+    day: date, rows: Sequence[LabelRow], ends: Sequence[tuple[str, float] | Exception], threshold: float
 ) -> Agreement:
     """Count. `ends` are the candidate's label and confidence for each row, or why there is none.
 
     What is the candidate's own fault (ModelError) is raised, as is AwsFailure where nothing at all could be had.
     """
     left_out: Counter[str] = Counter()
-    compared: list[tuple[Row, str, float]] = []
+    compared: list[tuple[LabelRow, str, float]] = []
     for row, end in zip(rows, ends, strict=True):
         match end:
             case (label, confidence):
@@ -103,10 +103,10 @@ def agreement(
 def lines_of_test_set(candidate: str, found: Comparison) -> list[str]:
     """What the test set says, for people."""
     verdict = {
-        Change.SAME: "no difference that chance could not explain",
-        Change.BETTER: "BETTER, and chance is an unlikely explanation",
-        Change.WORSE: "WORSE, and chance is an unlikely explanation",
-    }[found.change]
+        Outcome.SAME: "no difference that chance could not explain",
+        Outcome.BETTER: "BETTER, and chance is an unlikely explanation",
+        Outcome.WORSE: "WORSE, and chance is an unlikely explanation",
+    }[found.outcome]
     return [
         f"Test set, {found.pictures_now:,} pictures:",
         f"  deployed   {_share(found.correct_before, found.pictures_before)}   {found.model_version} ({found.against})",

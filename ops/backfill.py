@@ -24,20 +24,17 @@ from typing import Any
 from urllib.parse import quote_plus
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
 
 from labeller.events import ONLY_STALE, TaskResult
 from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
 from labeller.settings import SettingsError
-from local import ROOT
 from local.aws.moto import process_environment
 from local.aws.poller import LambdaContext
-from local.aws.stack import STACK_NAME
-from ops import batch_operations, task_runner
+from ops import ROOT, batch_operations, task_runner
 from ops.batch_operations import AWAITING, OVER, Place, Selection
 from ops.capacity.__main__ import measured_image
 from ops.capacity.prices import load_prices
-from ops.errors import LocalError, in_words
+from ops.cli import add_stack_argument, command_parser, exit_status
 from ops.task_runner import BackfillError, Invoke, Job
 
 MODEL = ROOT / "build/model"
@@ -50,18 +47,16 @@ _SECONDS = 900  # that an invocation here has; the most that Lambda gives
 def main(arguments: list[str] | None = None) -> int:
     """0: done, or called off by the user; 1: objects failed, or it could not be done."""
     options = _parse(arguments)
-    try:
-        _check(options)
-        if options.engine == "local":
-            return run_here(options)
-        session = boto3.session.Session()
-        clients = {name: session.client(name) for name in SERVICES}  # type: ignore[call-overload]
-        return run_on_s3(clients, options, Screen(yes=options.yes))
-    except (LocalError, ModelError, SettingsError) as error:
-        print(f"error: {error}", file=sys.stderr)
-    except (ClientError, BotoCoreError) as error:
-        print(f"error: {in_words(error)}", file=sys.stderr)
-    return 1
+    return exit_status(lambda: _run(options), ModelError, SettingsError)
+
+
+def _run(options: argparse.Namespace) -> int:
+    _check(options)
+    if options.engine == "local":
+        return run_here(options)
+    session = boto3.session.Session()
+    clients = {name: session.client(name) for name in SERVICES}  # type: ignore[call-overload]
+    return run_on_s3(clients, options, Screen(yes=options.yes))
 
 
 @dataclass
@@ -273,12 +268,12 @@ def _variables() -> dict[str, str]:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m ops.backfill", description=(__doc__ or "").split("\n")[0])
+    parser = command_parser("ops.backfill", __doc__)
     parser.add_argument("--bucket", default="", help="the stack's own uploads, unless another is named")
     parser.add_argument("--prefix", default="", help="only keys that begin so")
     parser.add_argument("--stale-only", action="store_true", help="skip what has a label of the current model")
     parser.add_argument("--manifest", help="a file of lines bucket,key; or s3://..., also an inventory's manifest.json")
-    parser.add_argument("--stack", default=STACK_NAME)
+    add_stack_argument(parser)
     parser.add_argument("--job", help="follow this job")
     parser.add_argument("--yes", action="store_true", help="start without asking")
     parser.add_argument("--engine", choices=("s3", "local"), default="s3")

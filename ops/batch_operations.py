@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 from labeller.events import ONLY_STALE
 from ops.capacity.prices import Prices
 from ops.capacity.workload import Architecture, Image, backfill_cost
+from ops.stack import describe_stack
 from ops.task_runner import BackfillError, read_manifest
 
 FOLDER = "backfill"  # in the stack's bucket for reports: manifests, and the reports of jobs
@@ -93,20 +94,8 @@ def estimate(objects: int, place: Place, only_stale: bool, image: Image, prices:
 
 def find_place(clients: Mapping[str, Any], stack: str) -> Place:
     """Ask the deployed stack. Raises BackfillError where it is missing, or not made for backfills."""
-    try:
-        described = clients["cloudformation"].describe_stacks(StackName=stack)["Stacks"][0]
-    except ClientError as error:
-        raise BackfillError(
-            f"no stack {stack!r} here ({error}). Name yours: STACK=..., AWS_DEFAULT_REGION=..."
-        ) from error
-    outputs = {each["OutputKey"]: each["OutputValue"] for each in described.get("Outputs", [])}
-    wanted = ("UploadsBucketName", "ReportsBucketName", "BackfillFunctionArn", "BackfillJobRoleArn")
-    missing = [name for name in wanted if name not in outputs]
-    if missing:
-        raise BackfillError(
-            f"stack {stack} has no {', '.join(missing)}: it was deployed from an older template. Deploy"
-        )
-    arn = outputs["BackfillFunctionArn"]
+    described = describe_stack(stack, clients["cloudformation"])
+    arn, role = described.output("BackfillFunctionArn"), described.output("BackfillJobRoleArn")
     function = clients["lambda"].get_function_configuration(FunctionName=arn)
     reserved = clients["lambda"].get_function_concurrency(FunctionName=arn).get("ReservedConcurrentExecutions", 0)
     if not reserved:
@@ -118,10 +107,10 @@ def find_place(clients: Mapping[str, Any], stack: str) -> Place:
         stack=stack,
         account=arn.split(":")[4],
         region=arn.split(":")[3],
-        uploads_bucket=outputs["UploadsBucketName"],
-        reports_bucket=outputs["ReportsBucketName"],
+        uploads_bucket=described.output("UploadsBucketName"),
+        reports_bucket=described.output("ReportsBucketName"),
         function_arn=arn,
-        role_arn=outputs["BackfillJobRoleArn"],
+        role_arn=role,
         concurrency=int(reserved),
         memory=int(function["MemorySize"]),
         architecture=function.get("Architectures", ["x86_64"])[0],

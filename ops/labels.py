@@ -1,100 +1,78 @@
-"""What was labelled so on a day: `python -m ops.labels --label cats --day 2026-11-23`.
+"""List the objects that got a label on a day: `python -m ops.labels --label cats --day 2026-11-23`.
 
     python -m ops.labels --label L [--day D] [--stack NAME | --table NAME] [--limit N] [--json]
 
-Asks the table's index by label and day, in AWS or wherever AWS_ENDPOINT_URL leads. Prints the rows in the order of
-their writing: time, status, confidence, object, version; with --json, one JSON object a line. `--label` is one of the
-model's labels, or UNSURE, UNREADABLE or DELETED. Days are UTC.
+Queries the table's index by label and day, in AWS or at AWS_ENDPOINT_URL. Prints one line a row, oldest first: time,
+status, confidence, object, version; with --json, one JSON object a line. `--label` is one of the model's labels, or
+UNSURE, UNREADABLE or DELETED. Days are UTC.
 
-The query, for those who write it themselves: a row's `label_day` is "<label>#<day>#<shard>", shards 0 to 7. So query
-the index once for each shard (KeyConditionExpression "label_day = :key") and merge by `classified_at`:
+To query without this command: a row's `label_day` is "<label>#<day>#<shard>", with shards 0 to 7. Query the index once
+for each shard (KeyConditionExpression "label_day = :key") and merge by `classified_at`:
 
     aws dynamodb query --table-name T --index-name by-label-and-day \\
       --key-condition-expression 'label_day = :key' --expression-attribute-values '{":key": {"S": "cats#2026-11-23#0"}}'
 
-Exit status: 0; 1 the table, or the stack, cannot be read; 2 wrong arguments.
+Exit status: 0; 1 the table or the stack cannot be read; 2 wrong arguments.
 """
 
 from __future__ import annotations
 
 import argparse
-import heapq
 import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
-from boto3.dynamodb.types import TypeDeserializer
-from botocore.exceptions import BotoCoreError, ClientError
 
-from labeller.records import INDEX, index_keys
-from local.aws.stack import STACK_NAME
-from ops.arguments import day, positive
-from ops.errors import LocalError, in_words
-from ops.stack import stack_output
+from evaluation.storage import rows_of_day
+from ops.cli import add_stack_argument, command_parser, day, exit_status, positive
+from ops.stack import describe_stack
 
-Row = dict[str, Any]
+LabelRow = dict[str, Any]
+"""A row of the index: attribute -> value."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    lines = (__doc__ or "").splitlines()
-    parser = argparse.ArgumentParser(prog="python -m ops.labels", description=lines[0])
-    parser.add_argument("--label", required=True, help="a label of the model's, or UNSURE, UNREADABLE, DELETED")
+    parser = command_parser("ops.labels", __doc__)
+    parser.add_argument("--label", required=True, help="a label of the model, or UNSURE, UNREADABLE, DELETED")
     parser.add_argument("--day", type=day, default=datetime.now(UTC).date(), help="UTC [today]")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--stack", default=STACK_NAME, help=f"whose table to ask [{STACK_NAME}]")
-    where.add_argument("--table", help="the table itself, by its name")
-    parser.add_argument("--limit", type=positive, help="the first so many [all]")
+    source = parser.add_mutually_exclusive_group()
+    add_stack_argument(source)
+    source.add_argument("--table", help="name of the table, instead of the stack's")
+    parser.add_argument("--limit", type=positive, help="number of rows to print at most [all]")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    chosen = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    return exit_status(lambda: print_rows(options))
+
+
+def print_rows(options: argparse.Namespace) -> int:
+    """Print the rows; returns the exit status."""
+    table = options.table or describe_stack(options.stack).output("ResultsTableName")
+    rows = rows_of_day(boto3.client("dynamodb"), table, options.label, options.day)
+    empty = True
     try:
-        table = chosen.table or stack_output(chosen.stack, "ResultsTableName")
-        rows = query(boto3.client("dynamodb"), table, chosen.label, chosen.day)
-        number = 0
-        for row in itertools.islice(rows, chosen.limit):
-            print(json.dumps(row, default=float, ensure_ascii=False) if chosen.json else line(row))
-            number += 1
-    except (LocalError, ClientError, BotoCoreError) as error:
-        print(f"error: {in_words(error)}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # `| head` has seen enough; standard output is not to be flushed into it at the end
+        for row in itertools.islice(rows, options.limit):
+            print(json.dumps(row, default=float, ensure_ascii=False) if options.json else format_row(row))
+            empty = False
+    except BrokenPipeError:  # `| head` has closed the pipe; Python must not flush into it at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    if not number:
-        print(f"nothing is labelled {chosen.label!r} on {chosen.day} in {table}", file=sys.stderr)
+    if empty:
+        print(f"no object is labelled {options.label!r} on {options.day} in {table}", file=sys.stderr)
     return 0
 
 
-def query(dynamodb: Any, table: str, label: str, day: date) -> Iterator[Row]:
-    """The rows of a label and a day, oldest first, read page by page as they are wanted."""
-    shards = [_shard(dynamodb, table, key) for key in index_keys(label, day)]
-    return heapq.merge(*shards, key=lambda row: row["classified_at"])
-
-
-def line(row: Row) -> str:
-    """A row for people. What is in the name of an object is escaped where it would move the cursor."""
+def format_row(row: LabelRow) -> str:
+    """A row as a line for people; characters of the object's name that would move the cursor are escaped."""
     confidence = "" if "confidence" not in row else f"{row['confidence']:.4f}"
-    said = row.get("reason") or row["status"]
+    status = row.get("reason") or row["status"]
     name = "".join(character if character.isprintable() else repr(character)[1:-1] for character in row["object"])
     version = "" if row["version"] == "null" else f"  {row['version']}"
-    return f"{row['classified_at']}  {said:<16}{confidence:>6}  {name}{version}"
-
-
-def _shard(dynamodb: Any, table: str, key: str) -> Iterator[Row]:
-    read = TypeDeserializer().deserialize
-    pages = dynamodb.get_paginator("query").paginate(
-        TableName=table,
-        IndexName=INDEX,
-        KeyConditionExpression="label_day = :key",
-        ExpressionAttributeValues={":key": {"S": key}},
-    )
-    for page in pages:
-        yield from ({name: read(value) for name, value in item.items()} for item in page["Items"])
+    return f"{row['classified_at']}  {status:<16}{confidence:>6}  {name}{version}"
 
 
 if __name__ == "__main__":

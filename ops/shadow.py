@@ -25,12 +25,11 @@ from typing import Any
 
 import boto3
 import numpy as np
-from botocore.exceptions import BotoCoreError, ClientError
 
-from evaluation.comparison import Change, Comparison, compare_pictures
+from evaluation.comparison import Comparison, Outcome, compare_pictures
 from evaluation.predictions import Identity, Unscored, read_csv
 from evaluation.report import read_report
-from evaluation.storage import ReportStorage
+from evaluation.storage import ReportStorage, rows_of_day
 from labeller.classifier import Classifier, load_classifier
 from labeller.events import ObjectRef
 from labeller.inference import decode_fetched, objects_in_flight, threshold_in_force
@@ -39,22 +38,20 @@ from labeller.pipeline import Deadline, Lane, run
 from labeller.results import Status
 from labeller.settings import Settings
 from labeller.storage import AwsFailure, Gone, Storage, connect
-from local import ROOT
-from local.aws.stack import STACK_NAME
+from ops import ROOT
 from ops.agreement import Agreement, agreement, lines_of_test_set, lines_of_unscored, lines_of_uploads, sample
-from ops.arguments import day, folder, positive
-from ops.errors import LocalError, in_words
-from ops.labels import Row, query
-from ops.stack import stack_output, stack_parameters
+from ops.cli import CommandError, add_stack_argument, command_parser, day, exit_status, folder, positive
+from ops.labels import LabelRow
+from ops.stack import describe_stack
 from score.keys import LATEST, REPORT, night_key
 from score.scorer import Scorer
-from score.testset import PREFIX, InvalidTestSet, Listing, read_listing
+from score.testset import TESTSET_PREFIX, InvalidTestSet, TestSet, find_test_set
 
 BASELINE = ROOT / "build/model"
 _DAY = 24 * 3600.0  # seconds; there is no deadline here
 
 
-class ShadowError(LocalError):
+class ShadowError(CommandError):
     """There is nothing to compare with. The message says what to do."""
 
 
@@ -82,18 +79,18 @@ class Shadow:
         And the pictures that the candidate has no answer to. Raises InvalidTestSet, ShadowError, AwsFailure,
         ModelError.
         """
-        listing = read_listing(self.reports.bucket, self.reports.list_keys(PREFIX), self.candidate.labels)
+        listing = find_test_set(self.reports.bucket, self.reports.list_keys(TESTSET_PREFIX), self.candidate.labels)
         deployed = self._latest() or self._scored_now(baseline, listing)
         found = self._scorer(self.candidate).score(listing.examples, Deadline.in_seconds(_DAY))
         return compare_pictures(deployed.said_in, deployed.version, deployed.labels, found.scored), found.unscored
 
-    def on_uploads(self, rows: Iterable[Row], day: date, size: int) -> Agreement:
+    def on_uploads(self, rows: Iterable[LabelRow], day: date, size: int) -> Agreement:
         """The candidate against the rows of a sample of `size`. Raises ModelError; AwsFailure if nothing can be had."""
         chosen = sample(rows, size)
         in_flight = objects_in_flight(self.settings.max_image_bytes)
         fetching, looking = Lane(in_flight, "aws"), Lane(self.settings.onnx_threads, "cpu")
 
-        async def work(row: Row) -> tuple[str, float]:
+        async def work(row: LabelRow) -> tuple[str, float]:
             version = None if row["version"] == "null" else row["version"]
             ref = ObjectRef(row["bucket"], row["key"], version, "", "", None, None)
             fetched = await fetching(self.pictures.fetch, ref, self.settings.max_image_bytes)
@@ -123,7 +120,7 @@ class Shadow:
             ) from error
         return Deployed(f"the night of {report.night.date}", report.night.model_version, labels)
 
-    def _scored_now(self, baseline: Path, listing: Listing) -> Deployed:
+    def _scored_now(self, baseline: Path, listing: TestSet) -> Deployed:
         try:
             model = load_classifier(baseline, threads=1)
         except ModelError as error:
@@ -146,21 +143,18 @@ class Shadow:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parse(arguments)
-    try:
-        return compare(options)
-    except (LocalError, ModelError, AwsFailure, ClientError, BotoCoreError) as error:
-        print(f"error: {in_words(error)}", file=sys.stderr)
-        return 1
+    return exit_status(lambda: compare(options), ModelError, AwsFailure)
 
 
 def compare(options: argparse.Namespace) -> int:
     """Both comparisons, printed; the exit status."""
-    table = stack_output(options.stack, "ResultsTableName")
+    stack = describe_stack(options.stack)
+    table = stack.output("ResultsTableName")
     shadow = Shadow(
         candidate=load_classifier(options.model, threads=1),
-        settings=_settings(table, stack_parameters(options.stack)),
+        settings=_settings(table, stack.parameters),
         pictures=connect(table),
-        reports=_reports(stack_output(options.stack, "ReportsBucketName"), table),
+        reports=_reports(stack.output("ReportsBucketName"), table),
     )
     test_set: Comparison | None = None
     unscored: tuple[Unscored, ...] = ()
@@ -171,7 +165,9 @@ def compare(options: argparse.Namespace) -> int:
         why = str(error)
     labels = (*shadow.candidate.labels, *options.label, Status.UNSURE.value)
     rows = (
-        row for label in dict.fromkeys(labels) for row in query(boto3.client("dynamodb"), table, label, options.day)
+        row
+        for label in dict.fromkeys(labels)
+        for row in rows_of_day(boto3.client("dynamodb"), table, label, options.day)
     )
     uploads = shadow.on_uploads(rows, options.day, options.sample)
     version = shadow.candidate.version
@@ -188,7 +184,7 @@ def compare(options: argparse.Namespace) -> int:
         for line in lines_of_unscored(unscored):
             print(line)
         print("\n".join(lines_of_uploads(uploads)))
-    return 3 if test_set and test_set.change is Change.WORSE else 0
+    return 3 if test_set and test_set.outcome is Outcome.WORSE else 0
 
 
 def _settings(table: str, parameters: Mapping[str, str]) -> Settings:
@@ -209,9 +205,9 @@ def _reports(bucket: str, table: str) -> ReportStorage:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m ops.shadow", description=(__doc__ or "").splitlines()[0])
+    parser = command_parser("ops.shadow", __doc__)
     parser.add_argument("model", type=folder, metavar="MODEL", help="the candidate: model.onnx and manifest.json")
-    parser.add_argument("--stack", default=STACK_NAME, help=f"whose test set, uploads and reports [{STACK_NAME}]")
+    add_stack_argument(parser)
     parser.add_argument(
         "--baseline", type=Path, default=BASELINE, help="the deployed model, until a night has scored it"
     )

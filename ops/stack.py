@@ -1,31 +1,49 @@
-"""What a deployed stack says of itself, in AWS or wherever AWS_ENDPOINT_URL leads."""
+"""Outputs and parameters of a deployed stack, in AWS or at AWS_ENDPOINT_URL."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import boto3
 from botocore.exceptions import ClientError
 
-from ops.errors import LocalError
+from ops.cli import CommandError
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
 
 
-def stack_output(stack: str, name: str) -> str:
-    """The output `name` of the stack. Raises LocalError where there is no such stack or output."""
-    outputs = {each["OutputKey"]: each["OutputValue"] for each in _described(stack).get("Outputs", [])}
-    if name not in outputs:
-        raise LocalError(f"the stack {stack} has no output {name}; was it deployed from this template?")
-    return str(outputs[name])
+@dataclass(frozen=True, slots=True)
+class StackDescription:
+    """What CloudFormation knows of a deployed stack."""
+
+    name: str
+    outputs: Mapping[str, str]
+    parameters: Mapping[str, str]  # the values that it was deployed with
+
+    def output(self, name: str) -> str:
+        """The output `name`. Raises CommandError if the stack has none of that name."""
+        if name not in self.outputs:
+            raise CommandError(f"the stack {self.name} has no output {name}: deploy it from the current template")
+        return self.outputs[name]
 
 
-def stack_parameters(stack: str) -> dict[str, str]:
-    """The values that the stack was deployed with, by the parameters' names. Raises LocalError for no such stack."""
-    return {each["ParameterKey"]: each["ParameterValue"] for each in _described(stack).get("Parameters", [])}
+def describe_stack(name: str, cloudformation: CloudFormationClient | None = None) -> StackDescription:
+    """Ask CloudFormation, by default in the region and account of the environment.
 
-
-def _described(stack: str) -> dict[str, Any]:
+    Raises CommandError if the stack does not exist or may not be read.
+    """
+    client = cloudformation or boto3.client("cloudformation")
     try:
-        (description,) = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+        (stack,) = client.describe_stacks(StackName=name)["Stacks"]
     except ClientError as error:
-        raise LocalError(f"the stack {stack} cannot be read: {error}; name yours: --stack (make: STACK=...)") from error
-    return dict(description)
+        raise CommandError(
+            f"the stack {name} cannot be read: {error}. Name yours: --stack (make: STACK=...), AWS_DEFAULT_REGION=..."
+        ) from error
+    return StackDescription(
+        name,
+        outputs={output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])},
+        parameters={given["ParameterKey"]: given["ParameterValue"] for given in stack.get("Parameters", [])},
+    )

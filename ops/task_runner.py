@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from labeller.events import ONLY_STALE, TaskResult
-from ops.errors import LocalError
+from ops.cli import CommandError
 
 MANIFEST, JOURNAL = "manifest.csv", "journal.jsonl"
 REPORT_SCHEMA = "Bucket, Key, VersionId, TaskStatus, ErrorCode, HTTPStatusCode, ResultMessage"
@@ -39,7 +39,7 @@ Invoke = Callable[[dict[str, Any]], Mapping[str, Any]]
 """Hands an event of Batch Operations to the function and returns what it answers."""
 
 
-class BackfillError(LocalError):
+class BackfillError(CommandError):
     """The job cannot be run as asked. The message says why, and what to do."""
 
 

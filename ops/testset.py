@@ -10,7 +10,6 @@ Exit status: 0; 1 nothing was done, for a reason given; 2 wrong arguments; 3 som
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import mimetypes
 import sys
@@ -21,17 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
 
 from labeller.images import Unreadable, decode
 from labeller.results import RESERVED_LABELS
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
-from local.aws.stack import STACK_NAME
-from model_build.progress import counting
-from ops.arguments import folder
-from ops.errors import LocalError, in_words
-from ops.stack import stack_output
-from score.testset import PREFIX
+from model_build.progress import progress_bar
+from ops.cli import CommandError, add_stack_argument, command_parser, exit_status, folder
+from ops.stack import describe_stack
+from score.testset import TESTSET_PREFIX
 
 BUCKET_OUTPUT = "ReportsBucketName"  # of template.yaml
 SPLITS = {"train", "validation", "test"}
@@ -39,7 +35,7 @@ _SENDERS = 8  # threads; an upload waits for the network most of the time
 _SIZE = (32, 32)  # pixels; only whether a file can be decoded counts
 
 
-class UploadError(LocalError):
+class UploadError(CommandError):
     """The test set cannot be uploaded; the message says what to do."""
 
 
@@ -56,19 +52,19 @@ class Summary:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m ops.testset", description=__doc__.splitlines()[0])
+    parser = command_parser("ops.testset", __doc__)
     parser.add_argument("folder", type=folder, metavar="DIR", help="a folder of pictures for each label")
-    parser.add_argument("--stack", default=STACK_NAME, help=f"name of the deployed stack [{STACK_NAME}]")
+    add_stack_argument(parser)
     parser.add_argument("--delete", action="store_true", help="delete what is in the bucket and not in DIR")
     options = parser.parse_args(arguments)
-    try:
-        bucket = stack_output(options.stack, BUCKET_OUTPUT)
+
+    def run() -> int:
+        bucket = describe_stack(options.stack).output(BUCKET_OUTPUT)
         summary = upload(boto3.client("s3"), bucket, options.folder, options.delete)
-    except (LocalError, ClientError, BotoCoreError, OSError) as error:
-        print(f"error: {in_words(error)}", file=sys.stderr)
-        return 1
-    print_summary(summary, bucket)
-    return 3 if summary.left_out else 0
+        print_summary(summary, bucket)
+        return 3 if summary.left_out else 0
+
+    return exit_status(run, OSError)
 
 
 def upload(s3: Any, bucket: str, folder: Path, delete: bool = False) -> Summary:
@@ -98,7 +94,7 @@ def upload(s3: Any, bucket: str, folder: Path, delete: bool = False) -> Summary:
         )
         return True
 
-    with counting(len(files), "pictures") as advance, ThreadPoolExecutor(_SENDERS) as pool:
+    with progress_bar(len(files), "pictures") as advance, ThreadPoolExecutor(_SENDERS) as pool:
         sent = []
         for uploaded in pool.map(send, files):
             sent.append(uploaded)
@@ -112,7 +108,7 @@ def upload(s3: Any, bucket: str, folder: Path, delete: bool = False) -> Summary:
 
 def print_summary(summary: Summary, bucket: str) -> None:
     """What was done, line by line."""
-    print(f"{summary.uploaded} uploaded to s3://{bucket}/{PREFIX}, {summary.unchanged} were there already.")
+    print(f"{summary.uploaded} uploaded to s3://{bucket}/{TESTSET_PREFIX}, {summary.unchanged} were there already.")
     for path, reason in sorted(summary.left_out.items()):
         print(f"left out: {path}: {reason}", file=sys.stderr)
     if summary.others and summary.deleted:
@@ -138,14 +134,14 @@ def _pictures(folder: Path) -> Iterator[tuple[str, Path]]:
         for path in sorted((folder / label).rglob("*")):
             if path.is_file() and not path.name.startswith("."):
                 empty = False
-                yield f"{PREFIX}{label}/{path.relative_to(folder / label).as_posix()}", path
+                yield f"{TESTSET_PREFIX}{label}/{path.relative_to(folder / label).as_posix()}", path
     if empty:
         raise UploadError(f"{folder} has no pictures in label folders: DIR/<label>/picture.jpg")
 
 
 def _listed(s3: Any, bucket: str) -> dict[str, tuple[int, str]]:
     """Size and ETag of every object of the test set, by key."""
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX)
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=TESTSET_PREFIX)
     found = (item for page in pages for item in page.get("Contents", []))
     return {item["Key"]: (int(item["Size"]), item["ETag"].strip('"')) for item in found}
 

@@ -159,12 +159,12 @@ def stack(aws: LocalAws) -> Stack:
 @pytest.fixture(scope="session")
 def python() -> Path:
     """A Python 3.13 with AWS's runtime client. Tests that need it are skipped where none can be installed."""
-    from layers.runtime_python import ensure_runtime, find_runtime_python
+    from layers.runtime_python import RuntimePythonError, ensure_runtime, find_runtime_python
     from local.runtime.emulator import emulator_program
-    from ops.errors import LocalError
+    from ops.cli import CommandError
 
     try:
         emulator_program()
         return ensure_runtime(find_runtime_python("3.13"))
-    except LocalError as error:
+    except (CommandError, RuntimePythonError) as error:
         pytest.skip(str(error))

@@ -21,10 +21,8 @@ from PIL import Image
 from pillow_heif import register_heif_opener
 
 from labeller.manifest import INPUT_NAME, MANIFEST_FILE, MODEL_FILE, OUTPUT_NAME, TILE, GoldenExample, Manifest, enlarge
-from local import ROOT
-from local.aws.template import read_template
-
-TEMPLATE = ROOT / "template.yaml"
+from ops import ROOT as ROOT
+from ops.template import TEMPLATE, read_template
 
 RED, BLUE, GREY = (255, 0, 0), (0, 0, 255), (128, 128, 128)
 

@@ -16,13 +16,14 @@ import pytest
 from labeller.manifest import MANIFEST_FILE, Manifest
 from layers import bytecode
 from layers.__main__ import OUT, fill_model
+from layers.runtime_python import RuntimePythonError
 from local.aws.moto import LocalAws, local_aws
 from local.aws.stack import Stack, deploy, function_of
 from local.nightly import SCORE_FUNCTION, draw_testset
 from local.runtime.emulator import RuntimeEmulator
 from local.runtime.invoke import built_function, objects_named, prepare, put_missing, recorded, with_bucket
 from local.runtime.sam_build import Built, read_build
-from ops.errors import LocalError
+from ops.cli import CommandError
 from ops.testset import BUCKET_OUTPUT
 from tests.support import ROOT
 
@@ -48,7 +49,7 @@ def prepared(built: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bui
     assert bytecode.main([str(folder) for folder in (project / ".aws-sam" / "build").glob("*Function")]) == 0
     try:
         return prepare(project / ".aws-sam" / "build")
-    except LocalError as error:
+    except (CommandError, RuntimePythonError) as error:
         pytest.skip(str(error))
 
 

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from evaluation.comparison import compare_pictures
-from evaluation.drift import Row, count_uploads
-from evaluation.page import thumbnail
+from evaluation.drift import UploadRow, count_uploads
 from evaluation.predictions import Scored, Unscored
-from evaluation.report import HeldOut, Model, Report, Speed, figures_of, read_report, to_json
-from evaluation.report_page import index_page, report_page
+from evaluation.report import Model, NightlyReport, Speed, TestSetSummary, figures_of, read_report, to_json
+from evaluation.report_page import nights_page, report_page
+from evaluation.thumbnails import thumbnail
 from labeller.results import Prediction, Status
 from local.demo import contact_sheet
 from tests.local.demo.test_contact_sheet import entry
@@ -57,7 +57,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     return run
 
 
-def hostile_report() -> tuple[Report, list[Scored]]:
+def hostile_report() -> tuple[NightlyReport, list[Scored]]:
     """A report in which everything that has a name is named by an attacker."""
     labels = PAYLOADS[:3]
     pixels = np.random.default_rng(1).integers(0, 255, (16, 16, 3), dtype=np.uint8)
@@ -70,13 +70,13 @@ def hostile_report() -> tuple[Report, list[Scored]]:
             Scored(f"{labels[0]}/{payload}", labels[0], str(number), Prediction(label, 0.9, scores), False, picture)
         )
     before = {each.identity: labels[2] for each in scored}
-    rows = [Row(Status.LABELLED, payload, 0.9) for payload in PAYLOADS]
-    report = Report(
+    rows = [UploadRow(Status.LABELLED, payload, 0.9) for payload in PAYLOADS]
+    report = NightlyReport(
         date=date(2026, 11, 24),
         run=PAYLOADS[0],
         created_at=datetime(2026, 11, 24, 3, tzinfo=UTC),
         model=Model(PAYLOADS[3], labels, (16, 16), 0.9),
-        testset=HeldOut(PAYLOADS[4], PAYLOADS[5], len(scored) + 9, 1, dict.fromkeys(labels, 1) | {labels[2]: 0}),
+        testset=TestSetSummary(PAYLOADS[4], PAYLOADS[5], len(scored) + 9, 1, dict.fromkeys(labels, 1) | {labels[2]: 0}),
         figures=figures_of(scored, labels),
         unscored_causes=dict.fromkeys(PAYLOADS, 1),
         unscored_examples=tuple(Unscored(payload, f"{payload}: {payload}") for payload in PAYLOADS),
@@ -93,7 +93,7 @@ def hostile_report() -> tuple[Report, list[Scored]]:
 def hostile_pages(folder: Path) -> dict[str, Path]:
     report, scored = hostile_report()
     nights = [read_report(to_json(report)).night]
-    pages = {"report": report_page(report, scored, nights), "nights": index_page([report.date], nights)}
+    pages = {"report": report_page(report, scored, nights), "nights": nights_page([report.date], nights)}
     for name, text in pages.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")
     entries = [entry(key=payload, label=payload, true=payload, reason=payload) for payload in PAYLOADS]

@@ -195,15 +195,22 @@ def test_the_layers_are_packaged_for_the_runtime_of_the_functions() -> None:
 
 
 @pytest.mark.parametrize(("function", "packages"), [("classify", ["labeller"]), ("score", ["evaluation", "labeller"])])
-def test_the_makefile_ships_the_sources_and_nothing_else(tmp_path: Path, function: str, packages: list[str]) -> None:
+def test_the_makefile_ships_sources_and_page_templates_and_nothing_else(
+    tmp_path: Path, function: str, packages: list[str]
+) -> None:
     source, artifacts = tmp_path / "source", tmp_path / "artifacts"
     for file in (
         "classify/app.py",
         "score/app.py",
         "evaluation/report.py",
+        "evaluation/templates/base.html",
+        "evaluation/templates/style.css",
+        "evaluation/templates/notes.txt",
+        "evaluation/report.html",
         "labeller/events.py",
         "labeller/__pycache__/events.pyc",
         "labeller/notes.txt",
+        "labeller/page.html",
     ):
         (source / file).parent.mkdir(parents=True, exist_ok=True)
         (source / file).write_text("# " + file)
@@ -212,8 +219,11 @@ def test_the_makefile_ships_the_sources_and_nothing_else(tmp_path: Path, functio
     target = f"build-{function.capitalize()}Function"
     subprocess.run(["make", "--silent", "-C", source, target, f"ARTIFACTS_DIR={artifacts}"], check=True)
     shipped = {str(file.relative_to(artifacts)) for file in artifacts.rglob("*") if file.is_file()}
-    files = {"evaluation": "evaluation/report.py", "labeller": "labeller/events.py"}
-    assert shipped == {f"{function}/app.py", *(files[package] for package in packages)}
+    files = {
+        "evaluation": ("evaluation/report.py", "evaluation/templates/base.html", "evaluation/templates/style.css"),
+        "labeller": ("labeller/events.py",),
+    }
+    assert shipped == {f"{function}/app.py", *(file for package in packages for file in files[package])}
 
 
 # ---- nothing lost -------------------------------------------------------------------------------------

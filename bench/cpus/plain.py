@@ -44,7 +44,7 @@ def make(model: Path, weights: str, out: Path) -> Path:
         manifest,
         model_version=f"{manifest.model_version}-plain",
         model_sha256=hashlib.sha256(content).hexdigest(),
-        golden=golden.choose(out / MODEL_FILE, manifest.input_size),
+        golden=golden.choose_golden_example(out / MODEL_FILE, manifest.input_size),
     )
     (out / MANIFEST_FILE).write_text(plain.to_json(), encoding="utf-8")
     return out

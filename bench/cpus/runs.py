@@ -26,8 +26,8 @@ from layers.__main__ import ROOT
 from layers.size import FUNCTIONS
 from model_build.cache import key_of, source_of
 from model_build.data.folders import DataError, sha256_of
-from model_build.data.reader import CORES, recipe
-from model_build.progress import counting
+from model_build.data.reader import CORES, decoder_fingerprint
+from model_build.progress import progress_bar
 
 PATIENCE = 300.0
 """Seconds without an answer after which an emulator is given up. At 224 pixels a photograph takes some 10 s."""
@@ -54,7 +54,7 @@ class Measurement:
         """Hash of all that the answers depend on, but for the photographs."""
         return key_of(
             (self.folder / MANIFEST_FILE).read_text("utf-8"),
-            recipe(),
+            decoder_fingerprint(),
             source_of(*(module.__file__ for module in (classifier, manifest, measure))),
             [self.machine.cpu, self.machine.cpuinfo, version("onnxruntime")],
         )
@@ -81,7 +81,7 @@ def measure_all(measurements: Sequence[Measurement], probe: Path, answers: Path)
     """Run them side by side, showing progress; answers are kept in the folder `answers`. Raises MeasurementError."""
     answers.mkdir(parents=True, exist_ok=True)
     total = sum(len(each.photographs) for each in measurements)
-    with counting(total, "answers") as advance, ThreadPoolExecutor(CORES) as pool:
+    with progress_bar(total, "answers") as advance, ThreadPoolExecutor(CORES) as pool:
         lock = threading.Lock()
 
         def count(answered: int) -> None:

@@ -1,32 +1,47 @@
-"""Charts as inline SVG and tables, each with a title, a description, and its figures as text."""
+"""Charts as inline SVG and tables, each with a title, a description and its figures as text.
+
+This module computes positions; templates/charts.html has the markup.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from evaluation.metrics import ReliabilityBin
-from evaluation.page import Html, element, joined
+from evaluation.pages import macros, number
 
-# The drawing area within a viewBox of 480 units; text of 13 units stays readable on a telephone.
+# The drawing area within a viewBox of 480 units: wide enough for the text, 13 units high, to be readable on a phone.
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 480, 58, 12, 14, 34
 
 Scale = Callable[[float], float]
-"""A value -> its place on an axis."""
+"""A value -> its position along an axis."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line of a chart. NaN: no value there. `low` and `high` draw a band, such as an interval."""
+    """One line of a chart. NaN is a gap. `low` and `high` bound a band, such as a confidence interval."""
 
     name: str
     values: Sequence[float]
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A series as SVG paths and points."""
+
+    name: str
+    path: str
+    marks: list[tuple[float, float]]
+    bands: list[str] = field(default_factory=list)
+    error_bars: list[str] = field(default_factory=list)
 
 
 def line_chart(
@@ -36,181 +51,128 @@ def line_chart(
     series: Sequence[Series],
     percent: bool,
     shown: Sequence[float] = (),
-) -> Html:
-    """Up to two series over `names`, the texts under the horizontal axis (days, epochs). Values in percent or as such.
+) -> Markup:
+    """One or two series over `names`, the labels of the horizontal axis (days, epochs).
 
-    The vertical axis covers the values there are, and those in `shown`; not 0 to 1: of an accuracy only the top is of
-    interest.
+    The vertical axis covers all values and those in `shown`, not 0 to 1: of an accuracy only the top matters.
     """
-    low, high, ticks = _axis([*shown, *(value for each in series for part in _parts(each) for value in part)], percent)
     height = 230
+    values = [part for line in series for part in (line.values, line.low, line.high) if part is not None]
+    low, high, ticks = _axis([*shown, *(value for part in values for value in part)], percent)
     across = _scale(0, len(names) - 1, _LEFT + 8, _WIDTH - _RIGHT - 8)
     up = _scale(low, high, height - _BOTTOM, _TOP)
-    text = [_say(percent, tick) for tick in ticks]
-    drawing = [_horizontal(up, tick, label) for tick, label in zip(ticks, text, strict=True)]
-    every = math.ceil(len(names) / 6)
-    for index in range((len(names) - 1) % every, len(names), every):  # the last one always
-        anchor = "end" if len(names) > 1 and index == len(names) - 1 else "middle"
-        x = across(index) + (8 if anchor == "end" else 0)
-        drawing.append(element("text", names[index], x=x, y=height - 10, text_anchor=anchor))
-    for number, each in enumerate(series):
-        drawing += _line(each, across, up, "second " if number else "")
-    rows = [(name, *(_say(percent, each.values[index]) for each in series)) for index, name in enumerate(names)]
-    table = _as_table(("", *(each.name for each in series)), rows)
-    return _figure(title, description, height, drawing, [each.name for each in series], table)
+    spec = ".1%" if percent else ".3g"
+    return macros("charts.html").line_chart(
+        title,
+        description,
+        _frame(height),
+        grid=[(round(up(tick), 1), tick) for tick in ticks],
+        labels=_horizontal_labels(names, across),
+        lines=[_line(line, across, up) for line in series],
+        spec=spec,
+        head=["", *(line.name for line in series)],
+        rows=[[name, *(number(line.values[index], spec) for line in series)] for index, name in enumerate(names)],
+    )
 
 
-def reliability_diagram(bins: Sequence[ReliabilityBin]) -> Html:
-    """Accuracy against confidence, bin by bin. On the diagonal the model is as right as it is sure; below it, less."""
+def reliability_diagram(bins: Sequence[ReliabilityBin]) -> Markup:
+    """Accuracy against confidence, bin by bin. A bar below the diagonal: the model is overconfident."""
     height = _WIDTH - 110
     across, up = _scale(0, 1, _LEFT, _WIDTH - _RIGHT), _scale(0, 1, height - _BOTTOM - 12, _TOP)
-    filled = [each for each in bins if each.count]
-    drawing = [_horizontal(up, tick / 5, f"{tick * 20}%") for tick in range(6)]
-    for tick in range(6):
-        drawing.append(
-            element(
-                "text", f"{tick * 20}%", x=across(tick / 5), y=height - 28, text_anchor="end" if tick == 5 else "middle"
-            )
+    filled = [bin_ for bin_ in bins if bin_.count]
+    most = max((bin_.count for bin_ in filled), default=1)
+    bars = []
+    for bin_ in filled:
+        top = min(up(bin_.accuracy), up(0) - 2)  # at an accuracy of 0, a thin bar shows that the bin has pictures
+        bars.append(
+            {
+                "bin": bin_,
+                "opacity": round(0.25 + 0.65 * math.sqrt(bin_.count / most), 2),
+                "x": round(across(bin_.low) + 1, 1),
+                "y": round(top, 1),
+                "width": round(across(bin_.high) - across(bin_.low) - 2, 1),
+                "height": round(up(0) - top, 1),
+            }
         )
-    drawing.append(element("text", "confidence", x=across(0.5), y=height - 8, text_anchor="middle"))
-    most = max((each.count for each in filled), default=1)
-    for each in filled:
-        left, right = across(each.low) + 1, across(each.high) - 1
-        top = min(up(each.accuracy), up(0) - 2)  # where none is right, a trace of a bar: there are pictures
-        # Faint where few pictures stand behind the bar.
-        drawing.append(
-            element(
-                "rect",
-                element("title", f"{each.count} pictures: {each.confidence:.1%} confident, {each.accuracy:.1%} right"),
-                class_="mark",
-                opacity=round(0.25 + 0.65 * math.sqrt(each.count / most), 2),
-                x=_short(left),
-                y=_short(top),
-                width=_short(right - left),
-                height=_short(up(0) - top),
-            )
-        )
-    diagonal = f"M{_short(across(0))} {_short(up(0))}L{_short(across(1))} {_short(up(1))}"
-    drawing.append(element("path", class_="ideal", d=diagonal))
-    rows = [
-        (f"{each.low:.0%} to {each.high:.0%}", str(each.count), f"{each.confidence:.1%}", f"{each.accuracy:.1%}")
-        for each in filled
-    ]
-    table = _as_table(("confidence", "pictures", "mean confidence", "right"), rows)
-    description = (
-        "Height of a bar: share of the pictures that are right, among those answered with that confidence. "
-        "On the dashed line the model is as right as it is sure; bars below it: too sure. Faint bars: few pictures."
+    ticks = [tick / 5 for tick in range(6)]
+    return macros("charts.html").reliability_diagram(
+        _frame(height),
+        grid=[(round(up(tick), 1), tick) for tick in ticks],
+        labels=[(round(across(tick), 1), f"{tick:.0%}", "end" if tick == 1 else "middle") for tick in ticks],
+        middle=across(0.5),
+        bars=bars,
+        diagonal=f"M{across(0):.1f} {up(0):.1f}L{across(1):.1f} {up(1):.1f}",
+        rows=[
+            (f"{bin_.low:.0%} to {bin_.high:.0%}", bin_.count, f"{bin_.confidence:.1%}", f"{bin_.accuracy:.1%}")
+            for bin_ in filled
+        ],
     )
-    return _figure("Is it right as often as it says?", description, height, drawing, [], table)
 
 
-def confusion_table(matrix: NDArray[np.int64], labels: Sequence[str]) -> Html:
-    """C[true][predicted] as a table; each cell says its count and its share of the row."""
+def confusion_table(matrix: NDArray[np.int64], labels: Sequence[str]) -> Markup:
+    """C[true, predicted] as a table; each cell has its count and its share of the row."""
     totals = matrix.sum(axis=1)
-    head = element(
-        "tr", element("th", "is \\ was given", scope="col"), [element("th", each, scope="col") for each in labels]
-    )
     rows = [
-        element(
-            "tr",
-            element("th", labels[row], scope="row"),
-            [_confusion_cell(int(count), int(totals[row]), row == column) for column, count in enumerate(matrix[row])],
-        )
-        for row in range(len(labels))
+        [(int(count), count / total if total else math.nan, row == column) for column, count in enumerate(counts)]
+        for row, (counts, total) in enumerate(zip(matrix, totals, strict=True))
     ]
-    caption = (
-        "A row: all pictures that show this label. A column: all pictures that were given that label. The diagonal "
-        "is what was right; percentages are of the row."
-    )
-    return _scrolling(element("table", element("caption", caption), head, rows, class_="confusion"))
+    return macros("charts.html").confusion_table(labels, list(zip(labels, rows, strict=True)))
 
 
-def bars(title: str, names: Sequence[str], series: Mapping[str, Sequence[float]]) -> Html:
-    """Shares (0..1, NaN for none) of up to two series side by side, one row for each of `names`."""
-    head = element(
-        "tr",
-        element("th", title, scope="col"),
-        [element("th", each, scope="col") for each in series],
-        element("th", "", scope="col"),
-    )
+def bars(title: str, names: Sequence[str], series: Mapping[str, Sequence[float]]) -> Markup:
+    """Shares (0..1, NaN for a gap) of one or two series side by side, one row for each of `names`."""
+    thickness = 20 / len(series)
     rows = []
-    for index, name in enumerate(names):
-        values = [each[index] for each in series.values()]
-        thick = 20 / len(values)
-        drawn = [
-            element(
-                "rect",
-                class_="second mark" if number else "mark",
-                x=0,
-                y=_short(number * thick),
-                width=_short(100 * value),
-                height=_short(thick - 1),
-            )
-            for number, value in enumerate(values)
-            if not math.isnan(value)
+    for name, *shares in zip(names, *series.values(), strict=True):
+        rectangles = [
+            (number, round(number * thickness, 1), round(100 * share, 1), round(thickness - 1, 1))
+            for number, share in enumerate(shares)
+            if not math.isnan(share)
         ]
-        picture = element("svg", drawn, viewBox="0 0 100 20", preserveAspectRatio="none", aria_hidden="true")
-        cells = [element("td", _say(True, value)) for value in values]
-        rows.append(element("tr", element("th", name, scope="row"), cells, element("td", picture, class_="bar")))
-    return joined(_scrolling(element("table", head, rows, class_="bars")), _legend(list(series)))
+        rows.append((name, shares, rectangles))
+    return macros("charts.html").bars(title, list(series), rows)
 
 
-def _confusion_cell(count: int, total: int, right: bool) -> Html:
-    share = count / total if total else 0.0
-    return element(
-        "td",
-        element("b", str(count)),
-        f"{share:.1%}" if total else "–",
-        class_="tone-good" if right else "tone-bad",
-        style=f"--share: {share:.3f}",
-    )
+def _frame(height: float) -> dict[str, float]:
+    return {"width": _WIDTH, "height": height, "left": _LEFT, "right": _WIDTH - _RIGHT}
 
 
-def _figure(
-    title: str, description: str, height: float, drawing: Sequence[Html], names: Sequence[str], table: Html
-) -> Html:
-    picture = element(
-        "svg",
-        element("title", title),
-        element("desc", description),
-        drawing,
-        viewBox=f"0 0 {_WIDTH} {height:g}",
-        role="img",
-        aria_label=f"{title} {description}",
-    )
-    figures = element("details", element("summary", "The figures"), _scrolling(table))
-    caption = element("figcaption", _legend(names), description)
-    return element("figure", picture, caption, figures)
-
-
-def _legend(names: Sequence[str]) -> Html:
-    if len(names) < 2:
-        return joined()
-    keys = [
-        element("span", element("span", "", class_="second key" if number else "key"), name, "  ")
-        for number, name in enumerate(names)
+def _horizontal_labels(names: Sequence[str], across: Scale) -> list[tuple[float, str, str]]:
+    """Position, text and anchor of about six of the names, always with the last one."""
+    last = len(names) - 1
+    step = math.ceil(len(names) / 6)
+    return [
+        (across(index) + 8, names[index], "end") if 0 < index == last else (across(index), names[index], "middle")
+        for index in range(last % step, len(names), step)
     ]
-    return element("div", keys, class_="note")
 
 
-def _line(series: Series, across: Scale, up: Scale, prefix: str) -> list[Html]:
-    drawn = [_band(run, series, across, up, prefix) for run in _runs(series)]
-    path, pen = "", "M"
+def _line(series: Series, across: Scale, up: Scale) -> _Line:
+    path, pen, marks = "", "M", []
     for index, value in enumerate(series.values):
         if math.isnan(value):
-            pen = "M"  # a gap: that night brought nothing
+            pen = "M"
             continue
-        path, pen = f"{path}{pen}{_short(across(index))} {_short(up(value))}", "L"
-        mark = {"cx": _short(across(index)), "cy": _short(up(value)), "r": 3.0}
-        drawn.append(element("circle", class_=f"{prefix}mark", **mark))
-    return [element("path", class_=f"{prefix}line", d=path), *drawn] if path else drawn
+        x, y = round(across(index), 1), round(up(value), 1)
+        path, pen = f"{path}{pen}{x} {y}", "L"
+        marks.append((x, y))
+    line = _Line(series.name, path, marks)
+    low, high = series.low or (), series.high or ()
+    for run in _runs(low, high):
+        if len(run) == 1:
+            (index,) = run
+            line.error_bars.append(f"M{across(index):.1f} {up(low[index]):.1f}V{up(high[index]):.1f}")
+        else:
+            edge = [(index, high[index]) for index in run] + [(index, low[index]) for index in reversed(run)]
+            line.bands.append(" ".join(f"{across(index):.1f},{up(value):.1f}" for index, value in edge))
+    return line
 
 
-def _runs(series: Series) -> list[list[int]]:
+def _runs(low: Sequence[float], high: Sequence[float]) -> list[list[int]]:
     """Indices of the values that have both bounds, in runs without a gap."""
     runs: list[list[int]] = []
-    for index, (low, high) in enumerate(zip(series.low or (), series.high or (), strict=True)):
-        if math.isnan(low) or math.isnan(high):
+    for index, bounds in enumerate(zip(low, high, strict=True)):
+        if any(map(math.isnan, bounds)):
             continue
         if runs and runs[-1][-1] == index - 1:
             runs[-1].append(index)
@@ -219,32 +181,15 @@ def _runs(series: Series) -> list[list[int]]:
     return runs
 
 
-def _band(run: Sequence[int], series: Series, across: Scale, up: Scale, prefix: str) -> Html:
-    """Between the bounds of a run; of a single value, an error bar."""
-    low, high = series.low or (), series.high or ()
-    if len(run) == 1:
-        path = f"M{_short(across(run[0]))} {_short(up(low[run[0]]))}V{_short(up(high[run[0]]))}"
-        return element("path", class_=f"{prefix}line", opacity=0.4, d=path)
-    edge = [(i, high[i]) for i in run] + [(i, low[i]) for i in reversed(run)]
-    points = " ".join(f"{_short(across(i))},{_short(up(value))}" for i, value in edge)
-    return element("polygon", class_=f"{prefix}area", points=points)
-
-
 def _scale(low: float, high: float, start: float, end: float) -> Scale:
-    if low == high:  # one value: in the middle
+    if low == high:  # a single value is drawn in the middle
         return lambda _: (start + end) / 2
     slope = (end - start) / (high - low)
     return lambda value: start + (value - low) * slope
 
 
-def _horizontal(up: Scale, value: float, label: str) -> Html:
-    y = _short(up(value))
-    line = element("path", class_="grid", d=f"M{_LEFT} {y}H{_WIDTH - _RIGHT}")
-    return joined(line, element("text", label, x=_LEFT - 6, y=y + 4, text_anchor="end"))
-
-
 def _axis(values: Sequence[float], percent: bool) -> tuple[float, float, list[float]]:
-    """Ends of an axis that shows all values, and three to six round ticks on it."""
+    """Bounds of an axis that shows all values, and three to six round ticks on it."""
     known = [value for value in values if not math.isnan(value)] or [0.0, 1.0]
     low, high = min(known), max(known)
     spread = max(high - low, 0.02 if percent else 1e-3)
@@ -252,33 +197,7 @@ def _axis(values: Sequence[float], percent: bool) -> tuple[float, float, list[fl
     step = next(size for size in (step / 5, step / 2, step, 2 * step, 5 * step) if spread / size <= 4)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     last = max(last, first + 1)
-    if percent and high <= 1:  # no tick above 100 %
+    if percent and high <= 1:  # no tick above 100%
         last = min(last, round(1 / step))
         first = min(first, last - 1)
     return first * step, last * step, [tick * step for tick in range(first, last + 1)]
-
-
-def _parts(series: Series) -> list[Sequence[float]]:
-    return [part for part in (series.values, series.low, series.high) if part is not None]
-
-
-def _as_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
-    return element(
-        "table",
-        element("tr", [element("th", each, scope="col") for each in head]),
-        [element("tr", element("th", row[0], scope="row"), [element("td", each) for each in row[1:]]) for row in rows],
-    )
-
-
-def _scrolling(table: Html) -> Html:
-    return element("div", table, class_="scroll")
-
-
-def _say(percent: bool, value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    return f"{value:.1%}" if percent else f"{value:.3g}"
-
-
-def _short(value: float) -> float:
-    return round(value, 1)

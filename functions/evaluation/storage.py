@@ -6,21 +6,26 @@ AwsFailure for all that a retry, or a person, may mend.
 
 from __future__ import annotations
 
+import heapq
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from boto3.dynamodb.types import TypeDeserializer
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from evaluation.drift import Row
+from evaluation.drift import UploadRow
 from labeller.records import INDEX, index_keys
 from labeller.results import Status
 from labeller.storage import EVENT_SOURCE, AwsFailure
+
+if TYPE_CHECKING:  # the stubs are not in Lambda
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import QueryInputPaginateTypeDef
 
 # More patient than classify's: nothing brings a night back but the next one, and the function has minutes.
 _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=3, read_timeout=20)
@@ -75,29 +80,17 @@ class ReportStorage:
         with _own_errors("DeleteObject", f"{self.bucket}/{key}"):
             self._s3.delete_object(Bucket=self.bucket, Key=key)
 
-    def rows_of_day(self, label: str, day: date) -> Iterator[Row]:
-        """What the index says of the uploads with that label, or UNSURE or UNREADABLE, on that day (UTC).
+    def uploads_of_day(self, label: str, day: date) -> Iterator[UploadRow]:
+        """The uploads that the index lists under `label`, UNSURE or UNREADABLE, on that day (UTC).
 
         Raises AwsFailure.
         """
-        read = TypeDeserializer().deserialize
         with _own_errors("Query", f"{label} of {day}"):
-            pages = self._dynamodb.get_paginator("query")
-            for partition in index_keys(label, day):
-                for page in pages.paginate(
-                    TableName=self._table,
-                    IndexName=INDEX,
-                    KeyConditionExpression="label_day = :partition",
-                    ProjectionExpression="#status, #label, confidence",
-                    ExpressionAttributeNames={"#status": "status", "#label": "label"},
-                    ExpressionAttributeValues={":partition": {"S": partition}},
-                ):
-                    for item in page["Items"]:
-                        row = {name: read(value) for name, value in item.items()}
-                        confidence = row.get("confidence")
-                        yield Row(
-                            Status(row["status"]), row.get("label"), None if confidence is None else float(confidence)
-                        )
+            for row in rows_of_day(self._dynamodb, self._table, label, day, ("status", "label", "confidence")):
+                confidence = row.get("confidence")
+                yield UploadRow(
+                    Status(row["status"]), row.get("label"), None if confidence is None else float(confidence)
+                )
 
     def announce(self, detail: Mapping[str, Any]) -> None:
         """Publish AccuracyReported. Raises AwsFailure."""
@@ -119,6 +112,32 @@ class ReportStorage:
         short = line if len(line) < _MOST_SUBJECT else line[: _MOST_SUBJECT - 4] + "..."
         with _own_errors("Publish", self._topic):
             self._sns.publish(TopicArn=self._topic, Subject=short, Message=text)
+
+
+def rows_of_day(
+    dynamodb: DynamoDBClient, table: str, label: str, day: date, attributes: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
+    """Rows of the index for a label, UNSURE, UNREADABLE or DELETED, on a day (UTC): oldest first, read page by page.
+
+    `attributes` limits what is read of a row; without it a row has all that the index holds. Numbers are Decimal.
+    Raises botocore's errors.
+    """
+    names = {f"#{number}": name for number, name in enumerate(("classified_at", *attributes))}
+    deserialize = TypeDeserializer().deserialize
+
+    def partition_rows(partition: str) -> Iterator[dict[str, Any]]:
+        query: QueryInputPaginateTypeDef = {
+            "TableName": table,
+            "IndexName": INDEX,
+            "KeyConditionExpression": "label_day = :partition",
+            "ExpressionAttributeValues": {":partition": {"S": partition}},
+        }
+        if attributes:
+            query |= {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
+        for page in dynamodb.get_paginator("query").paginate(**query):
+            yield from ({name: deserialize(value) for name, value in item.items()} for item in page["Items"])
+
+    return heapq.merge(*map(partition_rows, index_keys(label, day)), key=lambda row: row["classified_at"])
 
 
 def connect(bucket: str, table: str, bus: str, topic: str) -> ReportStorage:

@@ -13,18 +13,18 @@ from labeller.classifier import load_classifier
 from labeller.observability import logger, metrics
 from labeller.storage import connect
 from score.build_figures import read_build_figures
-from score.nightly import Nightly, Scheduled
+from score.nightly import NightlyJob, NightRun
 from score.notify import count_failure, count_invalid_testset, tell
 from score.settings import ScoreSettings
 from score.testset import InvalidTestSet
 
 
 @cache  # for the life of the process; a failure is not kept, so the next invocation tries again
-def get_nightly() -> Nightly:
+def get_job() -> NightlyJob:
     """Settings, network and clients, at first use. Raises SettingsError, ModelError."""
     settings = ScoreSettings.from_env(os.environ)
     shared = settings.shared
-    return Nightly(
+    return NightlyJob(
         settings,
         load_classifier(shared.model_dir, threads=1),  # and as many pictures at once as there are processors
         connect(shared.results_table),
@@ -43,8 +43,8 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     is none: then the report of before stays.
     """
     try:
-        nightly = get_nightly()
-        run = Scheduled.from_event(event, context.aws_request_id, nightly.settings.time_zone)
+        nightly = get_job()
+        run = NightRun.from_event(event, context.aws_request_id, nightly.settings.time_zone)
         report = nightly.run(run, lambda: context.get_remaining_time_in_millis() / 1000)
     except InvalidTestSet as error:
         logger.error("no usable test set", error=str(error))

@@ -12,17 +12,17 @@ from datetime import date
 
 from evaluation.predictions import PREDICTIONS_FILE
 
-PREFIX = "accuracy/"
+REPORTS_PREFIX = "accuracy/"
 LATEST = "latest"
 PAGE, REPORT, PREDICTIONS = "index.html", "report.json", PREDICTIONS_FILE
-LIST = PREFIX + "index.html"
+LIST = REPORTS_PREFIX + "index.html"
 
 
 def run_key(night: date, run: str, name: str) -> str:
     """Where one of a run's own objects lies."""
-    return f"{PREFIX}{night}/runs/{run}/{name}"
+    return f"{REPORTS_PREFIX}{night}/runs/{run}/{name}"
 
 
 def night_key(night: date | str, name: str = PAGE) -> str:
     """Where one opens the report of a night, or of "latest"."""
-    return f"{PREFIX}{night}/{name}"
+    return f"{REPORTS_PREFIX}{night}/{name}"

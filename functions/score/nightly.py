@@ -10,23 +10,22 @@ from statistics import fmean
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from evaluation.comparison import Comparison, compare_counts, compare_pictures
-from evaluation.drift import Row, Uploads, count_uploads
+from evaluation.comparison import Comparison, compare
+from evaluation.drift import UploadRow, Uploads, count_uploads
 from evaluation.predictions import Identity, Scored, read_csv, write_csv
 from evaluation.processor import this_processor
 from evaluation.report import (
-    MOST_UNSCORED,
+    MAX_UNSCORED,
     NIGHTS,
     EarlierReport,
-    HeldOut,
     Model,
-    Report,
+    NightlyReport,
     Speed,
+    TestSetSummary,
     figures_of,
-    read_report,
     to_json,
 )
-from evaluation.report_page import index_page, report_page
+from evaluation.report_page import nights_page, report_page
 from evaluation.storage import ReportStorage
 from labeller.classifier import Classifier
 from labeller.inference import threshold_in_force
@@ -36,10 +35,10 @@ from labeller.results import Status
 from labeller.storage import AwsFailure, Storage
 from score.build_figures import BuildFigures
 from score.keys import PREDICTIONS, run_key
-from score.publishing import Published, list_nights, publish, read_earlier
+from score.publishing import ReportFiles, list_nights, publish, read_earlier
 from score.scorer import Run, Scorer
 from score.settings import ScoreSettings
-from score.testset import PREFIX, Listing, read_listing
+from score.testset import TESTSET_PREFIX, TestSet, find_test_set
 
 # Seconds of the function's time that are kept back: from the scoring for reading the day's rows, from that for the
 # report, which takes some 50 calls to S3 and up to 30 retries.
@@ -49,7 +48,7 @@ SECONDS_FOR_A_PICTURE = 7.0  # at the limits of size, on one processor; none is 
 
 
 @dataclass(frozen=True, slots=True)
-class Scheduled:
+class NightRun:
     """Which night it is, and which run of it."""
 
     night: date  # in the schedule's time zone
@@ -57,7 +56,7 @@ class Scheduled:
     run: str
 
     @classmethod
-    def from_event(cls, event: Mapping[str, Any], request_id: str, zone: ZoneInfo) -> Scheduled:
+    def from_event(cls, event: Mapping[str, Any], request_id: str, zone: ZoneInfo) -> NightRun:
         """From the schedule's input, {"scheduled_time": ISO 8601}; now, where that is missing. Raises ValueError."""
         text = event.get("scheduled_time")
         now = datetime.now(UTC)
@@ -66,7 +65,7 @@ class Scheduled:
 
 
 @dataclass(frozen=True, slots=True)
-class Nightly:
+class NightlyJob:
     """All that a night takes, made once for the life of the process."""
 
     settings: ScoreSettings
@@ -75,9 +74,9 @@ class Nightly:
     reports: ReportStorage
     build: BuildFigures | None
 
-    def run(self, scheduled: Scheduled, seconds_left: Callable[[], float]) -> Report:
+    def run(self, scheduled: NightRun, seconds_left: Callable[[], float]) -> NightlyReport:
         """Score and publish; returns what was published. Raises InvalidTestSet, AwsFailure, ModelError."""
-        listing = read_listing(self.reports.bucket, self.reports.list_keys(PREFIX), self.classifier.labels)
+        listing = find_test_set(self.reports.bucket, self.reports.list_keys(TESTSET_PREFIX), self.classifier.labels)
         nights = list_nights(self.reports)
         earlier = read_earlier(self.reports, [night for night in nights if night < scheduled.night])
         last = next((each for each in reversed(earlier) if each.night.pictures), None)  # that scored anything
@@ -87,7 +86,7 @@ class Nightly:
         deadline = Deadline.in_seconds(seconds_left() - RESERVED_FOR_UPLOADS, item=SECONDS_FOR_A_PICTURE)
         run = scorer.score(listing.examples, deadline)
         uploads = self._uploads(scheduled, run.scored, lambda: seconds_left() - RESERVED_FOR_REPORT)
-        report = self._report(scheduled, listing, run, _against(last, before, run.scored), uploads)
+        report = self._report(scheduled, listing, run, _against_last_night(last, before, run.scored), uploads)
         self._publish(report, run.scored, earlier, nights)
         return report
 
@@ -100,14 +99,14 @@ class Nightly:
             return {}
 
     def _uploads(
-        self, scheduled: Scheduled, scored: tuple[Scored, ...], seconds_left: Callable[[], float]
+        self, scheduled: NightRun, scored: tuple[Scored, ...], seconds_left: Callable[[], float]
     ) -> Uploads | None:
         """The whole day before the one in which the night falls, both in UTC, as the index has it.
 
         None where the rows cannot be read (logged): that is no reason to lose the night's accuracy.
         """
         day = scheduled.time.date() - timedelta(days=1)
-        rows: list[Row] = []
+        rows: list[UploadRow] = []
         try:
             for row in self._rows(day):
                 rows.append(row)
@@ -118,15 +117,15 @@ class Nightly:
             return None
         return count_uploads(day, rows, self.classifier.labels, scored, complete=True)
 
-    def _rows(self, day: date) -> Iterator[Row]:
+    def _rows(self, day: date) -> Iterator[UploadRow]:
         for label in (*self.classifier.labels, Status.UNSURE.value, Status.UNREADABLE.value):
-            yield from self.reports.rows_of_day(label, day)
+            yield from self.reports.uploads_of_day(label, day)
 
     def _report(
-        self, scheduled: Scheduled, listing: Listing, run: Run, last_night: Comparison | None, uploads: Uploads | None
-    ) -> Report:
+        self, scheduled: NightRun, listing: TestSet, run: Run, last_night: Comparison | None, uploads: Uploads | None
+    ) -> NightlyReport:
         classifier, (processor, vnni) = self.classifier, this_processor()
-        return Report(
+        return NightlyReport(
             date=scheduled.night,
             run=scheduled.run,
             created_at=datetime.now(UTC),
@@ -136,10 +135,12 @@ class Nightly:
                 classifier.input_size,
                 threshold_in_force(classifier.confidence_threshold, self.settings.shared),
             ),
-            testset=HeldOut(self.reports.bucket, PREFIX, len(listing.examples), listing.ignored, listing.per_label),
+            testset=TestSetSummary(
+                self.reports.bucket, TESTSET_PREFIX, len(listing.examples), listing.ignored, listing.per_label
+            ),
             figures=figures_of(run.scored, classifier.labels),
             unscored_causes=dict(Counter(each.cause for each in run.unscored)),
-            unscored_examples=run.unscored[:MOST_UNSCORED],
+            unscored_examples=run.unscored[:MAX_UNSCORED],
             speed=Speed(
                 seconds=run.seconds,
                 inference_ms=fmean(run.inference_ms) if run.inference_ms else 0.0,
@@ -155,37 +156,27 @@ class Nightly:
         )
 
     def _publish(
-        self, report: Report, scored: tuple[Scored, ...], earlier: list[EarlierReport], nights: list[date]
+        self, report: NightlyReport, scored: tuple[Scored, ...], earlier: list[EarlierReport], nights: list[date]
     ) -> None:
-        text = to_json(report)
-        trend = [each.night for each in (*earlier, read_report(text))][-NIGHTS:]
-        page = report_page(report, scored, trend)
+        trend = [*(other.night for other in earlier), report.night][-NIGHTS:]
         later = read_earlier(self.reports, [night for night in nights if night > report.date])
-        index = index_page(nights, [*trend, *(each.night for each in later)])
-        files = Published(page.encode(), text, write_csv(scored))
-        publish(self.reports, report.date, report.run, files, nights, index.encode())
+        files = ReportFiles(
+            page=report_page(report, scored, trend).encode(), report=to_json(report), predictions=write_csv(scored)
+        )
+        index = nights_page(nights, [*trend, *(other.night for other in later)]).encode()
+        publish(self.reports, report.date, report.run, files, nights, index)
 
 
-def _against(
+def _against_last_night(
     last: EarlierReport | None, answers: Mapping[Identity, str], scored: tuple[Scored, ...]
 ) -> Comparison | None:
-    """Tonight against the last night that scored anything, picture by picture if its answers are known."""
+    """Tonight compared with the last night that scored any picture."""
     if last is None:
         return None
     night = last.night
-    name = f"the night of {night.date}"
-    by_picture = compare_pictures(name, night.model_version, answers, scored)
-    correct = round(night.accuracy * night.pictures)
-    return by_picture or compare_counts(
-        name, night.model_version, correct, night.pictures, scored, other_pictures=bool(answers)
-    )
+    return compare(f"the night of {night.date}", night.model_version, answers, night.correct, night.pictures, scored)
 
 
 def _against_build(build: BuildFigures | None, version: str, scored: tuple[Scored, ...]) -> Comparison | None:
-    """Tonight against what the build of this model found, picture by picture where they are the same."""
-    if build is None:
-        return None
-    by_picture = compare_pictures("its own build", version, build.answers, scored)
-    return by_picture or compare_counts(
-        "its own build", version, build.correct, build.pictures, scored, other_pictures=bool(build.answers)
-    )
+    """Tonight compared with the test pictures of the model's own build."""
+    return compare("its own build", version, build.answers, build.correct, build.pictures, scored) if build else None

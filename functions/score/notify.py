@@ -8,13 +8,13 @@ from urllib.parse import quote
 
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
-from evaluation.report import Report, headline, reasons
+from evaluation.report import NightlyReport, headline, reasons
 from evaluation.storage import ReportStorage
 from labeller.observability import logger, metrics
 from labeller.storage import AwsFailure
 from score.keys import night_key
 
-MOST_RECALLS = 50  # labels up to which each has a metric of its own: CloudWatch bills every one
+MAX_RECALLS = 50  # labels up to which each has a metric of its own: CloudWatch bills every one
 
 
 def count_invalid_testset() -> None:
@@ -27,7 +27,7 @@ def count_failure() -> None:
     metrics.add_metric("Failed", MetricUnit.Count, 1)
 
 
-def tell(report: Report, storage: ReportStorage) -> dict[str, Any]:
+def tell(report: NightlyReport, storage: ReportStorage) -> dict[str, Any]:
     """Metrics, AccuracyReported and the mail; returns the detail of the event.
 
     The report is published by now. So a bus or a topic that fails is logged and counted (NotTold), and is no reason
@@ -48,7 +48,7 @@ def tell(report: Report, storage: ReportStorage) -> dict[str, Any]:
     return detail
 
 
-def count(report: Report) -> None:
+def count(report: NightlyReport) -> None:
     """One value for each metric. Without figures there is no Accuracy, and its alarm fires for want of it."""
     figures = report.figures
     metrics.add_metric("Scored", MetricUnit.Count, figures.pictures if figures else 0)
@@ -58,7 +58,7 @@ def count(report: Report) -> None:
     if figures is None:
         return
     metrics.add_metric("Accuracy", MetricUnit.NoUnit, figures.accuracy)
-    if len(report.model.labels) > MOST_RECALLS:
+    if len(report.model.labels) > MAX_RECALLS:
         return
     for label, scores in zip(report.model.labels, figures.classes, strict=True):
         if not math.isnan(scores.recall):
@@ -67,7 +67,7 @@ def count(report: Report) -> None:
                 metric.add_dimension("label", label.encode("ascii", "backslashreplace").decode())
 
 
-def event_detail(report: Report, bucket: str) -> dict[str, Any]:
+def event_detail(report: NightlyReport, bucket: str) -> dict[str, Any]:
     """What AccuracyReported says; docs/accuracy-reported.schema.json describes it."""
     figures, uploads = report.figures, report.uploads
     return {
@@ -89,7 +89,7 @@ def event_detail(report: Report, bucket: str) -> dict[str, Any]:
     }
 
 
-def mail_text(report: Report, storage: ReportStorage) -> str:
+def mail_text(report: NightlyReport, storage: ReportStorage) -> str:
     """The mail: the verdict, what it rests on, and a link to the page in the S3 console, whose "Open" shows it."""
     key = night_key(report.date)
     link = (

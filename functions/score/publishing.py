@@ -17,7 +17,7 @@ from evaluation.report import NIGHTS, EarlierReport, read_report
 from evaluation.storage import ReportStorage
 from labeller.observability import logger
 from labeller.storage import AwsFailure
-from score.keys import LATEST, LIST, PAGE, PREDICTIONS, PREFIX, REPORT, night_key, run_key
+from score.keys import LATEST, LIST, PAGE, PREDICTIONS, REPORT, REPORTS_PREFIX, night_key, run_key
 
 _TYPES = {
     "html": "text/html; charset=utf-8",
@@ -28,7 +28,7 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class ReportFiles:
     """Texts of the objects that make up a night's report."""
 
     page: bytes
@@ -38,7 +38,7 @@ class Published:
 
 def list_nights(storage: ReportStorage) -> list[date]:
     """The nights that have a report, oldest first. Raises AwsFailure."""
-    return [night for name in storage.list_folders(PREFIX) if (night := _night(name)) is not None]
+    return [night for name in storage.list_folders(REPORTS_PREFIX) if (night := _night(name)) is not None]
 
 
 def read_earlier(storage: ReportStorage, nights: Iterable[date]) -> list[EarlierReport]:
@@ -57,7 +57,7 @@ def read_earlier(storage: ReportStorage, nights: Iterable[date]) -> list[Earlier
 
 
 def publish(
-    storage: ReportStorage, night: date, run: str, files: Published, nights: Sequence[date], index: bytes
+    storage: ReportStorage, night: date, run: str, files: ReportFiles, nights: Sequence[date], index: bytes
 ) -> None:
     """Put a run's objects, then switch to them. `nights` are those known before. Raises AwsFailure, changing nothing.
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evaluation.page import thumbnail
 from evaluation.predictions import Identity, Scored, Unscored
+from evaluation.thumbnails import thumbnail
 from labeller.classifier import Classifier
 from labeller.events import ObjectRef
 from labeller.images import Decoded, Unreadable

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-PREFIX = "testset/"
+TESTSET_PREFIX = "testset/"
 
 
 class InvalidTestSet(Exception):
@@ -24,11 +24,11 @@ class Example:
     @property
     def name(self) -> str:
         """The key within the test set: label/..."""
-        return self.key.removeprefix(PREFIX)
+        return self.key.removeprefix(TESTSET_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class TestSet:
     """The test set as it is in the bucket."""
 
     examples: tuple[Example, ...]  # in an order that has nothing to do with label or name
@@ -36,22 +36,22 @@ class Listing:
     ignored: int  # objects that are no pictures of a label: outside of the label folders, or hidden
 
 
-def read_listing(bucket: str, keys: Iterable[str], labels: Sequence[str]) -> Listing:
-    """The test set among the object keys under PREFIX, "testset/<label>/...".
+def find_test_set(bucket: str, keys: Iterable[str], labels: Sequence[str]) -> TestSet:
+    """The test set among the object keys under TESTSET_PREFIX, "testset/<label>/...".
 
     Keys ending in "/" are folders, names that begin with a dot are what file managers leave; both count for
     nothing. Raises InvalidTestSet if there are no pictures, or pictures of labels that the model does not know.
     """
     examples, ignored = [], 0
     for key in keys:
-        label, slash, name = key.removeprefix(PREFIX).partition("/")
+        label, slash, name = key.removeprefix(TESTSET_PREFIX).partition("/")
         if key.endswith("/"):
             continue
         if not slash or not label or name.rpartition("/")[2].startswith("."):
             ignored += 1
             continue
         examples.append(Example(key, label))
-    where = f"s3://{bucket}/{PREFIX}"
+    where = f"s3://{bucket}/{TESTSET_PREFIX}"
     if not examples:
         raise InvalidTestSet(
             f"no test set: there are no pictures under {where}<label>/. `make testset DIR=...` uploads the label "
@@ -66,4 +66,4 @@ def read_listing(bucket: str, keys: Iterable[str], labels: Sequence[str]) -> Lis
         )
     # By a hash: should the time not suffice, what was scored is a fair sample of all labels. And always the same.
     examples.sort(key=lambda example: hashlib.sha256(example.key.encode()).digest())
-    return Listing(tuple(examples), {label: counts[label] for label in labels}, ignored)
+    return TestSet(tuple(examples), {label: counts[label] for label in labels}, ignored)

@@ -21,10 +21,10 @@ from typing import Any, TextIO
 
 from local.aws.poller import lambda_context
 from local.aws.stack import Function
-from ops.errors import LocalError
+from ops.cli import CommandError
 
 
-class HandlerFailed(LocalError):
+class HandlerFailed(CommandError):
     """The handler raised; the message is the exception's."""
 
     exit_code = 1

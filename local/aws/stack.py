@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local import ROOT
 from local.aws.moto import LocalAws
 from local.aws.moto_gaps import NOT_IN_MOTO, apply_rest
-from local.aws.template import TemplateError, read_template, to_cloudformation
+from local.aws.template import to_cloudformation
+from ops.cli import STACK_NAME
+from ops.stack import describe_stack
+from ops.template import TEMPLATE, TemplateError, read_template
 
-STACK_NAME = "image-labeller"
 FUNCTION = "ClassifyFunction"
 _VERSIONS = ("AWS::Lambda::LayerVersion", "AWS::Lambda::Version", "AWS::Lambda::Alias")  # of code, not deployed here
 _RESOLVED = "Resolved"  # prefix of the outputs that carry resolved properties
@@ -69,7 +70,7 @@ class Stack:
 
 def deploy(
     aws: LocalAws,
-    template: Path = ROOT / "template.yaml",
+    template: Path = TEMPLATE,
     parameters: Mapping[str, str] | None = None,
     name: str = STACK_NAME,
     function_id: str = FUNCTION,
@@ -92,10 +93,7 @@ def deploy(
         for page in client.get_paginator("list_stack_resources").paginate(StackName=name)
         for summary in page["StackResourceSummaries"]
     }
-    outputs = {
-        output["OutputKey"]: output["OutputValue"]
-        for output in client.describe_stacks(StackName=name)["Stacks"][0]["Outputs"]
-    }
+    outputs = dict(describe_stack(name, client).outputs)
     for address, url in _local_queue_urls(aws, types, resources).items():
         outputs = {key: value.replace(address, url) for key, value in outputs.items()}
         resources = {logical_id: value.replace(address, url) for logical_id, value in resources.items()}

@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from samtranslator.translator.transform import transform
-from samtranslator.yaml_helper import yaml_parse
+
+from ops.template import TemplateError
 
 # Properties that name code. Locally they are folders, which only `sam package` can turn into the objects in
 # S3 that the translator insists on; nothing reads what is put in their place.
 _CODE = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion": "ContentUri"}
 _PLACEHOLDER = "s3://not-deployed/code.zip"
-
-
-class TemplateError(Exception):
-    """The template is not as it has to be."""
-
-
-def read_template(path: Path) -> dict[str, Any]:
-    """The template at `path`, short forms (`!Ref X`) written out (`{"Ref": "X"}`). Raises TemplateError."""
-    try:
-        template = yaml_parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise TemplateError(f"there is no template {path}") from error
-    if not isinstance(template, dict) or "Resources" not in template:
-        raise TemplateError(f"{path} has no Resources")
-    return template
 
 
 def to_cloudformation(template: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:

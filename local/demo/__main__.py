@@ -34,12 +34,11 @@ from local.nightly import fetch_reports, run_score
 from model_build.__main__ import run
 from model_build.config import BuildConfig
 from model_build.data.dataset import DataError, Dataset, scan, spread
-from model_build.fingerprint import build_key
-from model_build.progress import counting
+from model_build.fingerprint import build_fingerprint
+from model_build.progress import progress_bar
 from ops.testset import BUCKET_OUTPUT
-from score.keys import LATEST, night_key
-from score.keys import PREFIX as REPORTS
-from score.testset import PREFIX as TESTSET
+from score.keys import LATEST, REPORTS_PREFIX, night_key
+from score.testset import TESTSET_PREFIX
 
 OUT = Path("build/demo")
 MODELS = (Path("build/model"), OUT / "model")
@@ -121,7 +120,7 @@ def model_for(taken: inputs.Choice, data: Dataset) -> Path | None:
     A model in build/model that was made from something else is left alone; the demo's then goes elsewhere.
     """
     config = BuildConfig(Path(taken.data), taken.weights, taken.image_size)
-    key = build_key(config, data)
+    key = build_fingerprint(config, data)
     for folder in MODELS:
         try:
             if Manifest.from_file(folder / MANIFEST_FILE).build.get("key") == key:
@@ -158,7 +157,7 @@ def label(uploads: list[Upload], model: Path) -> tuple[list[Entry], Delivery, fl
         aws = context.enter_context(local_aws())
         stack = deploy(aws)
         s3 = aws.client("s3")
-        with counting(len(uploads), "uploads") as advance:
+        with progress_bar(len(uploads), "uploads") as advance:
             for upload in uploads:
                 s3.put_object(Bucket=stack.uploads_bucket, Key=upload.key, Body=upload.content)
                 advance(1)
@@ -197,10 +196,12 @@ def score_night(aws: LocalAws, stack: Stack, uploads: list[Upload], model: Path)
     bucket = stack.outputs[BUCKET_OUTPUT]
     for upload in uploads:
         if upload.true is not None:
-            aws.client("s3").put_object(Bucket=bucket, Key=f"{TESTSET}{upload.true}/{upload.key}", Body=upload.content)
+            aws.client("s3").put_object(
+                Bucket=bucket, Key=f"{TESTSET_PREFIX}{upload.true}/{upload.key}", Body=upload.content
+            )
     with (OUT / "score.log").open("w", encoding="utf-8") as log:
         detail = run_score(aws, stack, model, log, datetime.now(UTC) + timedelta(days=1))
-    shutil.rmtree(OUT / REPORTS, ignore_errors=True)
+    shutil.rmtree(OUT / REPORTS_PREFIX, ignore_errors=True)
     fetch_reports(aws, bucket, OUT)
     return detail
 

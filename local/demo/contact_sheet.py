@@ -1,4 +1,4 @@
-"""The contact sheet: every picture of the demo with its label, in one self-contained HTML page."""
+"""The contact sheet: one HTML page with every picture of the demo and its label."""
 
 from __future__ import annotations
 
@@ -6,59 +6,59 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.page import THUMBNAIL, Html, card, element, page, thumbnail
+from evaluation.pages import render
+from evaluation.thumbnails import THUMBNAIL, thumbnail
 from labeller.images import Unreadable, decode
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
+
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One uploaded object and what came of it."""
+    """One uploaded object and its result."""
 
     key: str
     content: bytes
-    true: str | None  # None: there is no true label, the object is no picture
-    label: str | None  # None: it has no row
+    true: str | None  # the true label; None: the object is no picture
+    label: str | None  # None: the results table has no row
     status: str
     confidence: float | None  # 0..1
     reason: str | None
-    tag: str | None  # value of the label's tag; None: it has none
+    tag: str | None  # value of the label's tag; None: the object has no such tag
 
     @property
     def right(self) -> bool | None:
-        """Whether the label is the true one; None where there is none to compare."""
+        """Whether the label is the true one; None if there is no label or no true one."""
         return None if self.true is None or self.status != "LABELLED" else self.label == self.true
+
+    @property
+    def tone(self) -> str:
+        """The colour of the entry's card."""
+        return {True: "good", False: "bad", None: "other"}[self.right]
+
+    @property
+    def verdict(self) -> str:
+        """The sentence below the label."""
+        if self.right:
+            return "✓ right"
+        if self.right is False:
+            return f"✗ true label: {self.true}"
+        likeliest = f"most likely {self.label}; " if self.status == "UNSURE" else ""
+        return f"{likeliest}true label: {self.true}" if self.true else (self.reason or "")
+
+    @property
+    def thumbnail(self) -> str | None:
+        """The picture as a data URI; None if it cannot be decoded."""
+        try:
+            decoded = decode(self.content, (THUMBNAIL, THUMBNAIL), DEFAULT_MAX_IMAGE_PIXELS)
+        except Unreadable:
+            return None
+        return thumbnail(decoded.pixels, decoded.width, decoded.height)
 
 
 def write(path: Path, title: str, remarks: Sequence[str], entries: Sequence[Entry]) -> None:
-    """Write the page: a heading, some remarks (plain text), and a card an entry."""
-    header = element("header", element("h1", title), [element("p", remark) for remark in remarks])
-    cards = element("ul", [_card(entry) for entry in entries], class_="cards")
+    """Write the page to `path`: a heading, remarks (plain text), and a card for each entry."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(title, header, cards), encoding="utf-8")
-
-
-def _card(entry: Entry) -> Html:
-    unsure = f"most likely {entry.label}; " if entry.status == "UNSURE" else ""
-    verdict = {
-        True: "✓ right",
-        False: f"✗ it is {entry.true}",
-        None: f"{unsure}it is {entry.true}" if entry.true else (entry.reason or ""),
-    }[entry.right]
-    return card(
-        tone={True: "good", False: "bad", None: "other"}[entry.right],
-        picture=_thumbnail(entry.content),
-        label=(entry.label if entry.status == "LABELLED" else entry.status) or "",
-        aside="" if entry.confidence is None else f"{entry.confidence:.1%}",
-        verdict=verdict,
-        name=entry.key,
-    )
-
-
-def _thumbnail(content: bytes) -> str | None:
-    """The picture in small, or None for what cannot be decoded."""
-    try:
-        decoded = decode(content, (THUMBNAIL, THUMBNAIL), DEFAULT_MAX_IMAGE_PIXELS)
-    except Unreadable:
-        return None
-    return thumbnail(decoded.pixels, decoded.width, decoded.height)
+    page = render("contact_sheet.html", TEMPLATES, title=title, remarks=remarks, entries=entries)
+    path.write_text(page, encoding="utf-8")

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, Self
 from local import ROOT
 from local.aws.stack import Function
 from local.runtime.processes import peak_bytes, session_of
-from ops.errors import LocalError
+from ops.cli import CommandError
 
 _INVOKE = "/2015-03-31/functions/function/invocations"
 _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
@@ -38,7 +38,7 @@ _INIT = re.compile(r"INIT REPORT\(durationMs: ([\d.]+)\)")
 _OF_RIE = "(rapid)"  # marks the emulator's own log lines
 
 
-class EmulatorError(LocalError):
+class EmulatorError(CommandError):
     """The function could not be run at all."""
 
     exit_code = 5

@@ -12,7 +12,6 @@ Exit status: 0; 1 the function failed; 2 wrong arguments; 3 not built; 4 no Pyth
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import json
@@ -23,19 +22,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from labeller.events import Change, MalformedEvent, ObjectRef, parse_request
 from labeller.manifest import MANIFEST_FILE, Manifest
-from layers.runtime_python import ensure_runtime, find_runtime_python
+from layers.runtime_python import RuntimePythonError, ensure_runtime, find_runtime_python
 from local.aws.moto import LocalAws, local_aws
 from local.aws.stack import FUNCTION, Function, Stack, deploy, function_of
-from local.aws.template import TemplateError
 from local.demo.drawn import CLASSES, draw
 from local.nightly import SCORE_FUNCTION, draw_testset, fetch_reports
 from local.runtime.emulator import EmulatorError, RuntimeEmulator, emulator_program, host_architecture
 from local.runtime.sam_build import BUILD, Built, lay_out, read_build
-from ops.errors import LocalError
+from ops.cli import command_parser, exit_status
 from ops.testset import BUCKET_OUTPUT
 from score.keys import LATEST, night_key
 
@@ -46,9 +44,7 @@ PLACEHOLDER = "uploads"  # what the sample events call the bucket, whose real na
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m local.runtime.invoke", description="Run the built function on an event."
-    )
+    parser = command_parser("local.runtime.invoke", "Run the built function on an event.")
     parser.add_argument("event", type=Path, help="a JSON file with the event, such as events/sqs-batch.json")
     parser.add_argument("--image", type=Path, help="the picture to upload for objects the event names [a drawn one]")
     parser.add_argument("--build", type=Path, default=BUILD, help="what `sam build` made [.aws-sam/build]")
@@ -58,20 +54,18 @@ def main(arguments: list[str] | None = None) -> int:
         picture = chosen.image.read_bytes() if chosen.image else None
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    try:
+
+    def invoke() -> int:
         nightly = isinstance(event, dict) and "scheduled_time" in event
         built, python = prepare(chosen.build, SCORE_FUNCTION if nightly else FUNCTION)
         with local_aws() as aws:
             return _score(aws, built, python, event) if nightly else _run(aws, built, python, event, picture)
-    except (LocalError, TemplateError, ClientError, BotoCoreError) as error:  # the last two: of what the event names
-        print(f"error: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", 1)
-    except KeyboardInterrupt:
-        return 130
+
+    return exit_status(invoke, RuntimePythonError)
 
 
 def prepare(build: Path = BUILD, function_id: str = FUNCTION) -> tuple[Built, Path]:
-    """The build of a function, and a Python of its runtime with AWS's client. Raises LocalError for what is missing.
+    """The build of a function, and a Python of its runtime with AWS's client. Raises CommandError for what is missing.
 
     To be called before `local_aws` is entered: installing may need a proxy, which is shut off there.
     """

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from local import ROOT
 from local.aws.stack import FUNCTION
-from local.aws.template import read_template
-from ops.errors import LocalError
+from ops.cli import CommandError
+from ops.template import read_template
 
 BUILD = ROOT / ".aws-sam" / "build"
 
 
-class NotBuilt(LocalError):
+class NotBuilt(CommandError):
     """`sam build` or `make layer` has not been run."""
 
     exit_code = 3

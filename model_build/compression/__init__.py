@@ -1,1 +1,1 @@
-"""Smaller networks: which channels and kernels go, and what that costs."""
+"""Smaller networks: how much smaller each layer becomes, and what that costs in accuracy."""

@@ -1,5 +1,8 @@
-"""Which channels of a convolution's input can go: backward elimination, each time the one whose absence costs least
-when the weights of all that stay are solved again (Optimal Brain Surgeon, Hassibi & Stork 1993)."""
+"""Which channels a layer can lose.
+
+Backward elimination: always remove the channel whose absence costs least once the weights of the remaining ones are
+solved again (Optimal Brain Surgeon, Hassibi & Stork 1993).
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,16 @@ import numpy as np
 from sklearn.linear_model import lars_path_gram
 
 RIDGE = 1e-4
-"""Added to the diagonal of a covariance, as a share of its mean: silent channels make it singular."""
+"""Added to the diagonal of a covariance, as a share of its mean: a channel that is always 0 makes it singular."""
 
 
 @dataclass(frozen=True, slots=True)
 class Elimination:
-    """Channels in the order in which they go, and what the output has lost when each has gone: `loss[k]` with the first
-    k of `order` removed, `loss[0]` = 0; rising. The last channel never goes."""
+    """The order in which channels are removed, and the loss after each.
+
+    `loss[k]` is the loss of the output without the first k channels of `order`; it starts at 0 and rises. The last
+    channel is never removed.
+    """
 
     order: np.ndarray
     loss: np.ndarray
@@ -25,40 +31,39 @@ class Elimination:
         return np.sort(np.setdiff1d(np.arange(len(self.loss)), self.order[: len(self.loss) - count]))
 
 
-def eliminate(covariance: np.ndarray, use: np.ndarray) -> Elimination:
-    """Order the channels of a layer by how little their absence costs.
+def eliminate(covariance: np.ndarray, weights: np.ndarray) -> Elimination:
+    """Order the channels of a layer by the loss that their absence causes.
 
-    `covariance` [C, C] of the channels, `use` [C, m] the weights with which they enter the outputs, those already
-    scaled by what an error in each is worth. The loss is the expected square of the error of all outputs together.
+    `covariance` [C, C] is that of the channels. `weights` [C, m] takes the channels to the outputs, each output scaled
+    by the square root of its sensitivity. The loss is the expected squared error, summed over the outputs.
     """
     channels = len(covariance)
-    ridge = RIDGE * np.trace(covariance) / channels or 1.0
-    inverse = np.linalg.inv(covariance.astype(np.float64) + ridge * np.eye(channels))
-    weights = use.astype(np.float64).copy()
-    alive = np.ones(channels, bool)
+    inverse = np.linalg.inv(regularised(covariance))
+    weights = weights.astype(np.float64)
+    remaining = np.ones(channels, bool)
     order, loss = [], [0.0]
     for _ in range(channels - 1):
-        costs = np.full(channels, np.inf)
-        costs[alive] = (weights[alive] ** 2).sum(axis=1) / np.diag(inverse)[alive]
-        gone = int(costs.argmin())
-        share = inverse[:, gone] / inverse[gone, gone]
-        share[~alive] = 0.0
-        weights -= np.outer(share, weights[gone])
-        inverse -= np.outer(share, inverse[gone])
-        alive[gone] = False
-        order.append(gone)
-        loss.append(loss[-1] + float(costs[gone]))
+        losses = np.full(channels, np.inf)
+        losses[remaining] = (weights[remaining] ** 2).sum(axis=1) / np.diag(inverse)[remaining]
+        removed = int(losses.argmin())
+        factors = inverse[:, removed] / inverse[removed, removed]
+        factors[~remaining] = 0.0
+        weights -= np.outer(factors, weights[removed])
+        inverse -= np.outer(factors, inverse[removed])
+        remaining[removed] = False
+        order.append(removed)
+        loss.append(loss[-1] + float(losses[removed]))
     return Elimination(np.array(order, int), np.array(loss))
 
 
-def lasso(covariance: np.ndarray, use: np.ndarray, count: int) -> np.ndarray:
-    """The `count` channels that LASSO keeps, ascending, for comparison: each has one factor, weights are not solved
-    again, and the penalty falls until so many factors are not 0 (He et al. 2017).
+def lasso(covariance: np.ndarray, consumption: np.ndarray, count: int) -> np.ndarray:
+    """The `count` channels that LASSO keeps, ascending, for comparison (He et al. 2017).
 
-    `use` [C, C]: an error e in the channels costs e' use e. Along the path by least angles (scikit-learn); a path that
-    ends with fewer is filled up with the most powerful of the others.
+    Each channel has one factor, and the penalty falls until `count` factors are not 0; the weights are not solved
+    again. `consumption` [C, C]: an error e in the channels costs e' consumption e. Uses scikit-learn's path by least
+    angles. A path with fewer channels is filled up with the strongest of the others.
     """
-    gram = covariance * use  # of the channels' parts in the outputs: a product of Schur's, so positive
+    gram = covariance * consumption  # of the channels' contributions to the output; positive by Schur's theorem
     scale = np.sqrt(np.maximum(np.diag(gram), 1e-30 * np.trace(gram) or 1.0))
     gram = gram / scale.max() ** 2
     _, _, factors = lars_path_gram(
@@ -70,14 +75,19 @@ def lasso(covariance: np.ndarray, use: np.ndarray, count: int) -> np.ndarray:
     return np.sort(rank[:count])
 
 
-def loss_without(covariance: np.ndarray, use: np.ndarray, kept: np.ndarray) -> float:
-    """What the outputs lose when only the channels `kept` stay and the weights are solved again: as `Elimination.loss`.
+def loss_without(covariance: np.ndarray, consumption: np.ndarray, kept: np.ndarray) -> float:
+    """Loss, as in `Elimination`, if only the channels `kept` stay and the weights are solved again.
 
-    `use` as of `lasso`.
+    `consumption` as for `lasso`.
     """
-    gone = np.setdiff1d(np.arange(len(covariance)), kept)
+    removed = np.setdiff1d(np.arange(len(covariance)), kept)
+    known = regularised(covariance)[np.ix_(kept, kept)]
+    cross = covariance[np.ix_(kept, removed)]
+    residual = covariance[np.ix_(removed, removed)] - cross.T @ np.linalg.solve(known, cross)
+    return float((consumption[np.ix_(removed, removed)] * residual).sum())
+
+
+def regularised(covariance: np.ndarray) -> np.ndarray:
+    """The covariance [C, C] with RIDGE on its diagonal, float64."""
     ridge = RIDGE * np.trace(covariance) / len(covariance) or 1.0
-    known = covariance[np.ix_(kept, kept)] + ridge * np.eye(len(kept))
-    both = covariance[np.ix_(kept, gone)]
-    left = covariance[np.ix_(gone, gone)] - both.T @ np.linalg.solve(known, both)
-    return float((use[np.ix_(gone, gone)] * left).sum())
+    return np.asarray(covariance.astype(np.float64) + ridge * np.eye(len(covariance)))

@@ -1,9 +1,9 @@
-"""A frozen base with less arithmetic: some channels go, some kernels become a column and a row of lower rank, and what
-stays of each layer is solved again by least squares, so that the next layer hears nearly the same (He et al. 2017,
-arXiv 1707.06168). No labels, no back-propagation.
+"""Shrink a frozen base: remove channels, lower the rank of kernels, and solve the remaining weights by least squares so
+that every layer's output changes little (He et al. 2017, arXiv 1707.06168). No labels, no back-propagation.
 
-Layers are solved in order, from what the smaller network before them says to what the full network would
-(asymmetric, Zhang et al. 2015, arXiv 1505.06798), so that errors are corrected instead of piling up."""
+Layers are solved in order, from the outputs of the smaller layers before them to the outputs of the full network
+(asymmetric, Zhang et al. 2015, arXiv 1505.06798), so that errors are corrected instead of adding up.
+"""
 
 from __future__ import annotations
 
@@ -17,39 +17,38 @@ import tensorflow as tf
 from scipy.linalg import cho_factor, cho_solve
 
 from model_build.base import CAFFE_MEANS_RGB
-from model_build.compression import low_rank
-from model_build.compression.low_rank import Ranks
-from model_build.compression.network import Chain, Convolution
+from model_build.compression.low_rank import Ranks, rank_columns
+from model_build.compression.network import ConvNet, Convolution
 from model_build.compression.pruning import Elimination, eliminate
 
 RIDGE = 1e-3
-"""Pull towards small weights, as a share of the inputs' mean square."""
+"""Penalty on large weights, as a share of the inputs' mean square."""
 
 ROUNDS = 4
-"""Of `solve`. Each costs two products of matrices, and gains less than the one before."""
+"""Rounds of `solve_weights`. Each costs two matrix products and gains less than the one before."""
 
-TOGETHER = 16
-"""Images that go through a convolution in one call."""
+BATCH = 16
+"""Images per convolution call."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """What the full network says at some places of some images.
+class Statistics:
+    """Outputs of the full network at some positions of some images.
 
-    `pixels` uint8 [n, S, S, 3]; per layer: `places` int [n, p, 2], rows and columns of its output; `outputs` float32
-    [n * p, channels], there, before the ReLU; `covariances` [channels, channels] of the outputs after ReLU and pooling;
-    `columns` [3 * in, 3 * in], covariance of the inputs in three places below each other.
+    `pixels` uint8 [n, S, S, 3]. Per layer: `positions` int [n, p, 2], rows and columns of its output; `outputs` float32
+    [n * p, channels] there, before the ReLU; `covariances` [channels, channels] of the outputs after ReLU and pooling;
+    `column_covariances` [3 * in, 3 * in] of the inputs at three positions below each other.
     """
 
     pixels: np.ndarray
-    places: tuple[np.ndarray, ...]
+    positions: tuple[np.ndarray, ...]
     outputs: tuple[np.ndarray, ...]
     covariances: tuple[np.ndarray, ...]
-    columns: tuple[np.ndarray, ...]
+    column_covariances: tuple[np.ndarray, ...]
 
 
 class _Moments:
-    """Covariance of values that come in parts."""
+    """Covariance of values that arrive in batches."""
 
     def __init__(self, size: int) -> None:
         self._sums = np.zeros((size + 1, size + 1))
@@ -65,53 +64,54 @@ class _Moments:
         return np.asarray(self._sums[:-1, :-1] / self._sums[-1, -1] - np.outer(mean, mean))
 
 
-def sample(chain: Chain, pixels: np.ndarray, places: int, seed: int) -> Sample:
-    """Run the full network on `pixels` and note `places` random places of each image and layer."""
+def gather_statistics(network: ConvNet, pixels: np.ndarray, positions: int, seed: int) -> Statistics:
+    """Run the full network on `pixels` and record `positions` random positions of each image and layer."""
     random = np.random.default_rng(seed)
-    where = []
-    for side in chain.sides(pixels.shape[1]):
-        chosen = np.stack([random.permutation(side * side)[: min(places, side * side)] for _ in pixels])
-        where.append(np.stack(np.unravel_index(chosen, (side, side)), axis=-1))
-    outputs: list[list[np.ndarray]] = [[] for _ in where]
-    covariances = [_Moments(layer.width) for layer in chain.layers]
-    columns = [_Moments(3 * layer.kernels[0].shape[2]) for layer in chain.layers]
-    for start in range(0, len(pixels), TOGETHER):
-        flow = centred(pixels[start : start + TOGETHER])
-        for index, layer in enumerate(chain.layers):
-            at = where[index][start : start + TOGETHER]
-            columns[index].add(patches(flow, at, 3, 1))
-            before = np.asarray(layer.outputs(flow))
-            outputs[index].append(_at(before, at))
-            flow = np.asarray(layer.after(before))
-            apart = max(1, flow.shape[1] // 16)
-            covariances[index].add(flow[:, ::apart, ::apart].reshape(-1, layer.width))
-    return Sample(
+    chosen = []
+    for side in network.sides(pixels.shape[1]):
+        indices = np.stack([random.permutation(side * side)[: min(positions, side * side)] for _ in pixels])
+        chosen.append(np.stack(np.unravel_index(indices, (side, side)), axis=-1))
+    outputs: list[list[np.ndarray]] = [[] for _ in chosen]
+    covariances = [_Moments(layer.width) for layer in network.layers]
+    columns = [_Moments(3 * layer.kernels[0].shape[2]) for layer in network.layers]
+    for start in range(0, len(pixels), BATCH):
+        activations = centred(pixels[start : start + BATCH])
+        for index, layer in enumerate(network.layers):
+            batch_positions = chosen[index][start : start + BATCH]
+            columns[index].add(patches(activations, batch_positions, 3, 1))
+            layer_outputs = np.asarray(layer.outputs(activations))
+            outputs[index].append(_at(layer_outputs, batch_positions))
+            activations = np.asarray(layer.activate(layer_outputs))
+            stride = max(1, activations.shape[1] // 16)
+            covariances[index].add(activations[:, ::stride, ::stride].reshape(-1, layer.width))
+    return Statistics(
         pixels,
-        tuple(where),
-        tuple(np.concatenate(each) for each in outputs),
-        tuple(each.covariance() for each in covariances),
-        tuple(each.covariance() for each in columns),
+        tuple(chosen),
+        tuple(np.concatenate(batches) for batches in outputs),
+        tuple(moments.covariance() for moments in covariances),
+        tuple(moments.covariance() for moments in columns),
     )
 
 
-def sensitivities(chain: Chain, pixels: np.ndarray, head: keras.Model, seed: int) -> list[np.ndarray]:
-    """What an error in the outputs of each layer, before the ReLU, does to the head's logits, to first order: matrices
-    [channels, channels] A such that e' A e is the expected square of what an error e at one place changes.
+def sensitivities(network: ConvNet, pixels: np.ndarray, head: keras.Model, seed: int) -> list[np.ndarray]:
+    """Sensitivity of the head's logits to each layer's outputs before the ReLU, to first order.
 
-    Gradients of random signs of the centred logits: their second moment, summed over the places of an image.
+    A matrix [channels, channels] A per layer: e' A e is the expected squared change of the logits by an error e at one
+    position. Computed from the gradients of the centred logits with random signs: their second moment, summed over the
+    positions of an image.
     """
     random = np.random.default_rng(seed)
-    sums = [np.zeros((width, width)) for width in chain.widths]
-    for start in range(0, len(pixels), TOGETHER):
+    sums = [np.zeros((width, width)) for width in network.shape.widths]
+    for start in range(0, len(pixels), BATCH):
         outputs = []
         with tf.GradientTape() as tape:
-            flow = tf.constant(centred(pixels[start : start + TOGETHER]))
-            for layer in chain.layers:
-                before = layer.outputs(flow)
-                tape.watch(before)
-                outputs.append(before)
-                flow = layer.after(before)
-            logits = head(flow, training=False)
+            activations = tf.constant(centred(pixels[start : start + BATCH]))
+            for layer in network.layers:
+                layer_outputs = layer.outputs(activations)
+                tape.watch(layer_outputs)
+                outputs.append(layer_outputs)
+                activations = layer.activate(layer_outputs)
+            logits = head(activations, training=False)
             signs = random.choice(np.array([-1.0, 1.0], np.float32), logits.shape)
             score = tf.reduce_sum((logits - tf.reduce_mean(logits, axis=1, keepdims=True)) * signs)
         for total, gradient in zip(sums, tape.gradient(score, outputs), strict=True):
@@ -120,121 +120,135 @@ def sensitivities(chain: Chain, pixels: np.ndarray, head: keras.Model, seed: int
     return [total / len(pixels) for total in sums]
 
 
-def uses(chain: Chain, sensitivity: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """For each layer but the last, [channels, channels]: how the next layer, and the head behind it, hears its
-    channels. An error e in them costs e' use e."""
-    found = []
-    for layer, heard in zip(chain.layers[1:], sensitivity[1:], strict=True):
+def consumptions(network: ConvNet, sensitivity: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """How the next layer, and the head after it, consumes the channels of each layer but the last.
+
+    A matrix [channels, channels] per layer: an error e in the channels costs e' consumption e.
+    """
+    matrices = []
+    for layer, next_sensitivity in zip(network.layers[1:], sensitivity[1:], strict=True):
         (kernel,) = layer.kernels
-        found.append(sum(tap @ heard @ tap.T for row in kernel.astype(np.float64) for tap in row))
-    return found
+        matrices.append(sum(tap @ next_sensitivity @ tap.T for row in kernel.astype(np.float64) for tap in row))
+    return matrices
 
 
-def eliminations(seen: Sample, use: Sequence[np.ndarray]) -> list[Elimination]:
-    """For each layer but the last, in which order its channels go: by what the head would hear of it."""
-    found = []
-    for covariance, heard in zip(seen.covariances[:-1], use, strict=True):
-        values, vectors = np.linalg.eigh(heard)
-        found.append(eliminate(covariance, vectors * np.sqrt(np.maximum(values, 0.0))))
-    return found
+def eliminations(statistics: Statistics, consumption: Sequence[np.ndarray]) -> list[Elimination]:
+    """The order in which each layer but the last loses its channels, by the effect on the head."""
+    orders = []
+    for covariance, matrix in zip(statistics.covariances[:-1], consumption, strict=True):
+        values, vectors = np.linalg.eigh(matrix)
+        orders.append(eliminate(covariance, vectors * np.sqrt(np.maximum(values, 0.0))))
+    return orders
 
 
-def rankings(chain: Chain, seen: Sample, sensitivity: Sequence[np.ndarray]) -> list[Ranks]:
-    """For each layer, its columns by what the head would hear of their absence."""
-    return [
-        low_rank.rank(layer.kernels[0], columns, heard)
-        for layer, columns, heard in zip(chain.layers, seen.columns, sensitivity, strict=True)
-    ]
+def column_ranks(network: ConvNet, statistics: Statistics, sensitivity: Sequence[np.ndarray]) -> list[Ranks]:
+    """The columns of each layer, by the effect on the head."""
+    layers = zip(network.layers, statistics.column_covariances, sensitivity, strict=True)
+    return [rank_columns(layer.kernels[0], covariance, matrix) for layer, covariance, matrix in layers]
 
 
-def thin(
-    chain: Chain,
-    seen: Sample,
+def shrink(
+    network: ConvNet,
+    statistics: Statistics,
     sensitivity: Sequence[np.ndarray],
     kept: Sequence[np.ndarray],
-    wanted_ranks: Sequence[int | None],
-) -> Chain:
-    """The chain with only the channels `kept[l]` of layer l and kernels of the ranks asked for, its weights solved
-    again from the first layer on that changes. All kept and whole: the same chain."""
+    ranks: Sequence[int | None],
+) -> ConvNet:
+    """The network with only the channels `kept[l]` of each layer l and kernels of the given ranks.
+
+    The weights are solved again from the first layer that changes. If nothing changes, the network stays the same.
+    """
     layers: list[Convolution] = []
-    flow, before, changed = centred(seen.pixels), np.arange(3), False
-    for index, (layer, channels, wanted_rank) in enumerate(zip(chain.layers, kept, wanted_ranks, strict=True)):
-        full_kernel, places = layer.kernels[0], seen.places[index]
-        kernel, bias = full_kernel[:, :, before][..., channels], layer.bias[channels]
-        wanted = seen.outputs[index][:, channels]
+    activations, inputs, changed = centred(statistics.pixels), np.arange(3), False
+    for index, (layer, channels, rank) in enumerate(zip(network.layers, kept, ranks, strict=True)):
+        positions, target = statistics.positions[index], statistics.outputs[index][:, channels]
+        kernel, bias = layer.kernels[0][:, :, inputs][..., channels], layer.bias[channels]
+        narrower = len(inputs) < layer.kernels[0].shape[2]
+        if narrower or (changed and rank is None):
+            rounds = ROUNDS if rank is None else 1
+            weights, bias = solve_weights(patches(activations, positions, 3, 3), target, rounds)
+            kernel = weights.reshape(kernel.shape)
         kernels: tuple[np.ndarray, ...] = (kernel,)
-        if len(before) < full_kernel.shape[2] or (changed and wanted_rank is None):
-            inputs = patches(flow, places, 3, 3)
-            weights, bias = solve(inputs, wanted, ROUNDS if wanted_rank is None else 1)
-            del inputs
-            kernels = (weights.reshape(kernel.shape),)
-        if wanted_rank is not None:
-            moments = _Moments(3 * len(before))
-            moments.add(patches(flow, places, 3, 1))
-            heard = sensitivity[index][np.ix_(channels, channels)]
-            column = low_rank.rank(kernels[0], moments.covariance(), heard).column(wanted_rank)
-            between = _by_parts(partial(tf.nn.conv2d, filters=column, strides=1, padding="SAME"), flow)
-            weights, bias = solve(patches(between, places, 1, 3), wanted)
-            kernels = (column, weights.reshape(1, 3, column.shape[-1], len(channels)))
-            del between
+        if rank is not None:
+            layer_sensitivity = sensitivity[index][np.ix_(channels, channels)]
+            kernels, bias = _split(kernel, activations, positions, target, layer_sensitivity, rank)
         layers.append(Convolution(kernels, bias, layer.pooled))
-        changed = changed or wanted_rank is not None or len(before) < full_kernel.shape[2]
-        flow = _by_parts(layers[-1], flow)
-        before = channels
-    return Chain(tuple(layers))
+        changed = changed or rank is not None or narrower
+        activations = _in_batches(layers[-1], activations)
+        inputs = channels
+    return ConvNet(tuple(layers))
 
 
-def solve(inputs: np.ndarray, wanted: np.ndarray, rounds: int = ROUNDS) -> tuple[np.ndarray, np.ndarray]:
-    """Weights [k, out] and bias [out] that make of `inputs` [n, k] what is wanted, [n, out], as far as the ReLU lets
-    through.
+def _split(
+    kernel: np.ndarray,
+    activations: np.ndarray,
+    positions: np.ndarray,
+    target: np.ndarray,
+    sensitivity: np.ndarray,
+    rank: int,
+) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Column, solved row and bias that replace the kernel."""
+    moments = _Moments(3 * activations.shape[-1])
+    moments.add(patches(activations, positions, 3, 1))
+    column = rank_columns(kernel, moments.covariance(), sensitivity).column(rank)
+    between = _in_batches(partial(tf.nn.conv2d, filters=column, strides=1, padding="SAME"), activations)
+    weights, bias = solve_weights(patches(between, positions, 1, 3), target)
+    return (column, weights.reshape(1, 3, rank, -1)), bias
 
-    Where the wanted output is negative, any negative one is as good (the ReLU makes both 0): the target there is what
-    the last solution gave, cut at 0. Solving and setting targets in turn lowers the error in each round; the
-    matrix is factored once. The first round is plain ridge regression.
+
+def solve_weights(inputs: np.ndarray, target: np.ndarray, rounds: int = ROUNDS) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [k, out] and bias [out] that bring `inputs` [n, k] closest to `target` [n, out] after a ReLU.
+
+    The first round is ridge regression. If the target is negative, any negative output is as good, because the ReLU
+    makes both 0: the next round's target there is the last solution's output, at most 0. This lowers the error in each
+    round. The matrix is factored once.
     """
     mean = inputs.mean(axis=0, dtype=np.float64)
     gram = (inputs.T @ inputs).astype(np.float64) / len(inputs) - np.outer(mean, mean)
     gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram) or 1.0
     factor = cho_factor(gram, overwrite_a=True)
-    target = wanted
-    for round_ in range(rounds):
-        centre = target.mean(axis=0, dtype=np.float64)
-        moments = (inputs.T @ target).astype(np.float64) / len(inputs) - np.outer(mean, centre)
+    goal = target
+    for number in range(rounds):
+        goal_mean = goal.mean(axis=0, dtype=np.float64)
+        moments = (inputs.T @ goal).astype(np.float64) / len(inputs) - np.outer(mean, goal_mean)
         weights = cho_solve(factor, moments)
-        offset = centre - mean @ weights
-        if round_ < rounds - 1:
-            given = inputs @ weights.astype(np.float32) + offset.astype(np.float32)
-            target = np.where(wanted > 0, wanted, np.minimum(given, 0))
-    return weights.astype(np.float32), offset.astype(np.float32)
+        bias = goal_mean - mean @ weights
+        if number < rounds - 1:
+            outputs = inputs @ weights.astype(np.float32) + bias.astype(np.float32)
+            goal = np.where(target > 0, target, np.minimum(outputs, 0))
+    return weights.astype(np.float32), bias.astype(np.float32)
 
 
-def patches(flow: np.ndarray, places: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The neighbourhoods of `height` x `width`, both odd, of `places` [n, p, 2] in `flow` [n, h, w, C]: float32
-    [n * p, height * width * C], zeros outside."""
-    found = np.empty((*places.shape[:2], height * width, flow.shape[-1]), np.float32)
-    rows, columns = places[..., 0], places[..., 1]
+def patches(activations: np.ndarray, positions: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The neighbourhoods of `positions` [n, p, 2] in `activations` [n, h, w, C], `height` x `width`, both odd.
+
+    float32 [n * p, height * width * C], zeros outside the image.
+    """
+    result = np.empty((*positions.shape[:2], height * width, activations.shape[-1]), np.float32)
+    rows, columns = positions[..., 0], positions[..., 1]
     above, left = height // 2, width // 2
-    for image in range(len(flow)):  # singly: a padded copy of them all would double the memory
-        padded = np.pad(flow[image], ((above, above), (left, left), (0, 0)))
+    for image in range(len(activations)):  # one by one: a padded copy of all would double the memory
+        padded = np.pad(activations[image], ((above, above), (left, left), (0, 0)))
         for tap in range(height * width):
-            found[image, :, tap] = padded[rows[image] + tap // width, columns[image] + tap % width]
-    return found.reshape(-1, height * width * flow.shape[-1])
+            result[image, :, tap] = padded[rows[image] + tap // width, columns[image] + tap % width]
+    return result.reshape(-1, height * width * activations.shape[-1])
 
 
 def centred(pixels: np.ndarray) -> np.ndarray:
-    """uint8 pixels as the first convolution takes them."""
+    """uint8 pixels as float32 input of the first convolution."""
     return pixels.astype(np.float32) - np.array(CAFFE_MEANS_RGB, np.float32)
 
 
-def _at(flow: np.ndarray, places: np.ndarray) -> np.ndarray:
-    return flow[np.arange(len(places))[:, None], places[..., 0], places[..., 1]].reshape(-1, flow.shape[-1])
+def _at(activations: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    images = np.arange(len(positions))[:, None]
+    return activations[images, positions[..., 0], positions[..., 1]].reshape(-1, activations.shape[-1])
 
 
-def _by_parts(function: Callable[[np.ndarray], tf.Tensor], flow: np.ndarray) -> np.ndarray:
-    """function(flow), some images at a time."""
-    first = np.asarray(function(flow[:TOGETHER]))
-    found = np.empty((len(flow), *first.shape[1:]), np.float32)
-    found[:TOGETHER] = first
-    for start in range(TOGETHER, len(flow), TOGETHER):
-        found[start : start + TOGETHER] = np.asarray(function(flow[start : start + TOGETHER]))
-    return found
+def _in_batches(function: Callable[[np.ndarray], tf.Tensor], activations: np.ndarray) -> np.ndarray:
+    """function(activations), BATCH images at a time."""
+    first = np.asarray(function(activations[:BATCH]))
+    result = np.empty((len(activations), *first.shape[1:]), np.float32)
+    result[:BATCH] = first
+    for start in range(BATCH, len(activations), BATCH):
+        result[start : start + BATCH] = np.asarray(function(activations[start : start + BATCH]))
+    return result

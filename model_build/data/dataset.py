@@ -13,13 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model_build.data import duplicates, folders, splitting
-from model_build.data.folders import SPLITS, DataError, name_below
+from model_build.data.folders import SPLITS, DataError, name_below, printable
 
 __all__ = ["SPLITS", "DataError", "Dataset", "Example", "require_enough", "scan", "spread"]
 
 MINIMUM: Mapping[str, int] = {"train": 10, "validation": 5, "test": 5}
 """Pictures of each label that a split must have. From fewer nothing can be learnt, and nobody could tell whether it
 was; what is worth shipping takes hundreds."""
+
+LEFT_OUT_PRINTED = 5
+"""Files left out that the terminal names; report.json names all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ def scan(root: Path) -> Dataset:
     with the same content the first one counts. Raises DataError for folders that make no data set, the same picture
     under two labels or in two splits, and too few pictures of a label.
     """
-    found = folders.read(root)
+    found = folders.list_files(root)
     sha256s = {path: folders.sha256_of(path) for places in found.classes.values() for paths in places for path in paths}
     left_out = dict(found.left_out)
     twice = _duplicates(found, sha256s)
@@ -86,10 +89,10 @@ def scan(root: Path) -> Dataset:
         ]
         for place, by_label in found.classes.items()
     }
-    by_content = folders.HEAP in classes
+    by_content = folders.UNSPLIT in classes
     if by_content:
-        _require_enough_to_split(found.labels, classes[folders.HEAP])
-        classes = _split_by_content(classes[folders.HEAP])
+        _require_enough_to_split(found.labels, classes[folders.UNSPLIT])
+        classes = _split_by_content(classes[folders.UNSPLIT])
     splits = {
         split: tuple(example for examples in by_label for example in examples) for split, by_label in classes.items()
     }
@@ -97,6 +100,18 @@ def scan(root: Path) -> Dataset:
     for split in SPLITS:
         require_enough(data, split, splits[split])
     return data
+
+
+def print_counts(data: Dataset) -> None:
+    """Print the images of each split and label, and the first files that are left out."""
+    for split, counts in data.counts().items():
+        print(f"      {split:<10} " + ", ".join(f"{count} {printable(label)}" for label, count in counts.items()))
+    if data.split_by_content:
+        print("      (split by image content, because there are no folders train, validation and test)")
+    for name, why in list(data.left_out.items())[:LEFT_OUT_PRINTED]:
+        print(f"      left out: {name}: {why}")
+    if len(data.left_out) > LEFT_OUT_PRINTED:
+        print(f"      left out: {len(data.left_out) - LEFT_OUT_PRINTED} more files; report.json lists them")
 
 
 def require_enough(data: Dataset, split: str, usable: Sequence[Example]) -> None:
@@ -122,7 +137,7 @@ def _count(examples: Iterable[Example], label: int) -> int:
     return sum(example.label == label for example in examples)
 
 
-def _duplicates(found: folders.Found, sha256s: Mapping[Path, str]) -> dict[Path, Path]:
+def _duplicates(found: folders.FolderListing, sha256s: Mapping[Path, str]) -> dict[Path, Path]:
     """Files to leave out, each with the file that holds the same picture. DataError where leaving one out is no way."""
     home = {
         path: (place, label)
@@ -145,7 +160,7 @@ def _duplicates(found: folders.Found, sha256s: Mapping[Path, str]) -> dict[Path,
     return {other: first for first, other in pairs}
 
 
-def _named(found: folders.Found, pairs: Sequence[tuple[Path, Path]]) -> str:
+def _named(found: folders.FolderListing, pairs: Sequence[tuple[Path, Path]]) -> str:
     return duplicates.named([(found.name(one), found.name(other)) for one, other in pairs])
 
 

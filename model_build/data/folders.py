@@ -22,7 +22,7 @@ from labeller.settings import DEFAULTS
 
 SPLITS = ("train", "validation", "test")
 
-HEAP = "pictures"
+UNSPLIT = "pictures"
 """Stands for the splits where there are none: all pictures of a label in one folder."""
 
 EXPECTED = (
@@ -41,10 +41,10 @@ class DataError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FolderListing:
     """What lies in a data set's folder.
 
-    `classes` holds for each split, or for HEAP alone, the files of every label in the order of `labels`; `left_out`
+    `classes` holds for each split, or for UNSPLIT alone, the files of every label in the order of `labels`; `left_out`
     says why of other files, by their name.
     """
 
@@ -58,7 +58,7 @@ class Found:
         return name_below(self.root, path)
 
 
-def read(root: Path) -> Found:
+def list_files(root: Path) -> FolderListing:
     """List the data set's files. Raises DataError for a missing folder or one that cannot be listed, labels that differ
     between splits, fewer than two labels, and labels that nobody could tell apart."""
     left_out: dict[Path, str] = {}
@@ -69,12 +69,12 @@ def read(root: Path) -> Found:
         classes = {
             place: [_files(by_label[label], left_out) for label in labels] for place, by_label in label_folders.items()
         }
-        if HEAP not in places:
+        if UNSPLIT not in places:
             left_out |= dict.fromkeys(_beside(root), "a folder beside train, validation and test")
     except OSError as error:
         raise DataError(f"{error.filename or root} cannot be read: {error.strerror}") from error
     named = {name_below(root, path): why for path, why in sorted(left_out.items())}
-    return Found(root, tuple(labels), classes, named)
+    return FolderListing(root, tuple(labels), classes, named)
 
 
 def sha256_of(path: Path) -> str:
@@ -115,7 +115,7 @@ def _places(root: Path) -> dict[str, Path]:
         if alike:
             missing = next(split for split in SPLITS if not (root / split).is_dir())
             raise DataError(f"no folder {root / missing} beside {', '.join(alike)}. {EXPECTED}")
-        return {HEAP: root}
+        return {UNSPLIT: root}
     return {split: root / split for split in SPLITS}
 
 

@@ -13,7 +13,7 @@ from itertools import islice
 
 import numpy as np
 
-from evaluation.page import thumbnail
+from evaluation.thumbnails import thumbnail
 from labeller import colours, images, signatures
 from labeller.images import Decoded, Unreadable, decode
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
@@ -34,7 +34,7 @@ AHEAD = 16 * CORES
 """Pictures decoded ahead of the network: enough that it need not wait, and no more memory for more pictures."""
 
 
-def recipe() -> list[object]:
+def decoder_fingerprint() -> list[object]:
     """What the pixels of a picture depend on besides its content and their size: a part of the key of all that is kept
     of pictures."""
     sources = source_of(*(module.__file__ for module in DECODING))
@@ -62,7 +62,7 @@ def read(example: Example, image_size: int) -> Decoded:
     return decode(content, (image_size, image_size), DEFAULT_MAX_IMAGE_PIXELS)
 
 
-def require_some(readable: Sequence[Example], unreadable: Mapping[Example, Unreadable]) -> None:
+def require_readable(readable: Sequence[Example], unreadable: Mapping[Example, Unreadable]) -> None:
     """Raise DataError, which names one and says what is wrong with it, if all examples are unreadable."""
     if not readable and unreadable:
         example, reason = next(iter(unreadable.items()))
@@ -107,7 +107,7 @@ class PictureReader:
         none."""
         batches = list(self.batches(at_once))
         kept = [example for part, _ in batches for example in part]
-        require_some(kept, self.unreadable)
+        require_readable(kept, self.unreadable)
         return kept, np.concatenate([pixels for _, pixels in batches])
 
     def _read(self, example: Example) -> np.ndarray:

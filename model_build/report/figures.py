@@ -90,14 +90,14 @@ def draw_tradeoff(compression: Mapping[str, Any], path: Path) -> None:
     for each in networks:
         shipped = each["name"] == compression["chosen"]
         axis.annotate(
-            each["name"].replace(" times less", "x").split(",")[0] + (" (shipped)" if shipped else ""),
+            each["name"].replace(" faster", "").split(",")[0] + (" (shipped)" if shipped else ""),
             (each["milliseconds"] / slowest, each["validation"]["accuracy"]),
             xytext=(8, -14),  # the curve rises: below it there is room
             textcoords="offset points",
             color=KINDS[Kind(each["kind"])],
         )
     axis.set(
-        xlabel="time of one INT8 image, relative to the full network (3x: meant to take 3 times less)",
+        xlabel="time of one INT8 image, relative to the full network (3x: meant to be 3 times as fast)",
         ylabel="right on validation",
         title="Less arithmetic: accuracy against time",
         xlim=(0, None),

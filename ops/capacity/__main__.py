@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from labeller.records import INDEX_SHARDS
-from local import ROOT
+from ops import ROOT
 from ops.capacity import queueing
 from ops.capacity.prices import Prices, load_prices
 from ops.capacity.queueing import Run, Scaling, Times

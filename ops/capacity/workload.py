@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from local import ROOT
-from local.aws.template import read_template
 from ops.capacity.prices import Prices
+from ops.template import read_template
 
 Architecture = Literal["x86_64", "arm64"]
 ARCHITECTURES: tuple[Architecture, ...] = ("x86_64", "arm64")
@@ -196,4 +195,4 @@ def kept_cost(image: Image, prices: Prices, images: float = 1e6) -> float:
 
 def memory_sizes() -> list[int]:
     """The sizes that the template allows, in MB."""
-    return list(read_template(ROOT / "template.yaml")["Parameters"]["MemorySize"]["AllowedValues"])
+    return list(read_template()["Parameters"]["MemorySize"]["AllowedValues"])

@@ -1,7 +1,7 @@
 import pytest
 from scipy import stats
 
-from evaluation.comparison import Change, compare_counts, compare_pictures
+from evaluation.comparison import Outcome, compare_counts, compare_pictures
 from evaluation.predictions import Scored
 from tests.evaluation.test_predictions import scored
 
@@ -22,7 +22,7 @@ def test_the_same_answers_are_the_same() -> None:
     now = pictures(8, 2)
     found = compare_pictures("last night", "m", answers(now), now)
     assert found is not None
-    assert (found.change, found.p_value, found.flipped, found.flips) == (Change.SAME, 1, 0, ())
+    assert (found.outcome, found.p_value, found.flipped, found.flips) == (Outcome.SAME, 1, 0, ())
 
 
 def test_ten_newly_wrong_of_a_hundred_are_no_chance() -> None:
@@ -30,7 +30,7 @@ def test_ten_newly_wrong_of_a_hundred_are_no_chance() -> None:
     assert found is not None
     assert (found.newly_right, found.newly_wrong, found.flipped) == (0, 10, 10)
     assert found.p_value == pytest.approx(2 / 2**10)  # twice the chance of ten heads in a row
-    assert found.change is Change.WORSE
+    assert found.outcome is Outcome.WORSE
     assert (found.correct_before, found.correct_now) == (100, 90)
 
 
@@ -38,13 +38,13 @@ def test_three_newly_wrong_may_be_chance() -> None:
     found = compare_pictures("last night", "m", answers(pictures(100, 0)), pictures(97, 3))
     assert found is not None
     assert found.p_value == 0.25
-    assert found.change is Change.SAME
+    assert found.outcome is Outcome.SAME
 
 
 def test_newly_right_ones_count_for_the_model() -> None:
     found = compare_pictures("last night", "m", answers(pictures(90, 10)), pictures(100, 0))
     assert found is not None
-    assert found.change is Change.BETTER
+    assert found.outcome is Outcome.BETTER
 
 
 def test_the_same_picture_under_another_name_is_the_same_picture() -> None:
@@ -79,7 +79,7 @@ def test_by_counts_the_same_drop_must_be_larger_to_be_believed() -> None:
     assert few is not None
     assert many is not None
     assert few.p_value == pytest.approx(stats.fisher_exact([[98, 2], [93, 7]]).pvalue)
-    assert (few.change, many.change) == (Change.SAME, Change.WORSE)
+    assert (few.outcome, many.outcome) == (Outcome.SAME, Outcome.WORSE)
     assert (few.newly_wrong, few.flipped) == (None, None)
 
 

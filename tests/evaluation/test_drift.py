@@ -2,7 +2,7 @@ from datetime import date
 
 import pytest
 
-from evaluation.drift import Row, count_uploads
+from evaluation.drift import UploadRow, count_uploads
 from evaluation.metrics import population_stability_index
 from labeller.results import Status
 from tests.evaluation.test_predictions import scored
@@ -13,11 +13,11 @@ LABELLED, UNSURE, UNREADABLE, DELETED = Status.LABELLED, Status.UNSURE, Status.U
 
 def test_uploads_are_counted_by_what_became_of_them() -> None:
     rows = [
-        Row(LABELLED, "cats", 0.97),
-        Row(LABELLED, "cats", 0.91),
-        Row(UNSURE, "dogs", 0.55),
-        Row(UNREADABLE, None, None),
-        Row(DELETED, None, None),
+        UploadRow(LABELLED, "cats", 0.97),
+        UploadRow(LABELLED, "cats", 0.91),
+        UploadRow(UNSURE, "dogs", 0.55),
+        UploadRow(UNREADABLE, None, None),
+        UploadRow(DELETED, None, None),
     ]
     uploads = count_uploads(DAY, rows, ["cats", "dogs"], [scored()], complete=True)
     assert uploads.labels == {"cats": 2, "dogs": 0}
@@ -27,14 +27,14 @@ def test_uploads_are_counted_by_what_became_of_them() -> None:
 
 
 def test_labels_of_an_earlier_model_are_counted_under_their_names() -> None:
-    uploads = count_uploads(DAY, [Row(LABELLED, "foxes", 0.9)], ["cats", "dogs"], [], complete=True)
+    uploads = count_uploads(DAY, [UploadRow(LABELLED, "foxes", 0.9)], ["cats", "dogs"], [], complete=True)
     assert uploads.labels == {"cats": 0, "dogs": 0, "foxes": 1}
 
 
 def test_the_index_compares_the_confidences_with_those_of_the_test_set() -> None:
     tested = [scored(sha256=str(n)) for n in range(100)]  # all with a confidence of 0.9, the ninth bin
-    same = count_uploads(DAY, [Row(LABELLED, "cats", 0.9)] * 100, ["cats"], tested, complete=True)
-    moved = count_uploads(DAY, [Row(UNSURE, "cats", 0.55)] * 100, ["cats"], tested, complete=True)
+    same = count_uploads(DAY, [UploadRow(LABELLED, "cats", 0.9)] * 100, ["cats"], tested, complete=True)
+    moved = count_uploads(DAY, [UploadRow(UNSURE, "cats", 0.55)] * 100, ["cats"], tested, complete=True)
     assert same.stability_index == 0
     expected = population_stability_index([0] * 8 + [100, 0], [0] * 5 + [100] + [0] * 4)
     assert moved.stability_index == pytest.approx(expected)

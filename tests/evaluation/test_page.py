@@ -1,16 +1,13 @@
 import base64
 import hashlib
-import io
 import re
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from evaluation.page import Html, card, element, page, thumbnail
+from evaluation.page import Html, card, element, page
 
 
 class Parsed(HTMLParser):
@@ -74,21 +71,6 @@ def test_a_page_allows_its_own_style_and_nothing_else() -> None:
     assert f"style-src 'sha256-{digest}'" in policy
     assert "script" not in {name for name, _ in parsed.tags}
     assert "<title>A &amp; B</title>" in text
-
-
-def test_a_thumbnail_has_the_proportions_of_the_picture_and_not_of_the_network() -> None:
-    pixels = np.full((64, 64, 3), (200, 30, 30), np.uint8)
-    kind, _, content = thumbnail(pixels, 4000, 3000).partition(",")
-    assert kind == "data:image/jpeg;base64"
-    with Image.open(io.BytesIO(base64.b64decode(content))) as image:
-        assert image.size == (200, 150)
-        assert np.allclose(np.asarray(image), (200, 30, 30), atol=6)
-
-
-def test_a_thumbnail_of_the_thinnest_picture_has_a_width() -> None:
-    content = base64.b64decode(thumbnail(np.zeros((8, 8, 3), np.uint8), 1, 5000).partition(",")[2])
-    with Image.open(io.BytesIO(content)) as image:
-        assert image.size == (1, 200)
 
 
 def test_a_card_without_a_picture_says_so() -> None:

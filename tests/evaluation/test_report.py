@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from evaluation.comparison import Change, compare_counts, compare_pictures
-from evaluation.drift import Row, count_uploads
+from evaluation.comparison import Outcome, compare_counts, compare_pictures
+from evaluation.drift import UploadRow, count_uploads
 from evaluation.predictions import Scored, Unscored
 from evaluation.report import (
     EarlierReport,
-    HeldOut,
     Model,
-    Report,
+    NightlyReport,
     Speed,
+    TestSetSummary,
     Verdict,
     figures_of,
     headline,
@@ -50,14 +50,14 @@ def answers(cats_right: int = 19, dogs_right: int = 18, of: int = 20) -> list[Sc
     return found
 
 
-def report(scored: list[Scored] | None = None, **changes: Any) -> Report:
+def report(scored: list[Scored] | None = None, **changes: Any) -> NightlyReport:
     scored = answers() if scored is None else scored
     members: dict[str, Any] = {
         "date": NIGHT,
         "run": "20261124T030000Z-b7c5d1f0",
         "created_at": datetime(2026, 11, 24, 3, 1, tzinfo=UTC),
         "model": Model("vgg16-1", LABELS, (224, 224), 0.9),
-        "testset": HeldOut("reports", "testset/", len(scored), 0, dict.fromkeys(LABELS, 20)),
+        "testset": TestSetSummary("reports", "testset/", len(scored), 0, dict.fromkeys(LABELS, 20)),
         "figures": figures_of(scored, LABELS),
         "unscored_causes": {},
         "unscored_examples": (),
@@ -66,7 +66,7 @@ def report(scored: list[Scored] | None = None, **changes: Any) -> Report:
         "build": None,
         "uploads": count_uploads(
             date(2026, 11, 23),
-            [Row(Status.LABELLED, "cats", 0.97), Row(Status.UNREADABLE, None, None)],
+            [UploadRow(Status.LABELLED, "cats", 0.97), UploadRow(Status.UNREADABLE, None, None)],
             LABELS,
             scored,
             complete=True,
@@ -74,7 +74,7 @@ def report(scored: list[Scored] | None = None, **changes: Any) -> Report:
         "minimum_accuracy": 0.9,
         "predictions_key": "accuracy/2026-11-24/runs/20261124T030000Z-b7c5d1f0/predictions.csv",
     }
-    return Report(**{**members, **changes})
+    return NightlyReport(**{**members, **changes})
 
 
 def against(before: list[Scored], now: list[Scored]) -> Any:
@@ -129,7 +129,7 @@ def test_a_slow_decline_is_seen_against_the_build() -> None:
     same_as_yesterday = against(now, now)
     build = compare_counts("its own build", "vgg16-1", 990, 1000, now)
     assert build is not None
-    assert build.change is Change.WORSE
+    assert build.outcome is Outcome.WORSE
     assert report(now, last_night=same_as_yesterday, build=build).verdict is Verdict.WORSE
 
 
@@ -138,7 +138,7 @@ def test_a_difference_on_other_pictures_is_said_and_does_not_decide() -> None:
     build = compare_counts("its own build", "vgg16-1", 990, 1000, now, other_pictures=True)
     found = report(now, last_night=against(now, now), build=build)
     assert found.verdict is Verdict.SAME
-    assert "on other pictures, so the difference may be theirs" in reasons(found)[-1]
+    assert "on other pictures, so the difference may be due to the pictures" in reasons(found)[-1]
 
 
 def test_whatever_else_a_night_with_unscored_pictures_is_incomplete() -> None:
@@ -153,7 +153,7 @@ def test_a_night_that_scored_nothing_says_so() -> None:
         [],
         figures=None,
         unscored_causes={"AWS": 40},
-        testset=HeldOut("b", "testset/", 40, 0, {"cats": 20, "dogs": 20}),
+        testset=TestSetSummary("b", "testset/", 40, 0, {"cats": 20, "dogs": 20}),
     )
     assert nothing.verdict is Verdict.INCOMPLETE
     assert headline(nothing) == "Incomplete: none of 40 test pictures could be scored"
@@ -174,18 +174,18 @@ def test_the_reasons_name_both_comparisons_and_what_needs_attention() -> None:
             last_night=against(answers(20, 18), now),
             build=compare_counts("its own build", "vgg16-1", 950, 1000, now),
             minimum_accuracy=0.95,
-            testset=HeldOut("reports", "testset/", 41, 2, {"cats": 20, "dogs": 20, "foxes": 0}),
+            testset=TestSetSummary("reports", "testset/", 41, 2, {"cats": 20, "dogs": 20, "foxes": 0}),
             unscored_causes={"TRUNCATED": 1},
             unscored_examples=(Unscored("cats/x.jpg", "TRUNCATED: half a file"),),
         )
     )
-    assert text[0] == "The accuracy is below the 95.0% that the alarm asks for."
-    assert "0 newly right, 1 newly wrong: no difference that chance could not explain (p = 1)" in text[1]
+    assert text[0] == "The accuracy is below the minimum of 95.0%, so the alarm fires."
+    assert "0 newly right, 1 newly wrong, no significant difference (p = 1)" in text[1]
     assert "on the same 40 pictures" in text[1]
-    assert text[2].startswith("Against its own build (model vgg16-1, 95.0% right): no difference")
+    assert text[2].startswith("Compared with its own build (model vgg16-1, 95.0% right): no significant difference")
     assert text[3] == "1 picture has no answer: TRUNCATED (1)."
-    assert text[4] == "The test set has no pictures of foxes: nothing is known about them."
-    assert text[5] == "2 objects were not looked at: hidden, or outside of the label folders."
+    assert text[4] == "The test set has no pictures of foxes: their accuracy is unknown."
+    assert text[5] == "2 objects of the test set were ignored: hidden, or outside the label folders."
 
 
 def test_of_all_pictures_without_an_answer_the_causes_are_counted() -> None:
@@ -204,7 +204,7 @@ def schema() -> Draft202012Validator:
     return Draft202012Validator(content)
 
 
-def variants() -> list[Report]:
+def variants() -> list[NightlyReport]:
     now = answers()
     return [
         report(),
@@ -237,6 +237,15 @@ def test_a_later_night_reads_back_what_it_needs() -> None:
     assert (night.date, night.verdict, night.model_version) == (NIGHT, Verdict.FIRST, "vgg16-1")
     assert (night.pictures, night.accuracy) == (40, 0.925)
     assert (night.uploads, night.unsure_share, night.unreadable_share) == (2, 0, 0.5)
+
+
+def test_tonight_is_in_the_trend_as_a_later_night_will_read_it() -> None:
+    for written in variants():
+        read, own = read_report(to_json(written)).night, written.night
+        assert (read.date, read.verdict, read.pictures, read.correct) == (NIGHT, own.verdict, own.pictures, own.correct)
+        assert (read.uploads, read.unsure, read.unreadable) == (own.uploads, own.unsure, own.unreadable)
+        assert read.interval.low == pytest.approx(own.interval.low, abs=1e-6)
+        assert read.stability_index == pytest.approx(own.stability_index, abs=1e-6, nan_ok=True)
 
 
 def test_a_night_without_figures_is_read_back_as_such() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from model_build import atomic_folder as module
-from model_build.atomic_folder import OutputError, replacing
+from model_build.atomic_folder import OutputError, atomic_folder
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def replace(out: Path, text: str = "new") -> None:
-    with replacing(out, "manifest.json") as folder:
+    with atomic_folder(out, "manifest.json") as folder:
         (folder / "manifest.json").write_text(text)
 
 
@@ -54,7 +54,7 @@ def test_where_nothing_was_the_folder_is_made_with_its_parents(tmp_path: Path, w
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError("x")])
 def test_whatever_goes_wrong_leaves_the_old_folder_as_it_was(out: Path, way: str, error: BaseException) -> None:
     def fail() -> None:
-        with replacing(out, "manifest.json") as folder:
+        with atomic_folder(out, "manifest.json") as folder:
             (folder / "manifest.json").write_text("half")
             raise error
 
@@ -94,7 +94,7 @@ def test_a_rename_that_fails_half_way_is_taken_back(out: Path, monkeypatch: pyte
 
 def test_the_old_folder_is_put_back_if_a_build_was_killed_between_two_renames(out: Path) -> None:
     out.rename(out.with_name("model.previous"))
-    with replacing(out, "manifest.json") as folder:
+    with atomic_folder(out, "manifest.json") as folder:
         assert content(out) == OLD
         (folder / "manifest.json").write_text("new")
     assert content(out) == {"manifest.json": "new"}
@@ -103,8 +103,8 @@ def test_the_old_folder_is_put_back_if_a_build_was_killed_between_two_renames(ou
 
 def test_a_killed_build_leaves_the_old_folder_and_what_it_left_is_removed_by_the_next(out: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from model_build.atomic_folder import replacing\n"
-        "with replacing(Path(sys.argv[1]), 'manifest.json') as folder:\n"
+        "import sys, time; from pathlib import Path; from model_build.atomic_folder import atomic_folder\n"
+        "with atomic_folder(Path(sys.argv[1]), 'manifest.json') as folder:\n"
         "    (folder / 'work').mkdir(); (folder / 'work/half').write_text('half'); print('at it', flush=True)\n"
         "    time.sleep(60)\n"
     )
@@ -131,7 +131,7 @@ def test_a_build_that_starts_while_another_clears_away_the_old_model_loses_nothi
         if (out / "manifest.json").read_text() == "first" and not seen:
             seen.append("started")
             try:
-                with replacing(out, "manifest.json") as folder:
+                with atomic_folder(out, "manifest.json") as folder:
                     (folder / "manifest.json").write_text("second")
                     rmtree(path, ignore_errors=True)  # the first one goes on
                     seen.append((folder / "manifest.json").read_text())

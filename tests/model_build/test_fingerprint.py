@@ -8,7 +8,7 @@ from labeller import classifier, colours, manifest
 from model_build import fingerprint as module
 from model_build.config import BuildConfig
 from model_build.data.dataset import scan
-from model_build.fingerprint import PACKAGES, build_key
+from model_build.fingerprint import PACKAGES, build_fingerprint
 from tests.model_build.data.test_dataset import make
 
 
@@ -19,7 +19,7 @@ def config(tmp_path: Path) -> BuildConfig:
 
 
 def key(config: BuildConfig) -> str:
-    return build_key(config, scan(config.data))
+    return build_fingerprint(config, scan(config.data))
 
 
 def test_the_same_inputs_in_another_place_have_the_same_key(config: BuildConfig, tmp_path: Path) -> None:
@@ -45,9 +45,7 @@ def test_whatever_the_model_depends_on_changes_the_key(config: BuildConfig, chan
     assert key(change(config)) != before
 
 
-@pytest.mark.parametrize(
-    "source", [colours, classifier, manifest, metrics], ids=["decoding", "the network", "the manifest", "the figures"]
-)
+@pytest.mark.parametrize("source", [colours, classifier, manifest, metrics])
 def test_the_source_that_the_functions_share_counts(
     config: BuildConfig, source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

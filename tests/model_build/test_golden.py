@@ -30,7 +30,7 @@ def test_candidates_are_the_same_every_time_and_use_every_intensity() -> None:
 def test_choosing_twice_gives_the_example_of_the_manifest(built: Path) -> None:
     manifest = Manifest.from_file(built / MANIFEST_FILE)
 
-    assert golden.choose(built / MODEL_FILE, manifest.input_size) == manifest.golden
+    assert golden.choose_golden_example(built / MODEL_FILE, manifest.input_size) == manifest.golden
 
 
 def test_the_built_network_passes_its_self_check_exactly_and_with_any_number_of_threads(built: Path) -> None:

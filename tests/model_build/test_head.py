@@ -7,7 +7,7 @@ import pytest
 from model_build.config import HeadCandidate, Pooling
 from model_build.data.dataset import Example
 from model_build.features import Features
-from model_build.head import Trained, on_feature_maps, pool, statistics, train
+from model_build.head import TrainedHead, on_feature_maps, pool, statistics, train
 
 QUICK = HeadCandidate("average", Pooling.AVERAGE, units=16, epochs=12, learning_rate=1e-2, l2=1e-3)
 SHAPE = (3, 3, 6)
@@ -27,26 +27,26 @@ def separable(images: int, seed: int) -> Features:
 
 
 @pytest.fixture(scope="module")
-def trained() -> Trained:
+def trained() -> TrainedHead:
     return trained_on(separable(120, seed=1), separable(40, seed=2))
 
 
-def trained_on(training: Features, validation: Features, **changes: Any) -> Trained:
+def trained_on(training: Features, validation: Features, **changes: Any) -> TrainedHead:
     return train(QUICK, training, validation, 2, **{"seed": 7, "batch": 32, "patience": 8, **changes})
 
 
-def test_it_learns_what_is_there_to_learn(trained: Trained) -> None:
+def test_it_learns_what_is_there_to_learn(trained: TrainedHead) -> None:
     unseen = separable(100, seed=3)
     assert (trained.logits(unseen.values).argmax(axis=1) == unseen.labels).mean() > 0.97
 
 
-def test_the_history_has_a_value_for_each_epoch_of_all_four_curves(trained: Trained) -> None:
+def test_the_history_has_a_value_for_each_epoch_of_all_four_curves(trained: TrainedHead) -> None:
     history = trained.history
     assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
     assert len({len(values) for values in history.values()}) == 1
 
 
-def test_the_same_features_and_seed_give_the_same_model(trained: Trained) -> None:
+def test_the_same_features_and_seed_give_the_same_model(trained: TrainedHead) -> None:
     again = trained_on(separable(120, seed=1), separable(40, seed=2))
     for one, other in zip(trained.network.get_weights(), again.network.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -17,7 +17,15 @@ from model_build.config import BuildConfig, QuantisationCandidate, Ranges
 from model_build.data.dataset import Example
 from model_build.export import FEATURES, IMAGE, export
 from model_build.features import Features
-from model_build.quantize import Measured, QuantisationError, choose, compare, load, relative_error, save
+from model_build.quantize import (
+    QuantisationError,
+    QuantisedBase,
+    choose_quantisation,
+    compare,
+    load,
+    relative_error,
+    save,
+)
 from tests.model_build.narrow import narrow_vgg
 
 
@@ -113,7 +121,9 @@ def test_minmax_is_what_onnxruntime_makes_of_the_same_pictures(
 
 
 @pytest.fixture(scope="module")
-def compared(graphs: tuple[Path, Path], pixels: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> list[Measured]:
+def compared(
+    graphs: tuple[Path, Path], pixels: np.ndarray, tmp_path_factory: pytest.TempPathFactory
+) -> list[QuantisedBase]:
     candidates = (
         MINMAX,
         QuantisationCandidate("percentile 80", Ranges.PERCENTILE, 16, 80.0),
@@ -125,13 +135,13 @@ def compared(graphs: tuple[Path, Path], pixels: np.ndarray, tmp_path_factory: py
     return compare(graphs[0], config, pixels[:16], reference(graphs[0], pixels[16:]), work)
 
 
-def test_every_candidate_is_measured_on_its_images(compared: list[Measured]) -> None:
+def test_every_candidate_is_measured_on_its_images(compared: list[QuantisedBase]) -> None:
     assert [each.images for each in compared] == [16, 4, 4, 16]  # histograms have a budget
     assert all(each.milliseconds > 0 for each in compared)
 
 
 def test_the_error_is_that_of_the_pooled_features_of_unseen_pictures(
-    graphs: tuple[Path, Path], pixels: np.ndarray, compared: list[Measured]
+    graphs: tuple[Path, Path], pixels: np.ndarray, compared: list[QuantisedBase]
 ) -> None:
     for each in compared:
         fp32, int8 = (run(path, pixels[16:]).mean(axis=(1, 2)) for path in (graphs[0], each.path))
@@ -139,7 +149,7 @@ def test_the_error_is_that_of_the_pooled_features_of_unseen_pictures(
         assert each.error == pytest.approx(expected, rel=1e-3)
 
 
-def test_what_was_compared_comes_back_from_its_files(compared: list[Measured], tmp_path: Path) -> None:
+def test_what_was_compared_comes_back_from_its_files(compared: list[QuantisedBase], tmp_path: Path) -> None:
     table, features = tmp_path / "table.json", tmp_path / "features.npy"
     save(compared, compared[1], table, features)
     found, chosen = load(table, features, [each.candidate for each in compared], compared[1].path)
@@ -155,23 +165,23 @@ def test_what_was_compared_comes_back_from_its_files(compared: list[Measured], t
 
 
 def test_the_features_kept_are_what_the_graph_says_of_the_unseen_pictures(
-    compared: list[Measured], pixels: np.ndarray
+    compared: list[QuantisedBase], pixels: np.ndarray
 ) -> None:
     for each in compared:
         np.testing.assert_allclose(each.features, run(each.path, pixels[16:]), atol=1e-4)
 
 
-def test_cutting_a_fifth_of_the_values_off_costs_accuracy(compared: list[Measured]) -> None:
+def test_cutting_a_fifth_of_the_values_off_costs_accuracy(compared: list[QuantisedBase]) -> None:
     assert compared[1].error > 2 * compared[0].error
 
 
-def test_a_layer_that_is_to_stay_in_fp32_does(compared: list[Measured]) -> None:
+def test_a_layer_that_is_to_stay_in_fp32_does(compared: list[QuantisedBase]) -> None:
     types = [[values.dtype for values in kernels(each.path).values()] for each in compared]
     assert types[0] == [np.int8] * 13
     assert types[3] == [np.float32, *[np.int8] * 11, np.float32]
 
 
-def test_weights_have_seven_bits_however_the_ranges_are_chosen(compared: list[Measured]) -> None:
+def test_weights_have_seven_bits_however_the_ranges_are_chosen(compared: list[QuantisedBase]) -> None:
     for each in compared:
         for values in kernels(each.path).values():
             assert values.dtype != np.int8 or np.abs(values.astype(int)).max() <= 64
@@ -180,9 +190,9 @@ def test_weights_have_seven_bits_however_the_ranges_are_chosen(compared: list[Me
 # ---- the choice ---------------------------------------------------------------------------------------------
 
 
-def measured(error: float, name: str, *float_layers: int) -> Measured:
+def measured(error: float, name: str, *float_layers: int) -> QuantisedBase:
     candidate = QuantisationCandidate(name, Ranges.MINMAX, 1, 100.0, float_layers)
-    return Measured(candidate, 1, error, 1.0, Path(name), np.empty(0))
+    return QuantisedBase(candidate, 1, error, 1.0, Path(name), np.empty(0))
 
 
 @pytest.mark.parametrize(
@@ -196,13 +206,13 @@ def measured(error: float, name: str, *float_layers: int) -> Measured:
         ([measured(math.inf, "collapsed"), measured(0.9, "float", 0)], "float"),
     ],
 )
-def test_the_smallest_error_wins_within_the_rule(candidates: list[Measured], expected: str) -> None:
-    assert choose(candidates, same_error=0.05, float_gain=0.25).candidate.name == expected
+def test_the_smallest_error_wins_within_the_rule(candidates: list[QuantisedBase], expected: str) -> None:
+    assert choose_quantisation(candidates, same_error=0.05, float_gain=0.25).candidate.name == expected
 
 
 def test_a_network_that_no_candidate_quantises_is_an_error() -> None:
     with pytest.raises(QuantisationError, match="none of 2 ways"):
-        choose([measured(math.inf, "a"), measured(math.inf, "b", 0)], 0.05, 0.25)
+        choose_quantisation([measured(math.inf, "a"), measured(math.inf, "b", 0)], 0.05, 0.25)
 
 
 def test_features_that_are_no_numbers_have_an_infinite_error() -> None:

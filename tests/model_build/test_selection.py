@@ -8,24 +8,35 @@ from sklearn.linear_model import LogisticRegression
 from model_build import head
 from model_build.config import BuildConfig, HeadCandidate, Pooling, QuantisationCandidate, Ranges
 from model_build.features import Features
-from model_build.head import Trained
-from model_build.quantize import Measured
-from model_build.selection import Contender, Judged, Scored, choose, judge, score, train_all, train_baseline
+from model_build.head import TrainedHead
+from model_build.quantize import QuantisedBase
+from model_build.selection import (
+    EvaluatedHead,
+    HeadAccuracy,
+    ValidationScore,
+    choose_head,
+    count_correct,
+    score,
+    train_baseline,
+    train_heads,
+)
 from tests.model_build.test_head import separable
 
 
-def contender(name: str, correct: int, log_loss: float) -> Contender:
-    trained = Trained(None, {}, 1)  # type: ignore[arg-type]
-    return Contender(HeadCandidate(name, Pooling.AVERAGE), trained, Scored(correct, 100, log_loss), np.empty(0), 0.0)
+def contender(name: str, correct: int, log_loss: float) -> EvaluatedHead:
+    trained = TrainedHead(None, {}, 1)  # type: ignore[arg-type]
+    return EvaluatedHead(
+        HeadCandidate(name, Pooling.AVERAGE), trained, ValidationScore(correct, 100, log_loss), np.empty(0), 0.0
+    )
 
 
 def test_the_most_right_answers_on_validation_win_whatever_the_loss() -> None:
-    assert choose([contender("a", 94, 0.1), contender("b", 95, 0.3)]).candidate.name == "b"
+    assert choose_head([contender("a", 94, 0.1), contender("b", 95, 0.3)]).candidate.name == "b"
 
 
 def test_among_equally_right_ones_the_lower_loss_wins_and_then_the_first() -> None:
-    assert choose([contender("a", 95, 0.2), contender("b", 95, 0.1)]).candidate.name == "b"
-    assert choose([contender("a", 95, 0.1), contender("b", 95, 0.1)]).candidate.name == "a"
+    assert choose_head([contender("a", 95, 0.2), contender("b", 95, 0.1)]).candidate.name == "b"
+    assert choose_head([contender("a", 95, 0.1), contender("b", 95, 0.1)]).candidate.name == "a"
 
 
 def test_a_score_is_the_right_answers_and_their_log_loss() -> None:
@@ -42,7 +53,7 @@ def test_every_candidate_is_trained_and_scored_on_validation() -> None:
     )
     config = replace(BuildConfig(Path("unused")), heads=heads)
     training, validation = separable(60, seed=1), separable(30, seed=2)
-    contenders = train_all(training, validation, 2, config)
+    contenders = train_heads(training, validation, 2, config)
     assert [each.candidate.name for each in contenders] == ["average", "flatten"]
     # 6 channels x 8 + 8, 8 x 2 + 2; 2 x 2 x 6 values x 4 + 4, 4 x 2 + 2
     assert [each.trained.parameters for each in contenders] == [74, 110]
@@ -76,8 +87,8 @@ def test_quantisations_are_judged_by_the_head_on_the_features_of_each() -> None:
     def maps(*values: float) -> np.ndarray:
         return np.array(values, np.float32).reshape(3, 1, 1, 1)
 
-    def quantised(*values: float) -> Measured:
-        return Measured(QuantisationCandidate("q", Ranges.MINMAX, 1), 1, 0.1, 1.0, Path("q"), maps(*values))
+    def quantised(*values: float) -> QuantisedBase:
+        return QuantisedBase(QuantisationCandidate("q", Ranges.MINMAX, 1), 1, 0.1, 1.0, Path("q"), maps(*values))
 
     reference = Features((), maps(0, 1, 1), labels)
-    assert judge(head, [quantised(0, 1, 0), quantised(1, 0, 0)], reference) == Judged(3, 3, (2, 0))
+    assert count_correct(head, [quantised(0, 1, 0), quantised(1, 0, 0)], reference) == HeadAccuracy(3, 3, (2, 0))

@@ -16,6 +16,7 @@ from ops import batch_operations
 from ops.batch_operations import Place, Selection, estimate, find_place, job_request, unfinished
 from ops.capacity.prices import Prices, load_prices
 from ops.capacity.workload import Image
+from ops.cli import CommandError
 from ops.task_runner import BackfillError
 
 ACCOUNT = "123456789012"
@@ -80,13 +81,13 @@ def test_the_stack_says_what_it_has(stubbed: Stubbed) -> None:
 
 def test_a_stack_that_is_not_there_is_named(stubbed: Stubbed) -> None:
     stubbed.stubs["cloudformation"].add_client_error("describe_stacks", "ValidationError", "does not exist")
-    with pytest.raises(BackfillError, match=r"no stack 'stack' here .*STACK="):
+    with pytest.raises(CommandError, match=r"stack cannot be read: .*STACK="):
         find_place(stubbed.clients, "stack")
 
 
 def test_a_stack_of_an_older_template_is_to_be_deployed(stubbed: Stubbed) -> None:
     expect_stack(stubbed, BackfillJobRoleArn="")
-    with pytest.raises(BackfillError, match="has no BackfillJobRoleArn"):
+    with pytest.raises(CommandError, match="has no output BackfillJobRoleArn"):
         find_place(stubbed.clients, "stack")
 
 

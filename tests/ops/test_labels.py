@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from boto3.dynamodb.types import TypeSerializer
 
+from evaluation.storage import rows_of_day
 from labeller.events import Change, ObjectRef
 from labeller.images import Reason, Unreadable
 from labeller.records import deleted_item, item_for, unreadable
 from labeller.results import Tagging
 from local.aws.moto import LocalAws
 from local.aws.stack import Stack
-from ops.labels import main, query
+from ops.labels import main
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -48,7 +49,7 @@ def filled(aws: LocalAws, stack: Stack) -> Stack:
 
 
 def test_all_rows_of_the_day_come_in_the_order_of_their_writing(aws: LocalAws, filled: Stack) -> None:
-    rows = list(query(aws.client("dynamodb"), filled.results_table, "DELETED", date(2026, 11, 23)))
+    rows = list(rows_of_day(aws.client("dynamodb"), filled.results_table, "DELETED", date(2026, 11, 23)))
 
     assert [row["key"] for row in rows] == [f"{minute * 43 % 100}.jpg" for minute in range(100)]  # 7 x 43 = 301
 
@@ -62,7 +63,7 @@ def test_pages_are_followed_and_no_more_are_read_than_wanted(aws: LocalAws, fill
         asked.append(1)
 
     dynamodb.meta.events.register("provide-client-params.dynamodb.Query", small_pages)
-    rows = query(dynamodb, filled.results_table, "DELETED", date(2026, 11, 23))
+    rows = rows_of_day(dynamodb, filled.results_table, "DELETED", date(2026, 11, 23))
 
     assert len(list(itertools.islice(rows, 3))) == 3
     few = len(asked)
@@ -93,7 +94,7 @@ def test_a_day_without_any_says_so(aws: LocalAws, filled: Stack, capsys: pytest.
 
     output = capsys.readouterr()
     assert output.out == ""
-    assert "nothing is labelled 'cats' on 2020-01-01" in output.err
+    assert "no object is labelled 'cats' on 2020-01-01" in output.err
 
 
 @pytest.mark.parametrize("where", [["--stack", "nowhere"], ["--table", "nothing"]])

@@ -14,7 +14,7 @@ import pytest
 from local import ROOT
 from ops import backfill, labels, redrive, shadow, testset
 from ops.capacity import __main__ as capacity
-from ops.stack import stack_parameters
+from ops.stack import describe_stack
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "labels": lambda extra: labels.main(["--label", "cats", *extra]),
@@ -28,7 +28,10 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
     ("without", "said"),
-    [("AWS_DEFAULT_REGION", "AWS_DEFAULT_REGION=eu-central-1"), ("AWS_ACCESS_KEY_ID", "there are no credentials")],
+    [
+        ("AWS_DEFAULT_REGION", "AWS_DEFAULT_REGION=eu-central-1"),
+        ("AWS_ACCESS_KEY_ID", "no AWS credentials on this machine"),
+    ],
 )
 def test_without_region_or_credentials_it_says_how_to_give_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, without: str, said: str
@@ -94,7 +97,7 @@ def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
         "import sys\n"
         "from ops import labels\n"
         "row = {'classified_at': 't', 'status': 'LABELLED', 'object': 'b/k', 'version': 'null'}\n"
-        "labels.query = lambda *_: (row for _ in range(100_000))\n"
+        "labels.rows_of_day = lambda *_: (row for _ in range(100_000))\n"
         "sys.exit(labels.main(['--label', 'cats', '--table', 't']))\n"
     )
     command = f"'{sys.executable}' '{script}' | head -n 1"
@@ -110,4 +113,4 @@ def test_a_stack_says_what_it_was_deployed_with(moto: None) -> None:
     given = [{"ParameterKey": "ConfidenceThreshold", "ParameterValue": "0.8"}]
     cloudformation = boto3.client("cloudformation")
     cloudformation.create_stack(StackName="pets", TemplateBody=json.dumps(template), Parameters=given)
-    assert stack_parameters("pets") == {"ConfidenceThreshold": "0.8"}
+    assert describe_stack("pets").parameters == {"ConfidenceThreshold": "0.8"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from local.aws.stack import Stack
 from local.demo.__main__ import environment
 from ops import shadow
 from ops.agreement import Agreement, Flip, agreement, lines_of_uploads, sample
+from ops.stack import StackDescription, describe_stack
 from tests.support import BLUE, RED, colour_network, encoded, notification, plain, record, write_model
 
 TODAY = datetime.now(UTC).date()
@@ -186,7 +188,10 @@ def test_test_pictures_without_an_answer_are_not_left_out_without_a_word(
 def test_uploads_are_unsure_by_the_stacks_own_threshold(
     command: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shadow, "stack_parameters", lambda _: {"ConfidenceThreshold": "1"})
+    def describe(name: str) -> StackDescription:
+        return replace(describe_stack(name), parameters={"ConfidenceThreshold": "1"})
+
+    monkeypatch.setattr(shadow, "describe_stack", describe)
     _, printed = command("same", "--json")
     found = json.loads(printed)["uploads"]
     assert found["unsure_now"] == found["compared"] == 3  # by the manifest's 0.9 all three are sure

@@ -139,6 +139,6 @@ def service(moto: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         "MINIMUM_ACCURACY": "0.9",
     }.items():
         monkeypatch.setenv(name, value)
-    app.get_nightly.cache_clear()
+    app.get_job.cache_clear()
     yield Service(model)
-    app.get_nightly.cache_clear()
+    app.get_job.cache_clear()

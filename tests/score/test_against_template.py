@@ -14,10 +14,10 @@ from labeller.records import INDEX
 from labeller.storage import AwsFailure
 from score import app
 from score import settings as own
-from score.keys import PREFIX as REPORTS
-from score.nightly import Scheduled
+from score.keys import REPORTS_PREFIX
+from score.nightly import NightRun
 from score.settings import ScoreSettings
-from score.testset import PREFIX as TESTSET
+from score.testset import TESTSET_PREFIX
 from tests.score.conftest import BUCKET, TABLE, TOPIC, Service
 from tests.score.test_publishing import break_put
 from tests.template import PARAMETERS, TEMPLATE_CONTENT, as_list, of_type, properties, text
@@ -129,10 +129,10 @@ def test_the_role_names_its_actions_and_the_folders_of_the_bucket() -> None:
     on_objects = {(action, arn) for action, arn in granted() if action.startswith("s3:") and "ListBucket" not in action}
     bucket = f"arn:aws:s3:::{BUCKET}"
     assert on_objects == {
-        ("s3:GetObject", f"{bucket}/{TESTSET}*"),
-        ("s3:GetObject", f"{bucket}/{REPORTS}*"),
-        ("s3:PutObject", f"{bucket}/{REPORTS}*"),
-        ("s3:DeleteObject", f"{bucket}/{REPORTS}*"),
+        ("s3:GetObject", f"{bucket}/{TESTSET_PREFIX}*"),
+        ("s3:GetObject", f"{bucket}/{REPORTS_PREFIX}*"),
+        ("s3:PutObject", f"{bucket}/{REPORTS_PREFIX}*"),
+        ("s3:DeleteObject", f"{bucket}/{REPORTS_PREFIX}*"),
     }
 
 
@@ -187,7 +187,7 @@ def test_the_schedule_tells_the_function_its_time() -> None:
     filled = {
         name: value.replace("<aws.scheduler.scheduled-time>", "2026-11-24T23:30:00Z") for name, value in event.items()
     }
-    scheduled = Scheduled.from_event(filled, "b7c5d1f0-0000", ZoneInfo("Europe/Berlin"))
+    scheduled = NightRun.from_event(filled, "b7c5d1f0-0000", ZoneInfo("Europe/Berlin"))
     assert str(scheduled.night) == "2026-11-25"
 
 

@@ -34,7 +34,7 @@ def test_a_picture_that_cannot_be_fetched_is_unscored_and_the_rest_is_scored(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.add_pictures(3, 2)
-    fail_for(monkeypatch, app.get_nightly().pictures._s3, "get_object", "testset/red/0.png")
+    fail_for(monkeypatch, app.get_job().pictures._s3, "get_object", "testset/red/0.png")
     detail = service.invoke()
     assert (detail["verdict"], detail["scored"], detail["unscored"]) == ("INCOMPLETE", 4, 1)
     (unscored,) = service.report()["unscored_examples"]
@@ -45,8 +45,8 @@ def test_a_picture_that_cannot_be_fetched_is_unscored_and_the_rest_is_scored(
 
 def test_a_picture_deleted_meanwhile_is_unscored(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     service.add_pictures(1, 1)
-    keys = list(app.get_nightly().reports.list_keys("testset/"))
-    monkeypatch.setattr(app.get_nightly().reports, "list_keys", lambda _: iter([*keys, "testset/red/gone.png"]))
+    keys = list(app.get_job().reports.list_keys("testset/"))
+    monkeypatch.setattr(app.get_job().reports, "list_keys", lambda _: iter([*keys, "testset/red/gone.png"]))
     assert service.invoke()["unscored"] == 1
     assert service.report()["unscored_examples"][0]["reason"].startswith("GONE: ")
 
@@ -59,7 +59,7 @@ def test_a_test_set_that_cannot_be_listed_is_no_empty_one(service: Service, monk
     def fail(*_: Any, **__: Any) -> Any:
         raise DENIED
 
-    monkeypatch.setattr(app.get_nightly().reports._s3, "get_paginator", fail)
+    monkeypatch.setattr(app.get_job().reports._s3, "get_paginator", fail)
     with pytest.raises(AwsFailure, match="ListObjectsV2 for reports/testset/: AccessDenied"):
         service.invoke()
     assert service.objects() == before
@@ -75,7 +75,7 @@ def test_a_night_without_a_report_is_counted(
 ) -> None:
     service.add_pictures(1, 1)
     if variable is None:
-        fail_for(monkeypatch, app.get_nightly().reports._s3, "put_object")
+        fail_for(monkeypatch, app.get_job().reports._s3, "put_object")
     else:
         monkeypatch.setenv(variable, "nonsense")
     with pytest.raises((AwsFailure, SettingsError, ModelError)):
@@ -91,8 +91,8 @@ def test_rows_that_cannot_be_read_cost_the_uploads_and_not_the_night(
     def fail(*_: Any, **__: Any) -> Any:
         raise DENIED
 
-    monkeypatch.setattr(app.get_nightly().reports._dynamodb, "get_paginator", fail)
+    monkeypatch.setattr(app.get_job().reports._dynamodb, "get_paginator", fail)
     assert service.invoke()["verdict"] == "SAME"
     report = service.report()
     assert report["uploads"] is None
-    assert "What was uploaded on the day before could not be read; the function's log says why." in report["reasons"]
+    assert "The uploads of the day before could not be read; the function's log has the cause." in report["reasons"]

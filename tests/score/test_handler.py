@@ -165,7 +165,7 @@ def test_the_builds_own_answers_are_used_where_they_are_known(service: Service, 
     service.add_pictures()
     service.invoke()
     (service.model / "predictions.csv").write_bytes(service.read(f"{NIGHT}/predictions.csv"))
-    app.get_nightly.cache_clear()
+    app.get_job.cache_clear()
     service.invoke()
     assert service.report()["build"]["same_pictures"] is True
     assert service.report()["build"]["pictures_now"] == 5
@@ -176,7 +176,7 @@ def test_what_changed_against_the_build_is_shown_with_its_picture(service: Servi
     service.invoke()
     answers = service.read(f"{NIGHT}/predictions.csv").replace(b"red/0.png,red,red", b"red/0.png,red,blue")
     (service.model / "predictions.csv").write_bytes(answers)
-    app.get_nightly.cache_clear()
+    app.get_job.cache_clear()
     service.invoke()
     assert [flip["key"] for flip in service.report()["build"]["flips"]] == ["red/0.png"]
     assert service.report()["build"]["newly_right"] == 1
@@ -189,7 +189,7 @@ def test_a_build_that_was_tested_on_other_pictures_does_not_decide(service: Serv
     (service.model / "predictions.csv").write_bytes(service.read("2026-11-20/predictions.csv"))
     service.s3.delete_object(Bucket=BUCKET, Key="testset/red/other.png")
     service.add_pictures(red=1, blue=1)
-    app.get_nightly.cache_clear()
+    app.get_job.cache_clear()
     service.invoke()
     report = service.report()
     assert report["build"]["other_pictures"] is True
@@ -199,7 +199,7 @@ def test_a_build_that_was_tested_on_other_pictures_does_not_decide(service: Serv
 
 def test_a_model_of_unknown_making_is_compared_with_nights_only(service: Service) -> None:
     write_model(service.model)
-    app.get_nightly.cache_clear()
+    app.get_job.cache_clear()
     service.add_pictures()
     assert service.invoke()["verdict"] == "FIRST"
     assert service.invoke("2026-11-25")["verdict"] == "SAME"
@@ -209,7 +209,7 @@ def test_another_model_is_compared_picture_by_picture(service: Service) -> None:
     service.add_pictures(red=12, blue=3)
     service.invoke("2026-11-23")
     write_model(service.model, labels=("blue", "red"), model_version="colour-2")  # the two are swapped: all wrong
-    app.get_nightly.cache_clear()
+    app.get_job.cache_clear()
     detail = service.invoke("2026-11-24")
     assert detail["verdict"] == "WORSE"
     report = service.report()
@@ -251,7 +251,7 @@ def test_a_night_that_scored_nothing_is_no_night_to_compare_with(service: Servic
     service.invoke("2026-11-22")
     assert service.invoke("2026-11-23", seconds=5)["scored"] == 0
     write_model(service.model, labels=("blue", "red"), model_version="colour-2")  # the two are swapped: all wrong
-    app.get_nightly.cache_clear()
+    app.get_job.cache_clear()
     assert service.invoke("2026-11-24")["verdict"] == "WORSE"
     assert service.report()["last_night"]["against"] == "the night of 2026-11-22"
 
@@ -356,7 +356,7 @@ def test_without_an_answer_there_is_no_accuracy_to_keep_the_alarm_quiet(service:
 
 def test_labels_of_any_script_have_metrics_of_their_own(service: Service, printed: Read) -> None:
     write_model(service.model, labels=("猫", "犬"))
-    app.get_nightly.cache_clear()
+    app.get_job.cache_clear()
     service.add("猫/a.png", encoded(plain(RED)))
     service.add("犬/b.png", encoded(plain(BLUE)))
     service.invoke()
@@ -383,7 +383,7 @@ def test_below_the_minimum_everything_says_so(service: Service) -> None:
     service.add("red/really blue.png", encoded(plain(BLUE)))
     detail = service.invoke()
     assert detail["below_minimum"] is True
-    sentence = "The accuracy is below the 90.0% that the alarm asks for."
+    sentence = "The accuracy is below the minimum of 90.0%, so the alarm fires."
     assert sentence in service.mails()[0]["Message"]
     assert sentence in service.read("latest/index.html").decode()
 

@@ -39,7 +39,7 @@ class Faulty:
 
 def break_put(monkeypatch: pytest.MonkeyPatch, number: int, taken: bool) -> Faulty:
     """The n-th put from now on fails; whatever comes after works again."""
-    reports: ReportStorage = app.get_nightly().reports
+    reports: ReportStorage = app.get_job().reports
     faulty = Faulty(reports._s3, number, taken)
     monkeypatch.setattr(reports, "_s3", faulty)
     return faulty
@@ -108,6 +108,6 @@ def test_a_report_that_nobody_could_be_told_of_is_there_all_the_same(
         raise AwsFailure("PutEvents: InternalFailure")
 
     service.add_pictures(1, 1)
-    monkeypatch.setattr(app.get_nightly().reports, call, fail)
+    monkeypatch.setattr(app.get_job().reports, call, fail)
     assert service.invoke()["verdict"] == "SAME"
     assert service.report()["verdict"] == "SAME"

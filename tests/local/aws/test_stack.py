@@ -10,7 +10,8 @@ import yaml
 from local import ROOT
 from local.aws.moto import LocalAws
 from local.aws.stack import Stack, deploy
-from local.aws.template import TemplateError, read_template, to_cloudformation
+from local.aws.template import to_cloudformation
+from ops.template import TemplateError, read_template
 
 
 class _Plain(yaml.SafeLoader):

@@ -49,11 +49,11 @@ def page_of(tmp_path: Path, *entries: Entry) -> Elements:
     ("changes", "tone", "words"),
     [
         ({}, "good", ["cats", "98.7%", "✓ right"]),
-        ({"label": "dogs"}, "bad", ["dogs", "98.7%", "✗ it is cats"]),
+        ({"label": "dogs"}, "bad", ["dogs", "98.7%", "✗ true label: cats"]),
         (
             {"status": "UNSURE", "label": "dogs", "confidence": 0.55},
             "other",
-            ["UNSURE", "55.0%", "most likely dogs; it is cats"],
+            ["UNSURE", "55.0%", "most likely dogs; true label: cats"],
         ),
         (
             {"true": None, "label": None, "status": "UNREADABLE", "reason": "EMPTY", "confidence": None},

@@ -41,26 +41,26 @@ def test_every_module_that_takes_part_in_decoding_is_in_the_recipe() -> None:
 def test_a_change_of_such_a_module_changes_the_recipe(
     module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = cache.key_of(reader.recipe())
+    before = cache.key_of(reader.decoder_fingerprint())
     edited = tmp_path / "edited.py"
     edited.write_bytes(Path(str(module.__file__)).read_bytes() + b"# another filter\n")
     monkeypatch.setattr(module, "__file__", str(edited))
-    assert cache.key_of(reader.recipe()) != before
+    assert cache.key_of(reader.decoder_fingerprint()) != before
 
 
 @pytest.mark.parametrize("limit", ["MAX_BYTES", "DEFAULT_MAX_IMAGE_PIXELS"])
 def test_another_limit_changes_the_recipe(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = cache.key_of(reader.recipe())
+    before = cache.key_of(reader.decoder_fingerprint())
     monkeypatch.setattr(reader, limit, 1)
-    assert cache.key_of(reader.recipe()) != before
+    assert cache.key_of(reader.decoder_fingerprint()) != before
 
 
 @pytest.mark.parametrize("name", reader.DECODERS)
 def test_another_version_of_a_decoder_changes_the_recipe(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = cache.key_of(reader.recipe())
+    before = cache.key_of(reader.decoder_fingerprint())
     version = reader.version
     monkeypatch.setattr(reader, "version", lambda each: "0" if each == name else version(each))
-    assert cache.key_of(reader.recipe()) != before
+    assert cache.key_of(reader.decoder_fingerprint()) != before
 
 
 def test_a_file_larger_than_the_functions_take_is_left_out_unread(tmp_path: Path) -> None:
