@@ -23,7 +23,7 @@ from bench.cpus.machines import Machine
 from labeller import classifier as labeller_model
 from labeller import golden
 from labeller.classifier import MANIFEST_FILE, Manifest
-from layers.__main__ import ROOT
+from layers import ROOT
 from layers.size import FUNCTIONS
 from model_build.cache import key_of, source_of
 from model_build.data.folders import DataError, sha256_of
