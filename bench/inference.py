@@ -145,7 +145,7 @@ def _calibrated_on(sources: Sources, data: Dataset) -> list[Example]:
     """The training pictures that this project's quantisation saw."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_start():
-        from model_build.build import calibration_examples  # brings TensorFlow along
+        from model_build.quantize import calibration_examples  # brings TensorFlow along
 
     found = json.loads((sources.model / "report.json").read_text("utf-8"))["quantisation"]
     (images,) = (each["images"] for each in found["candidates"] if each["name"] == found["chosen"])

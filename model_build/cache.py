@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -33,6 +34,8 @@ FORMAT = 1
 """Part of every key: entries of an older layout are never read."""
 
 CachedRow = np.ndarray | Unreadable
+
+T = TypeVar("T")
 
 
 def key_of(*parts: object) -> str:
@@ -69,9 +72,9 @@ class Cache:
         self.reused = 0
         self._new.clear()
 
-    def files(self, key: str, places: Sequence[Path], make: Callable[[], object]) -> None:
-        """Have the files that `make` writes to `places`: copies of those kept under `key`, else new ones, of which
-        copies are kept. What `make` raises is raised. ValueError if two of them have one name, in whatever folders."""
+    def files(self, key: str, places: Sequence[Path], make: Callable[[], T]) -> T | None:
+        """Copy the files kept under `key` to `places` and return None; else call `make`, which writes them, keep copies
+        and return its result. ValueError if two files have the same name, even in different folders."""
         if len({place.name for place in places}) < len(places):
             raise ValueError(f"files are kept by their names, and these share some: {places}")
         entries = [self.folder / f"{key}-{place.name}" for place in places]
@@ -80,11 +83,12 @@ class Cache:
             for place, content in zip(places, contents, strict=True):
                 place.write_bytes(content or b"")
             self._count(key, (place.name for place in places))
-            return
-        make()
+            return None
+        made = make()
         self._new.update((key, place.name) for place in places)
         for entry, place in zip(entries, places, strict=True):
             self._keep(entry, place.read_bytes())
+        return made
 
     def rows(self, key: str, names: Sequence[str]) -> Mapping[str, CachedRow]:
         """The rows kept under `key` among `names` (SHA-256 of pictures): an array, or why there is none."""

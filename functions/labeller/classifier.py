@@ -156,7 +156,7 @@ class Classifier:
             return []
         return [
             Prediction(self.labels[best], float(row[best]), dict(zip(self.labels, row.tolist(), strict=True)))
-            for row in softmax(self._logits(pixels), self._manifest.temperature)
+            for row in softmax(self.logits(pixels), self._manifest.temperature)
             for best in [int(row.argmax())]
         ]
 
@@ -167,7 +167,7 @@ class Classifier:
         ModelError if it exceeds `golden.TOLERANCE`.
         """
         golden = self._manifest.golden
-        (logits,) = self._logits(golden.pixels(self.input_size))
+        (logits,) = self.logits(golden.pixels(self.input_size))
         difference = float(np.abs(logits - golden.logits).max() / self._manifest.temperature)
         if difference > TOLERANCE:
             raise ModelError(
@@ -179,7 +179,8 @@ class Classifier:
             )
         return difference
 
-    def _logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """float64 [N, labels] for uint8 pixels [N, height, width, 3]. Raises ModelError if one is not finite."""
         (logits,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: pixels})
         if not np.isfinite(logits).all():
             # argmax of NaN is 0: the first label would win, with no confidence at all.
