@@ -22,7 +22,7 @@ from bench.cpus.compare import Run
 from bench.cpus.machines import Machine
 from labeller import classifier, manifest
 from labeller.manifest import MANIFEST_FILE, Manifest
-from layers.__main__ import ROOT
+from layers import ROOT
 from layers.size import FUNCTIONS
 from model_build.cache import key_of, source_of
 from model_build.data.folders import DataError, sha256_of
