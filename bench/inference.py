@@ -26,7 +26,8 @@ from bench.spread import ratio, spread, turns
 from bench.table import inference_table
 from bench.worker import Worker, WorkerError
 from evaluation.metrics import wilson_interval
-from labeller.classifier import ModelError, softmax
+from labeller.classifier import softmax
+from labeller.manifest import ModelError
 from local import ROOT
 from model_build.config import BuildConfig
 from model_build.data import dataset

@@ -16,7 +16,8 @@ import keras
 import numpy as np
 
 from evaluation.predictions import PREDICTIONS_FILE, write_csv
-from labeller.classifier import MANIFEST_FILE, MODEL_FILE, Classifier, Manifest, load_classifier, open_session
+from labeller.classifier import Classifier, load_classifier, open_session
+from labeller.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
 from model_build import base, calibration, export, golden, quantize, selection, verify
 from model_build.atomic_folder import atomic_folder
 from model_build.cache import cache_in

@@ -13,8 +13,9 @@ import numpy as np
 
 from evaluation.metrics import mcnemar_test, wilson_interval
 from evaluation.predictions import Scored
-from labeller.classifier import Classifier, Prediction, softmax
+from labeller.classifier import Classifier, softmax
 from labeller.images import Unreadable
+from labeller.results import Prediction
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example, require_enough, spread
 from model_build.data.reader import PictureReader

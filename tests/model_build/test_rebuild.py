@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from labeller.classifier import MODEL_FILE
+from labeller.manifest import MODEL_FILE
 from local.demo.drawn import draw_dataset
 from model_build import export, quantize
 from model_build.config import BuildConfig
