@@ -18,8 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labeller.classifier import ModelError
 from labeller.events import ONLY_STALE
+from labeller.manifest import ModelError
 from labeller.settings import SettingsError
 from ops import batch_operations, local_backfill
 from ops.batch_operations import AWAITING, FINISHED, BackfillTarget, Clients, Selection
