@@ -383,7 +383,7 @@ def test_below_the_minimum_everything_says_so(service: Service) -> None:
     service.add("red/really blue.png", encoded(plain(BLUE)))
     detail = service.invoke()
     assert detail["below_minimum"] is True
-    sentence = "The accuracy is below the 90.0% that the alarm asks for."
+    sentence = "The accuracy is below the minimum of 90.0%, so the alarm fires."
     assert sentence in service.mails()[0]["Message"]
     assert sentence in service.read("latest/index.html").decode()
 
