@@ -16,7 +16,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from evaluation.predictions import PREDICTIONS_FILE, write_csv
 from labeller.classifier import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier
@@ -148,17 +147,14 @@ def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> report.Bui
         )
         tested = verify.scored(verdict.test, data.labels, threshold.value, data.root)
         (partial / PREDICTIONS_FILE).write_bytes(write_csv(tested))
-        figures.draw_training(head.trained.history, head.trained.epoch, partial / "figures" / "training.png")
-        figures.draw_confusion(np.array(found.confusion), data.labels, partial / "figures" / "confusion.png")
-        if found.compression is not None:
-            figures.draw_tradeoff(report.plain(found.compression), partial / "figures" / "tradeoff.png")
+        figures.write_figures(found, partial / "figures")
         shown = _mistakes_shown(found, verdict.test.examples, data)
         thumbnails = {data.name(each): text for each, text in reader.thumbnails(shown, config.image_size).items()}
         shutil.rmtree(work)
     seconds = {**stages.seconds, "total": round(sum(stages.seconds.values()), 2)}
     found = replace(found, reused=cache_in(config.cache).reused, seconds=seconds)
     (partial / "report.json").write_text(report.to_json(found), "utf-8")
-    (partial / "index.html").write_text(card.render(report.plain(found), thumbnails), "utf-8")
+    (partial / "index.html").write_text(card.card_page(found, thumbnails), "utf-8")
     return found
 
 
