@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from labeller.classifier import MANIFEST_FILE, Manifest, ModelError
+from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
 from local.aws.handler_process import HandlerFailed, call
 from local.aws.moto import LocalAws, local_aws
 from local.aws.stack import Stack, deploy, function_of

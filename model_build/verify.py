@@ -13,15 +13,16 @@ import numpy as np
 
 from evaluation.metrics import mcnemar_test, wilson_interval
 from evaluation.predictions import Scored
-from labeller.classifier import Classifier, Prediction, softmax
+from labeller.classifier import Classifier, softmax
 from labeller.images import Unreadable
+from labeller.results import Prediction
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example, require_enough, spread
 from model_build.data.reader import PictureReader
 from model_build.features import Features, extract
 from model_build.head import TrainedHead, run
 from model_build.progress import progress_bar
-from model_build.selection import Baseline
+from model_build.selection import TrainedNetwork
 
 
 class VerificationError(Exception):
@@ -139,52 +140,48 @@ def agreement(
 
 
 def verify(
-    classifier: Classifier,
-    trained: TrainedHead,
-    temperature: float,
-    baseline: Baseline,
-    fp32: Path,
-    data: Dataset,
-    known: Mapping[str, Features],
-    reference: Features,
-    config: BuildConfig,
+    classifier: Classifier, network: TrainedNetwork, temperature: float, data: Dataset, config: BuildConfig
 ) -> Verification:
-    """Score the finished model.
+    """Score the finished model on the test images; `network` is what it was exported from.
 
-    `fp32` is the base without quantisation, `known` the INT8 features of train and validation, `reference` the FP32
-    features of some validation pictures. The test pictures go through `classifier`, whole. Raises VerificationError
-    when the graph disagrees with Keras or INT8 loses more than the tolerance against FP32 on the same test pictures,
-    DataError when too few test pictures of a label can be read.
+    Raises VerificationError if the graph disagrees with Keras, or if INT8 loses more than the tolerance against FP32 on
+    the same test images; DataError if too few test images of a label can be read.
     """
-    difference = agreement(classifier, trained.network, temperature, known["validation"])
+    head = network.head.trained
+    difference = agreement(classifier, head.network, temperature, network.validation)
     if difference > config.graph_tolerance:
         raise VerificationError(
-            f"the joined graph and Keras differ by up to {difference:.6f} in probability on the same pictures "
+            f"the exported graph and Keras differ by up to {difference:.6f} in probability on the same images "
             f"(allowed: {config.graph_tolerance}); the export is wrong"
         )
     reader = PictureReader(data.splits["test"], config.image_size)
-    test = answers(classifier, reader, config.inference_batch, temperature)
+    test = predict(classifier, reader, temperature, config.inference_batch)
     require_enough(data, "test", test.examples)
-    sample = extract(fp32, spread(test.examples, config.affordable(config.fp32_megapixels)), config)
+    sample = extract(network.fp32, spread(test.examples, config.affordable(config.fp32_megapixels)), config)
 
-    int8 = dict(zip(test.examples, test.right.tolist(), strict=True))
-    for features in known.values():
-        int8 |= zip(features.examples, _right(trained, features).tolist(), strict=True)
-    fp32_right = {"validation": _right(trained, reference), "test": _right(trained, sample)}
-    accuracy = {split: SplitAccuracy(Accuracy.of([int8[one] for one in known[split].examples])) for split in known}
-    accuracy["test"] = SplitAccuracy(Accuracy.of(test.right))
-    for split, fp32_features in (("validation", reference), ("test", sample)):
-        same_images = Accuracy.of([int8[example] for example in fp32_features.examples])
-        accuracy[split] = SplitAccuracy(accuracy[split].int8, Accuracy.of(fp32_right[split]), same_images)
+    validation_right, sample_right = _right(head, network.validation), _right(head, sample)
+    accuracy = {
+        "train": SplitAccuracy(Accuracy.of(_right(head, network.training))),
+        "validation": SplitAccuracy(
+            Accuracy.of(validation_right),
+            fp32=Accuracy.of(_right(head, network.reference)),
+            int8_on_fp32_images=_accuracy_on(network.reference, network.validation.examples, validation_right),
+        ),
+        "test": SplitAccuracy(
+            Accuracy.of(test.right),
+            fp32=Accuracy.of(sample_right),
+            int8_on_fp32_images=_accuracy_on(sample, test.examples, test.right),
+        ),
+    }
     require_little_loss(accuracy["test"], config.int8_tolerance)
-    beaten = against(baseline.predict(sample.values) == sample.labels, fp32_right["test"])
-    return Verification(test, accuracy, beaten, difference, reader.unreadable)
+    baseline = against(network.baseline.predict(sample.values) == sample.labels, sample_right)
+    return Verification(test, accuracy, baseline, difference, reader.unreadable)
 
 
-def answers(classifier: Classifier, reader: PictureReader, batch: int, temperature: float) -> Predictions:
+def predict(classifier: Classifier, reader: PictureReader, temperature: float, batch: int) -> Predictions:
     """The finished model's predictions for each readable picture."""
     examples: list[Example] = []
-    logits: list[np.ndarray] = []
+    logits = [np.empty((0, len(classifier.labels)))]
     with progress_bar(len(reader.examples), "images") as advance:
         for part, pixels in reader.batches(batch):
             examples += part
@@ -217,3 +214,9 @@ def against(baseline: np.ndarray, head: np.ndarray) -> BaselineTest:
 
 def _right(trained: TrainedHead, features: Features) -> np.ndarray:
     return np.asarray(trained.logits(features.values).argmax(axis=1) == features.labels)
+
+
+def _accuracy_on(sample: Features, examples: Sequence[Example], right: np.ndarray) -> Accuracy:
+    """Accuracy on the examples of `sample`, out of `right`, which has an entry for each of `examples`."""
+    by_example = dict(zip(examples, right.tolist(), strict=True))
+    return Accuracy.of([by_example[example] for example in sample.examples])

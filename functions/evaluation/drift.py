@@ -9,7 +9,7 @@ from datetime import date
 
 from evaluation.metrics import confidence_histogram, population_stability_index
 from evaluation.predictions import Scored
-from labeller.records import Status
+from labeller.results import Status
 
 BINS = 10
 """Bins of equal width over the confidences, as is usual for the population stability index."""

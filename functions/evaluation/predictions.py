@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from labeller.classifier import Prediction
+from labeller.results import Prediction
 
 PREDICTIONS_FILE = "predictions.csv"
 """The file's name beside a nightly report, and beside model.onnx for the build's own test pictures."""

@@ -31,7 +31,7 @@ from labeller.classifier import Classifier
 from labeller.inference import threshold_in_force
 from labeller.observability import logger
 from labeller.pipeline import Deadline
-from labeller.records import Status
+from labeller.results import Status
 from labeller.storage import AwsFailure, Storage
 from score.build_figures import BuildFigures
 from score.keys import PREDICTIONS, run_key

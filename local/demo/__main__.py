@@ -23,7 +23,7 @@ from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer
 
-from labeller.classifier import MANIFEST_FILE, Manifest, ModelError
+from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
 from local.aws.handler_process import HandlerFailed
 from local.aws.moto import LocalAws, local_aws, process_environment
 from local.aws.poller import Delivery, deliver

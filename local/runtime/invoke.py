@@ -24,9 +24,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from labeller.classifier import MANIFEST_FILE, Manifest
 from labeller.events import Change, MalformedEvent, ObjectRef, parse_request
-from layers.runtime_python import RuntimePythonError, ensure_runtime, find_runtime_python
+from labeller.manifest import MANIFEST_FILE, Manifest
+from layers import PackagingError
+from layers.runtime_python import ensure_runtime
 from local.aws.moto import LocalAws, local_aws
 from local.aws.stack import FUNCTION, Function, Stack, deploy, function_of
 from local.demo.drawn import CLASSES, draw
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         with local_aws() as aws:
             return _score(aws, built, python, event) if nightly else _run(aws, built, python, event, picture)
 
-    return exit_status(invoke, RuntimePythonError)
+    return exit_status(invoke, PackagingError)
 
 
 def prepare(build: Path = BUILD, function_id: str = FUNCTION) -> tuple[Built, Path]:
@@ -71,7 +72,7 @@ def prepare(build: Path = BUILD, function_id: str = FUNCTION) -> tuple[Built, Pa
     """
     built = read_build(build, function_id)
     emulator_program()
-    return built, ensure_runtime(find_runtime_python(built.runtime.removeprefix("python")))
+    return built, ensure_runtime(built.runtime.removeprefix("python"))
 
 
 def built_function(

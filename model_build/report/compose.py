@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from evaluation import metrics
-from labeller.classifier import Manifest
 from labeller.images import Unreadable
+from labeller.manifest import Manifest
 from model_build.calibration import Threshold
 from model_build.compression.curve import Curve, FullComparison, curve_rule, excess_loss
 from model_build.config import BuildConfig

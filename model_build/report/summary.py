@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from labeller.classifier import MODEL_FILE
+from labeller.manifest import MODEL_FILE
 from model_build.report.report import BuildReport, CalibrationReport
 
 

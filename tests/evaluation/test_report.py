@@ -26,8 +26,7 @@ from evaluation.report import (
     reasons,
     to_json,
 )
-from labeller.classifier import Prediction
-from labeller.records import Status
+from labeller.results import Prediction, Status
 from tests.support import ROOT
 
 LABELS = ("cats", "dogs")

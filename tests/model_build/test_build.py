@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from evaluation.predictions import read_csv
-from labeller.classifier import Manifest, load_classifier
+from labeller.classifier import load_classifier
 from labeller.images import decode
+from labeller.manifest import Manifest
 from model_build.__main__ import main
 from model_build.config import BuildConfig
 from tests.model_build import quick

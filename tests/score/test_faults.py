@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from labeller.classifier import ModelError
+from labeller.manifest import ModelError
 from labeller.settings import SettingsError
 from labeller.storage import AwsFailure
 from score import app

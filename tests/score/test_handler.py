@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from labeller.classifier import ModelError
 from labeller.images import Reason, Unreadable
+from labeller.manifest import ModelError
 from labeller.records import unreadable
 from labeller.settings import SettingsError
 from score import app

@@ -11,7 +11,8 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from labeller.classifier import Manifest, load_classifier
+from labeller.classifier import load_classifier
+from labeller.manifest import Manifest
 from model_build.__main__ import main
 from model_build.compression.candidates import Kind, plan_candidates
 from model_build.compression.curve import CurvePoint, choose_network, excess_loss, log_losses
