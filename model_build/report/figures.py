@@ -151,7 +151,9 @@ def _write(path: Path, *charts: tuple[str, Sequence[str], Markup]) -> None:
         if match is None:
             raise ValueError(f"{path.name}: the chart has no <svg> with a viewBox")
         starts = [x + 58 + sum(40 + text_width(name) for name in legend[:index]) for index in range(len(legend))]
-        parts.append((x, title, list(zip(starts, legend, strict=True)), match[2], match[3], match[1]))
+        parts.append(
+            (x, title, list(zip(starts, legend, strict=True)), match[2], match[3], chart[slice(*match.span(1))])
+        )
         x += max(int(match[2]), text_width(title)) + 20
         height = max(height, 50 + float(match[3]))
     path.write_text(render("figure.svg", TEMPLATES, width=x, height=height, charts=parts), "utf-8")

@@ -114,7 +114,7 @@ def test_the_threshold_is_shown_with_its_effect_on_test() -> None:
 def test_the_compression_is_on_the_page_and_in_the_command() -> None:
     words = text(page(report(compression=compression(), settings={**report().settings, "compress": "auto"})))
     assert "3x faster chosen 1.96 15.0 MB 4.9 2.80 95.5%" in words
-    assert "the full network has 966 right, the shipped one 965 (McNemar p = 1.00)" in words
+    assert "the full network has 966 right, the shipped one 965 (McNemar's test: p-value 1.00)" in words
     assert "2 128 – – – 0.02 0.3" in words  # the last layer keeps its channels
     assert "IMAGE_SIZE=128 COMPRESS=auto" in words
 
