@@ -71,7 +71,9 @@ def test_an_argument_that_is_none_is_said_with_what_would_do(
     [
         (["--manifest", "keys.csv", "--bucket", "b", "--prefix", "p"], "leave BUCKET and PREFIX out"),
         (["--job", "id", "--stale-only"], "STALE_ONLY cannot be changed any more"),
-        (["--engine", "local", "--bucket", "b", "--manifest", "keys.csv"], "MANIFEST is for S3 Batch Operations"),
+        (["--all"], "ALL is for ENGINE=local"),
+        (["--engine", "local", "--bucket", "b", "--all", "--stale-only"], "leave one out"),
+        (["--engine", "local", "--bucket", "b", "--manifest", "keys.csv"], "leave BUCKET out"),
         (["--engine", "local", "--bucket", "b", "--job", "id"], "JOB is for S3 Batch Operations"),
     ],
 )
