@@ -28,8 +28,7 @@ from bench.throughput import enlarged, photographs
 from layers.runtime_python import ensure_runtime, find_runtime_python
 from local import ROOT
 from local.aws.stack import Function
-from local.runtime.emulator import Report, RuntimeEmulator, runtime_environment
-from local.runtime.processes import session_of
+from local.runtime.emulator import Report, RuntimeEmulator, runtime_environment, session_members
 from local.runtime.sam_build import BUILD, Built, lay_out, read_build
 from ops.cli import CommandError
 from tests.support import notification, record, sqs_batch
@@ -187,12 +186,9 @@ def _parts(python: Path, task_root: Path, environment: Mapping[str, str]) -> dic
 
 
 def _cpu_milliseconds(emulator: int) -> float:
-    """Processor time of the runtime: of what runs in the emulator's session, the emulator aside (proc(5), stat)."""
-    ticks = 0
-    for pid in set(session_of(emulator)) - {emulator}:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return 1000 * ticks / os.sysconf("SC_CLK_TCK")
+    """Processor time of the runtime: of the processes in the emulator's session, without the emulator."""
+    times = [process.cpu_times() for process in session_members(emulator)]
+    return 1000 * sum(time.user + time.system for time in times)
 
 
 if __name__ == "__main__":

@@ -13,20 +13,21 @@ import json
 import os
 import platform
 import re
-import signal
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import psutil
+
 from local import ROOT
 from local.aws.stack import Function
-from local.runtime.processes import peak_bytes, session_of
 from ops.cli import CommandError
 
 _INVOKE = "/2015-03-31/functions/function/invocations"
@@ -192,7 +193,7 @@ class RuntimeEmulator:
             duration_ms=float(report["ms"]) if report else wall_ms,
             init_ms=float(init[1]) if init else None,
             wall_ms=wall_ms,
-            peak_bytes=peak_bytes(self.pid),
+            peak_bytes=_peak_bytes(self.pid),
             error=error,
             log=tuple(line for line in lines if _OF_RIE not in line),
         )
@@ -233,20 +234,25 @@ class RuntimeEmulator:
 
     def _stop(self) -> None:
         process = self._started()
-        # The emulator gives the runtime a process group of its own, so what it leaves is found by session.
-        members = [process.pid, *session_of(process.pid)]
+        members = session_members(process.pid)
         process.terminate()
         try:
             process.wait(timeout=3)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        for pid in {*members, *session_of(process.pid)} - {process.pid}:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        for member in {*members, *session_members(process.pid)}:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
         self._reader.join(timeout=3)  # the last lines
+
+
+def session_members(leader: int) -> list[psutil.Process]:
+    """The processes of the session that `leader` began, without `leader`.
+
+    The emulator starts the runtime in a process group of its own, so its group does not lead to it.
+    """
+    return [process for process in psutil.process_iter() if process.pid != leader and _session(process.pid) == leader]
 
 
 def runtime_environment(function: Function, task_root: Path, opt: Path) -> dict[str, str]:
@@ -276,6 +282,22 @@ def runtime_environment(function: Function, task_root: Path, opt: Path) -> dict[
         "AWS_SAM_LOCAL": "true",  # as in the containers of `sam local`
         **function.environment_at(opt),
     }
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:  # ended meanwhile
+        return None
+
+
+def _peak_bytes(emulator: int) -> int | None:
+    """The most resident memory that the emulator's child has held so far; None without /proc (proc(5), status)."""
+    with suppress(psutil.Error, OSError):
+        for child in psutil.Process(emulator).children():
+            if peak := re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{child.pid}/status").read_text()):
+                return 1024 * int(peak[1])
+    return None
 
 
 def _error(response: Any) -> str | None:
