@@ -29,7 +29,7 @@ from layers.runtime_python import ensure_runtime, find_runtime_python
 from local import ROOT
 from local.aws.stack import Function
 from local.runtime.emulator import Report, RuntimeEmulator, runtime_environment, session_members
-from local.runtime.sam_build import BUILD, Built, lay_out, read_build
+from local.runtime.sam_build import BUILD, SamBuild, merge_layers, read_build
 from ops.cli import CommandError
 from tests.support import notification, record, sqs_batch
 
@@ -92,7 +92,7 @@ def main() -> int:
     return 0
 
 
-def measure(built: Built, folder: Path | None, rounds: int) -> dict[str, Any]:
+def measure(built: SamBuild, folder: Path | None, rounds: int) -> dict[str, Any]:
     """The part `cold_start` of bench.json. Raises CommandError, NotLabelled."""
     function = _function(built, len(os.sched_getaffinity(0)))
     python = ensure_runtime(find_runtime_python(built.runtime.removeprefix("python")))
@@ -101,7 +101,7 @@ def measure(built: Built, folder: Path | None, rounds: int) -> dict[str, Any]:
     starts: list[dict[str, float]] = []
     parts: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory(dir=ROOT / "build") as temporary:
-        opt = lay_out(built.layers, Path(temporary) / "opt")
+        opt = merge_layers(built.layers, Path(temporary) / "opt")
 
         def runtime(aws: CannedAws) -> RuntimeEmulator:
             return RuntimeEmulator(
@@ -127,7 +127,7 @@ def measure(built: Built, folder: Path | None, rounds: int) -> dict[str, Any]:
     }
 
 
-def _function(built: Built, processors: int) -> Function:
+def _function(built: SamBuild, processors: int) -> Function:
     return Function(
         name="classify",
         arn="arn:aws:lambda:eu-central-1:123456789012:function:classify",

@@ -9,7 +9,6 @@ import pytest
 
 from local.aws.moto import LocalAws, process_environment
 from local.aws.stack import Stack
-from local.demo.__main__ import environment
 from ops import backfill
 from ops.backfill import Screen, _parse, progress_line, run_on_s3
 from ops.capacity.__main__ import measured_image
@@ -180,7 +179,7 @@ def here(aws: LocalAws, stack: Stack, tmp_path: Path) -> Iterator[Callable[..., 
     def command(*arguments: str, version: str = "colour-1") -> int:
         app.get_labeller.cache_clear()
         model = write_model(tmp_path / version, model_version=version)
-        with process_environment(environment(stack, model)):
+        with process_environment(stack.function.local_environment(model)):
             folder = str(tmp_path / "jobs")
             fixed = ["--engine", "local", "--bucket", stack.uploads_bucket, "--folder", folder, "--yes"]
             return backfill.main([*fixed, *arguments])
