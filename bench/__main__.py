@@ -43,7 +43,7 @@ from typing import Any
 from bench import table
 from bench.sources import OUT, BenchError, add_options, read
 from evaluation.processor import this_processor
-from labeller.classifier import MANIFEST_FILE, Manifest, ModelError
+from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
 from local import ROOT
 
 PARTS = ("inference", "decoding", "handler", "cold_start", "build", "nightly", "scaling")

@@ -24,7 +24,8 @@ import numpy as np
 from bench.sources import BenchError, Sources, add_options, read
 from bench.spread import ratio, spread, turns
 from bench.table import build_table
-from labeller.classifier import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, ModelError, open_session
+from labeller.classifier import open_session
+from labeller.manifest import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, ModelError
 from model_build.config import BuildConfig
 from model_build.progress import quiet_start
 

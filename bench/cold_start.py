@@ -25,7 +25,8 @@ from bench.canned_aws import FIRST_BYTE, CannedAws
 from bench.spread import spread
 from bench.table import cold_start_table
 from bench.throughput import enlarged, photographs
-from layers.runtime_python import ensure_runtime, find_runtime_python
+from layers import PackagingError
+from layers.runtime_python import ensure_runtime
 from local import ROOT
 from local.aws.stack import Function
 from local.runtime.emulator import Report, RuntimeEmulator, runtime_environment, session_members
@@ -83,7 +84,7 @@ def main() -> int:
     chosen = parser.parse_args()
     try:
         found = measure(read_build(chosen.build), chosen.photographs, chosen.rounds)
-    except (CommandError, NotLabelled) as error:
+    except (CommandError, PackagingError, NotLabelled) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(cold_start_table(found))
@@ -95,7 +96,7 @@ def main() -> int:
 def measure(built: SamBuild, folder: Path | None, rounds: int) -> dict[str, Any]:
     """The part `cold_start` of bench.json. Raises CommandError, NotLabelled."""
     function = _function(built, len(os.sched_getaffinity(0)))
-    python = ensure_runtime(find_runtime_python(built.runtime.removeprefix("python")))
+    python = ensure_runtime(built.runtime.removeprefix("python"))
     (photograph,) = photographs(folder, 1)
     camera = [enlarged(photograph, 4000, 3000)] * BATCH
     starts: list[dict[str, float]] = []

@@ -18,7 +18,7 @@ import tensorflow as tf
 from onnx import numpy_helper
 
 from bench.worker import inference_commands, serve
-from labeller.classifier import MODEL_FILE, Manifest
+from labeller.manifest import MODEL_FILE, Manifest
 from model_build import base, export, head
 from model_build.config import BuildConfig, Pooling
 

@@ -12,7 +12,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from bench.worker import Infer, inference_commands, serve
-from labeller.classifier import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, open_session
+from labeller.classifier import open_session
+from labeller.manifest import INPUT_NAME, MODEL_FILE, OUTPUT_NAME
 
 
 def infer_with(path: Path, threads: int) -> Infer:

@@ -24,9 +24,11 @@ from bench.sources import BenchError, add_options, read
 from bench.spread import ratio, spread, turns
 from bench.table import decoding_table
 from bench.throughput import enlarged, photographs
-from labeller.classifier import Classifier, ModelError, Prediction, load_classifier
+from labeller.classifier import Classifier, load_classifier
 from labeller.colours import shrink
 from labeller.images import decode
+from labeller.manifest import ModelError
+from labeller.results import Prediction
 
 MEGAPIXELS = 12
 PHOTOGRAPHS = 60

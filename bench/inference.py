@@ -26,7 +26,8 @@ from bench.spread import ratio, spread, turns
 from bench.table import inference_table
 from bench.worker import Worker, WorkerError
 from evaluation.metrics import wilson_interval
-from labeller.classifier import ModelError, softmax
+from labeller.classifier import softmax
+from labeller.manifest import ModelError
 from local import ROOT
 from model_build.config import BuildConfig
 from model_build.data import dataset
@@ -145,7 +146,7 @@ def _calibrated_on(sources: Sources, data: Dataset) -> list[Example]:
     """The training pictures that this project's quantisation saw."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_start():
-        from model_build.build import calibration_examples  # brings TensorFlow along
+        from model_build.quantize import calibration_examples  # brings TensorFlow along
 
     found = json.loads((sources.model / "report.json").read_text("utf-8"))["quantisation"]
     (images,) = (each["images"] for each in found["candidates"] if each["name"] == found["chosen"])

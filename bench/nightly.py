@@ -21,7 +21,7 @@ from typing import Any
 from bench.sources import OUT, BenchError, Sources, add_options, read
 from bench.spread import spread
 from bench.table import nightly_table
-from labeller.classifier import ModelError
+from labeller.manifest import ModelError
 from local.aws.handler_process import HandlerFailed
 from local.aws.moto import local_aws
 from local.aws.stack import deploy

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from bench.sources import BenchError, add_options, read
 from bench.spread import ratio, spread, turns
 from bench.table import scaling_table
-from labeller.classifier import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, ModelError
+from labeller.manifest import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, ModelError
 
 IMAGES = 8
 REFERENCE = "one image at a time, 1 thread"

@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from labeller.classifier import MANIFEST_FILE, Manifest
+from labeller.manifest import MANIFEST_FILE, Manifest
 from local import ROOT
 from local.demo.drawn import draw_dataset
 from model_build.data.folders import SPLITS

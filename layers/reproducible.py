@@ -1,4 +1,4 @@
-"""A folder whose bytes depend on what was put into it only, not on who did so, where and when."""
+"""Makes a folder's bytes depend on its content alone, not on the machine, the user or the time."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# Notes of the installer on itself: pip's name, that the user asked for the distribution, where its wheel lay.
+# The installer's notes: its name, that the user asked for the distribution, the path of its wheel.
 NOTES = ("INSTALLER", "REQUESTED", "direct_url.json")
 
-# 1 January 1980, UTC: the earliest that a zip file can hold, and what the SAM CLI writes into its own.
+# 1 January 1980, UTC: the earliest time that a zip file can hold, and the one that the SAM CLI writes.
 TIMESTAMP = 315_532_800
 
 
 def drop_notes(python: Path) -> None:
-    """Delete the installer's notes from the distributions in `python`, and list in their RECORD what is there.
+    """Delete the installer's notes from the distributions in `python`, and the absent files from their RECORD.
 
-    pip records the scripts in bin/, whose first lines name the interpreter of the machine, and all that is left out
-    of a layer.
+    pip records the pruned files too, such as the scripts in bin/, whose first lines name the machine's interpreter.
     """
     for metadata in python.glob("*.dist-info"):
         for note in NOTES:
@@ -35,15 +34,14 @@ def drop_notes(python: Path) -> None:
 
 
 def normalise(folder: Path) -> None:
-    """Give all under `folder` one time, and modes that let everybody read: Lambda runs functions as a user of its
-    own."""
+    """Set one time for everything under `folder`, and modes that let everybody read: Lambda has a user of its own."""
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
         os.utime(path, (TIMESTAMP, TIMESTAMP))
 
 
 def tree_digest(folder: Path) -> str:
-    """SHA-256 over the paths, modes, times and contents of all files under `folder`; equal digests are equal zips."""
+    """SHA-256 over the paths, modes, times and contents of all files under `folder`. Equal digests mean equal zips."""
     digest = hashlib.sha256()
     for path in sorted(files(folder), key=lambda path: path.relative_to(folder).as_posix()):
         status = path.stat()
@@ -54,5 +52,5 @@ def tree_digest(folder: Path) -> str:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """Every file under `folder`, in no order."""
+    """All files under `folder`, in no particular order."""
     return (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())

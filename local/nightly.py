@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from labeller.classifier import MANIFEST_FILE, Manifest, ModelError
+from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
 from local.aws.moto import local_aws
 from local.aws.stack import deploy
 from local.score import fetch_reports, put_reports, run_score

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from labeller.classifier import ModelError
+from labeller.manifest import ModelError
 from model_build.atomic_folder import OutputError
 from model_build.config import BuildConfig
 from model_build.data.dataset import DataError

@@ -6,10 +6,15 @@ from __future__ import annotations
 import hashlib
 import warnings
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import keras
 import numpy as np
+
+from model_build import export
+from model_build.cache import cache_in, key_of, source_of
+from model_build.config import BuildConfig
 
 CAFFE_MEANS_RGB = (123.68, 116.779, 103.939)
 """Mean of ImageNet's training pixels, subtracted before VGG16 (Simonyan & Zisserman 2014; values as in
@@ -71,6 +76,18 @@ def on_rgb_pixels(bgr_network: keras.Model) -> keras.Model:
     pixels = keras.Input(bgr_network.input_shape[1:], dtype="uint8", name="image")
     centred = keras.ops.cast(pixels, "float32") - np.array(CAFFE_MEANS_RGB, np.float32)
     return keras.Model(pixels, bgr_network(centred), name="base")
+
+
+def export_base(base: Base, config: BuildConfig, path: Path) -> None:
+    """Write the base as ONNX, image -> features, or copy the file that an earlier build exported."""
+    key = key_of(
+        "base",
+        base.sha256,
+        config.image_size,
+        source_of(__file__, export.__file__),
+        {name: version(name) for name in ("tensorflow", "keras", "tf2onnx", "onnx")},
+    )
+    cache_in(config.cache).files(key, [path], lambda: export.export(base.network, export.IMAGE, export.FEATURES, path))
 
 
 def _imagenet(shape: tuple[int, int, int]) -> keras.Model:

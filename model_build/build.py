@@ -1,4 +1,4 @@
-"""The pipeline, top to bottom: photographs in class folders -> build/model, ready for the layer.
+"""Photographs in class folders -> build/model, ready for the layer. `run_stages` reads from top to bottom.
 
 python -m model_build --data DIR [--weights imagenet|random|PATH] [--image-size 224] [--out build/model]
 """
@@ -6,259 +6,323 @@ python -m model_build --data DIR [--weights imagenet|random|PATH] [--image-size 
 from __future__ import annotations
 
 import hashlib
-import json
-import platform
-import random
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import partial as partial_
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
 from evaluation.predictions import PREDICTIONS_FILE, write_csv
-from labeller.classifier import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier, softmax
+from labeller.classifier import Classifier, load_classifier, open_session
+from labeller.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
 from model_build import base, calibration, export, golden, quantize, selection, verify
 from model_build.atomic_folder import atomic_folder
-from model_build.cache import cache_in, key_of, source_of
+from model_build.cache import cache_in
 from model_build.compression import curve as curves
-from model_build.config import BuildConfig, QuantisationCandidate
+from model_build.config import BuildConfig
 from model_build.data import dataset, reader
-from model_build.data.dataset import Dataset, Example
-from model_build.data.folders import printable
-from model_build.data.reader import CORES, PictureReader
+from model_build.data.dataset import Dataset
+from model_build.data.reader import CORES
 from model_build.features import Features, extract
 from model_build.fingerprint import PACKAGES, build_fingerprint
 from model_build.progress import Stages
 from model_build.quantize import QuantisedBase
-from model_build.report import card, figures, report
-
-LEFT_OUT_NAMED = 5
-"""Files that are left out, named on the terminal; the report names all."""
+from model_build.report import card, compose, figures, report
+from model_build.report.report import BuildReport
+from model_build.report.summary import print_summary
+from model_build.selection import TrainedNetwork
+from model_build.verify import Predictions, Verification
 
 LoadBase = Callable[[str, int, int], base.Base]
 
 
-def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
-    """Run every stage and put the finished model at `config.out`, whole: what was there before stays until then.
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What every stage needs: the settings, the folder that becomes the model, and the display of progress."""
 
-    `load_base(weights, image_size, seed)` gives the frozen base. Raises DataError, WeightsError, QuantisationError,
-    StructureError, VerificationError and OutputError, and OSError if a disk is full. Returns `config.out`.
+    config: BuildConfig
+    folder: Path
+    stages: Stages
+
+    @property
+    def work(self) -> Path:
+        """The folder of intermediate files; deleted in the last stage."""
+        return self.folder / "work"
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenBase:
+    """The base as a Keras model and as an ONNX file in FP32."""
+
+    base: base.Base
+    fp32: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Quantisation:
+    """The base in INT8: every candidate, the chosen one and its file; `reference` are the FP32 features compared."""
+
+    candidates: list[QuantisedBase]
+    chosen: QuantisedBase
+    int8: Path
+    reference: Features
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The network with the full base, the one to ship, and the measured curve of smaller ones if it was asked for."""
+
+    full: TrainedNetwork
+    shipped: TrainedNetwork
+    curve: curves.Curve | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Temperature and confidence threshold, and the validation predictions they were chosen on."""
+
+    temperature: float
+    threshold: calibration.Threshold
+    validation: Predictions
+
+
+def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
+    """Run every stage and replace `config.out` with the finished model; until then the previous model stays.
+
+    `load_base(weights, image_size, seed)` returns the frozen base. Raises DataError, WeightsError, QuantisationError,
+    StructureError, VerificationError, ModelError and OutputError, and OSError if a disk is full. Returns `config.out`.
     """
     cache = cache_in(config.cache)
     cache.begin()
     with atomic_folder(config.out, MANIFEST_FILE) as folder:
-        found = _make(config, load_base, folder)
+        results = run_stages(Build(config, folder, Stages(total=9 if config.compress == "none" else 10)), load_base)
     cache.trim()
-    report.print_summary(found, config.out)
+    print_summary(results, config.out)
     return config.out
 
 
-def _make(config: BuildConfig, load_base: LoadBase, partial: Path) -> dict[str, Any]:
-    """Run every stage and write what they give into the folder `partial`; returns the report."""
-    stages = Stages(total=9 if config.compress == "none" else 10)
-    work = partial / "work"
-    work.mkdir()
-    fp32_base, int8_base, head_graph = (work / name for name in ("base.onnx", "base.int8.onnx", "head.onnx"))
+def run_stages(build: Build, load_base: LoadBase) -> BuildReport:
+    """Run every stage in order; return the report."""
+    build.work.mkdir()
+    data = read_data(build)
+    frozen = load_frozen_base(build, load_base)
+    quantisation = quantise(build, data, frozen)
+    training, validation = extract_features(build, data, quantisation)
+    full = train_head(build, data, frozen, quantisation, training, validation)
+    networks = compress(build, data, frozen, quantisation, full)
+    calibrated = calibrate(build, networks.shipped)
+    manifest = export_model(build, data, frozen, networks.shipped, calibrated)
+    verification, comparison = verify_model(build, data, networks, manifest)
+    return write_report(build, data, quantisation, networks, calibrated, manifest, verification, comparison)
 
-    with stages.stage("data", f"reading {config.data}"):
-        data = dataset.scan(config.data)
-        _print_data(data)
 
-    with stages.stage("base", f"VGG16 with {config.weights} weights at {config.image_size} pixels -> ONNX"):
-        keras.utils.clear_session()  # names in the graph come from counters of the process: a build starts afresh
+def read_data(build: Build) -> Dataset:
+    """List the images of every split and label."""
+    with build.stages.stage("data", f"reading {build.config.data}"):
+        data = dataset.scan(build.config.data)
+        dataset.print_counts(data)
+        return data
+
+
+def load_frozen_base(build: Build, load_base: LoadBase) -> FrozenBase:
+    """Load VGG16 without its top, freeze it and export it."""
+    config, fp32 = build.config, build.work / "base.onnx"
+    with build.stages.stage("base", f"VGG16, {config.weights} weights, {config.image_size} pixels, exported to ONNX"):
+        keras.utils.clear_session()  # Keras numbers layers per process: a fresh session gives the same names every time
         frozen = load_base(config.weights, config.image_size, config.seed)
-        _export_base(frozen, config, fp32_base)
+        base.export_base(frozen, config, fp32)
+        return FrozenBase(frozen, fp32)
 
-    with stages.stage("quantize", f"INT8 in {len(config.quantisations)} ways, compared with FP32 on validation"):
-        reference = extract(fp32_base, _unseen(data, config), config)
-        quantisations, quantisation = _quantise_base(fp32_base, int8_base, reference, data, config)
-        print(f"      chosen: {quantisation.candidate.name}")
 
-    with stages.stage("features", "every training and validation image through the INT8 base, once"):
-        training, validation = (extract(int8_base, data.splits[split], config) for split in ("train", "validation"))
+def quantise(build: Build, data: Dataset, frozen: FrozenBase) -> Quantisation:
+    """Convert the base to INT8 in several ways and keep the one nearest to FP32."""
+    config, int8 = build.config, build.work / "base.int8.onnx"
+    with build.stages.stage("quantize", f"{len(config.quantisations)} INT8 variants, compared with FP32 on validation"):
+        reference = extract(frozen.fp32, quantize.comparison_examples(data, config), config)
+        compared, chosen = quantize.quantise_base(frozen.fp32, int8, reference, data, config)
+        print(f"      chosen: {chosen.candidate.name}")
+        return Quantisation(compared, chosen, int8, reference)
+
+
+def extract_features(build: Build, data: Dataset, quantisation: Quantisation) -> tuple[Features, Features]:
+    """Run the INT8 base once over every training and validation image."""
+    with build.stages.stage("features", "INT8 base on every training and validation image"):
+        training, validation = _known_features(build.config, data, quantisation.int8)
         dataset.require_enough(data, "train", training.examples)
         dataset.require_enough(data, "validation", validation.examples)
+        return training, validation
 
-    with stages.stage("head", f"{len(config.heads)} heads for {len(data.labels)} labels, compared on validation"):
-        heads = selection.train_heads(training, validation, len(data.labels), config)
+
+def train_head(
+    build: Build,
+    data: Dataset,
+    frozen: FrozenBase,
+    quantisation: Quantisation,
+    training: Features,
+    validation: Features,
+) -> TrainedNetwork:
+    """Fit every head candidate on the features and keep the best on validation."""
+    count, labels = len(build.config.heads), len(data.labels)
+    with build.stages.stage("head", f"{count} candidates for {labels} labels, compared on validation"):
+        heads = selection.train_heads(training, validation, labels, build.config)
         head = selection.choose_head(heads)
         baseline = selection.train_baseline(head.candidate.pooling, training, validation)
         selection.print_choice(head, baseline)
-        head_accuracy = selection.count_correct(head, quantisations, reference)
-
-    full_head, full_int8, curve = head, int8_base, None
-    if config.compress != "none":
-        with stages.stage("compress", "networks with fewer multiplications, compared on validation"):
-            full = curves.full_point(frozen, config, fp32_base, int8_base, head, validation)
-            quantise = partial_(_quantise_as, quantisation.candidate, data)
-            curve = curves.measure_curve(frozen, full, data, config, quantise, work / "compress")
-            print(f"      chosen: {curve.chosen.name}")
-            fp32_base, int8_base, head = curve.chosen.fp32, curve.chosen.int8, curve.chosen.head
-            if curve.chosen is not full:
-                heads = [head if each.candidate == head.candidate else each for each in heads]
-                training, validation = (
-                    extract(int8_base, data.splits[split], config) for split in ("train", "validation")
-                )
-                reference = extract(fp32_base, _unseen(data, config), config)
-                baseline = selection.train_baseline(head.candidate.pooling, training, validation)
-
-    with stages.stage("calibration", "temperature and threshold, on validation"):
-        temperature = calibration.fit_temperature(head.logits, validation.labels)
-        probabilities = softmax(head.logits, temperature)
-        answers = verify.Predictions(validation.examples, probabilities, validation.labels)
-        threshold = calibration.choose_threshold(answers.confidence, answers.right, config.precision)
-
-    with stages.stage("export", "base and head joined into one graph"):
-        exported = export.export(head.trained.network, export.FEATURES, export.LOGITS, head_graph)
-        export.join(export.load(int8_base), exported, partial / MODEL_FILE)
-        manifest = _manifest(config, data, frozen, partial / MODEL_FILE, temperature, threshold.value)
-        (partial / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-
-    with stages.stage("verify", "the finished file on the test images, and FP32 on some of them"):
-        known = {"train": training, "validation": validation}
-        classifier = load_classifier(partial, CORES)
-        verdict = verify.verify(
-            classifier, head.trained, temperature, baseline, fp32_base, data, known, reference, config
+        return TrainedNetwork(
+            frozen.fp32, quantisation.int8, quantisation.reference, training, validation, heads, head, baseline
         )
-        compression = None
-        if curve is not None:
-            compression = curves.describe(curve, config)
-            of_full = extract(full_int8, verdict.test.examples, config)
-            compression["test"] = curves.compare_with_full(of_full, full_head, verdict.test.right)
 
-    with stages.stage("report", "what was found: report.json and the model card"):
-        manifest = replace(manifest, build={**manifest.build, "accuracy": verdict.accuracy})
-        (partial / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-        found = report.compose(
+
+def compress(
+    build: Build, data: Dataset, frozen: FrozenBase, quantisation: Quantisation, full: TrainedNetwork
+) -> Networks:
+    """Solve and measure smaller networks if the settings ask for it, and choose the one to ship."""
+    config = build.config
+    if config.compress == "none":
+        return Networks(full, full)
+    candidate = quantisation.chosen.candidate
+
+    def quantise_smaller(fp32: Path, int8: Path, reference: Features, settings: BuildConfig) -> None:
+        quantize.quantise_base(fp32, int8, reference, data, replace(settings, quantisations=(candidate,)))
+
+    with build.stages.stage("compress", "smaller networks, compared on validation"):
+        point = curves.full_point(frozen.base, config, full.fp32, full.int8, full.head, full.validation)
+        curve = curves.measure_curve(frozen.base, point, data, config, quantise_smaller, build.work / "compress")
+        chosen = curve.chosen
+        print(f"      chosen: {chosen.name}")
+        if chosen is point:
+            return Networks(full, full, curve)
+        training, validation = _known_features(config, data, chosen.int8)
+        reference = extract(chosen.fp32, quantize.comparison_examples(data, config), config)
+        heads = [chosen.head if head.candidate == chosen.head.candidate else head for head in full.heads]
+        baseline = selection.train_baseline(chosen.head.candidate.pooling, training, validation)
+        shipped = TrainedNetwork(
+            chosen.fp32, chosen.int8, reference, training, validation, heads, chosen.head, baseline
+        )
+        return Networks(full, shipped, curve)
+
+
+def calibrate(build: Build, network: TrainedNetwork) -> Calibration:
+    """Choose the temperature and the confidence threshold on the validation images."""
+    with build.stages.stage("calibration", "temperature and confidence threshold, chosen on validation"):
+        features, logits = network.validation, network.head.logits
+        temperature = calibration.fit_temperature(logits, features.labels)
+        predictions = Predictions(features.examples, logits, features.labels, temperature)
+        threshold = calibration.choose_threshold(predictions.confidence, predictions.right, build.config.precision)
+        return Calibration(temperature, threshold, predictions)
+
+
+def export_model(
+    build: Build, data: Dataset, frozen: FrozenBase, network: TrainedNetwork, calibrated: Calibration
+) -> Manifest:
+    """Join base and head in model.onnx; return its manifest, which lacks the accuracy so far."""
+    path, config = build.folder / MODEL_FILE, build.config
+    with build.stages.stage("export", "base and head joined in one ONNX graph"):
+        head = export.export(network.head.trained.network, export.FEATURES, export.LOGITS, _head_file(build))
+        export.join(export.load(network.int8), head, path)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        size = (config.image_size, config.image_size)
+        return Manifest(
+            labels=data.labels,
+            input_size=size,
+            temperature=calibrated.temperature,
+            confidence_threshold=calibrated.threshold.value,
+            model_version=f"vgg16-{sha256[:12]}",
+            model_sha256=sha256,
+            golden=golden.choose_golden_example(path, size),
+            build={
+                "key": build_fingerprint(config, data),
+                "weights": frozen.base.origin,
+                "weights_sha256": frozen.base.sha256,
+                "data_sha256": data.digest,
+                "packages": {name: version(name) for name in PACKAGES},
+            },
+        )
+
+
+def verify_model(
+    build: Build, data: Dataset, networks: Networks, manifest: Manifest
+) -> tuple[Verification, curves.FullComparison | None]:
+    """Score the exported model on the test images; with a curve, compare it with the full network there."""
+    path, config = build.folder / MODEL_FILE, build.config
+    with build.stages.stage("verify", "the exported model on the test images, and FP32 on a sample of them"):
+        classifier = Classifier(manifest, open_session(path.read_bytes(), path, CORES))
+        verification = verify.verify(classifier, networks.shipped, manifest.temperature, data, config)
+        if networks.curve is None:
+            return verification, None
+        of_full = extract(networks.full.int8, verification.test.examples, config)
+        return verification, curves.compare_with_full(of_full, networks.full.head, verification.test.right)
+
+
+def write_report(
+    build: Build,
+    data: Dataset,
+    quantisation: Quantisation,
+    networks: Networks,
+    calibrated: Calibration,
+    manifest: Manifest,
+    verification: Verification,
+    comparison: curves.FullComparison | None,
+) -> BuildReport:
+    """Write manifest.json, the predictions, the figures, report.json and the model card; return the report."""
+    config, folder, test = build.config, build.folder, verification.test
+    network, trained = networks.shipped, networks.shipped.head.trained
+    with build.stages.stage("report", "manifest, predictions, report.json and the model card"):
+        manifest = replace(manifest, build={**manifest.build, "accuracy": report.plain(verification.accuracy)})
+        (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+        load_classifier(folder, CORES)  # the finished files fit together, as the functions check them
+        results = compose.compose(
             config,
             data,
             manifest,
-            report.Decisions(quantisations, quantisation, head_accuracy, heads, head, baseline, threshold),
-            verdict,
-            {**training.unreadable, **validation.unreadable, **verdict.unreadable},
-            answers,
+            compose.Decisions(
+                quantisation.candidates,
+                quantisation.chosen,
+                selection.count_correct(networks.full.head, quantisation.candidates, networks.full.reference),
+                list(network.heads),
+                network.head,
+                network.baseline,
+                calibrated.threshold,
+                networks.curve,
+                comparison,
+            ),
+            verification,
+            {**network.training.unreadable, **network.validation.unreadable, **verification.unreadable},
+            calibrated.validation,
             {
-                MODEL_FILE: (partial / MODEL_FILE).stat().st_size,
-                "same_graph_fp32": fp32_base.stat().st_size + head_graph.stat().st_size,
+                MODEL_FILE: (folder / MODEL_FILE).stat().st_size,
+                "same_graph_fp32": network.fp32.stat().st_size + _head_file(build).stat().st_size,
             },
         )
-        tested = verify.scored(verdict.test, data.labels, threshold.value, data.root)
-        (partial / PREDICTIONS_FILE).write_bytes(write_csv(tested))
-        figures.draw_training(head.trained.history, head.trained.epoch, partial / "figures" / "training.png")
-        figures.draw_confusion(np.array(found["confusion"]), data.labels, partial / "figures" / "confusion.png")
-        if compression is not None:
-            found["compression"] = compression
-            figures.draw_tradeoff(compression, partial / "figures" / "tradeoff.png")
-        shown = _mistakes_shown(found, verdict.test.examples, data)
-        thumbnails = {data.name(each): text for each, text in reader.thumbnails(shown, config.image_size).items()}
-        shutil.rmtree(work)
-    found["reused"] = cache_in(config.cache).reused
-    found["seconds"] = {**stages.seconds, "total": round(sum(stages.seconds.values()), 2)}
-    (partial / "report.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    (partial / "index.html").write_text(card.render(found, thumbnails), "utf-8")
-    return found
+        scored = verify.scored(test, data.labels, calibrated.threshold.value, data.root)
+        (folder / PREDICTIONS_FILE).write_bytes(write_csv(scored))
+        figures.draw_training(trained.history, trained.epoch, folder / "figures" / "training.png")
+        figures.draw_confusion(np.array(results.confusion), data.labels, folder / "figures" / "confusion.png")
+        if results.compression is not None:
+            figures.draw_tradeoff(report.plain(results.compression), folder / "figures" / "tradeoff.png")
+        thumbnails = _thumbnails_of_mistakes(results, test, data, config.image_size)
+        shutil.rmtree(build.work)
+    seconds = {**build.stages.seconds, "total": round(sum(build.stages.seconds.values()), 2)}
+    results = replace(results, reused=cache_in(config.cache).reused, seconds=seconds)
+    (folder / "report.json").write_text(report.to_json(results), "utf-8")
+    (folder / "index.html").write_text(card.render(report.plain(results), thumbnails), "utf-8")
+    return results
 
 
-def _print_data(data: Dataset) -> None:
-    for split, counts in data.counts().items():
-        print(f"      {split:<10} " + ", ".join(f"{count} {printable(label)}" for label, count in counts.items()))
-    if data.split_by_content:
-        print("      (split by the content of the pictures: there are no folders train, validation and test)")
-    for name, why in list(data.left_out.items())[:LEFT_OUT_NAMED]:
-        print(f"      left out: {name}: {why}")
-    if len(data.left_out) > LEFT_OUT_NAMED:
-        print(f"      and {len(data.left_out) - LEFT_OUT_NAMED} more; report.json lists them")
+def _known_features(config: BuildConfig, data: Dataset, int8: Path) -> tuple[Features, Features]:
+    """The INT8 features of training and validation."""
+    return extract(int8, data.splits["train"], config), extract(int8, data.splits["validation"], config)
 
 
-def _export_base(frozen: base.Base, config: BuildConfig, path: Path) -> None:
-    """The base as ONNX: exported, or as it was exported by an earlier build."""
-    key = key_of(
-        "base",
-        frozen.sha256,
-        config.image_size,
-        source_of(base.__file__, export.__file__),
-        {name: version(name) for name in ("tensorflow", "keras", "tf2onnx", "onnx")},
-    )
-    cache_in(config.cache).files(
-        key, [path], lambda: export.export(frozen.network, export.IMAGE, export.FEATURES, path)
-    )
+def _head_file(build: Build) -> Path:
+    return build.work / "head.onnx"
 
 
-def _quantise_base(
-    fp32: Path, int8: Path, reference: Features, data: Dataset, config: BuildConfig
-) -> tuple[list[QuantisedBase], QuantisedBase]:
-    """The base in INT8: every candidate measured and the best one's file at `int8`, now or by an earlier build."""
-    calibration = calibration_examples(data, config)
-    table, features = (int8.with_name(f"quantisations.{kind}") for kind in ("json", "npy"))
-
-    def make() -> None:
-        _, pixels = PictureReader(calibration, config.image_size).all(config.inference_batch)
-        measured = quantize.compare(fp32, config, pixels, reference, int8.parent)
-        chosen = quantize.choose_quantisation(measured, config.same_error, config.float_gain)
-        chosen.path.rename(int8)
-        quantize.save(measured, chosen, table, features)
-
-    key = key_of(
-        "int8",
-        hashlib.sha256(fp32.read_bytes()).hexdigest(),
-        [example.sha256 for example in (*calibration, *reference.examples)],
-        [asdict(candidate) for candidate in config.quantisations],
-        [config.image_size, config.histogram_megapixels, config.same_error, config.float_gain],
-        reader.decoder_fingerprint(),
-        source_of(quantize.__file__),
-        {name: version(name) for name in ("onnx", "onnxruntime", "numpy")},
-        platform.machine(),
-    )
-    cache_in(config.cache).files(key, [int8, table, features], make)
-    return quantize.load(table, features, config.quantisations, int8)
-
-
-def _quantise_as(
-    candidate: QuantisationCandidate, data: Dataset, fp32: Path, int8: Path, reference: Features, config: BuildConfig
-) -> None:
-    """Another base in INT8, in the way that was the best for the full one."""
-    _quantise_base(fp32, int8, reference, data, replace(config, quantisations=(candidate,)))
-
-
-def calibration_examples(data: Dataset, config: BuildConfig) -> list[Example]:
-    """Training pictures for the INT8 ranges, shuffled: the first few are of all classes too."""
-    examples = dataset.spread(data.splits["train"], max(each.images for each in config.quantisations))
-    random.Random(config.seed).shuffle(examples)  # noqa: S311  no secret
-    return examples
-
-
-def _unseen(data: Dataset, config: BuildConfig) -> list[Example]:
-    """The validation pictures on which INT8 is compared with FP32."""
-    return dataset.spread(data.splits["validation"], config.affordable(config.quantisation_megapixels))
-
-
-def _mistakes_shown(found: Mapping[str, Any], test: Sequence[Example], data: Dataset) -> list[Example]:
-    names = [mistake["path"] for mistake in found["mistakes"][: card.MISTAKES_SHOWN]]
-    return [example for example in test if data.name(example) in names]
-
-
-def _manifest(
-    config: BuildConfig, data: Dataset, frozen: base.Base, model: Path, temperature: float, threshold: float
-) -> Manifest:
-    sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
-    return Manifest(
-        labels=data.labels,
-        input_size=(config.image_size, config.image_size),
-        temperature=temperature,
-        confidence_threshold=threshold,
-        model_version=f"vgg16-{sha256[:12]}",
-        model_sha256=sha256,
-        golden=golden.choose_golden_example(model, (config.image_size, config.image_size)),
-        build={
-            "key": build_fingerprint(config, data),
-            "weights": frozen.origin,
-            "weights_sha256": frozen.sha256,
-            "data_sha256": data.digest,
-            "packages": {name: version(name) for name in PACKAGES},
-        },
-    )
+def _thumbnails_of_mistakes(results: BuildReport, test: Predictions, data: Dataset, image_size: int) -> dict[str, str]:
+    """Data URIs of the mistakes that the card shows, by path."""
+    names = {mistake.path for mistake in results.mistakes[: card.MISTAKES_SHOWN]}
+    shown = [example for example in test.examples if data.name(example) in names]
+    return {data.name(example): uri for example, uri in reader.thumbnails(shown, image_size).items()}

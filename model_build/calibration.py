@@ -21,10 +21,11 @@ TEMPERATURES = (0.1, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The least confidence with which a label is given. `reached` says whether those that are given one are right
-    as often as was asked, on the pictures it was chosen on."""
+    """The lowest confidence that gets a label, the `precision` asked for, and whether the labelled pictures it was
+    chosen on reach it."""
 
     value: float
+    precision: float
     reached: bool
 
 
@@ -61,8 +62,8 @@ def choose_threshold(confidence: np.ndarray, right: np.ndarray, precision: float
     enough = np.flatnonzero(correct >= precision * labelled - 1e-9)  # 0.99 * 100 is 99.0 only by good luck
     lowest = int(enough[0]) if len(enough) else int(np.argmax(correct / labelled))
     if not lowest:
-        return Threshold(0.0, reached=bool(len(enough)))
+        return Threshold(0.0, precision, reached=bool(len(enough)))
     below, least = float(values[lowest - 1]), float(values[lowest])
     halfway = (below + least) / 2
     # Between neighbouring floats, such as those below 1, there is nothing: halfway may be rounded to the lower one.
-    return Threshold(halfway if halfway > below else least, reached=bool(len(enough)))
+    return Threshold(halfway if halfway > below else least, precision, reached=bool(len(enough)))

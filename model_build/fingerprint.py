@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from evaluation import metrics
-from labeller import classifier, golden
+from labeller import classifier, manifest
 from model_build.cache import source_of
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset
@@ -48,4 +48,4 @@ def build_fingerprint(config: BuildConfig, data: Dataset) -> str:
 
 def _source_digest() -> str:
     own = sorted(path for path in Path(__file__).parent.rglob("*.py") if path.name not in NOT_OF_THE_MODEL)
-    return source_of(*(module.__file__ for module in (golden, classifier, metrics)), *map(str, own))
+    return source_of(*(module.__file__ for module in (classifier, manifest, metrics)), *map(str, own))

@@ -1,4 +1,4 @@
-"""The golden example of a finished network: a picture it reacts to, and its answer. See labeller.golden."""
+"""The golden example of a finished network: a picture it reacts to, and its answer. See labeller.manifest."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from labeller.classifier import INPUT_NAME, OUTPUT_NAME, open_session
-from labeller.golden import TILE, GoldenExample, enlarge
+from labeller.classifier import open_session
+from labeller.manifest import INPUT_NAME, OUTPUT_NAME, TILE, GoldenExample, enlarge
 
 CANDIDATES = 16
 """Pictures to choose from, a second's work at most."""

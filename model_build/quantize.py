@@ -3,12 +3,16 @@ ranges is chosen by measuring what it does to the features of validation images.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import platform
+import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
 
@@ -25,8 +29,10 @@ from onnxruntime.quantization.calibrate import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from model_build.atomic_folder import detect_full_disk
+from model_build.cache import cache_in, key_of, source_of
 from model_build.config import BuildConfig, QuantisationCandidate, Ranges
-from model_build.data.reader import CORES, PictureReader
+from model_build.data.dataset import Dataset, Example, spread
+from model_build.data.reader import CORES, PictureReader, decoder_fingerprint
 from model_build.export import IMAGE
 from model_build.features import Features
 
@@ -127,26 +133,71 @@ def choose_quantisation(measured: Sequence[QuantisedBase], same_error: float, fl
     return next(each for each in allowed if each.error <= best * (1 + same_error))
 
 
-def save(measured: Sequence[QuantisedBase], chosen: QuantisedBase, table: Path, features: Path) -> None:
-    """Write what was measured, for `load`: figures to `table`, features to `features`."""
-    rows = [(each.images, each.error, each.milliseconds) for each in measured]
-    table.write_text(json.dumps({"measured": rows, "chosen": measured.index(chosen)}), "utf-8")
+def quantise_base(
+    fp32: Path, int8: Path, reference: Features, data: Dataset, config: BuildConfig
+) -> tuple[list[QuantisedBase], QuantisedBase]:
+    """Write the best INT8 version of `fp32` to `int8`; return every candidate and the chosen one.
+
+    `reference` are the features that `fp32` gives for some validation images. An earlier build's result is reused.
+    """
+    calibration = calibration_examples(data, config)
+    table, features = (int8.with_name(f"quantisations.{suffix}") for suffix in ("json", "npy"))
+
+    def make() -> tuple[list[QuantisedBase], QuantisedBase]:
+        _, pixels = PictureReader(calibration, config.image_size).all(config.inference_batch)
+        compared = compare(fp32, config, pixels, reference, int8.parent)
+        chosen = choose_quantisation(compared, config.same_error, config.float_gain)
+        chosen.path.rename(int8)
+        save(compared, chosen, table, features)
+        return compared, chosen
+
+    key = key_of(
+        "int8",
+        hashlib.sha256(fp32.read_bytes()).hexdigest(),
+        [example.sha256 for example in (*calibration, *reference.examples)],
+        [asdict(candidate) for candidate in config.quantisations],
+        [config.image_size, config.histogram_megapixels, config.same_error, config.float_gain],
+        decoder_fingerprint(),
+        source_of(__file__),
+        {name: version(name) for name in ("onnx", "onnxruntime", "numpy")},
+        platform.machine(),
+    )
+    made = cache_in(config.cache).files(key, [int8, table, features], make)
+    return made or load(table, features, config.quantisations, int8)
+
+
+def calibration_examples(data: Dataset, config: BuildConfig) -> list[Example]:
+    """Training images for the INT8 ranges, shuffled so that the first few cover all labels."""
+    examples = spread(data.splits["train"], max(candidate.images for candidate in config.quantisations))
+    random.Random(config.seed).shuffle(examples)  # noqa: S311  no secret
+    return examples
+
+
+def comparison_examples(data: Dataset, config: BuildConfig) -> list[Example]:
+    """The validation images on which INT8 is compared with FP32."""
+    return spread(data.splits["validation"], config.affordable(config.quantisation_megapixels))
+
+
+def save(compared: Sequence[QuantisedBase], chosen: QuantisedBase, table: Path, features: Path) -> None:
+    """Write the comparison for `load`: figures to `table` (JSON), features to `features` (NumPy)."""
+    rows = [(base.images, base.error, base.milliseconds) for base in compared]
+    table.write_text(json.dumps({"measured": rows, "chosen": compared.index(chosen)}), "utf-8")
     with features.open("wb") as file:
-        np.save(file, np.stack([each.features for each in measured]))
+        np.save(file, np.stack([base.features for base in compared]))
 
 
 def load(
     table: Path, features: Path, candidates: Sequence[QuantisationCandidate], int8: Path
 ) -> tuple[list[QuantisedBase], QuantisedBase]:
-    """What `save` wrote of these candidates, and the chosen one; `int8` is its file, the others' are gone."""
+    """Read what `save` wrote for these candidates. Every `path` is `int8`, because only that file is kept."""
     stored = json.loads(table.read_text("utf-8"))
-    measured = [
+    compared = [
         QuantisedBase(candidate, images, error, milliseconds, int8, maps)
         for candidate, (images, error, milliseconds), maps in zip(
             candidates, stored["measured"], np.load(features), strict=True
         )
     ]
-    return measured, measured[stored["chosen"]]
+    return compared, compared[stored["chosen"]]
 
 
 def measure(int8: Path, unseen: np.ndarray) -> tuple[np.ndarray, float]:

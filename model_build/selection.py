@@ -6,11 +6,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from evaluation.metrics import accuracy_score, log_loss
+from evaluation.metrics import log_loss
 from labeller.classifier import softmax
 from model_build import head
 from model_build.config import BuildConfig, HeadCandidate, Pooling
@@ -69,6 +70,24 @@ class Baseline:
         return np.asarray(self.model.predict((head.pool(features, self.pooling) - self.mean) / self.deviation))
 
 
+@dataclass(frozen=True, slots=True)
+class TrainedNetwork:
+    """A base, in FP32 and INT8, and the head chosen for it.
+
+    `reference` are FP32 features of the validation images on which INT8 is compared with FP32; `training` and
+    `validation` are the INT8 features of those splits. `heads` holds every candidate, `head` the chosen one.
+    """
+
+    fp32: Path
+    int8: Path
+    reference: Features
+    training: Features
+    validation: Features
+    heads: Sequence[EvaluatedHead]
+    head: EvaluatedHead
+    baseline: Baseline
+
+
 def train_heads(training: Features, validation: Features, labels: int, config: BuildConfig) -> list[EvaluatedHead]:
     """Every head of `config.heads`, trained; a line is printed for each as it is done."""
     contenders = []
@@ -97,7 +116,7 @@ def choose_head(contenders: Sequence[EvaluatedHead]) -> EvaluatedHead:
 
 def score(logits: np.ndarray, labels: np.ndarray) -> ValidationScore:
     """What logits [n, labels] are worth for the true labels [n]."""
-    correct = round(accuracy_score(labels, logits.argmax(axis=1)) * len(labels))
+    correct = int((logits.argmax(axis=1) == labels).sum())
     return ValidationScore(correct, len(labels), log_loss(labels, softmax(logits, 1.0)))
 
 
@@ -111,8 +130,8 @@ def train_baseline(pooling: Pooling, training: Features, validation: Features) -
     for penalty in PENALTIES:
         model = LogisticRegression(C=penalty, max_iter=200, tol=1e-3).fit(pooled, training.labels)
         probabilities = model.predict_proba(unseen)
-        right = accuracy_score(validation.labels, model.predict(unseen))
-        scored = ValidationScore(round(right * len(unseen)), len(unseen), log_loss(validation.labels, probabilities))
+        correct = int((model.predict(unseen) == validation.labels).sum())
+        scored = ValidationScore(correct, len(unseen), log_loss(validation.labels, probabilities))
         found.append(Baseline(model, pooling, mean, deviation, scored))
     return min(found, key=lambda each: each.validation.rank)
 

@@ -3,25 +3,26 @@ worth shipping. The only stage that looks at the test pictures."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
-from evaluation.metrics import accuracy_score, mcnemar_test, wilson_interval
+from evaluation.metrics import mcnemar_test, wilson_interval
 from evaluation.predictions import Scored
-from labeller.classifier import Classifier, Prediction
+from labeller.classifier import Classifier, softmax
 from labeller.images import Unreadable
+from labeller.results import Prediction
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example, require_enough, spread
 from model_build.data.reader import PictureReader
 from model_build.features import Features, extract
 from model_build.head import TrainedHead, run
 from model_build.progress import progress_bar
-from model_build.selection import Baseline
+from model_build.selection import TrainedNetwork
 
 
 class VerificationError(Exception):
@@ -29,12 +30,53 @@ class VerificationError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Share of right answers with its 95% Wilson interval, rounded as in report.json; NaN for no images."""
+
+    images: int
+    correct: int
+    accuracy: float
+    interval: tuple[float, float]
+
+    @classmethod
+    def of(cls, right: Sequence[bool] | np.ndarray) -> Accuracy:
+        """Count `right` [n]."""
+        images, correct = len(right), int(np.sum(right))
+        interval = wilson_interval(correct, images)
+        accuracy = round(correct / images, 4) if images else math.nan
+        return cls(images, correct, accuracy, (round(interval.low, 4), round(interval.high, 4)))
+
+
+@dataclass(frozen=True, slots=True)
+class SplitAccuracy:
+    """`int8` on all pictures; `fp32` and `int8_on_fp32_images` on the same sample; None for training."""
+
+    int8: Accuracy
+    fp32: Accuracy | None = None
+    int8_on_fp32_images: Accuracy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineTest(Accuracy):
+    """The baseline on test pictures, and the head on the same ones, with the McNemar p-value."""
+
+    head_correct: int
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
 class Predictions:
-    """What a model says of some examples: `probabilities` float64 [n, labels], `labels` int64 [n] are the true ones."""
+    """Predictions for some examples: `logits` float [n, labels], `labels` int64 [n] are the true ones."""
 
     examples: tuple[Example, ...]
-    probabilities: np.ndarray
+    logits: np.ndarray
     labels: np.ndarray
+    temperature: float
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """float64 [n, labels]."""
+        return softmax(self.logits, self.temperature)
 
     @property
     def predicted(self) -> np.ndarray:
@@ -72,16 +114,14 @@ def scored(answers: Predictions, labels: Sequence[str], threshold: float, root: 
 class Verification:
     """What verification found.
 
-    `test` is what the finished INT8 model says of the test pictures. `accuracy` holds per split `int8` (all its
-    pictures) and, but for training, `fp32` and `int8_on_fp32_images` (the same sample, so that the two compare).
-    `baseline` compares the plain classifier with the head on the test pictures of that sample, both on the FP32
-    features. `largest_difference` is that of a probability, joined graph against Keras; `unreadable` are the test
-    files that were left out.
+    `test` are the finished INT8 model's predictions for the test pictures; `accuracy` is by split. `baseline` compares
+    the plain classifier with the head on a sample of the test pictures, both on FP32 features. `largest_difference` is
+    that of a probability between the joined graph and Keras. `unreadable` are the test files that were left out.
     """
 
     test: Predictions
-    accuracy: dict[str, dict[str, dict[str, Any]]]
-    baseline: dict[str, Any]
+    accuracy: dict[str, SplitAccuracy]
+    baseline: BaselineTest
     largest_difference: float
     unreadable: Mapping[Example, Unreadable]
 
@@ -100,91 +140,83 @@ def agreement(
 
 
 def verify(
-    classifier: Classifier,
-    trained: TrainedHead,
-    temperature: float,
-    baseline: Baseline,
-    fp32: Path,
-    data: Dataset,
-    known: Mapping[str, Features],
-    reference: Features,
-    config: BuildConfig,
+    classifier: Classifier, network: TrainedNetwork, temperature: float, data: Dataset, config: BuildConfig
 ) -> Verification:
-    """Score the finished model.
+    """Score the finished model on the test images; `network` is what it was exported from.
 
-    `fp32` is the base without quantisation, `known` the INT8 features of train and validation, `reference` the FP32
-    features of some validation pictures. The test pictures go through `classifier`, whole. Raises VerificationError
-    when the graph disagrees with Keras or INT8 loses more than the tolerance against FP32 on the same test pictures,
-    DataError when too few test pictures of a label can be read.
+    Raises VerificationError if the graph disagrees with Keras, or if INT8 loses more than the tolerance against FP32 on
+    the same test images; DataError if too few test images of a label can be read.
     """
-    difference = agreement(classifier, trained.network, temperature, known["validation"])
+    head = network.head.trained
+    difference = agreement(classifier, head.network, temperature, network.validation)
     if difference > config.graph_tolerance:
         raise VerificationError(
-            f"the joined graph and Keras differ by up to {difference:.6f} in probability on the same pictures "
+            f"the exported graph and Keras differ by up to {difference:.6f} in probability on the same images "
             f"(allowed: {config.graph_tolerance}); the export is wrong"
         )
     reader = PictureReader(data.splits["test"], config.image_size)
-    test = answers(classifier, reader, config.inference_batch)
+    test = predict(classifier, reader, temperature, config.inference_batch)
     require_enough(data, "test", test.examples)
-    sample = extract(fp32, spread(test.examples, config.affordable(config.fp32_megapixels)), config)
+    sample = extract(network.fp32, spread(test.examples, config.affordable(config.fp32_megapixels)), config)
 
-    int8 = dict(zip(test.examples, test.right.tolist(), strict=True))
-    for features in known.values():
-        int8 |= zip(features.examples, _right(trained, features).tolist(), strict=True)
-    fp32_right = {"validation": _right(trained, reference), "test": _right(trained, sample)}
-    accuracy: dict[str, dict[str, dict[str, Any]]] = {"train": {}, "validation": {}, "test": {}}
-    for split, examples in (*((split, known[split].examples) for split in known), ("test", test.examples)):
-        accuracy[split]["int8"] = share([int8[example] for example in examples])
-    for split, seen in (("validation", reference), ("test", sample)):
-        accuracy[split]["fp32"] = share(fp32_right[split])
-        accuracy[split]["int8_on_fp32_images"] = share([int8[example] for example in seen.examples])
+    validation_right, sample_right = _right(head, network.validation), _right(head, sample)
+    accuracy = {
+        "train": SplitAccuracy(Accuracy.of(_right(head, network.training))),
+        "validation": SplitAccuracy(
+            Accuracy.of(validation_right),
+            fp32=Accuracy.of(_right(head, network.reference)),
+            int8_on_fp32_images=_accuracy_on(network.reference, network.validation.examples, validation_right),
+        ),
+        "test": SplitAccuracy(
+            Accuracy.of(test.right),
+            fp32=Accuracy.of(sample_right),
+            int8_on_fp32_images=_accuracy_on(sample, test.examples, test.right),
+        ),
+    }
     require_little_loss(accuracy["test"], config.int8_tolerance)
-    beaten = against(baseline.predict(sample.values) == sample.labels, fp32_right["test"])
-    return Verification(test, accuracy, beaten, difference, reader.unreadable)
+    baseline = against(network.baseline.predict(sample.values) == sample.labels, sample_right)
+    return Verification(test, accuracy, baseline, difference, reader.unreadable)
 
 
-def answers(classifier: Classifier, reader: PictureReader, batch: int) -> Predictions:
-    """What the finished model says of each readable picture."""
+def predict(classifier: Classifier, reader: PictureReader, temperature: float, batch: int) -> Predictions:
+    """The finished model's predictions for each readable picture."""
     examples: list[Example] = []
-    scores: list[list[float]] = []
+    logits = [np.empty((0, len(classifier.labels)))]
     with progress_bar(len(reader.examples), "images") as advance:
         for part, pixels in reader.batches(batch):
             examples += part
-            scores += ([each.scores[label] for label in classifier.labels] for each in classifier.predict(pixels))
+            logits.append(classifier.logits(pixels))
             advance(len(part))
-    return Predictions(tuple(examples), np.array(scores), np.array([example.label for example in examples]))
+    labels = np.array([example.label for example in examples])
+    return Predictions(tuple(examples), np.concatenate(logits), labels, temperature)
 
 
-def require_little_loss(test: Mapping[str, Mapping[str, Any]], tolerance: float) -> None:
+def require_little_loss(test: SplitAccuracy, tolerance: float) -> None:
     """Raise VerificationError if INT8 is right on fewer of the same images than FP32 by more than `tolerance`
     (a share of them) and by more than one image."""
-    images = test["fp32"]["images"]
-    lost = test["fp32"]["correct"] - test["int8_on_fp32_images"]["correct"]
-    if lost > max(1, tolerance * images):
+    fp32, int8 = test.fp32, test.int8_on_fp32_images
+    if fp32 is None or int8 is None:
+        raise ValueError("INT8 and FP32 must be compared on the same test images first")
+    lost = fp32.correct - int8.correct
+    if lost > max(1, tolerance * fp32.images):
         raise VerificationError(
-            f"INT8 is right on {test['int8_on_fp32_images']['correct']} of {images} test images, FP32 on "
-            f"{test['fp32']['correct']}: {lost / images:.2%} lost, allowed are {tolerance:.2%}"
+            f"INT8 is right on {int8.correct} of {fp32.images} test images, FP32 on {fp32.correct}: "
+            f"{lost / fp32.images:.2%} lost, allowed are {tolerance:.2%}"
         )
 
 
-def share(right: Sequence[bool] | np.ndarray) -> dict[str, Any]:
-    """How many are right, and where the accuracy they stand for lies (95 %, Wilson), as in report.json."""
-    correct = int(np.sum(right))
-    interval = wilson_interval(correct, len(right))
-    return {
-        "images": len(right),
-        "correct": correct,
-        "accuracy": round(accuracy_score(np.ones(len(right)), right), 4),
-        "interval": [round(interval.low, 4), round(interval.high, 4)],
-    }
-
-
-def against(baseline: np.ndarray, head: np.ndarray) -> dict[str, Any]:
-    """Baseline and head, right or not on the same pictures, with the probability that two equally good ones differ
-    by as much (McNemar)."""
+def against(baseline: np.ndarray, head: np.ndarray) -> BaselineTest:
+    """Compare baseline and head, right or not on the same pictures, by McNemar's test."""
     p_value = mcnemar_test(int((head & ~baseline).sum()), int((baseline & ~head).sum()))
-    return {**share(baseline), "head_correct": int(head.sum()), "p_value": round(p_value, 4)}
+    accuracy = Accuracy.of(baseline)
+    return BaselineTest(**asdict(accuracy), head_correct=int(head.sum()), p_value=round(p_value, 4))
 
 
 def _right(trained: TrainedHead, features: Features) -> np.ndarray:
     return np.asarray(trained.logits(features.values).argmax(axis=1) == features.labels)
+
+
+def _accuracy_on(sample: Features, examples: Sequence[Example], right: np.ndarray) -> Accuracy:
+    """Accuracy on the examples of `sample`, out of `right`, which has an entry for each of `examples`."""
+    by_example = dict(zip(examples, right.tolist(), strict=True))
+    return Accuracy.of([by_example[example] for example in sample.examples])

@@ -13,7 +13,7 @@ from evaluation.comparison import Comparison, Outcome
 from evaluation.metrics import Interval, wilson_interval
 from evaluation.predictions import Unscored
 from labeller.images import Unreadable
-from labeller.records import Status
+from labeller.results import Status
 from labeller.storage import AwsFailure, Gone
 from ops.labels import LabelRow
 

@@ -25,8 +25,8 @@ from urllib.parse import quote_plus
 
 import boto3
 
-from labeller.classifier import MANIFEST_FILE, Manifest, ModelError
 from labeller.events import ONLY_STALE, TaskResult
+from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
 from labeller.settings import SettingsError
 from local.aws.moto import process_environment
 from local.aws.poller import LambdaContext

@@ -30,11 +30,12 @@ from evaluation.comparison import Comparison, Outcome, compare_pictures
 from evaluation.predictions import Identity, Unscored, read_csv
 from evaluation.report import read_report
 from evaluation.storage import ReportStorage, rows_of_day
-from labeller.classifier import Classifier, ModelError, load_classifier
+from labeller.classifier import Classifier, load_classifier
 from labeller.events import ObjectRef
 from labeller.inference import decode_fetched, objects_in_flight, threshold_in_force
+from labeller.manifest import ModelError
 from labeller.pipeline import Deadline, Lane, run
-from labeller.records import Status
+from labeller.results import Status
 from labeller.settings import Settings
 from labeller.storage import AwsFailure, Gone, Storage, connect
 from ops import ROOT

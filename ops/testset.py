@@ -22,7 +22,7 @@ from typing import Any
 import boto3
 
 from labeller.images import Unreadable, decode
-from labeller.records import RESERVED_LABELS
+from labeller.results import RESERVED_LABELS
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from model_build.progress import progress_bar
 from ops.cli import CommandError, add_stack_argument, command_parser, exit_status, folder

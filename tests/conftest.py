@@ -159,12 +159,13 @@ def stack(aws: LocalAws) -> Stack:
 @pytest.fixture(scope="session")
 def python() -> Path:
     """A Python 3.13 with AWS's runtime client. Tests that need it are skipped where none can be installed."""
-    from layers.runtime_python import RuntimePythonError, ensure_runtime, find_runtime_python
+    from layers import PackagingError
+    from layers.runtime_python import ensure_runtime
     from local.runtime.emulator import emulator_program
     from ops.cli import CommandError
 
     try:
         emulator_program()
-        return ensure_runtime(find_runtime_python("3.13"))
-    except (CommandError, RuntimePythonError) as error:
+        return ensure_runtime()
+    except (CommandError, PackagingError) as error:
         pytest.skip(str(error))

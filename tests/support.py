@@ -20,8 +20,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 from pillow_heif import register_heif_opener
 
-from labeller.classifier import INPUT_NAME, MANIFEST_FILE, MODEL_FILE, OUTPUT_NAME, Manifest
-from labeller.golden import TILE, GoldenExample, enlarge
+from labeller.manifest import INPUT_NAME, MANIFEST_FILE, MODEL_FILE, OUTPUT_NAME, TILE, GoldenExample, Manifest, enlarge
 from ops import ROOT as ROOT
 from ops.template import TEMPLATE, read_template
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from labeller.classifier import MANIFEST_FILE, Manifest
-from layers import bytecode
-from layers.__main__ import OUT, fill_model
-from layers.runtime_python import RuntimePythonError
+from labeller.manifest import MANIFEST_FILE, Manifest
+from layers import PackagingError, bytecode
+from layers.__main__ import OUT
+from layers.packing import fill_model
 from local.aws.moto import LocalAws, local_aws
 from local.aws.stack import Stack, deploy, function_of
 from local.runtime.emulator import RuntimeEmulator
@@ -49,7 +49,7 @@ def prepared(built: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Sam
     assert bytecode.main([str(folder) for folder in (project / ".aws-sam" / "build").glob("*Function")]) == 0
     try:
         return prepare(project / ".aws-sam" / "build")
-    except (CommandError, RuntimePythonError) as error:
+    except (CommandError, PackagingError) as error:
         pytest.skip(str(error))
 
 

@@ -18,8 +18,7 @@ from evaluation.predictions import Scored, Unscored
 from evaluation.report import Model, NightlyReport, Speed, TestSetSummary, figures_of, read_report, to_json
 from evaluation.report_page import nights_page, report_page
 from evaluation.thumbnails import thumbnail
-from labeller.classifier import Prediction
-from labeller.records import Status
+from labeller.results import Prediction, Status
 from local.demo import contact_sheet
 from tests.local.demo.test_contact_sheet import entry
 from tests.support import ROOT

@@ -17,9 +17,11 @@ from cfnlint.api import lint_file
 from labeller import records, settings
 from labeller.events import ObjectRef, parse_request
 from labeller.images import Reason, Unreadable
-from labeller.records import Tagging, item_for, unreadable
+from labeller.records import item_for, unreadable
+from labeller.results import Tagging
 from labeller.settings import Settings, SettingsError
-from layers import __main__ as package_layer
+from layers.__main__ import OUT as LAYERS
+from layers.wheels import ARCHITECTURE, PYTHON_VERSION
 from tests.support import ROOT, TEMPLATE
 from tests.template import PARAMETERS, RESOURCES, TEMPLATE_CONTENT, of_type, properties
 
@@ -178,19 +180,19 @@ def test_rows_carry_the_keys_of_the_table_and_its_ttl_attribute() -> None:
 
 def test_the_layers_are_the_folders_that_make_layer_fills() -> None:
     assert all(f["Layers"] == [{"Ref": "LibrariesLayer"}, {"Ref": "ModelLayer"}] for f in functions())
-    assert ROOT / properties("LibrariesLayer")["ContentUri"] == package_layer.OUT / "libraries"
-    assert ROOT / properties("ModelLayer")["ContentUri"] == package_layer.OUT / "model"
+    assert ROOT / properties("LibrariesLayer")["ContentUri"] == LAYERS / "libraries"
+    assert ROOT / properties("ModelLayer")["ContentUri"] == LAYERS / "model"
     # No BuildMethod: `sam build` takes the folders as they are.
     assert all("Metadata" not in RESOURCES[name] for name in ("LibrariesLayer", "ModelLayer"))
 
 
 def test_the_layers_are_packaged_for_the_runtime_of_the_functions() -> None:
-    runtime, architecture = f"python{package_layer.PYTHON_VERSION}", [{"Ref": "Architecture"}]
+    runtime, architecture = f"python{PYTHON_VERSION}", [{"Ref": "Architecture"}]
     for function in functions():
         assert (function["Runtime"], function["Architectures"]) == (runtime, architecture)
     for layer in of_type("AWS::Serverless::LayerVersion").values():
         assert (layer["CompatibleRuntimes"], layer["CompatibleArchitectures"]) == ([runtime], architecture)
-    assert PARAMETERS["Architecture"]["Default"] == package_layer.ARCHITECTURE
+    assert PARAMETERS["Architecture"]["Default"] == ARCHITECTURE
 
 
 @pytest.mark.parametrize(("function", "packages"), [("classify", ["labeller"]), ("score", ["evaluation", "labeller"])])

@@ -13,9 +13,8 @@ from bench.cpus import plain, sysroot
 from bench.cpus.compare import ARM64_TOLERANCE, Run, compare, report, table, target_met
 from bench.cpus.machines import CPUINFO, EMULATED, Machine, MissingTools, native, require_tools
 from bench.cpus.runs import Measurement, MeasurementError, measure_all, measure_natively, measure_on_arm64
-from labeller.classifier import MANIFEST_FILE, Manifest, ModelError
-from layers.__main__ import ROOT
-from layers.wheels import PackagingError
+from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
+from layers import ROOT, PackagingError
 from model_build.data import dataset
 from model_build.data.dataset import DataError, Example
 from model_build.data.reader import PictureReader

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from labeller.classifier import MANIFEST_FILE, MODEL_FILE, Classifier, Manifest, ModelError, open_session
+from labeller.classifier import Classifier, open_session
 from labeller.images import decode
+from labeller.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, ModelError
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 
 PROBE_PRODUCTS = 64

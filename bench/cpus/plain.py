@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from bench.cpus.measure import PROBE_PRODUCTS
-from labeller.classifier import MANIFEST_FILE, MODEL_FILE, Manifest
+from labeller.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
 from model_build import golden
 from model_build.progress import quiet_start
 

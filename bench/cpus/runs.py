@@ -20,10 +20,9 @@ from typing import IO, Any, TypeVar, cast
 from bench.cpus import measure
 from bench.cpus.compare import Run
 from bench.cpus.machines import Machine
-from labeller import classifier as labeller_model
-from labeller import golden
-from labeller.classifier import MANIFEST_FILE, Manifest
-from layers.__main__ import ROOT
+from labeller import classifier, manifest
+from labeller.manifest import MANIFEST_FILE, Manifest
+from layers import ROOT
 from layers.size import FUNCTIONS
 from model_build.cache import key_of, source_of
 from model_build.data.folders import DataError, sha256_of
@@ -56,7 +55,7 @@ class Measurement:
         return key_of(
             (self.folder / MANIFEST_FILE).read_text("utf-8"),
             decoder_fingerprint(),
-            source_of(*(module.__file__ for module in (labeller_model, golden, measure))),
+            source_of(*(module.__file__ for module in (classifier, manifest, measure))),
             [self.machine.cpu, self.machine.cpuinfo, version("onnxruntime")],
         )
 

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from bench.cpus.machines import Machine
-from layers.__main__ import REQUIREMENTS
+from layers.packing import REQUIREMENTS
 from layers.wheels import Target, pip_install
 
 PACKAGES = ("python3", "libstdc++6")  # the interpreter, and what the wheels of onnxruntime link to; apt adds the rest

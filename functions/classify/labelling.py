@@ -33,7 +33,7 @@ from labeller.events import Change, ObjectRef
 from labeller.images import Unreadable
 from labeller.inference import decode_fetched, threshold_in_force
 from labeller.observability import stage
-from labeller.records import Result, Tagging
+from labeller.results import Result, Tagging
 from labeller.settings import Settings
 from labeller.storage import Archived, AwsFailure, Denied, Fetched, Gone, Storage
 

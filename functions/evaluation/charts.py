@@ -57,7 +57,7 @@ def line_chart(
     The vertical axis covers all values and those in `shown`, not 0 to 1: of an accuracy only the top matters.
     """
     height = 230
-    values = [part for one in series for part in (one.values, one.low, one.high) if part is not None]
+    values = [part for line in series for part in (line.values, line.low, line.high) if part is not None]
     low, high, ticks = _axis([*shown, *(value for part in values for value in part)], percent)
     across = _scale(0, len(names) - 1, _LEFT + 8, _WIDTH - _RIGHT - 8)
     up = _scale(low, high, height - _BOTTOM, _TOP)
@@ -65,14 +65,13 @@ def line_chart(
     return macros("charts.html").line_chart(
         title,
         description,
-        _WIDTH,
-        height,
+        _frame(height),
         grid=[(round(up(tick), 1), tick) for tick in ticks],
         labels=_horizontal_labels(names, across),
-        lines=[_line(one, across, up) for one in series],
+        lines=[_line(line, across, up) for line in series],
         spec=spec,
-        head=["", *(one.name for one in series)],
-        rows=[[name, *(number(one.values[index], spec) for one in series)] for index, name in enumerate(names)],
+        head=["", *(line.name for line in series)],
+        rows=[[name, *(number(line.values[index], spec) for line in series)] for index, name in enumerate(names)],
     )
 
 
@@ -80,33 +79,32 @@ def reliability_diagram(bins: Sequence[ReliabilityBin]) -> Markup:
     """Accuracy against confidence, bin by bin. A bar below the diagonal: the model is overconfident."""
     height = _WIDTH - 110
     across, up = _scale(0, 1, _LEFT, _WIDTH - _RIGHT), _scale(0, 1, height - _BOTTOM - 12, _TOP)
-    filled = [one for one in bins if one.count]
-    most = max((one.count for one in filled), default=1)
+    filled = [bin_ for bin_ in bins if bin_.count]
+    most = max((bin_.count for bin_ in filled), default=1)
     bars = []
-    for one in filled:
-        top = min(up(one.accuracy), up(0) - 2)  # at an accuracy of 0, a thin bar shows that the bin has pictures
+    for bin_ in filled:
+        top = min(up(bin_.accuracy), up(0) - 2)  # at an accuracy of 0, a thin bar shows that the bin has pictures
         bars.append(
             {
-                "bin": one,
-                "opacity": round(0.25 + 0.65 * math.sqrt(one.count / most), 2),
-                "x": round(across(one.low) + 1, 1),
+                "bin": bin_,
+                "opacity": round(0.25 + 0.65 * math.sqrt(bin_.count / most), 2),
+                "x": round(across(bin_.low) + 1, 1),
                 "y": round(top, 1),
-                "width": round(across(one.high) - across(one.low) - 2, 1),
+                "width": round(across(bin_.high) - across(bin_.low) - 2, 1),
                 "height": round(up(0) - top, 1),
             }
         )
     ticks = [tick / 5 for tick in range(6)]
     return macros("charts.html").reliability_diagram(
-        _WIDTH,
-        height,
+        _frame(height),
         grid=[(round(up(tick), 1), tick) for tick in ticks],
         labels=[(round(across(tick), 1), f"{tick:.0%}", "end" if tick == 1 else "middle") for tick in ticks],
         middle=across(0.5),
         bars=bars,
         diagonal=f"M{across(0):.1f} {up(0):.1f}L{across(1):.1f} {up(1):.1f}",
         rows=[
-            (f"{one.low:.0%} to {one.high:.0%}", one.count, f"{one.confidence:.1%}", f"{one.accuracy:.1%}")
-            for one in filled
+            (f"{bin_.low:.0%} to {bin_.high:.0%}", bin_.count, f"{bin_.confidence:.1%}", f"{bin_.accuracy:.1%}")
+            for bin_ in filled
         ],
     )
 
@@ -133,6 +131,10 @@ def bars(title: str, names: Sequence[str], series: Mapping[str, Sequence[float]]
         ]
         rows.append((name, shares, rectangles))
     return macros("charts.html").bars(title, list(series), rows)
+
+
+def _frame(height: float) -> dict[str, float]:
+    return {"width": _WIDTH, "height": height, "left": _LEFT, "right": _WIDTH - _RIGHT}
 
 
 def _horizontal_labels(names: Sequence[str], across: Scale) -> list[tuple[float, str, str]]:

@@ -1,4 +1,4 @@
-"""Tonight against another time: what changed, and whether it is more than chance."""
+"""Tonight's answers compared with earlier ones: what changed, and whether the change is significant."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from evaluation.metrics import mcnemar_test, two_proportion_test
 from evaluation.predictions import Identity, Scored
 
 SIGNIFICANT = 0.05
-"""A difference that chance brings less often than once in twenty is taken for one."""
+"""Significance level: a difference with a smaller p-value counts."""
 
 MAX_FLIPS = 200
-"""Flips that a report keeps, the newly wrong ones first; all are counted."""
+"""Flips that a report lists, newly wrong ones first; all are counted."""
 
 
 class Outcome(StrEnum):
-    """How a figure moved, as far as the pictures can tell."""
+    """How the accuracy moved."""
 
     BETTER = "BETTER"
-    SAME = "SAME"
+    SAME = "SAME"  # no significant difference
     WORSE = "WORSE"
 
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """A picture that was given another label than before."""
+    """A picture that got another label than before."""
 
     key: str
     true: str
@@ -36,46 +36,64 @@ class Flip:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Tonight against `against`."""
+    """Tonight compared with `against`."""
 
-    against: str  # in words: "2026-11-23", "the build"
-    model_version: str  # of the other
-    same_pictures: bool  # picture by picture (McNemar's test); else by the two shares alone (Fisher's)
+    against: str  # in words: "the night of 2026-11-23", "its own build"
+    model_version: str  # the model of `against`
+    same_pictures: bool  # compared picture by picture (McNemar's test); else by counts alone (Fisher's)
     pictures_before: int
     correct_before: int
     pictures_now: int
     correct_now: int
-    newly_right: int | None  # None where only the shares are known
+    newly_right: int | None  # None if only counts are known
     newly_wrong: int | None
-    p_value: float  # probability of at least this difference if nothing had changed
+    p_value: float  # probability of a difference this large if both were equally good
     flips: tuple[Flip, ...] = ()
-    flipped: int | None = None  # all of them, those between two wrong labels included
-    other_pictures: bool = (
-        False  # the two have no picture in common: a difference may be the pictures', not the model's
-    )
+    flipped: int | None = None  # all flips, those between two wrong labels included
+    other_pictures: bool = False  # no picture in common: a difference may be due to the pictures, not to the model
 
     @property
     def outcome(self) -> Outcome:
-        """Better or worse only where chance is an unlikely explanation."""
+        """BETTER or WORSE only if the difference is significant."""
         before, now = self.correct_before * self.pictures_now, self.correct_now * self.pictures_before
         if self.p_value >= SIGNIFICANT or before == now:
             return Outcome.SAME
         return Outcome.BETTER if now > before else Outcome.WORSE
 
 
-def compare_pictures(
-    against: str, model_version: str, before: Mapping[Identity, str], scored: Sequence[Scored]
+def compare(
+    against: str,
+    model_version: str,
+    answers: Mapping[Identity, str],
+    correct: int,
+    pictures: int,
+    scored: Sequence[Scored],
 ) -> Comparison | None:
-    """Picture by picture, over those that both know. `before` holds predicted labels. None if there are none."""
-    common = [(each, before[each.identity]) for each in scored if each.identity in before]
+    """Picture by picture if any of the earlier `answers` is for the same picture, else by counts.
+
+    None if either side has no pictures.
+    """
+    return compare_pictures(against, model_version, answers, scored) or compare_counts(
+        against, model_version, correct, pictures, scored, other_pictures=bool(answers)
+    )
+
+
+def compare_pictures(
+    against: str, model_version: str, answers: Mapping[Identity, str], scored: Sequence[Scored]
+) -> Comparison | None:
+    """Picture by picture, over the pictures that both sides have. None if there are none.
+
+    `answers` has the earlier predicted labels.
+    """
+    common = [(now, answers[now.identity]) for now in scored if now.identity in answers]
     if not common:
         return None
-    newly_right = sum(each.right and label != each.true for each, label in common)
-    newly_wrong = sum(not each.right and label == each.true for each, label in common)
+    newly_right = sum(now.right and before != now.true for now, before in common)
+    newly_wrong = sum(not now.right and before == now.true for now, before in common)
     flips = [
-        Flip(each.key, each.true, label, each.prediction.label)
-        for each, label in common
-        if label != each.prediction.label
+        Flip(now.key, now.true, before, now.prediction.label)
+        for now, before in common
+        if before != now.prediction.label
     ]
     flips.sort(key=lambda flip: (flip.before != flip.true, flip.now != flip.true, flip.key))
     return Comparison(
@@ -83,9 +101,9 @@ def compare_pictures(
         model_version=model_version,
         same_pictures=True,
         pictures_before=len(common),
-        correct_before=sum(label == each.true for each, label in common),
+        correct_before=sum(before == now.true for now, before in common),
         pictures_now=len(common),
-        correct_now=sum(each.right for each, _ in common),
+        correct_now=sum(now.right for now, _ in common),
         newly_right=newly_right,
         newly_wrong=newly_wrong,
         p_value=mcnemar_test(newly_wrong, newly_right),
@@ -102,13 +120,13 @@ def compare_counts(
     scored: Sequence[Scored],
     other_pictures: bool = False,
 ) -> Comparison | None:
-    """By the two shares alone, where the single answers of `against` are not known or are about `other_pictures`.
+    """By the two accuracies alone, for when the earlier answers are unknown or for `other_pictures`.
 
-    None if either has no pictures.
+    None if either side has no pictures.
     """
     if not scored or not pictures_before:
         return None
-    correct = sum(each.right for each in scored)
+    correct = sum(now.right for now in scored)
     return Comparison(
         against=against,
         model_version=model_version,

@@ -1,4 +1,4 @@
-"""What was uploaded on a day, against what the model is tested with."""
+"""Drift: a day's uploads compared with the test set."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from datetime import date
 
 from evaluation.metrics import confidence_histogram, population_stability_index
 from evaluation.predictions import Scored
-from labeller.records import Status
+from labeller.results import Status
 
 BINS = 10
-"""Bins of equal width that confidences are counted in, as is usual for the population stability index."""
+"""Bins of equal width over the confidences, as is usual for the population stability index."""
 
 STABLE, MOVED = 0.1, 0.25
-"""Under the one, credit scoring reads a population stability index as stable, above the other as moved."""
+"""Credit scoring reads a population stability index below the first as stable, above the second as a shift."""
 
 FEW_UPLOADS = 100
-"""With fewer uploads in a day an index says more about chance than about the uploads."""
+"""With fewer uploads a day, the index is mostly chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadRow:
-    """What drift asks of a row of the results table."""
+    """The attributes of a results row that drift needs."""
 
     status: Status
     label: str | None  # the likeliest; None for UNREADABLE
@@ -32,29 +32,29 @@ class UploadRow:
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """One day's uploads, counted."""
+    """Counts of one day's uploads."""
 
     day: date  # UTC
-    complete: bool  # False where there was no time to read all rows
+    complete: bool  # False if there was no time to read all rows
     labels: dict[str, int]  # LABELLED, by label
     unsure: int
     unreadable: int
-    histogram: tuple[int, ...]  # confidences, LABELLED and UNSURE, in BINS bins of equal width over 0..1
-    testset_histogram: tuple[int, ...]  # those of the test set, in the same bins
-    stability_index: float | None  # confidences against the test set's; None where either has none
+    histogram: tuple[int, ...]  # confidences of LABELLED and UNSURE, in BINS bins of equal width over 0..1
+    testset_histogram: tuple[int, ...]  # the test set's, in the same bins
+    stability_index: float | None  # of the confidences against the test set's; None if either has none
 
     @property
     def total(self) -> int:
-        """All uploads of the day that were looked at and are still there."""
+        """All uploads of the day that have a result and still exist."""
         return sum(self.labels.values()) + self.unsure + self.unreadable
 
 
 def count_uploads(
     day: date, rows: Iterable[UploadRow], labels: Sequence[str], scored: Sequence[Scored], complete: bool
 ) -> Uploads:
-    """Count the rows of a day. `labels` are the model's; others, of an earlier model, are counted under their names.
+    """Count the rows of a day; deleted objects do not count.
 
-    Deleted objects are no uploads that one could look at.
+    `labels` are the model's. Labels of an earlier model are counted under their own names.
     """
     by_label: Counter[str] = Counter(dict.fromkeys(labels, 0))
     statuses: Counter[Status] = Counter()
@@ -65,7 +65,7 @@ def count_uploads(
             by_label[row.label] += 1
         if row.confidence is not None:
             confidences.append(row.confidence)
-    tested = confidence_histogram([each.prediction.confidence for each in scored], BINS)
+    testset = confidence_histogram([answer.prediction.confidence for answer in scored], BINS)
     uploaded = confidence_histogram(confidences, BINS)
     return Uploads(
         day=day,
@@ -74,6 +74,6 @@ def count_uploads(
         unsure=statuses[Status.UNSURE],
         unreadable=statuses[Status.UNREADABLE],
         histogram=tuple(uploaded.tolist()),
-        testset_histogram=tuple(tested.tolist()),
-        stability_index=population_stability_index(tested, uploaded) if confidences and scored else None,
+        testset_histogram=tuple(testset.tolist()),
+        stability_index=population_stability_index(testset, uploaded) if confidences and scored else None,
     )

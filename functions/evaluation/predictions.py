@@ -1,4 +1,4 @@
-"""What the model said of each picture of the test set, and predictions.csv, which keeps it for the next night."""
+"""The model's answers for the test set, and predictions.csv, which keeps them for later comparisons."""
 
 from __future__ import annotations
 
@@ -7,103 +7,101 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from labeller.classifier import Prediction
+from labeller.results import Prediction
 
 PREDICTIONS_FILE = "predictions.csv"
-"""Its name, beside a night's report, and beside model.onnx for what the build itself found."""
+"""The file's name beside a nightly report, and beside model.onnx for the build's own test pictures."""
 
 COLUMNS = ("key", "true", "predicted", "right", "unsure", "confidence", "probability_of_true", "sha256")
 
-# A cell that begins so is a formula to a spreadsheet (OWASP, "CSV Injection"), and keys are named by strangers. The
-# apostrophe is among them so that what is written can be read back.
+# Spreadsheets run a cell that begins so as a formula (OWASP, "CSV Injection"), and others choose the keys. The
+# apostrophe itself is escaped too, so that reading restores the text.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
 Identity = tuple[str, str]
-"""True label and SHA-256 of the content: the same picture, whatever it is called."""
+"""True label and SHA-256 of the content: the same picture under any name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One picture of the test set and the model's answer."""
+    """One picture of the test set with the model's answer."""
 
     key: str  # within the test set: label/name
     true: str
     sha256: str  # of the content
     prediction: Prediction
-    unsure: bool  # the confidence is below the model's threshold, so that production would not use the label
-    thumbnail: str | None = None  # a data URI, where the picture may be shown in the report
+    unsure: bool  # the confidence is below the threshold: an upload would get no label
+    thumbnail: str | None = None  # a data URI, if the report may show the picture
 
     @property
     def right(self) -> bool:
-        """Whether the likeliest label is the true one, sure or not."""
+        """Whether the likeliest label is the true one, UNSURE or not."""
         return self.prediction.label == self.true
 
     @property
     def identity(self) -> Identity:
-        """What makes it the same picture on another night."""
+        """Identifies the picture across nights."""
         return (self.true, self.sha256)
 
 
 @dataclass(frozen=True, slots=True)
 class Unscored:
-    """One picture of the test set that has no answer, and why."""
+    """One picture of the test set without an answer."""
 
     key: str
-    reason: str  # a word, and after a colon what more there is to say
+    reason: str  # "CAUSE: details"
 
     @property
     def cause(self) -> str:
-        """The word alone: TRUNCATED, AWS, ..."""
+        """The cause alone: TRUNCATED, AWS, ..."""
         return self.reason.partition(":")[0]
 
 
 def write_csv(scored: Iterable[Scored]) -> bytes:
-    """predictions.csv, UTF-8 with a byte order mark (Excel asks for one), one line a picture, in order of keys.
+    """predictions.csv: UTF-8 with a byte order mark, which Excel needs; one line a picture, ordered by key.
 
-    A text that a spreadsheet would run as a formula has an apostrophe in front.
+    A text that a spreadsheet would run as a formula gets a leading apostrophe.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
-    for each in sorted(scored, key=lambda one: one.key):
-        true_share = each.prediction.scores.get(each.true, 0.0)
+    for answer in sorted(scored, key=lambda answer: answer.key):
         writer.writerow(
             (
-                _cell(each.key),
-                _cell(each.true),
-                _cell(each.prediction.label),
-                "yes" if each.right else "no",
-                "yes" if each.unsure else "no",
-                f"{each.prediction.confidence:.6f}",
-                f"{true_share:.6f}",
-                each.sha256,
+                _escaped(answer.key),
+                _escaped(answer.true),
+                _escaped(answer.prediction.label),
+                "yes" if answer.right else "no",
+                "yes" if answer.unsure else "no",
+                f"{answer.prediction.confidence:.6f}",
+                f"{answer.prediction.scores.get(answer.true, 0.0):.6f}",
+                answer.sha256,
             )
         )
-    # A key may hold half of a surrogate pair only if it was made here; S3's are UTF-8.
+    # S3 keys are UTF-8; only file names of this machine can contain lone surrogates.
     return b"\xef\xbb\xbf" + text.getvalue().encode("utf-8", errors="replace")
 
 
 def read_csv(content: bytes) -> dict[Identity, str]:
-    """The predicted label of each picture in a predictions.csv. Raises ValueError if it is none, or damaged."""
+    """The predicted label of each picture in a predictions.csv. Raises ValueError for any other or damaged file."""
     rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
-    needed = {"true", "predicted", "sha256"}
     answers: dict[Identity, str] = {}
     try:
-        if not needed <= set(rows.fieldnames or ()):
-            raise ValueError(f"no predictions.csv: its columns are {rows.fieldnames}")
+        if not {"true", "predicted", "sha256"} <= set(rows.fieldnames or ()):
+            raise ValueError(f"not a predictions.csv: its columns are {rows.fieldnames}")
         for row in rows:
             true, predicted, sha256 = row["true"], row["predicted"], row["sha256"]
             if true is None or predicted is None or sha256 is None:
-                raise ValueError(f"a damaged predictions.csv: line {rows.line_num} has too few columns")
-            answers[_plain(true), sha256] = _plain(predicted)
+                raise ValueError(f"damaged predictions.csv: line {rows.line_num} has too few columns")
+            answers[_unescaped(true), sha256] = _unescaped(predicted)
     except csv.Error as error:
-        raise ValueError(f"a damaged predictions.csv: line {rows.line_num}: {error}") from error
+        raise ValueError(f"damaged predictions.csv: line {rows.line_num}: {error}") from error
     return answers
 
 
-def _cell(text: str) -> str:
+def _escaped(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _plain(cell: str) -> str:
+def _unescaped(cell: str) -> str:
     return cell[1:] if cell.startswith("'") else cell

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The processor that figures were measured on."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import re
 from pathlib import Path
 
 
-def processor(cpuinfo: str, fallback: str) -> tuple[str, bool | None]:
-    """Name of the processor in the text of /proc/cpuinfo, `fallback` where it has none, and whether it has VNNI.
-
-    VNNI: the instructions for INT8, AVX512_VNNI or AVX_VNNI. None where no flags of x86 are listed.
-    """
-    name = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
-    flags = re.search(r"^flags\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
-    vnni = bool({"avx512_vnni", "avx_vnni"} & set(flags[1].split())) if flags else None
-    return (name[1].strip() if name else fallback), vnni
-
-
 def this_processor() -> tuple[str, bool | None]:
-    """That of the machine we are on."""
+    """Name of this machine's processor, and whether it has VNNI, the instructions for INT8; None if unknown."""
     try:
         cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         cpuinfo = ""
     return processor(cpuinfo, platform.machine() or "unknown")
+
+
+def processor(cpuinfo: str, fallback: str) -> tuple[str, bool | None]:
+    """The same from the text of /proc/cpuinfo. `fallback` is the name if the text has none.
+
+    Both AVX512_VNNI and AVX_VNNI count. The text of a processor that is not x86 has no flags: None.
+    """
+    name = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    flags = re.search(r"^flags\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    vnni = bool({"avx512_vnni", "avx_vnni"} & set(flags[1].split())) if flags else None
+    return (name[1].strip() if name else fallback), vnni

@@ -1,4 +1,4 @@
-"""The night's report: figures, verdict, and report.json. docs/report.schema.json describes it."""
+"""The nightly report: figures, verdict and report.json, which docs/report.schema.json describes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from evaluation.metrics import ClassScores, Interval, ReliabilityBin
 from evaluation.predictions import Scored, Unscored
 
 SCHEMA_VERSION = 1
-NIGHTS = 30  # how far back the trend goes
-MAX_UNSCORED = 100  # pictures without an answer that the report names; all are counted
+NIGHTS = 30  # length of the trend
+MAX_UNSCORED = 100  # pictures without an answer that a report lists; all are counted
 
 
 class Verdict(StrEnum):
-    """What the night says, in one word."""
+    """The night in one word."""
 
     BETTER = "BETTER"
     SAME = "SAME"
     WORSE = "WORSE"
-    INCOMPLETE = "INCOMPLETE"  # not every picture could be scored
-    FIRST = "FIRST"  # complete, and there is nothing to compare it with
+    INCOMPLETE = "INCOMPLETE"  # some pictures could not be scored
+    FIRST = "FIRST"  # complete, with nothing to compare with
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,13 @@ class Figures:
     pictures: int
     correct: int
     accuracy: float
-    interval: Interval  # Wilson, 95 %
-    baseline: float  # accuracy of always answering with the most frequent label
+    interval: Interval  # Wilson, 95%
+    baseline: float  # accuracy of always predicting the most frequent label
     log_loss: float
     brier_score: float  # 0..2
     expected_calibration_error: float
     unsure: int
-    accuracy_when_sure: float  # without the UNSURE ones
+    accuracy_when_sure: float  # without the UNSURE pictures
     confusion: tuple[tuple[int, ...], ...]  # C[true][predicted], in the order of the labels
     classes: tuple[ClassScores, ...]
     reliability: tuple[ReliabilityBin, ...]
@@ -54,7 +54,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Which model was scored."""
+    """The model that was scored."""
 
     version: str
     labels: tuple[str, ...]
@@ -64,54 +64,69 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class TestSetSummary:
-    """What it was scored on."""
+    """The test set that it was scored on."""
 
     bucket: str
     prefix: str
-    pictures: int  # all there are, scored or not
-    ignored: int  # objects outside of the label folders
+    pictures: int  # all, scored or not
+    ignored: int  # objects outside the label folders, and hidden ones
     per_label: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """How fast, and on what."""
+    """How long the scoring took, and on what."""
 
-    seconds: float  # from the first picture to the last, fetching and decoding included
-    inference_ms: float  # the network's own time a picture, on one processor, mean
+    seconds: float  # from the first picture to the last, download and decoding included
+    inference_ms: float  # mean time of a picture in the network, on one processor
     processor: str
-    vnni: bool | None  # whether it has the instructions that INT8 gains most from; None where it does not say
-    threads: int  # pictures that were looked at at once, each on one processor
+    vnni: bool | None  # whether the processor has the VNNI instructions for INT8; None if unknown
+    threads: int  # pictures scored at once, each on one processor
 
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """What the trend keeps of a night."""
+    """The figures of a night that the trend shows."""
 
     date: date
     verdict: Verdict
     model_version: str
-    pictures: int
-    accuracy: float
+    pictures: int  # scored
+    correct: int
     interval: Interval
-    stability_index: float  # NaN where there were no uploads
+    stability_index: float  # NaN without uploads
     uploads: int
-    unsure_share: float  # of the uploads; NaN for none
-    unreadable_share: float
+    unsure: int  # uploads
+    unreadable: int  # uploads
+
+    @property
+    def accuracy(self) -> float:
+        """0..1; NaN if nothing was scored."""
+        return self.correct / self.pictures if self.pictures else math.nan
+
+    @property
+    def unsure_share(self) -> float:
+        """Of the uploads; NaN without uploads."""
+        return self.unsure / self.uploads if self.uploads else math.nan
+
+    @property
+    def unreadable_share(self) -> float:
+        """Of the uploads; NaN without uploads."""
+        return self.unreadable / self.uploads if self.uploads else math.nan
 
 
 @dataclass(frozen=True, slots=True)
 class NightlyReport:
-    """Everything that the night found out."""
+    """All results of a night."""
 
     date: date  # of the night, in the schedule's time zone
-    run: str  # tells this run from others of the same night
+    run: str  # unique among the runs of the same night
     created_at: datetime
     model: Model
     testset: TestSetSummary
     figures: Figures | None  # None: nothing could be scored
-    unscored_causes: dict[str, int]  # Unscored.cause -> pictures without an answer
-    unscored_examples: tuple[Unscored, ...]  # MAX_UNSCORED of them at most
+    unscored_causes: dict[str, int]  # Unscored.cause -> number of pictures
+    unscored_examples: tuple[Unscored, ...]  # at most MAX_UNSCORED
     speed: Speed
     last_night: Comparison | None
     build: Comparison | None
@@ -121,42 +136,60 @@ class NightlyReport:
 
     @property
     def unscored(self) -> int:
-        """How many pictures have no answer."""
+        """Number of pictures without an answer."""
         return sum(self.unscored_causes.values())
 
     @property
     def verdict(self) -> Verdict:
-        """INCOMPLETE before anything else; then WORSE if either comparison says so; BETTER likewise; SAME.
+        """INCOMPLETE first; then WORSE if either comparison is worse; then BETTER likewise; else SAME.
 
-        A comparison with other pictures says nothing of the model.
+        A comparison with other pictures does not count.
         """
-        comparisons = [each for each in (self.last_night, self.build) if each is not None]
-        changes = [each.outcome for each in comparisons if not each.other_pictures]
+        comparisons = [self.last_night, self.build]
+        outcomes = [one.outcome for one in comparisons if one is not None and not one.other_pictures]
         if self.unscored or self.figures is None:
             return Verdict.INCOMPLETE
-        if Outcome.WORSE in changes:
+        if Outcome.WORSE in outcomes:
             return Verdict.WORSE
-        if Outcome.BETTER in changes:
+        if Outcome.BETTER in outcomes:
             return Verdict.BETTER
-        return Verdict.SAME if changes else Verdict.FIRST
+        return Verdict.SAME if outcomes else Verdict.FIRST
 
     @property
     def below_minimum(self) -> bool:
-        """Whether the accuracy is under what the alarm asks for."""
+        """Whether the accuracy is below the alarm's minimum."""
         return self.figures is not None and self.figures.accuracy < self.minimum_accuracy
+
+    @property
+    def night(self) -> Night:
+        """This night in the trend."""
+        figures, uploads = self.figures, self.uploads
+        index = uploads.stability_index if uploads else None
+        return Night(
+            date=self.date,
+            verdict=self.verdict,
+            model_version=self.model.version,
+            pictures=figures.pictures if figures else 0,
+            correct=figures.correct if figures else 0,
+            interval=figures.interval if figures else Interval(0.0, 1.0),
+            stability_index=math.nan if index is None else index,
+            uploads=uploads.total if uploads else 0,
+            unsure=uploads.unsure if uploads else 0,
+            unreadable=uploads.unreadable if uploads else 0,
+        )
 
 
 def figures_of(scored: Sequence[Scored], labels: Sequence[str]) -> Figures | None:
-    """All figures over the answers in `scored`; None for no answers. Every label must be one of `labels`."""
+    """All figures of the answers; None without answers. Every label must be one of `labels`."""
     if not scored:
         return None
     index = {label: number for number, label in enumerate(labels)}
-    true = [index[each.true] for each in scored]
-    predicted = [index[each.prediction.label] for each in scored]
-    probabilities = [[each.prediction.scores[label] for label in labels] for each in scored]
-    confidence = [each.prediction.confidence for each in scored]
-    right = [each.right for each in scored]
-    sure = [each.right for each in scored if not each.unsure]
+    true = [index[answer.true] for answer in scored]
+    predicted = [index[answer.prediction.label] for answer in scored]
+    probabilities = [[answer.prediction.scores[label] for label in labels] for answer in scored]
+    confidence = [answer.prediction.confidence for answer in scored]
+    right = [answer.right for answer in scored]
+    sure = [answer.right for answer in scored if not answer.unsure]
     confusion = metrics.confusion_matrix(true, predicted, len(labels))
     return Figures(
         pictures=len(scored),
@@ -176,7 +209,7 @@ def figures_of(scored: Sequence[Scored], labels: Sequence[str]) -> Figures | Non
 
 
 def headline(report: NightlyReport) -> str:
-    """The verdict as a sentence for somebody who has a minute."""
+    """The verdict as a sentence."""
     figures = report.figures
     if figures is None:
         return f"Incomplete: none of {report.testset.pictures:,} test pictures could be scored"
@@ -194,29 +227,28 @@ def headline(report: NightlyReport) -> str:
 
 
 def reasons(report: NightlyReport) -> list[str]:
-    """What the verdict rests on, sentence by sentence, and what else needs somebody's attention."""
-    found = []
+    """The sentences that explain the verdict, and all else that needs attention."""
+    sentences = []
     if report.below_minimum:
-        found.append(f"The accuracy is below the {report.minimum_accuracy:.1%} that the alarm asks for.")
-    found += [_in_words(each) for each in (report.last_night, report.build) if each is not None]
+        sentences.append(f"The accuracy is below the minimum of {report.minimum_accuracy:.1%}, so the alarm fires.")
+    sentences += [_in_words(comparison) for comparison in (report.last_night, report.build) if comparison]
     if report.unscored:
-        causes = Counter(report.unscored_causes).most_common()
-        named = ", ".join(f"{cause} ({count:,})" for cause, count in causes)
+        causes = ", ".join(f"{cause} ({count:,})" for cause, count in Counter(report.unscored_causes).most_common())
         have = "picture has" if report.unscored == 1 else "pictures have"
-        found.append(f"{report.unscored:,} {have} no answer: {named}.")
+        sentences.append(f"{report.unscored:,} {have} no answer: {causes}.")
     absent = [label for label, count in report.testset.per_label.items() if not count]
     if absent:
-        found.append(f"The test set has no pictures of {', '.join(absent)}: nothing is known about them.")
+        sentences.append(f"The test set has no pictures of {', '.join(absent)}: their accuracy is unknown.")
     if report.uploads is None:
-        found.append("What was uploaded on the day before could not be read; the function's log says why.")
+        sentences.append("The uploads of the day before could not be read; the function's log has the cause.")
     if report.testset.ignored:
-        were = "object was" if report.testset.ignored == 1 else "objects were"
-        found.append(f"{report.testset.ignored:,} {were} not looked at: hidden, or outside of the label folders.")
-    return found
+        were = "object of the test set was" if report.testset.ignored == 1 else "objects of the test set were"
+        sentences.append(f"{report.testset.ignored:,} {were} ignored: hidden, or outside the label folders.")
+    return sentences
 
 
 def to_json(report: NightlyReport) -> bytes:
-    """report.json, UTF-8. What is not defined or not known is null."""
+    """report.json, UTF-8. null for what is not defined or not known."""
     content = {
         "schema_version": SCHEMA_VERSION,
         "verdict": report.verdict,
@@ -228,8 +260,7 @@ def to_json(report: NightlyReport) -> bytes:
     }
     if report.uploads is not None:
         content["uploads"]["total"] = report.uploads.total
-    for name in ("last_night", "build"):
-        comparison = getattr(report, name)
+    for name, comparison in (("last_night", report.last_night), ("build", report.build)):
         if comparison is not None:
             content[name]["change"] = comparison.outcome
     return (json.dumps(_plain(content), ensure_ascii=False, indent=1) + "\n").encode()
@@ -237,68 +268,64 @@ def to_json(report: NightlyReport) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class EarlierReport:
-    """What tonight asks of an earlier report.json."""
+    """What tonight needs of an earlier report.json."""
 
     night: Night
     predictions_key: str
 
 
 def read_report(content: bytes) -> EarlierReport:
-    """An earlier report.json. Raises ValueError for one that is damaged or of another schema."""
+    """An earlier report.json. Raises ValueError for a damaged one and for another schema version."""
     try:
-        found = json.loads(content)
-        if found["schema_version"] != SCHEMA_VERSION:
-            raise ValueError(f"schema_version is {found['schema_version']!r}, this code reads {SCHEMA_VERSION}")
-        figures, uploads = found["figures"], found["uploads"]
-        total = uploads["total"] if uploads else 0
+        report = json.loads(content)
+        if report["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(f"schema_version is {report['schema_version']!r}, this code reads {SCHEMA_VERSION}")
+        figures, uploads = report["figures"], report["uploads"]
+        index = uploads["stability_index"] if uploads else None
         night = Night(
-            date=date.fromisoformat(found["date"]),
-            verdict=Verdict(found["verdict"]),
-            model_version=str(found["model"]["version"]),
+            date=date.fromisoformat(report["date"]),
+            verdict=Verdict(report["verdict"]),
+            model_version=str(report["model"]["version"]),
             pictures=int(figures["pictures"]) if figures else 0,
-            accuracy=_number(figures["accuracy"]) if figures else math.nan,
+            correct=int(figures["correct"]) if figures else 0,
             interval=Interval(**figures["interval"]) if figures else Interval(0.0, 1.0),
-            stability_index=_number(uploads["stability_index"]) if uploads else math.nan,
-            uploads=total,
-            unsure_share=uploads["unsure"] / total if total else math.nan,
-            unreadable_share=uploads["unreadable"] / total if total else math.nan,
+            stability_index=math.nan if index is None else float(index),
+            uploads=int(uploads["total"]) if uploads else 0,
+            unsure=int(uploads["unsure"]) if uploads else 0,
+            unreadable=int(uploads["unreadable"]) if uploads else 0,
         )
-        return EarlierReport(night, str(found["predictions_key"]))
+        return EarlierReport(night, str(report["predictions_key"]))
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"no report.json of schema {SCHEMA_VERSION}: {error!r}") from error
+        raise ValueError(f"not a report.json of schema {SCHEMA_VERSION}: {error!r}") from error
 
 
 def _in_words(comparison: Comparison) -> str:
     accuracy = comparison.correct_before / comparison.pictures_before
-    change = {
-        Outcome.SAME: "no difference that chance could not explain",
-        Outcome.BETTER: "better, and chance is an unlikely explanation",
-        Outcome.WORSE: "worse, and chance is an unlikely explanation",
+    outcome = {
+        Outcome.SAME: "no significant difference",
+        Outcome.BETTER: "significantly better",
+        Outcome.WORSE: "significantly worse",
     }[comparison.outcome]
-    moved = " on other pictures, so the difference may be theirs" if comparison.other_pictures else ""
+    pictures = " on other pictures, so the difference may be due to the pictures" if comparison.other_pictures else ""
     if comparison.same_pictures:
-        moved = f" on the same {comparison.pictures_now:,} pictures"
-        change = (
-            f"{comparison.newly_right} newly right, {comparison.newly_wrong} newly wrong: {change}"
+        pictures = f" on the same {comparison.pictures_now:,} pictures"
+        outcome = (
+            f"{comparison.newly_right:,} newly right, {comparison.newly_wrong:,} newly wrong, {outcome}"
             if comparison.flipped
             else "every answer is the same"
         )
     return (
-        f"Against {comparison.against} (model {comparison.model_version}, {accuracy:.1%} right{moved}): {change} "
-        f"(p = {comparison.p_value:.2g})."
+        f"Compared with {comparison.against} (model {comparison.model_version}, {accuracy:.1%} right{pictures}): "
+        f"{outcome} (p = {comparison.p_value:.2g})."
     )
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN and no dates."""
+    """`value` in JSON's types, which have no NaN and no dates."""
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     if isinstance(value, float):
         return None if math.isnan(value) else round(value, 6)
     return value.isoformat() if isinstance(value, date) else value
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)

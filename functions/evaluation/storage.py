@@ -19,7 +19,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from evaluation.drift import UploadRow
-from labeller.records import INDEX, Status, index_keys
+from labeller.records import INDEX, index_keys
+from labeller.results import Status
 from labeller.storage import EVENT_SOURCE, AwsFailure
 
 if TYPE_CHECKING:  # the stubs are not in Lambda

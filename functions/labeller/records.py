@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from labeller.events import Change, ObjectRef
+from labeller.results import Prediction, Result, Status, Tagging
 
-if TYPE_CHECKING:  # model.py reads RESERVED_LABELS, and images.py loads Pillow
-    from labeller.classifier import Prediction
+if TYPE_CHECKING:  # images.py loads Pillow
     from labeller.images import Decoded, Unreadable
 
 MAX_TAGS = 10  # S3 user guide, "Categorizing your objects using tags"
@@ -36,46 +34,11 @@ _LONGEST_TEXT = 500  # characters of details and labels; 4 bytes each in UTF-8 a
 _NOT_IN_TAGS = re.compile(r"[^\w +\-=.:/@]")
 
 
-class Status(StrEnum):
-    """What became of an object. The values are stored in rows and tags: do not rename them."""
-
-    LABELLED = "LABELLED"
-    UNSURE = "UNSURE"  # the confidence is below the model's threshold
-    UNREADABLE = "UNREADABLE"  # no picture that could be decoded; the reason says why
-    DELETED = "DELETED"  # there is no such object, or version, any more
-
-
-RESERVED_LABELS = frozenset(status.value for status in Status if status is not Status.LABELLED)
-
-
-class Tagging(StrEnum):
-    """What became of the object's tags."""
-
-    WRITTEN = "WRITTEN"
-    NO_ROOM = "NO_ROOM"  # the object has so many tags of others that ours would exceed S3's limit
-    ARCHIVED = "ARCHIVED"  # the object is archived, and S3 would not touch its tags
-    DENIED = "DENIED"  # the function may not read or write the object's tags; the event comes again
-
-
 class Tag(TypedDict):
     """An object tag as S3's API has it."""
 
     Key: str
     Value: str
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The label of one object, or why it has none."""
-
-    status: Status
-    model: str  # version of the model that was asked, or would have been
-    prediction: Prediction | None = None  # None if and only if UNREADABLE
-    width: int | None = None  # of the picture as displayed, in pixels
-    height: int | None = None
-    format: str | None = None
-    reason: str | None = None  # images.Reason, if and only if UNREADABLE
-    detail: str | None = None  # the reason in words
 
 
 def labelled(prediction: Prediction, decoded: Decoded, model: str, threshold: float) -> Result:

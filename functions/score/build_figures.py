@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evaluation.predictions import PREDICTIONS_FILE, Identity, read_csv
-from labeller.classifier import MANIFEST_FILE, Manifest
+from labeller.manifest import MANIFEST_FILE, Manifest
 from labeller.observability import logger
 
 

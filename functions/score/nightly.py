@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from evaluation.comparison import Comparison, compare_counts, compare_pictures
+from evaluation.comparison import Comparison, compare
 from evaluation.drift import UploadRow, Uploads, count_uploads
 from evaluation.predictions import Identity, Scored, read_csv, write_csv
 from evaluation.processor import this_processor
@@ -23,7 +23,6 @@ from evaluation.report import (
     Speed,
     TestSetSummary,
     figures_of,
-    read_report,
     to_json,
 )
 from evaluation.report_page import nights_page, report_page
@@ -32,7 +31,7 @@ from labeller.classifier import Classifier
 from labeller.inference import threshold_in_force
 from labeller.observability import logger
 from labeller.pipeline import Deadline
-from labeller.records import Status
+from labeller.results import Status
 from labeller.storage import AwsFailure, Storage
 from score.build_figures import BuildFigures
 from score.keys import PREDICTIONS, run_key
@@ -87,7 +86,7 @@ class NightlyJob:
         deadline = Deadline.in_seconds(seconds_left() - RESERVED_FOR_UPLOADS, item=SECONDS_FOR_A_PICTURE)
         run = scorer.score(listing.examples, deadline)
         uploads = self._uploads(scheduled, run.scored, lambda: seconds_left() - RESERVED_FOR_REPORT)
-        report = self._report(scheduled, listing, run, _against(last, before, run.scored), uploads)
+        report = self._report(scheduled, listing, run, _against_last_night(last, before, run.scored), uploads)
         self._publish(report, run.scored, earlier, nights)
         return report
 
@@ -159,35 +158,25 @@ class NightlyJob:
     def _publish(
         self, report: NightlyReport, scored: tuple[Scored, ...], earlier: list[EarlierReport], nights: list[date]
     ) -> None:
-        text = to_json(report)
-        trend = [each.night for each in (*earlier, read_report(text))][-NIGHTS:]
-        page = report_page(report, scored, trend)
+        trend = [*(other.night for other in earlier), report.night][-NIGHTS:]
         later = read_earlier(self.reports, [night for night in nights if night > report.date])
-        index = nights_page(nights, [*trend, *(each.night for each in later)])
-        files = ReportFiles(page.encode(), text, write_csv(scored))
-        publish(self.reports, report.date, report.run, files, nights, index.encode())
+        files = ReportFiles(
+            page=report_page(report, scored, trend).encode(), report=to_json(report), predictions=write_csv(scored)
+        )
+        index = nights_page(nights, [*trend, *(other.night for other in later)]).encode()
+        publish(self.reports, report.date, report.run, files, nights, index)
 
 
-def _against(
+def _against_last_night(
     last: EarlierReport | None, answers: Mapping[Identity, str], scored: tuple[Scored, ...]
 ) -> Comparison | None:
-    """Tonight against the last night that scored anything, picture by picture if its answers are known."""
+    """Tonight compared with the last night that scored any picture."""
     if last is None:
         return None
     night = last.night
-    name = f"the night of {night.date}"
-    by_picture = compare_pictures(name, night.model_version, answers, scored)
-    correct = round(night.accuracy * night.pictures)
-    return by_picture or compare_counts(
-        name, night.model_version, correct, night.pictures, scored, other_pictures=bool(answers)
-    )
+    return compare(f"the night of {night.date}", night.model_version, answers, night.correct, night.pictures, scored)
 
 
 def _against_build(build: BuildFigures | None, version: str, scored: tuple[Scored, ...]) -> Comparison | None:
-    """Tonight against what the build of this model found, picture by picture where they are the same."""
-    if build is None:
-        return None
-    by_picture = compare_pictures("its own build", version, build.answers, scored)
-    return by_picture or compare_counts(
-        "its own build", version, build.correct, build.pictures, scored, other_pictures=bool(build.answers)
-    )
+    """Tonight compared with the test pictures of the model's own build."""
+    return compare("its own build", version, build.answers, build.correct, build.pictures, scored) if build else None

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from labeller.classifier import MANIFEST_FILE, Manifest, ModelError
+from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
 from local.aws.handler_process import HandlerFailed
 from local.demo import contact_sheet
 from local.demo.contact_sheet import Entry

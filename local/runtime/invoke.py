@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from labeller.classifier import MANIFEST_FILE, Manifest
 from labeller.events import Change, MalformedEvent, ObjectRef, parse_request
-from layers.runtime_python import RuntimePythonError, ensure_runtime, find_runtime_python
+from labeller.manifest import MANIFEST_FILE, Manifest
+from layers import PackagingError
+from layers.runtime_python import ensure_runtime
 from local.aws.moto import LocalAws, local_aws
 from local.aws.stack import FUNCTION, Function, Stack, deploy, function_of
 from local.demo.drawn import draw_picture
@@ -61,23 +62,21 @@ def main(arguments: list[str] | None = None) -> int:
         build, python = prepare(options.build, SCORE_FUNCTION if nightly else FUNCTION)
         with local_aws() as aws:
             stack = deploy(aws, build.template)
-            return (
-                _score(aws, stack, build, python, event)
-                if nightly
-                else _label(aws, stack, build, python, event, picture)
-            )
+            if nightly:
+                return _score(aws, stack, build, python, event)
+            return _label(aws, stack, build, python, event, picture)
 
-    return exit_status(invoke, RuntimePythonError)
+    return exit_status(invoke, PackagingError)
 
 
 def prepare(build: Path = BUILD, function_id: str = FUNCTION) -> tuple[SamBuild, Path]:
-    """The build of a function, and a Python of its runtime with AWS's client. Raises CommandError, RuntimePythonError.
+    """The build of a function, and a Python of its runtime with AWS's client. Raises CommandError, PackagingError.
 
     Call it before `local_aws`, which disables the proxy that an installation may need.
     """
     sam_build = read_build(build, function_id)
     emulator_program()
-    return sam_build, ensure_runtime(find_runtime_python(sam_build.runtime.removeprefix("python")))
+    return sam_build, ensure_runtime(sam_build.runtime.removeprefix("python"))
 
 
 def built_function(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -38,6 +37,22 @@ class Kind(StrEnum):
     CHANNELS = "channels"
     RANKS = "ranks"
     PIXELS = "pixels"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRedundancy:
+    """Loss of the head, to first order, if one layer alone has only a half or a quarter of its `channels`, a half
+    chosen by LASSO, or the rank with which it takes a half or a quarter of the multiplications.
+
+    None for the channels of the last layer: they are the features, and stay.
+    """
+
+    channels: int
+    half: float | None
+    quarter: float | None
+    half_by_lasso: float | None
+    rank_2: float | None
+    rank_4: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +103,7 @@ def solve_candidates(
     folder: Path,
     data: Dataset,
     config: BuildConfig,
-) -> list[dict[str, Any]]:
+) -> list[LayerRedundancy]:
     """Solve every candidate and write its files, or reuse those of an earlier build; returns each layer's redundancy.
 
     `head` is the one trained on the full network; its gradients say which outputs matter. Raises StructureError.
@@ -109,7 +124,7 @@ def solve_candidates(
         orders = solve.eliminations(statistics, consumption)
         columns = solve.column_ranks(full, statistics, sensitivity)
         redundancy = _redundancy(full, statistics, consumption, orders, columns)
-        redundancy_file.write_text(json.dumps(redundancy), "utf-8")
+        redundancy_file.write_text(json.dumps([asdict(layer) for layer in redundancy]), "utf-8")
         for candidate in candidates:
             shape = _shape(full, candidate, orders, columns, config)
             kept = [order.kept(width) for order, width in zip(orders, shape.widths, strict=False)]
@@ -129,7 +144,7 @@ def solve_candidates(
         source_of(*(module.__file__ for module in (allocation, network, pruning, solve, export, low_rank)), __file__),
     )
     cache_in(config.cache).files(key, [*files, redundancy_file], make)
-    return list(json.loads(redundancy_file.read_text("utf-8")))
+    return [LayerRedundancy(**layer) for layer in json.loads(redundancy_file.read_text("utf-8"))]
 
 
 def _shape(
@@ -177,24 +192,16 @@ def _redundancy(
     consumption: Sequence[np.ndarray],
     orders: Sequence[Elimination],
     columns: Sequence[Ranks],
-) -> list[dict[str, Any]]:
-    """Per layer, the loss without a half or a quarter of its channels, without a half chosen by LASSO, and with kernels
-    of lower rank. The last layer keeps all its channels: its losses by channels are None."""
-    layers: list[dict[str, Any]] = []
+) -> list[LayerRedundancy]:
+    layers = []
     for index, (convolution, ranks) in enumerate(zip(full.layers, columns, strict=True)):
         inputs, width = convolution.kernels[0].shape[2], convolution.width
-        losses: dict[str, float | None] = {"half": None, "quarter": None, "half_by_lasso": None}
+        by_channels: tuple[float | None, ...] = (None, None, None)
         if index < len(orders):
-            order, covariance, matrix = orders[index], statistics.covariances[index], consumption[index]
-            half = pruning.lasso(covariance, matrix, width // 2)
-            losses = {
-                "half": order.loss[width - width // 2],
-                "quarter": order.loss[width - width // 4],
-                "half_by_lasso": pruning.loss_without(covariance, matrix, half),
-            }
-        for factor in (2, 4):
-            rank = max(1, 9 * inputs * width // (3 * factor * (inputs + width)))
-            losses[f"rank_{factor}"] = ranks.loss[rank]
-        rounded = {name: None if loss is None else float(f"{loss:.3g}") for name, loss in losses.items()}
-        layers.append({"channels": width, **rounded})
+            loss, covariance, matrix = orders[index].loss, statistics.covariances[index], consumption[index]
+            lasso = pruning.loss_without(covariance, matrix, pruning.lasso(covariance, matrix, width // 2))
+            by_channels = (loss[width - width // 2], loss[width - width // 4], lasso)
+        by_rank = (ranks.loss[max(1, 9 * inputs * width // (3 * factor * (inputs + width)))] for factor in (2, 4))
+        rounded = (None if loss is None else float(f"{loss:.3g}") for loss in (*by_channels, *by_rank))
+        layers.append(LayerRedundancy(width, *rounded))
     return layers

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from model_build.base import Base
 from model_build.compression import network
 from model_build.compression.candidates import (
     Kind,
+    LayerRedundancy,
     NetworkCandidate,
     candidate_name,
     plan_candidates,
@@ -69,13 +69,25 @@ class CurvePoint:
 
 
 @dataclass(frozen=True, slots=True)
+class FullComparison:
+    """Test pictures that the full and the shipped network get right, with the McNemar p-value."""
+
+    images: int
+    full_correct: int
+    correct: int
+    only_full: int
+    only_shipped: int
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
 class Curve:
     """The full network first, then the others; milliseconds of one image by name; each layer's redundancy; the network
     that is shipped."""
 
     points: list[CurvePoint]
     milliseconds: Mapping[str, float]
-    redundancy: list[dict[str, Any]]
+    redundancy: list[LayerRedundancy]
     chosen: CurvePoint
 
 
@@ -138,21 +150,15 @@ def log_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels])
 
 
-def compare_with_full(test: Features, full: EvaluatedHead, right: np.ndarray) -> dict[str, Any]:
-    """The shipped and the full network on the same test pictures, with the McNemar p-value.
+def compare_with_full(test: Features, full: EvaluatedHead, right: np.ndarray) -> FullComparison:
+    """The shipped and the full network on the same test pictures.
 
     `test` are the features of the full network's INT8 base, `right` bool [n] says where the shipped network is right.
     """
     full_right = full.trained.logits(test.values).argmax(axis=1) == test.labels
     only_full, only_shipped = int((full_right & ~right).sum()), int((right & ~full_right).sum())
-    return {
-        "images": len(right),
-        "full_correct": int(full_right.sum()),
-        "correct": int(right.sum()),
-        "only_full": only_full,
-        "only_shipped": only_shipped,
-        "p_value": round(mcnemar_test(only_full, only_shipped), 4),
-    }
+    p_value = round(mcnemar_test(only_full, only_shipped), 4)
+    return FullComparison(len(right), int(full_right.sum()), int(right.sum()), only_full, only_shipped, p_value)
 
 
 def time_graphs(graphs: Mapping[str, tuple[Path, int]]) -> dict[str, float]:
@@ -171,34 +177,9 @@ def time_graphs(graphs: Mapping[str, tuple[Path, int]]) -> dict[str, float]:
     return {name: float(np.median(values)) for name, values in times.items()}
 
 
-def describe(curve: Curve, config: BuildConfig) -> dict[str, Any]:
-    """The curve as in report.json."""
-    return {
-        "asked": config.compress,
-        "chosen": curve.chosen.name,
-        "rule": RULE.format(loss=config.compress_loss) if config.compress == "auto" else "the one that was asked for",
-        "networks": [
-            {
-                "name": point.name,
-                "kind": point.kind,
-                "image_size": point.image_size,
-                "channels": list(point.shape.widths),
-                "ranks": list(point.shape.ranks),
-                "multiplications": point.multiplications,
-                "bytes": point.int8.stat().st_size,
-                "milliseconds": round(curve.milliseconds[point.name], 2),
-                "validation": {
-                    "images": point.head.validation.images,
-                    "correct": point.head.validation.correct,
-                    "accuracy": round(point.head.validation.accuracy, 4),
-                    "log_loss": round(point.head.validation.log_loss, 4),
-                    "excess": round(excess_loss(point, curve.points[0]), 2),
-                },
-            }
-            for point in curve.points
-        ],
-        "redundancy": curve.redundancy,
-    }
+def curve_rule(config: BuildConfig) -> str:
+    """The rule that chose the network, in words."""
+    return RULE.format(loss=config.compress_loss) if config.compress == "auto" else "the one that was asked for"
 
 
 def _trained(

@@ -13,13 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model_build.data import duplicates, folders, splitting
-from model_build.data.folders import SPLITS, DataError, name_below
+from model_build.data.folders import SPLITS, DataError, name_below, printable
 
 __all__ = ["SPLITS", "DataError", "Dataset", "Example", "require_enough", "scan", "spread"]
 
 MINIMUM: Mapping[str, int] = {"train": 10, "validation": 5, "test": 5}
 """Pictures of each label that a split must have. From fewer nothing can be learnt, and nobody could tell whether it
 was; what is worth shipping takes hundreds."""
+
+LEFT_OUT_PRINTED = 5
+"""Files left out that the terminal names; report.json names all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,18 @@ def scan(root: Path) -> Dataset:
     for split in SPLITS:
         require_enough(data, split, splits[split])
     return data
+
+
+def print_counts(data: Dataset) -> None:
+    """Print the images of each split and label, and the first files that are left out."""
+    for split, counts in data.counts().items():
+        print(f"      {split:<10} " + ", ".join(f"{count} {printable(label)}" for label, count in counts.items()))
+    if data.split_by_content:
+        print("      (split by image content, because there are no folders train, validation and test)")
+    for name, why in list(data.left_out.items())[:LEFT_OUT_PRINTED]:
+        print(f"      left out: {name}: {why}")
+    if len(data.left_out) > LEFT_OUT_PRINTED:
+        print(f"      left out: {len(data.left_out) - LEFT_OUT_PRINTED} more files; report.json lists them")
 
 
 def require_enough(data: Dataset, split: str, usable: Sequence[Example]) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 from stat import S_ISREG
 
 from labeller.images import Reason, Unreadable
-from labeller.records import RESERVED_LABELS, tag_value
+from labeller.records import tag_value
+from labeller.results import RESERVED_LABELS
 from labeller.settings import DEFAULTS
 
 SPLITS = ("train", "validation", "test")

@@ -13,7 +13,7 @@ import pytest
 from bench import table
 from bench.worker import Infer
 from evaluation.metrics import accuracy_score
-from labeller.classifier import Manifest
+from labeller.manifest import Manifest
 
 pytestmark = pytest.mark.slow
 

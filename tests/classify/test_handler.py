@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 from classify import app
-from labeller.classifier import MANIFEST_FILE, Manifest, ModelError
 from labeller.events import MalformedEvent
-from labeller.golden import GoldenExample
+from labeller.manifest import MANIFEST_FILE, GoldenExample, Manifest, ModelError
 from labeller.settings import SettingsError
 from labeller.storage import AwsFailure
 from tests.classify.conftest import BUCKET, TABLE, Service

@@ -4,7 +4,7 @@ import pytest
 
 from evaluation.drift import UploadRow, count_uploads
 from evaluation.metrics import population_stability_index
-from labeller.records import Status
+from labeller.results import Status
 from tests.evaluation.test_predictions import scored
 
 DAY = date(2026, 11, 23)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.predictions import COLUMNS, Scored, read_csv, write_csv
-from labeller.classifier import Prediction
+from labeller.results import Prediction
 
 
 def scored(

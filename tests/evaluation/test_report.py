@@ -26,8 +26,7 @@ from evaluation.report import (
     reasons,
     to_json,
 )
-from labeller.classifier import Prediction
-from labeller.records import Status
+from labeller.results import Prediction, Status
 from tests.support import ROOT
 
 LABELS = ("cats", "dogs")
@@ -139,7 +138,7 @@ def test_a_difference_on_other_pictures_is_said_and_does_not_decide() -> None:
     build = compare_counts("its own build", "vgg16-1", 990, 1000, now, other_pictures=True)
     found = report(now, last_night=against(now, now), build=build)
     assert found.verdict is Verdict.SAME
-    assert "on other pictures, so the difference may be theirs" in reasons(found)[-1]
+    assert "on other pictures, so the difference may be due to the pictures" in reasons(found)[-1]
 
 
 def test_whatever_else_a_night_with_unscored_pictures_is_incomplete() -> None:
@@ -180,13 +179,13 @@ def test_the_reasons_name_both_comparisons_and_what_needs_attention() -> None:
             unscored_examples=(Unscored("cats/x.jpg", "TRUNCATED: half a file"),),
         )
     )
-    assert text[0] == "The accuracy is below the 95.0% that the alarm asks for."
-    assert "0 newly right, 1 newly wrong: no difference that chance could not explain (p = 1)" in text[1]
+    assert text[0] == "The accuracy is below the minimum of 95.0%, so the alarm fires."
+    assert "0 newly right, 1 newly wrong, no significant difference (p = 1)" in text[1]
     assert "on the same 40 pictures" in text[1]
-    assert text[2].startswith("Against its own build (model vgg16-1, 95.0% right): no difference")
+    assert text[2].startswith("Compared with its own build (model vgg16-1, 95.0% right): no significant difference")
     assert text[3] == "1 picture has no answer: TRUNCATED (1)."
-    assert text[4] == "The test set has no pictures of foxes: nothing is known about them."
-    assert text[5] == "2 objects were not looked at: hidden, or outside of the label folders."
+    assert text[4] == "The test set has no pictures of foxes: their accuracy is unknown."
+    assert text[5] == "2 objects of the test set were ignored: hidden, or outside the label folders."
 
 
 def test_of_all_pictures_without_an_answer_the_causes_are_counted() -> None:
@@ -238,6 +237,15 @@ def test_a_later_night_reads_back_what_it_needs() -> None:
     assert (night.date, night.verdict, night.model_version) == (NIGHT, Verdict.FIRST, "vgg16-1")
     assert (night.pictures, night.accuracy) == (40, 0.925)
     assert (night.uploads, night.unsure_share, night.unreadable_share) == (2, 0, 0.5)
+
+
+def test_tonight_is_in_the_trend_as_a_later_night_will_read_it() -> None:
+    for written in variants():
+        read, own = read_report(to_json(written)).night, written.night
+        assert (read.date, read.verdict, read.pictures, read.correct) == (NIGHT, own.verdict, own.pictures, own.correct)
+        assert (read.uploads, read.unsure, read.unreadable) == (own.uploads, own.unsure, own.unreadable)
+        assert read.interval.low == pytest.approx(own.interval.low, abs=1e-6)
+        assert read.stability_index == pytest.approx(own.stability_index, abs=1e-6, nan_ok=True)
 
 
 def test_a_night_without_figures_is_read_back_as_such() -> None:

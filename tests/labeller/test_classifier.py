@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper
 
-from labeller.classifier import Manifest, ModelError, load_classifier, softmax
-from labeller.golden import TILE, TOLERANCE, GoldenExample
+from labeller.classifier import load_classifier, softmax
+from labeller.manifest import TILE, TOLERANCE, GoldenExample, Manifest, ModelError
 from tests.support import BLUE, GREY, RED, colour_network, write_model
 
 

@@ -10,16 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeller.classifier import Prediction
 from labeller.events import Change, ObjectRef
 from labeller.images import Decoded, Reason, Unreadable
 from labeller.records import (
     INDEX_SHARDS,
-    RESERVED_LABELS,
-    Result,
-    Status,
     Tag,
-    Tagging,
     deleted_item,
     event_detail,
     index_keys,
@@ -31,6 +26,7 @@ from labeller.records import (
     tags_for,
     unreadable,
 )
+from labeller.results import RESERVED_LABELS, Prediction, Result, Status, Tagging
 
 REF = ObjectRef("uploads", "a/b.jpg", None, "0055aed6dcd90281e5", "2026-11-24T08:00:00.000Z", 10, "old")
 CAT = Prediction("cat", 0.97312, {"cat": 0.97312, "dog": 0.02688})

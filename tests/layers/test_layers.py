@@ -1,4 +1,4 @@
-"""The layers hold what Lambda needs, fit into it, and are whole or not there at all."""
+"""The layers hold what Lambda needs, fit its size limit, and are complete or absent."""
 
 from __future__ import annotations
 
@@ -9,23 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from layers import __main__ as package_layer
-from layers import size
-from layers.__main__ import (
-    check,
-    deployed_architecture,
-    deployment_hint,
-    fill_libraries,
-    fill_model,
-    package,
-    prune,
-    read_manifest,
-)
+from layers import PackagingError, packing, size
+from layers import __main__ as command
+from layers.__main__ import architecture_warning, deployed_architecture, main
+from layers.packing import check, fill_libraries, fill_model, pack, prune, read_manifest
 from layers.reproducible import tree_digest
 from layers.size import size_table
-from layers.wheels import TARGETS, PackagingError, Target, pip_command, pip_install
+from layers.wheels import TARGETS, Target, pip_command, pip_install
 
-WHEEL = {  # what a distribution "thing" leaves behind, 4 + 2 + 3 bytes of which are of use
+WHEEL = {  # the files of a distribution "thing"; 4 + 2 + 3 bytes of them are needed
     "thing/__init__.py": "used",
     "thing/engine.so": "so",
     "thing-1.0.dist-info/METADATA": "abc",
@@ -49,7 +41,7 @@ def tree(folder: Path) -> set[str]:
 
 
 class Installer:
-    """In pip's place: unpacks WHEEL, and counts how often."""
+    """Replaces pip: unpacks WHEEL and counts its calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -85,23 +77,25 @@ def write_model(folder: Path, network: bytes, **members: object) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_the_layers_lie_where_lambda_looks_for_libraries_and_the_function_for_its_model(
+def test_the_layers_have_the_paths_that_lambda_and_the_function_search(
     tmp_path: Path, requirements: Path, model: Path
 ) -> None:
-    package(model, tmp_path / "layers", requirements, Installer())
-    # Lambda unpacks layers into /opt: its Python looks into /opt/python, the function into /opt/model.
+    pack(model, tmp_path / "layers", requirements, Installer())
+    # Lambda unpacks layers into /opt: its Python searches /opt/python, the function reads /opt/model.
     assert tree(tmp_path / "layers" / "model") == {"model/model.onnx", "model/manifest.json"}
     assert "python/thing/__init__.py" in tree(tmp_path / "layers" / "libraries")
     assert (tmp_path / "layers/model/model/model.onnx").read_bytes() == b"network"
 
 
-def test_the_builds_answers_go_along_where_there_are_any(tmp_path: Path, requirements: Path, model: Path) -> None:
+def test_the_builds_predictions_are_in_the_model_layer_if_there_are_any(
+    tmp_path: Path, requirements: Path, model: Path
+) -> None:
     (model / "predictions.csv").write_bytes(b"key,true\n")
-    package(model, tmp_path / "layers", requirements, Installer())
+    pack(model, tmp_path / "layers", requirements, Installer())
     assert (tmp_path / "layers/model/model/predictions.csv").read_bytes() == b"key,true\n"
 
 
-def test_what_never_runs_in_lambda_is_dropped_and_metadata_stays(tmp_path: Path) -> None:
+def test_files_that_never_run_in_lambda_are_removed_and_metadata_stays(tmp_path: Path) -> None:
     write(tmp_path, WHEEL)
     assert prune(tmp_path) == 5 * len("unused")
     kept = {"thing/__init__.py", "thing/engine.so", "thing/bin/tool.py", "thing-1.0.dist-info/METADATA"}
@@ -119,7 +113,7 @@ def test_libraries_are_installed_again_only_when_the_requirements_change(tmp_pat
     assert (out / "libraries/python/thing/pinned.txt").read_text() == "thing==1.1"
 
 
-def test_the_other_architecture_takes_the_place_of_the_first_and_says_so_beside_the_layer(
+def test_layers_for_another_architecture_replace_the_first_and_a_file_beside_them_names_it(
     tmp_path: Path, requirements: Path
 ) -> None:
     install, out = Installer(), tmp_path / "layers"
@@ -141,32 +135,30 @@ def test_the_other_architecture_takes_the_place_of_the_first_and_says_so_beside_
         ("resolve_s3 = true", None),
     ],
 )
-def test_the_architecture_that_was_deployed_is_read_from_samconfig(
-    tmp_path: Path, text: str, architecture: str | None
-) -> None:
+def test_the_deployed_architecture_is_read_from_samconfig(tmp_path: Path, text: str, architecture: str | None) -> None:
     (tmp_path / "samconfig.toml").write_text(f"version = 0.1\n[default.deploy.parameters]\n{text}\n")
     assert deployed_architecture(tmp_path / "samconfig.toml") == architecture
 
 
-def test_layers_for_another_architecture_than_the_functions_are_pointed_out() -> None:
-    assert deployment_hint("arm64", deployed="arm64") is None
-    assert "make deploy ARCH=arm64" in str(deployment_hint("arm64", deployed="x86_64"))
+def test_layers_for_another_architecture_than_the_functions_give_a_warning() -> None:
+    assert architecture_warning("arm64", deployed="arm64") is None
+    assert "make deploy ARCH=arm64" in str(architecture_warning("arm64", deployed="x86_64"))
 
 
-def test_without_a_samconfig_nothing_was_deployed(tmp_path: Path) -> None:
+def test_without_a_samconfig_there_is_no_deployed_architecture(tmp_path: Path) -> None:
     assert deployed_architecture(tmp_path / "samconfig.toml") is None
 
 
-def test_a_retrained_model_changes_its_own_layer_only(tmp_path: Path, requirements: Path, model: Path) -> None:
+def test_a_retrained_model_changes_the_model_layer_only(tmp_path: Path, requirements: Path, model: Path) -> None:
     out, layers = tmp_path / "layers", ("libraries", "model")
-    package(model, out, requirements, Installer())
+    pack(model, out, requirements, Installer())
     before = {layer: tree_digest(out / layer) for layer in layers}
     write_model(model, b"retrained")
-    package(model, out, requirements, Installer())
+    pack(model, out, requirements, Installer())
     assert [layer for layer in layers if tree_digest(out / layer) != before[layer]] == ["model"]
 
 
-def test_a_layer_that_was_removed_is_installed_again(tmp_path: Path, requirements: Path) -> None:
+def test_a_removed_layer_is_installed_again(tmp_path: Path, requirements: Path) -> None:
     install, out = Installer(), tmp_path / "layers"
     fill_libraries(out, requirements, install)
     (out / "libraries").rename(out / "elsewhere")
@@ -174,7 +166,7 @@ def test_a_layer_that_was_removed_is_installed_again(tmp_path: Path, requirement
     assert install.calls == 2
 
 
-def test_an_installation_that_fails_leaves_the_layer_of_before(tmp_path: Path, requirements: Path) -> None:
+def test_a_failed_installation_leaves_the_old_layer(tmp_path: Path, requirements: Path) -> None:
     out = tmp_path / "layers"
     fill_libraries(out, requirements, Installer())
     before = tree(out / "libraries")
@@ -194,7 +186,7 @@ def test_after_a_failure_the_next_run_installs(tmp_path: Path, requirements: Pat
     assert not any(name.startswith("python/half") for name in tree(out / "libraries"))
 
 
-def test_layers_are_readable_for_the_user_that_lambda_runs_functions_as(tmp_path: Path, model: Path) -> None:
+def test_layers_are_readable_for_everybody(tmp_path: Path, model: Path) -> None:
     (model / "model.onnx").chmod(0o600)
     fill_model(tmp_path / "layers", model)
     modes = {stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "layers/model").rglob("*") if p.is_file()}
@@ -202,32 +194,32 @@ def test_layers_are_readable_for_the_user_that_lambda_runs_functions_as(tmp_path
 
 
 @pytest.mark.parametrize("missing", ["model.onnx", "manifest.json"])
-def test_a_missing_model_says_how_to_make_one_and_changes_nothing(
+def test_without_a_model_the_error_says_how_to_make_one_and_nothing_changes(
     tmp_path: Path, requirements: Path, model: Path, missing: str
 ) -> None:
     (model / missing).unlink()
     install = Installer()
     with pytest.raises(PackagingError, match=rf"no {missing} in .*built.*`make model`"):
-        package(model, tmp_path / "layers", requirements, install)
+        pack(model, tmp_path / "layers", requirements, install)
     assert install.calls == 0
     assert not (tmp_path / "layers").exists()
 
 
-def test_a_network_that_is_not_the_manifests_is_refused(model: Path) -> None:
+def test_a_network_that_differs_from_the_manifest_is_refused(model: Path) -> None:
     (model / "model.onnx").write_bytes(b"another network")
-    with pytest.raises(PackagingError, match="not the network that its manifest describes"):
+    with pytest.raises(PackagingError, match="is not the network of its manifest"):
         read_manifest(model)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "\x00"])
-def test_a_manifest_that_is_none_is_refused(model: Path, text: str) -> None:
+def test_an_invalid_manifest_is_refused(model: Path, text: str) -> None:
     (model / "manifest.json").write_text(text)
     with pytest.raises(PackagingError, match="is not a model manifest"):
         read_manifest(model)
 
 
 @pytest.mark.parametrize(("weights", "warnings"), [("random", 1), ("imagenet", 0), ("file", 0)])
-def test_a_model_on_random_weights_is_called_a_demonstration(
+def test_a_model_with_random_weights_gives_a_warning(
     tmp_path: Path,
     requirements: Path,
     model: Path,
@@ -236,17 +228,18 @@ def test_a_model_on_random_weights_is_called_a_demonstration(
     warnings: int,
 ) -> None:
     write_model(model, b"network", build={"weights": weights})
-    package(model, tmp_path / "layers", requirements, Installer())
-    assert capsys.readouterr().out.count("for demonstration") == warnings
+    pack(model, tmp_path / "layers", requirements, Installer())
+    assert capsys.readouterr().out.count("WARNING: this model has random weights") == warnings
 
 
-def test_the_margin_is_what_is_left_of_262144000_bytes(tmp_path: Path, requirements: Path, model: Path) -> None:
+def test_the_margin_is_262144000_bytes_less_code_and_layers(tmp_path: Path, requirements: Path, model: Path) -> None:
     functions, out = tmp_path / "functions", tmp_path / "layers"
     write(
         functions,
         {
-            "classify/app.py": "12345",
-            "score/app.py": "1234",  # the other function, which is smaller, is another deployment package
+            "classify/app.py": "12345",  # the smaller function: 5 + 3 bytes
+            "score/app.py": "1234",
+            "evaluation/metrics.py": "12",
             "labeller/classifier.py": "123",
             "Makefile": "not shipped",
         },
@@ -255,12 +248,12 @@ def test_the_margin_is_what_is_left_of_262144000_bytes(tmp_path: Path, requireme
     fill_model(out, model)
     manifest_bytes = (model / "manifest.json").stat().st_size
     table, margin = size_table(out, functions)
-    code = round(2.5 * (5 + 3))  # with its bytecode, which is made later
+    code = round(2.5 * (4 + 2 + 3))  # with its bytecode, which is made later
     assert margin == 262_144_000 - code - 7 - (len(b"network") + manifest_bytes)
     assert f"{margin:,}" in table
 
 
-def test_layers_of_exactly_the_limit_pass_and_one_byte_more_does_not(
+def test_layers_of_exactly_the_limit_pass_and_one_byte_more_fails(
     tmp_path: Path, requirements: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(size, "function_size", lambda *_: 0)
@@ -271,49 +264,49 @@ def test_layers_of_exactly_the_limit_pass_and_one_byte_more_does_not(
         with (folder / "library.so").open("wb") as file:
             file.truncate(room)  # a sparse file: the size counts, the disk is not filled
 
-    package(model, tmp_path / "layers", requirements, install)
+    pack(model, tmp_path / "layers", requirements, install)
     room += 1
     requirements.write_text("a larger library")
     with pytest.raises(PackagingError, match=r" 1 bytes over Lambda's limit of 262,144,000 bytes"):
-        package(model, tmp_path / "layers", requirements, install)
+        pack(model, tmp_path / "layers", requirements, install)
 
 
-def test_the_command_prints_one_line_and_fails_when_there_is_no_model(
+def test_without_a_model_the_command_prints_one_line_and_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert package_layer.main(["--model", str(tmp_path / "none"), "--out", str(tmp_path / "layers")]) == 1
+    assert main(["--model", str(tmp_path / "none"), "--out", str(tmp_path / "layers")]) == 1
     error = capsys.readouterr().err
     assert error.startswith("layers: no model.onnx in ")
     assert error.count("\n") == 1
 
 
-def test_a_python_that_was_named_and_is_none_is_an_error_that_says_so(
+def test_a_variable_that_does_not_name_a_python_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LAMBDA_PYTHON", "/bin/false")
-    assert package_layer.main(["--libraries-only", "--out", str(tmp_path / "layers")]) == 1
-    assert "LAMBDA_PYTHON names /bin/false, which is no Python 3.13" in capsys.readouterr().err
+    assert main(["--libraries-only", "--out", str(tmp_path / "layers")]) == 1
+    assert "LAMBDA_PYTHON names /bin/false, which is not a Python 3.13" in capsys.readouterr().err
     assert not (tmp_path / "layers").exists()
 
 
-def test_a_build_without_a_layer_is_refused_and_told_what_to_run(
+def test_a_build_without_layers_is_refused_with_the_command_to_run(
     tmp_path: Path, requirements: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "layers"
     for layer in ("libraries", "model"):
-        assert package_layer.main(["--check", "--out", str(out), "--model", str(model)]) == 1
+        assert main(["--check", "--out", str(out), "--model", str(model)]) == 1
         assert f"no {layer} layer in {out}: run `make layer` first" in capsys.readouterr().err
         if layer == "libraries":
             fill_libraries(out, requirements, Installer())
     fill_model(out, model)
-    assert package_layer.main(["--check", "--out", str(out), "--model", str(model)]) == 0
+    assert main(["--check", "--out", str(out), "--model", str(model)]) == 0
     assert capsys.readouterr().out == ""
 
 
-def test_a_layer_of_another_model_than_the_one_last_built_is_pointed_out(
+def test_a_layer_of_another_model_than_the_last_build_gives_a_warning(
     tmp_path: Path, requirements: Path, model: Path
 ) -> None:
-    package(model, tmp_path / "layers", requirements, Installer())
+    pack(model, tmp_path / "layers", requirements, Installer())
     write_model(model, b"retrained", model_version="cats-2")
     assert "holds model cats-1" in str(check(tmp_path / "layers", model))
     assert "is cats-2: to ship that one" in str(check(tmp_path / "layers", model))
@@ -321,24 +314,24 @@ def test_a_layer_of_another_model_than_the_one_last_built_is_pointed_out(
 
 
 @pytest.mark.parametrize("small_disk", [150], indirect=True)
-def test_a_full_disk_is_told_in_one_line_and_leaves_the_layers_of_before(
+def test_a_full_disk_is_reported_in_one_line_and_leaves_the_old_layers(
     small_disk: Path, requirements: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch
 ) -> None:
     out = small_disk / "layers"
-    package(model, out, requirements, Installer())
+    pack(model, out, requirements, Installer())
     before = {layer: tree_digest(out / layer) for layer in ("libraries", "model")}
     write_model(model, b"a larger network" * 10_000)
-    monkeypatch.setattr(package_layer, "runtime_python", lambda: None)
-    monkeypatch.setattr(package_layer, "fill_libraries", lambda *_, **__: "unchanged")
+    monkeypatch.setattr(command, "compiler", lambda: None)
+    monkeypatch.setattr(packing, "fill_libraries", lambda *_, **__: "unchanged")
     capsys.readouterr()
-    assert package_layer.main(["--model", str(model), "--out", str(out)]) == 1
+    assert main(["--model", str(model), "--out", str(out)]) == 1
     error = capsys.readouterr().err
     assert "No space left on device. The layers in" in error
     assert error.count("\n") == 1
     assert {layer: tree_digest(out / layer) for layer in before} == before
 
 
-def test_pip_takes_only_pinned_wheels_for_the_runtime_of_lambda() -> None:
+def test_pip_takes_only_pinned_wheels_for_lambdas_runtime() -> None:
     command = pip_command(Path("layer.txt"), Path("python"), TARGETS["x86_64"])
     options = set(command)
     assert {"--require-hashes", "--no-deps", "--only-binary=:all:"} <= options
@@ -350,15 +343,15 @@ def test_pip_takes_only_pinned_wheels_for_the_runtime_of_lambda() -> None:
     assert not [word for word in command if "index" in word]  # the index is the user's own
 
 
-def test_pip_takes_wheels_for_arm64_under_the_name_that_their_tags_use() -> None:
+def test_pip_takes_wheels_for_arm64_by_the_name_in_their_tags() -> None:
     command = pip_command(Path("layer.txt"), Path("python"), TARGETS["arm64"])
     platforms = [command[i + 1] for i, word in enumerate(command) if word == "--platform"]
     assert "manylinux_2_28_aarch64" in platforms
     assert all(platform.endswith("_aarch64") for platform in platforms)
 
 
-def test_pips_own_words_are_shown_when_it_fails(tmp_path: Path) -> None:
+def test_pips_output_is_shown_if_it_fails(tmp_path: Path) -> None:
     requirements = tmp_path / "layer.txt"
-    requirements.write_text("not a requirement ==\n")  # refused while it is read, before any index is asked
-    with pytest.raises(PackagingError, match=r"(?s)pip could not fetch .*layer\.txt.*Invalid requirement"):
+    requirements.write_text("not a requirement ==\n")  # pip refuses it before it asks any index
+    with pytest.raises(PackagingError, match=r"(?s)pip could not install .*layer\.txt.*Invalid requirement"):
         pip_install(requirements, tmp_path / "python", TARGETS["arm64"])

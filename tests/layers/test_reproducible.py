@@ -1,4 +1,4 @@
-"""Layers of the same wheels have the same bytes, whoever makes them, where and when."""
+"""Layers of the same wheels have the same bytes, whatever the machine, the user and the time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from layers.__main__ import fill_libraries
+from layers.packing import fill_libraries
 from layers.reproducible import drop_notes, tree_digest
 from layers.wheels import Target
 from tests.support import ROOT
@@ -25,7 +25,7 @@ SAM_PYTHON = ROOT / ".venv-sam" / "bin" / "python"
 
 
 def make_wheel(folder: Path) -> Path:
-    """A distribution "thing" 1.0 with a module, tests and a console script, as pip takes it from a folder."""
+    """A wheel of a distribution "thing" 1.0 with a module, tests and a console script."""
     content = {
         "thing/__init__.py": "def main(): ...\n",
         "thing/tests/test_thing.py": "",
@@ -47,41 +47,41 @@ def digest(text: str) -> str:
 
 
 def pip_without_an_index(requirements: Path, folder: Path, _target: Target) -> None:
-    """The real pip, unpacking a local wheel; with a bin/, INSTALLER, REQUESTED and direct_url.json."""
+    """The real pip unpacks a local wheel, with bin/, INSTALLER, REQUESTED and direct_url.json."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile"]
     subprocess.run([*command, "--target", str(folder), requirements.read_text()], check=True)
 
 
 @pytest.fixture
 def layers(tmp_path: Path) -> tuple[Path, Path]:
-    """The same wheel made into a layer in two places, from two folders, under two umasks, at two times."""
-    made = []
+    """Two layers of the same wheel, from two folders, under two umasks, made at two times."""
+    built = []
     for name, mask in (("a", 0o022), ("b/deeper", 0o077)):
-        place = tmp_path / name
-        place.mkdir(parents=True)
-        (place / "layer.txt").write_text(str(make_wheel(place)))
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        (folder / "layer.txt").write_text(str(make_wheel(folder)))
         before = os.umask(mask)
         try:
-            fill_libraries(place / "layers", place / "layer.txt", pip_without_an_index)
+            fill_libraries(folder / "layers", folder / "layer.txt", pip_without_an_index)
         finally:
             os.umask(before)
-        made.append(place / "layers" / "libraries")
+        built.append(folder / "layers" / "libraries")
         time.sleep(1.1)  # a zip holds times to two seconds, a file system to nanoseconds
-    return made[0], made[1]
+    return built[0], built[1]
 
 
-def test_a_layer_made_twice_has_the_same_bytes_modes_and_times(layers: tuple[Path, Path]) -> None:
+def test_a_layer_built_twice_has_the_same_bytes_modes_and_times(layers: tuple[Path, Path]) -> None:
     first, second = layers
     assert tree_digest(first) == tree_digest(second)
 
 
-def test_the_distribution_is_still_known_and_its_record_lists_what_is_there(layers: tuple[Path, Path]) -> None:
+def test_the_distribution_is_still_found_and_its_record_lists_the_files_present(layers: tuple[Path, Path]) -> None:
     (thing,) = distributions(path=[str(layers[0] / "python")])
     assert (thing.name, thing.version) == ("thing", "1.0")
     listed = {str(file) for file in thing.files or []}
-    there = {path.relative_to(layers[0] / "python").as_posix() for path in layers[0].rglob("*") if path.is_file()}
-    assert listed == there
-    assert not any(name.endswith(("INSTALLER", "REQUESTED", "direct_url.json", "bin/thing")) for name in there)
+    present = {path.relative_to(layers[0] / "python").as_posix() for path in layers[0].rglob("*") if path.is_file()}
+    assert listed == present
+    assert not any(name.endswith(("INSTALLER", "REQUESTED", "direct_url.json", "bin/thing")) for name in present)
 
 
 @pytest.mark.parametrize("change", ["content", "name", "mode", "time", "added"])
@@ -110,24 +110,24 @@ def test_a_distribution_without_a_record_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["METADATA"]
 
 
-# What `sam deploy` does with a layer's folder: its digest names the object in S3, its zip is that object.
+# As `sam deploy` uploads a layer: the folder's digest names the object in S3, its zip is the content.
 SAM_ZIPS = """
 import hashlib, json, sys
 from samcli.lib.package.utils import make_zip_with_lambda_permissions, zip_folder
-found = []
+uploads = []
 for folder in sys.argv[1:]:
     with zip_folder(folder, zip_method=make_zip_with_lambda_permissions) as (file, name):
-        found.append([name, hashlib.sha256(open(file, "rb").read()).hexdigest()])
-print(json.dumps(found))
+        uploads.append([name, hashlib.sha256(open(file, "rb").read()).hexdigest()])
+print(json.dumps(uploads))
 """
 
 
 @pytest.mark.slow
-def test_sam_uploads_a_layer_made_twice_under_one_name_and_with_the_same_bytes(
+def test_sam_uploads_a_layer_built_twice_under_one_name_with_the_same_bytes(
     layers: tuple[Path, Path], tmp_path: Path
 ) -> None:
     if not SAM_PYTHON.exists():
-        pytest.skip("no SAM CLI here; `make test` installs it")
+        pytest.skip("needs the SAM CLI; `make test` installs it")
     changed = tmp_path / "changed"
     shutil.copytree(layers[0], changed)
     (changed / "python/thing/__init__.py").write_text("def main(): pass\n")

@@ -1,72 +1,90 @@
+"""The search for a Python of the runtime's version, with uv and real interpreters behind scripts."""
+
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from layers.runtime_python import RuntimePythonNotFound, find_runtime_python
+from layers import PackagingError, runtime_python
+from layers.runtime_python import RuntimePythonNotFound, ensure_runtime, find_runtime_python
+
+VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
-def script(folder: Path, says: str, status: int = 0) -> Path:
-    """A program called python3.13 that prints `says`, whatever it is asked."""
+@pytest.fixture
+def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """An environment in which uv finds no Python but those that a test makes."""
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path / "base"))
+    return {"PATH": str(tmp_path / "bin"), "HOME": str(tmp_path), "UV_CACHE_DIR": str(tmp_path / "cache")}
+
+
+def interpreter(folder: Path, name: str = f"python{VERSION}") -> Path:
+    """A link to this Python."""
     folder.mkdir(parents=True, exist_ok=True)
-    program = folder / "python3.13"
-    program.write_text(f"#!/bin/sh\necho '{says}'\nexit {status}\n")
+    program = folder / name
+    program.symlink_to(os.path.realpath(sys.executable))
+    return program
+
+
+def broken_shim(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / f"python{VERSION}"
+    program.write_text("#!/bin/sh\nexit 127\n")
     program.chmod(0o755)
     return program
 
 
-def test_one_on_path_is_found(tmp_path: Path) -> None:
-    program = script(tmp_path / "bin", "3.13")
-    assert find_runtime_python("3.13", {"PATH": str(tmp_path / "bin")}, []) == program
+def test_one_on_path_is_found(tmp_path: Path, environ: dict[str, str]) -> None:
+    program = interpreter(tmp_path / "bin")
+    assert find_runtime_python(VERSION, environ) == program
 
 
-def test_a_shim_that_fails_is_passed_over_for_one_that_runs(tmp_path: Path) -> None:
-    script(tmp_path / "shims", "command not found", status=127)
-    program = script(tmp_path / "versions" / "3.13.0" / "bin", "3.13")
-    environ = {"PATH": str(tmp_path / "shims")}
-    assert find_runtime_python("3.13", environ, [program.parent]) == program
+@pytest.mark.parametrize(
+    "folder", [".pyenv/versions", ".local/share/mise/installs/python", ".asdf/installs/python", "pyenv-root/versions"]
+)
+def test_a_shim_that_fails_is_skipped_for_a_version_managers_python(
+    tmp_path: Path, environ: dict[str, str], folder: str
+) -> None:
+    broken_shim(tmp_path / "bin")
+    program = interpreter(tmp_path / folder / f"{VERSION}.1" / "bin")
+    if folder.startswith("pyenv-root"):
+        environ["PYENV_ROOT"] = str(tmp_path / "pyenv-root")
+    assert find_runtime_python(VERSION, environ) == program
 
 
-def test_one_that_lies_about_its_version_is_passed_over(tmp_path: Path) -> None:
-    script(tmp_path / "a", "3.12")
-    program = script(tmp_path / "b", "3.13")
-    environ = {"PATH": f"{tmp_path / 'a'}{os.pathsep}{tmp_path / 'b'}"}
-    assert find_runtime_python("3.13", environ, []) == program
+def test_a_python_of_another_version_is_skipped(tmp_path: Path, environ: dict[str, str]) -> None:
+    interpreter(tmp_path / "bin", "python3.99")
+    assert find_runtime_python("3.99", environ) is None
 
 
-def test_pyenvs_versions_are_looked_through_newest_first(tmp_path: Path) -> None:
-    script(tmp_path / "versions" / "3.13.0" / "bin", "3.13")
-    newest = script(tmp_path / "versions" / "3.13.5" / "bin", "3.13")
-    script(tmp_path / "versions" / "3.12.1" / "bin", "3.12")
-    environ = {"PATH": "", "HOME": str(tmp_path), "PYENV_ROOT": str(tmp_path)}
-    assert find_runtime_python("3.13", environ) == newest
+def test_the_one_that_is_named_wins(tmp_path: Path, environ: dict[str, str]) -> None:
+    interpreter(tmp_path / "bin")
+    named = interpreter(tmp_path / "named", "mine")
+    assert find_runtime_python(VERSION, environ | {"LAMBDA_PYTHON": str(named)}) == named
 
 
-def test_uvs_versions_are_found(tmp_path: Path) -> None:
-    program = script(tmp_path / ".local/share/uv/python/cpython-3.13.1-linux-x86_64-gnu/bin", "3.13")
-    assert find_runtime_python("3.13", {"PATH": "", "HOME": str(tmp_path)}) == program
+@pytest.mark.parametrize("named", ["/absent/python", "/bin/false"])
+def test_a_named_python_that_does_not_run_is_an_error_though_there_are_others(
+    tmp_path: Path, environ: dict[str, str], named: str
+) -> None:
+    interpreter(tmp_path / "bin")
+    with pytest.raises(PackagingError, match=f"LAMBDA_PYTHON names {named}, which is not a Python {VERSION}"):
+        find_runtime_python(VERSION, environ | {"LAMBDA_PYTHON": named})
 
 
-def test_the_one_that_is_named_wins(tmp_path: Path) -> None:
-    script(tmp_path / "bin", "3.13")
-    named = script(tmp_path / "named", "3.13")
-    environ = {"PATH": str(tmp_path / "bin"), "LAMBDA_PYTHON": str(named)}
-    assert find_runtime_python("3.13", environ, []) == named
+def test_a_named_python_of_another_version_is_an_error(tmp_path: Path, environ: dict[str, str]) -> None:
+    named = interpreter(tmp_path / "named")
+    with pytest.raises(PackagingError, match=r"which is not a Python 3\.99"):
+        find_runtime_python("3.99", environ | {"LAMBDA_PYTHON": str(named)})
 
 
-def test_a_named_one_that_will_not_do_is_an_error_though_there_are_others(tmp_path: Path) -> None:
-    script(tmp_path / "bin", "3.13")
-    environ = {"PATH": str(tmp_path / "bin"), "LAMBDA_PYTHON": str(tmp_path / "absent")}
-    with pytest.raises(RuntimePythonNotFound, match=r"LAMBDA_PYTHON names .*absent"):
-        find_runtime_python("3.13", environ, [])
-
-
-def test_where_there_is_none_the_error_says_what_was_tried_and_what_to_do(tmp_path: Path) -> None:
-    shim = script(tmp_path / "shims", "no", status=127)
-    with pytest.raises(RuntimePythonNotFound) as caught:
-        find_runtime_python("3.13", {"PATH": str(tmp_path / "shims")}, [])
-    assert caught.value.exit_code == 4
-    for part in ("needs Python 3.13", f"{shim} did not run", "uv python install 3.13", "LAMBDA_PYTHON="):
-        assert part in str(caught.value)
+def test_without_one_the_error_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime_python, "find_runtime_python", lambda _: None)
+    with pytest.raises(
+        RuntimePythonNotFound, match=r"needs Python 3\.13.*uv python install 3\.13.*LAMBDA_PYTHON="
+    ) as e:
+        ensure_runtime("3.13")
+    assert e.value.exit_code == 4

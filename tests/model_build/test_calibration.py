@@ -51,54 +51,54 @@ def chosen(*answers: tuple[float, int], precision: float = 0.99) -> Threshold:
 
 
 def test_the_threshold_lies_between_the_last_that_spoils_the_precision_and_the_next() -> None:
-    assert chosen((0.9, 1), (0.8, 1), (0.6, 0), (0.7, 1)) == Threshold(pytest.approx(0.65), reached=True)
+    assert chosen((0.9, 1), (0.8, 1), (0.6, 0), (0.7, 1)) == Threshold(pytest.approx(0.65), 0.99, reached=True)
 
 
 def test_mistakes_that_the_precision_allows_are_labelled() -> None:
     # 3 of 4 are right at 0.6 and above, 3 of 5 with the last.
     answers = ((0.9, 1), (0.8, 0), (0.7, 1), (0.6, 1), (0.5, 0))
-    assert chosen(*answers, precision=0.75) == Threshold(pytest.approx(0.55), reached=True)
+    assert chosen(*answers, precision=0.75) == Threshold(pytest.approx(0.55), 0.75, reached=True)
 
 
 def test_a_dip_below_the_precision_is_passed_if_more_pictures_make_up_for_it() -> None:
     # From the top: 0/1, 1/2, 2/3, 3/4.
     answers = ((0.9, 0), (0.8, 1), (0.7, 1), (0.6, 1))
-    assert chosen(*answers, precision=0.75) == Threshold(0.0, reached=True)
+    assert chosen(*answers, precision=0.75) == Threshold(0.0, 0.75, reached=True)
 
 
 def test_exactly_ninety_nine_of_a_hundred_are_enough() -> None:
     answers = [(0.9, 1)] * 99 + [(0.8, 0)] + [(0.7, 0)]
-    assert chosen(*answers) == Threshold(pytest.approx(0.75), reached=True)
+    assert chosen(*answers) == Threshold(pytest.approx(0.75), 0.99, reached=True)
 
 
 def test_everything_is_labelled_if_everything_is_right() -> None:
-    assert chosen((0.6, 1), (0.9, 1)) == Threshold(0.0, reached=True)
+    assert chosen((0.6, 1), (0.9, 1)) == Threshold(0.0, 0.99, reached=True)
 
 
 def test_pictures_of_equal_confidence_stay_together() -> None:
     # Two of the three at 0.8 are right: not enough, so none of them is labelled.
-    assert chosen((0.9, 1), (0.8, 1), (0.8, 0), (0.8, 1)) == Threshold(pytest.approx(0.85), reached=True)
+    assert chosen((0.9, 1), (0.8, 1), (0.8, 0), (0.8, 1)) == Threshold(pytest.approx(0.85), 0.99, reached=True)
 
 
 def test_between_neighbouring_numbers_the_higher_is_the_threshold() -> None:
     # Float64 below 1 is a multiple of 2**-53: halfway between two neighbours is rounded to one of them.
     for low in (1 - 2**-52, 1 - 2**-53):
         high = float(np.nextafter(low, 2))
-        assert chosen((high, 1), (low, 0)) == Threshold(high, reached=True)
+        assert chosen((high, 1), (low, 0)) == Threshold(high, 0.99, reached=True)
 
 
 def test_a_precision_out_of_reach_gives_the_best_there_is() -> None:
     # From the top 0/1, 1/2, 2/3, 2/4: the best is two thirds.
     answers = ((0.9, 0), (0.8, 1), (0.7, 1), (0.6, 0))
-    assert chosen(*answers) == Threshold(pytest.approx(0.65), reached=False)
+    assert chosen(*answers) == Threshold(pytest.approx(0.65), 0.99, reached=False)
 
 
 def test_if_nothing_is_right_all_is_labelled_and_the_precision_counts_as_not_reached() -> None:
-    assert chosen((0.9, 0), (0.6, 0)) == Threshold(0.0, reached=False)
+    assert chosen((0.9, 0), (0.6, 0)) == Threshold(0.0, 0.99, reached=False)
 
 
 def test_one_picture_is_enough_and_none_is_an_error() -> None:
-    assert chosen((0.7, 1)) == Threshold(0.0, reached=True)
+    assert chosen((0.7, 1)) == Threshold(0.0, 0.99, reached=True)
     with pytest.raises(ValueError, match="without pictures"):
         choose_threshold(np.array([]), np.array([], bool), 0.99)
 

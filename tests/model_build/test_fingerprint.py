@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from evaluation import metrics
-from labeller import classifier, colours
+from labeller import classifier, colours, manifest
 from model_build import fingerprint as module
 from model_build.config import BuildConfig
 from model_build.data.dataset import scan
@@ -45,7 +45,7 @@ def test_whatever_the_model_depends_on_changes_the_key(config: BuildConfig, chan
     assert key(change(config)) != before
 
 
-@pytest.mark.parametrize("source", [colours, classifier, metrics], ids=["decoding", "the manifest", "the figures"])
+@pytest.mark.parametrize("source", [colours, classifier, manifest, metrics])
 def test_the_source_that_the_functions_share_counts(
     config: BuildConfig, source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

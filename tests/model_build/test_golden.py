@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from labeller.classifier import MANIFEST_FILE, MODEL_FILE, Manifest, ModelError, load_classifier
-from labeller.golden import TOLERANCE
+from labeller.classifier import load_classifier
+from labeller.manifest import MANIFEST_FILE, MODEL_FILE, TOLERANCE, Manifest, ModelError
 from model_build import golden
 
 pytestmark = pytest.mark.slow

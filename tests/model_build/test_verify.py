@@ -7,14 +7,15 @@ import pytest
 from labeller.classifier import load_classifier
 from model_build.data.dataset import scan
 from model_build.features import Features
-from model_build.verify import VerificationError, agreement, require_little_loss
+from model_build.verify import Accuracy, SplitAccuracy, VerificationError, against, agreement, require_little_loss
 
 
-def scores(images: int, fp32: int, int8: int) -> dict[str, dict[str, float]]:
-    return {
-        "fp32": {"images": images, "correct": fp32},
-        "int8_on_fp32_images": {"images": images, "correct": int8},
-    }
+def accuracy(images: int, correct: int) -> Accuracy:
+    return Accuracy(images, correct, correct / images, (0.0, 1.0))
+
+
+def scores(images: int, fp32: int, int8: int) -> SplitAccuracy:
+    return SplitAccuracy(accuracy(2 * images, 0), accuracy(images, fp32), accuracy(images, int8))
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,17 @@ def test_a_loss_within_half_a_point_or_of_one_picture_is_accepted(images: int, f
 def test_a_larger_loss_stops_the_build(images: int, fp32: int, int8: int) -> None:
     with pytest.raises(VerificationError, match=rf"right on {int8} of {images} test images, FP32 on {fp32}"):
         require_little_loss(scores(images, fp32, int8), 0.005)
+
+
+def test_an_accuracy_comes_with_its_wilson_interval() -> None:
+    # 8 of 10, Wilson 95%: (0.4902, 0.9433), as statsmodels' proportion_confint(8, 10, method="wilson").
+    assert Accuracy.of([True] * 8 + [False] * 2) == Accuracy(10, 8, 0.8, (0.4902, 0.9433))
+
+
+def test_baseline_and_head_are_compared_on_the_pictures_where_they_differ() -> None:
+    # The head is right on six where the baseline is not, never the other way round: 2 x (1/2)^6 = 0.03125.
+    comparison = against(np.array([True] * 4 + [False] * 6), np.ones(10, bool))
+    assert (comparison.correct, comparison.head_correct, comparison.p_value) == (4, 10, 0.0312)
 
 
 @pytest.mark.slow

@@ -1,82 +1,161 @@
-"""`make redrive`: what failed five times is put back, and handled."""
+"""`make redrive`: SQS moves the messages, the command shows how far it is. moto has no move tasks: SQS is a Stubber."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 
 from local.aws.moto import LocalAws
-from local.aws.poller import deliver
 from local.aws.stack import Stack
+from ops import redrive
 from ops.cli import CommandError
-from ops.redrive import main, redrive, waiting
+from ops.stack import describe_stack
+
+DEAD, LIVE = "arn:aws:sqs:eu-west-1:1:stack-dead", "arn:aws:sqs:eu-west-1:1:stack-uploads"
+
+
+class Queues:
+    """The two queues of the stack that is deployed here, and what SQS answers about moves between them."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.sqs = boto3.client("sqs")
+        self.stub = Stubber(self.sqs)
+        self.interrupt = False
+
+    def expect(self, operation: str, answer: dict[str, Any], **request: Any) -> None:
+        self.stub.add_response(operation, answer, request)
+
+    def expect_queues(self, waiting: int) -> None:
+        names = ["QueueArn", "ApproximateNumberOfMessages"]
+        outputs = describe_stack(self.stack.name).outputs
+        for output, arn, size in (("UploadsDeadLetterQueueUrl", DEAD, waiting), ("UploadsQueueUrl", LIVE, 0)):
+            attributes = {"QueueArn": arn, "ApproximateNumberOfMessages": str(size)}
+            self.expect(
+                "get_queue_attributes", {"Attributes": attributes}, QueueUrl=outputs[output], AttributeNames=names
+            )
+
+    def expect_start(self) -> None:
+        self.expect("start_message_move_task", {"TaskHandle": "handle"}, SourceArn=DEAD, DestinationArn=LIVE)
+
+    def expect_tasks(self, *tasks: dict[str, Any] | None) -> None:
+        for task in tasks:
+            answer = {"Results": [task] if task else []}
+            self.expect("list_message_move_tasks", answer, SourceArn=DEAD, MaxResults=1)
+
+    def run(self) -> int:
+        def sleep(_: float) -> None:
+            if self.interrupt:
+                raise KeyboardInterrupt
+
+        with self.stub:
+            status = redrive.redrive(self.sqs, self.stack.name, sleep)
+            self.stub.assert_no_pending_responses()
+        return status
 
 
 @pytest.fixture
-def dead(aws: LocalAws, stack: Stack) -> Stack:
-    """A stack with 23 messages that have failed five times."""
-    aws.client("sqs").purge_queue(QueueUrl=stack.queue_url)
-    for number in range(23):
-        aws.client("s3").put_object(Bucket=stack.uploads_bucket, Key=f"{number}.jpg", Body=b"x")
-
-    def fail(event: dict[str, Any], _context: Any) -> Any:
-        return {"batchItemFailures": [{"itemIdentifier": each["messageId"]} for each in event["Records"]]}
-
-    deliver(aws, stack, fail, retry_after=0)
-    assert waiting(aws.client("sqs"), stack.dead_letter_url) == 23
-    return stack
+def queues(aws: LocalAws, stack: Stack) -> Queues:
+    return Queues(stack)
 
 
-def test_all_dead_messages_are_put_back_and_reach_the_function(
-    aws: LocalAws, dead: Stack, capsys: pytest.CaptureFixture[str]
+def task(status: str, moved: int = 0, total: int | None = 23, started: int = 2, **more: Any) -> dict[str, Any]:
+    counts = {"ApproximateNumberOfMessagesMoved": moved}
+    if total is not None:
+        counts["ApproximateNumberOfMessagesToMove"] = total
+    handle = {"TaskHandle": "handle"} if status == "RUNNING" else {}
+    return {"Status": status, "StartedTimestamp": started, **counts, **handle, **more}
+
+
+def test_sqs_moves_the_messages_and_the_progress_is_shown(queues: Queues, capsys: pytest.CaptureFixture[str]) -> None:
+    queues.expect_queues(waiting=23)
+    queues.expect_tasks(None)
+    queues.expect_start()
+    queues.expect_tasks(None, task("RUNNING", total=None), task("RUNNING", 7), task("RUNNING", 7))
+    queues.expect_tasks(task("COMPLETED", 23))
+
+    assert queues.run() == 0
+
+    assert capsys.readouterr().out.splitlines() == [
+        "moving about 23 messages from stack-dead to stack-uploads",
+        "  0 messages moved",
+        "  7 of 23 messages moved",
+        "done: 23 of 23 messages moved",
+    ]
+
+
+def test_an_earlier_move_is_not_taken_for_this_one(queues: Queues, capsys: pytest.CaptureFixture[str]) -> None:
+    earlier = task("FAILED", 5, started=1, FailureReason="AccessDenied")
+    queues.expect_queues(waiting=18)
+    queues.expect_tasks(earlier)
+    queues.expect_start()
+    queues.expect_tasks(earlier, task("COMPLETED", 18, total=18))
+
+    assert queues.run() == 0
+
+    assert capsys.readouterr().out.splitlines()[-1] == "done: 18 of 18 messages moved"
+
+
+def test_an_empty_queue_starts_nothing(queues: Queues, capsys: pytest.CaptureFixture[str]) -> None:
+    queues.expect_queues(waiting=0)
+    queues.expect_tasks(task("COMPLETED", 23))
+
+    assert queues.run() == 0
+
+    assert capsys.readouterr().out == "the dead-letter queue is empty: nothing to move\n"
+
+
+def test_a_move_that_is_running_is_followed_and_no_second_one_started(
+    queues: Queues, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--stack", dead.name]) == 0
+    queues.expect_queues(waiting=0)  # the last message is on its way
+    queues.expect_tasks(task("RUNNING", 22), task("RUNNING", 22), task("COMPLETED", 23))
+
+    assert queues.run() == 0
 
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("in http")
-    assert lines[0].endswith(": 23 messages are waiting")
-    assert lines[-1].startswith("23 messages are back in http")
-    assert waiting(aws.client("sqs"), dead.dead_letter_url) == 0
-    handled: list[str] = []
-    deliver(aws, dead, lambda event, _context: handled.extend(each["body"] for each in event["Records"]))
-    assert len(set(handled)) == 23
+    assert lines == [
+        "a move is already running; following it",
+        "  22 of 23 messages moved",
+        "done: 23 of 23 messages moved",
+    ]
 
 
-def test_with_nothing_dead_nothing_is_done(aws: LocalAws, stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--stack", stack.name]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("0 messages are back in")
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        (task("FAILED", 5, FailureReason="AccessDenied"), "FAILED after 5 of 23 messages moved: AccessDenied"),
+        (task("CANCELLED", 5), "CANCELLED after 5 of 23 messages moved: no reason is given"),
+    ],
+)
+def test_a_move_that_does_not_complete_is_an_error_with_its_reason(
+    queues: Queues, end: dict[str, Any], message: str
+) -> None:
+    queues.expect_queues(waiting=23)
+    queues.expect_tasks(None)
+    queues.expect_start()
+    queues.expect_tasks(end)
+
+    with pytest.raises(CommandError, match=message):
+        queues.run()
 
 
-def test_attributes_come_along(aws: LocalAws, stack: Stack) -> None:
-    sqs = aws.client("sqs")
-    attributes = {"why": {"DataType": "String", "StringValue": "x"}}
-    sqs.send_message(QueueUrl=stack.dead_letter_url, MessageBody="body", MessageAttributes=attributes)
+def test_interrupted_it_cancels_the_move(queues: Queues, capsys: pytest.CaptureFixture[str]) -> None:
+    queues.interrupt = True
+    queues.expect_queues(waiting=23)
+    queues.expect_tasks(None)
+    queues.expect_start()
+    queues.expect_tasks(task("RUNNING", 7))
+    queues.expect("cancel_message_move_task", {"ApproximateNumberOfMessagesMoved": 9}, TaskHandle="handle")
 
-    assert redrive(sqs, stack.dead_letter_url, stack.queue_url) == 1
+    assert queues.run() == 130
 
-    (message,) = sqs.receive_message(QueueUrl=stack.queue_url, MessageAttributeNames=["All"])["Messages"]
-    assert (message["Body"], message["MessageAttributes"]) == ("body", attributes)
-    sqs.delete_message(QueueUrl=stack.queue_url, ReceiptHandle=message["ReceiptHandle"])
-
-
-def test_a_message_that_cannot_be_sent_stays(aws: LocalAws, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    sqs = aws.client("sqs")
-    sqs.send_message(QueueUrl=stack.dead_letter_url, MessageBody="body")
-
-    def refuse(**_: Any) -> None:
-        raise ClientError({"Error": {"Code": "AccessDenied"}}, "SendMessage")
-
-    monkeypatch.setattr(sqs, "send_message", refuse)
-    with pytest.raises(CommandError, match="could not be put back, and stays"):
-        redrive(sqs, stack.dead_letter_url, stack.queue_url)
-
-    names = ["ApproximateNumberOfMessagesNotVisible"]
-    left = sqs.get_queue_attributes(QueueUrl=stack.dead_letter_url, AttributeNames=names)["Attributes"]
-    assert left == {names[0]: "1"}
+    assert "9 messages were moved, the others stay in stack-dead" in capsys.readouterr().err
 
 
-def test_a_stack_that_is_not_there_is_an_error(aws: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--stack", "nowhere"]) == 1
+def test_a_stack_that_does_not_exist_is_an_error(aws: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
+    assert redrive.main(["--stack", "nowhere"]) == 1
     assert "the stack nowhere cannot be read" in capsys.readouterr().err

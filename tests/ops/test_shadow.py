@@ -15,8 +15,8 @@ import onnx
 import pytest
 from scipy.stats import binomtest
 
-from labeller.classifier import ModelError
 from labeller.images import Reason, Unreadable
+from labeller.manifest import ModelError
 from labeller.storage import AwsFailure, Gone
 from local.aws.moto import LocalAws, process_environment
 from local.aws.poller import LambdaContext

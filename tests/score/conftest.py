@@ -13,10 +13,10 @@ from typing import Any
 import boto3
 import pytest
 
-from labeller.classifier import Prediction
 from labeller.events import ObjectRef
 from labeller.images import Decoded
-from labeller.records import Tagging, item_for, labelled
+from labeller.records import item_for, labelled
+from labeller.results import Prediction, Tagging
 from score import app
 from tests.support import encoded, plain, table_definition, write_model
 

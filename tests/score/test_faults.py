@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from labeller.classifier import ModelError
+from labeller.manifest import ModelError
 from labeller.settings import SettingsError
 from labeller.storage import AwsFailure
 from score import app
@@ -95,4 +95,4 @@ def test_rows_that_cannot_be_read_cost_the_uploads_and_not_the_night(
     assert service.invoke()["verdict"] == "SAME"
     report = service.report()
     assert report["uploads"] is None
-    assert "What was uploaded on the day before could not be read; the function's log says why." in report["reasons"]
+    assert "The uploads of the day before could not be read; the function's log has the cause." in report["reasons"]

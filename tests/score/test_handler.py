@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from labeller.classifier import ModelError
 from labeller.images import Reason, Unreadable
+from labeller.manifest import ModelError
 from labeller.records import unreadable
 from labeller.settings import SettingsError
 from score import app
@@ -383,7 +383,7 @@ def test_below_the_minimum_everything_says_so(service: Service) -> None:
     service.add("red/really blue.png", encoded(plain(BLUE)))
     detail = service.invoke()
     assert detail["below_minimum"] is True
-    sentence = "The accuracy is below the 90.0% that the alarm asks for."
+    sentence = "The accuracy is below the minimum of 90.0%, so the alarm fires."
     assert sentence in service.mails()[0]["Message"]
     assert sentence in service.read("latest/index.html").decode()
 

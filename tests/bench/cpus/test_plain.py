@@ -12,7 +12,8 @@ import pytest
 from onnx import numpy_helper
 
 from bench.cpus import plain
-from labeller.classifier import MANIFEST_FILE, MODEL_FILE, Manifest, load_classifier
+from labeller.classifier import load_classifier
+from labeller.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
 from model_build import base
 from model_build.config import BuildConfig
 from tests.model_build.narrow import load_narrow

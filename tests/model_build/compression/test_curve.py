@@ -12,7 +12,8 @@ from PIL import Image
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from labeller.classifier import Manifest, load_classifier
+from labeller.classifier import load_classifier
+from labeller.manifest import Manifest
 from model_build.__main__ import main
 from model_build.compression.candidates import Kind, plan_candidates
 from model_build.compression.curve import CurvePoint, choose_network, excess_loss, log_losses
@@ -21,6 +22,7 @@ from model_build.config import BuildConfig, HeadCandidate, Pooling
 from model_build.head import TrainedHead
 from model_build.selection import EvaluatedHead, ValidationScore
 from tests.model_build import quick
+from tests.model_build.examples import report_schema
 from tests.model_build.narrow import load_narrow
 
 pytestmark = pytest.mark.slow
@@ -112,6 +114,7 @@ def curve(small: BuildConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_report_has_the_curve_and_names_the_shipped_network(curve: Path) -> None:
     report = json.loads((curve / "report.json").read_text("utf-8"))
+    report_schema().validate(report)
     compression = report["compression"]
     assert [network["name"] for network in compression["networks"]] == [
         "full",

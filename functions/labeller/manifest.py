@@ -1,0 +1,203 @@
+"""manifest.json: what is needed to use model.onnx, and the golden picture with which it is checked.
+
+The model build writes it, the functions read it; `Manifest` is the one definition of this contract.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labeller.results import RESERVED_LABELS
+
+FORMAT_VERSION = 2
+MODEL_FILE = "model.onnx"
+MANIFEST_FILE = "manifest.json"
+INPUT_NAME = "image"
+OUTPUT_NAME = "logits"
+TILE = 16  # pixels; the side of the stored picture
+
+TOLERANCE = 0.02
+"""Largest difference of a logit, divided by the temperature, that passes. If no scaled logit moves by more than d,
+no probability moves by more than d / 2, so the tolerance is the 0.01 within which all CPUs must agree.
+`make verify-cpus` measures what they do. With the stand-in weights at 128 pixels, x86 with and without VNNI gives the
+same logits, arm64 is off by 0.0000003; swapped channels are off by 0.5, a transposed picture by 2, and the same network
+without 7-bit weights, where AVX2's kernels saturate, by 0.5."""
+
+
+class ModelError(Exception):
+    """The model's files are missing, damaged or do not fit together. The message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenExample:
+    """The picture and the answer. ValueError where they make no sense."""
+
+    tile: str  # base64 of uint8 [16, 16, 3] RGB
+    logits: tuple[float, ...]  # of the finished network, in the order of the labels
+
+    def __post_init__(self) -> None:
+        try:
+            size = len(base64.b64decode(self.tile, validate=True))
+        except (TypeError, ValueError, binascii.Error) as error:
+            raise ValueError(f"golden.tile must be base64: {error}") from error
+        if size != TILE * TILE * 3:
+            raise ValueError(f"golden.tile must hold {TILE} x {TILE} RGB pixels, {TILE * TILE * 3} bytes, not {size}")
+        if not self.logits or not all(
+            isinstance(logit, int | float) and not isinstance(logit, bool) and math.isfinite(logit)
+            for logit in self.logits
+        ):
+            raise ValueError(f"golden.logits must be finite numbers, not {list(self.logits)!r}")
+
+    @classmethod
+    def of(cls, tile: NDArray[np.uint8], logits: Sequence[float]) -> Self:
+        """The example of `tile`, uint8 [16, 16, 3] RGB, and its logits."""
+        return cls(base64.b64encode(tile.tobytes()).decode("ascii"), tuple(map(float, logits)))
+
+    def pixels(self, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """The picture as a network of `size` (height, width) takes it, uint8 [1, height, width, 3]."""
+        tile = np.frombuffer(base64.b64decode(self.tile), np.uint8).reshape(TILE, TILE, 3)
+        return enlarge(tile[np.newaxis], size)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What one needs besides the weights to use the network. ModelError where a value makes no sense."""
+
+    labels: tuple[str, ...]  # in the order of the logits
+    input_size: tuple[int, int]  # height, width in pixels
+    temperature: float  # logits are divided by it before the softmax; 1 leaves them alone
+    confidence_threshold: float  # 0..1; below it a label is UNSURE
+    model_version: str  # goes into tags, rows and logs
+    model_sha256: str  # of model.onnx, lower-case hex
+    golden: GoldenExample  # what `load_classifier` asks the network first
+    build: Mapping[str, Any] = field(default_factory=dict)  # provenance, free form; not read by the functions
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        if self.format_version != FORMAT_VERSION:
+            raise ModelError(
+                f"format_version is {self.format_version!r}, this code reads {FORMAT_VERSION}; "
+                "build the model and the function from the same commit"
+            )
+        _require(
+            len(self.labels) >= 2 and all(isinstance(label, str) and label.strip() for label in self.labels),
+            f"labels must be at least two non-empty strings, not {self.labels!r}",
+        )
+        _require(len(set(self.labels)) == len(self.labels), f"labels repeat themselves: {self.labels!r}")
+        reserved = sorted(RESERVED_LABELS.intersection(self.labels))
+        _require(
+            not reserved,
+            f"labels must not be {', '.join(reserved)}: they mark results without a label",
+        )
+        _require(
+            len(self.input_size) == 2 and all(_is_int(side) and side > 0 for side in self.input_size),
+            f"input_size must be [height, width] in pixels, not {self.input_size!r}",
+        )
+        _require(
+            _is_number(self.temperature) and 0 < self.temperature < float("inf"),
+            f"temperature must be a number above 0, not {self.temperature!r}",
+        )
+        _require(
+            _is_number(self.confidence_threshold) and 0 <= self.confidence_threshold <= 1,
+            f"confidence_threshold must be between 0 and 1, not {self.confidence_threshold!r}",
+        )
+        _require(
+            isinstance(self.model_version, str) and bool(self.model_version.strip()),
+            f"model_version must be a non-empty string, not {self.model_version!r}",
+        )
+        _require(
+            isinstance(self.model_sha256, str)
+            and len(self.model_sha256) == 64
+            and set(self.model_sha256) <= set("0123456789abcdef"),
+            f"model_sha256 must be 64 lower-case hexadecimal digits, not {self.model_sha256!r}",
+        )
+        _require(isinstance(self.golden, GoldenExample), f"golden must be a GoldenExample, not {self.golden!r}")
+        _require(
+            len(self.golden.logits) == len(self.labels),
+            f"golden needs one logit for each of the {len(self.labels)} labels, it has {list(self.golden.logits)!r}",
+        )
+        _require(isinstance(self.build, Mapping), f"build must be an object, not {self.build!r}")
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """The manifest in `text`; unknown members are ignored, so that older functions read newer files."""
+        try:
+            content = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ModelError(f"is not JSON: {error}") from error
+        _require(isinstance(content, dict), "must be a JSON object")
+        known = {item.name for item in fields(cls)}
+        missing = sorted(known - {"build"} - set(content))
+        _require(not missing, f"lacks {', '.join(missing)}")
+        values = {name: value for name, value in content.items() if name in known}
+        for name in ("labels", "input_size"):
+            _require(isinstance(values[name], list), f"{name} must be a list, not {values[name]!r}")
+            values[name] = tuple(values[name])
+        values["golden"] = _golden(values["golden"])
+        return cls(**values)
+
+    @classmethod
+    def from_file(cls, path: Path) -> Manifest:
+        """The manifest in the file `path`; ModelError names the file."""
+        try:
+            return cls.from_json(read_file(path).decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise ModelError(f"{path} is not UTF-8 text: {error}") from error
+        except ModelError as error:
+            raise ModelError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+
+    def to_json(self) -> str:
+        """The text of manifest.json; `from_json` returns an equal manifest."""
+        return json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n"
+
+
+def enlarge(tiles: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Tiles [N, 16, 16, 3] as pictures [N, height, width, 3]: every pixel becomes a square of the least whole side
+    that fills the picture, and what is too much is cut off at the right and at the bottom. Exact on any machine."""
+    side = -(-max(size) // TILE)
+    return np.ascontiguousarray(tiles.repeat(side, axis=1).repeat(side, axis=2)[:, : size[0], : size[1]])
+
+
+def _golden(content: object) -> GoldenExample:
+    try:
+        return GoldenExample(tile=content["tile"], logits=tuple(content["logits"]))  # type: ignore[index]
+    except (TypeError, KeyError) as error:
+        raise ModelError('golden must be {"tile": base64, "logits": [number, ...]}') from error
+    except ValueError as error:
+        raise ModelError(str(error)) from error
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file of the model. ModelError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{path} is missing. In Lambda it comes with the model layer (`make model layer`, then "
+            "`sam build`); elsewhere MODEL_DIR must name the folder that the model build wrote"
+        ) from error
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ModelError(message)
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

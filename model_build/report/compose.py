@@ -1,0 +1,200 @@
+"""Make the build report from the results of the stages."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, astuple, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from evaluation import metrics
+from labeller.images import Unreadable
+from labeller.manifest import Manifest
+from model_build.calibration import Threshold
+from model_build.compression.curve import Curve, FullComparison, curve_rule, excess_loss
+from model_build.config import BuildConfig
+from model_build.data.dataset import Dataset, Example
+from model_build.data.reader import CORES
+from model_build.quantize import QuantisedBase
+from model_build.report import report as reports
+from model_build.selection import Baseline, EvaluatedHead, HeadAccuracy, ValidationScore
+from model_build.verify import Accuracy, BaselineTest, Predictions, Verification
+
+FORMAT_VERSION = 2
+"""Grows when a field changes its meaning."""
+
+HEAD_RULE = "most right on validation; among equals the lowest log loss there; then the first in the table"
+CAUTION = (
+    "The epoch, the head, the temperature and the threshold were chosen on validation, so the validation figures are "
+    "too good. Nothing was chosen on test."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What the build compared and what it chose."""
+
+    quantisations: list[QuantisedBase]
+    quantisation: QuantisedBase
+    head_accuracy: HeadAccuracy
+    heads: list[EvaluatedHead]
+    head: EvaluatedHead
+    baseline: Baseline
+    threshold: Threshold
+    curve: Curve | None
+    full_comparison: FullComparison | None
+
+
+def compose(
+    config: BuildConfig,
+    data: Dataset,
+    manifest: Manifest,
+    decisions: Decisions,
+    verification: Verification,
+    unreadable: Mapping[Example, Unreadable],
+    validation: Predictions,
+    sizes: Mapping[str, int],
+) -> reports.BuildReport:
+    """The report without `seconds` and `reused`, which are known later. `validation`: the INT8 predictions."""
+    settings = {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
+    test, threshold = verification.test, decisions.threshold
+    return reports.BuildReport(
+        format_version=FORMAT_VERSION,
+        model_version=manifest.model_version,
+        labels=data.labels,
+        images=data.counts(),
+        unreadable={data.name(example): str(reason) for example, reason in unreadable.items()},
+        left_out=data.left_out,
+        split_by_content=data.split_by_content,
+        accuracy=verification.accuracy,
+        classes={label: Accuracy.of(test.right[test.labels == index]) for index, label in enumerate(data.labels)},
+        confusion=metrics.confusion_matrix(test.labels, test.predicted, len(data.labels)).tolist(),
+        mistakes=mistakes_of(test, data, threshold.value),
+        head=_head(decisions, verification.baseline),
+        quantisation=_quantisation(decisions, config),
+        calibration=reports.CalibrationReport(
+            manifest.temperature,
+            threshold,
+            calibration_of(validation, threshold.value),
+            calibration_of(test, threshold.value),
+            CAUTION,
+        ),
+        largest_difference_to_keras=verification.largest_difference,
+        bytes=sizes,
+        machine={"cores": CORES, "architecture": platform.machine(), "python": platform.python_version()},
+        settings={**settings, "weights": manifest.build["weights"]},
+        **{name: manifest.build[name] for name in ("weights", "weights_sha256", "data_sha256", "packages")},
+        seconds={},
+        reused=0,
+        compression=_compression(decisions, config),
+    )
+
+
+def mistakes_of(test: Predictions, data: Dataset, threshold: float) -> list[reports.Mistake]:
+    """Every test picture with a wrong label, the most confident first."""
+    confidence, predicted = test.confidence, test.predicted
+    return [
+        reports.Mistake(
+            data.name(test.examples[index]),
+            data.labels[test.labels[index]],
+            data.labels[predicted[index]],
+            round(float(confidence[index]), 4),
+            bool(confidence[index] < threshold),
+        )
+        for index in sorted(np.flatnonzero(~test.right), key=lambda index: -confidence[index])
+    ]
+
+
+def calibration_of(predictions: Predictions, threshold: float) -> reports.SplitCalibration:
+    """reports.Reliability before and after calibration, and the effect of the confidence threshold."""
+    labelled = predictions.confidence >= threshold
+    accuracy = Accuracy.of(predictions.right[labelled])
+    return reports.SplitCalibration(
+        len(predictions.labels),
+        _reliability(replace(predictions, temperature=1.0)),
+        _reliability(predictions),
+        reports.Labelled(**asdict(accuracy), share=round(float(labelled.mean()), 4)),
+    )
+
+
+def _reliability(predictions: Predictions) -> reports.Reliability:
+    confidence, right = predictions.confidence, predictions.right
+    labels, probabilities = predictions.labels, predictions.probabilities
+    curve = metrics.reliability_curve(confidence, right)
+    return reports.Reliability(
+        round(metrics.expected_calibration_error(confidence, right), 5),
+        round(metrics.log_loss(labels, probabilities), 5),
+        round(metrics.brier_score_loss(labels, probabilities), 5),
+        [metrics.ReliabilityBin(*(round(value, 5) for value in astuple(point))) for point in curve],
+    )
+
+
+def _head(decisions: Decisions, baseline: BaselineTest) -> reports.HeadReport:
+    chosen, plain = decisions.head, decisions.baseline
+    candidates = [
+        reports.HeadResult(
+            **asdict(head.candidate),
+            parameters=head.trained.parameters,
+            epochs_run=len(head.trained.history["loss"]),
+            epoch_kept=head.trained.epoch,
+            seconds=round(head.seconds, 2),
+            validation=_validation(head.validation),
+        )
+        for head in decisions.heads
+    ]
+    history = {name: [round(value, 5) for value in values] for name, values in chosen.trained.history.items()}
+    result = reports.BaselineResult(plain.model.C, _validation(plain.validation), baseline)
+    return reports.HeadReport(chosen.candidate.name, HEAD_RULE, candidates, history, result)
+
+
+def _quantisation(decisions: Decisions, config: BuildConfig) -> reports.QuantisationReport:
+    rule = (
+        f"the first whose error is within {config.same_error:.0%} of the smallest; one with layers in FP32 only if it "
+        f"lowers the smallest error without such layers by at least {config.float_gain:.0%}"
+    )
+    candidates = [
+        reports.QuantisationResult(
+            **asdict(replace(base.candidate, images=base.images)),
+            error=round(base.error, 5),
+            correct=correct,
+            milliseconds=round(base.milliseconds, 2),
+        )
+        for base, correct in zip(decisions.quantisations, decisions.head_accuracy.quantised, strict=True)
+    ]
+    accuracy = decisions.head_accuracy
+    return reports.QuantisationReport(
+        decisions.quantisation.candidate.name, rule, accuracy.images, accuracy.fp32, candidates
+    )
+
+
+def _compression(decisions: Decisions, config: BuildConfig) -> reports.CompressionReport | None:
+    curve = decisions.curve
+    if curve is None or decisions.full_comparison is None:
+        return None
+    networks = [
+        reports.NetworkResult(
+            point.name,
+            point.kind,
+            point.image_size,
+            point.shape.widths,
+            point.shape.ranks,
+            point.multiplications,
+            point.int8.stat().st_size,
+            round(curve.milliseconds[point.name], 2),
+            reports.NetworkValidation(
+                **asdict(_validation(point.head.validation)),
+                excess=round(excess_loss(point, curve.points[0]), 2),
+            ),
+        )
+        for point in curve.points
+    ]
+    rule = curve_rule(config)
+    return reports.CompressionReport(
+        config.compress, curve.chosen.name, rule, networks, curve.redundancy, decisions.full_comparison
+    )
+
+
+def _validation(score: ValidationScore) -> reports.ValidationResult:
+    return reports.ValidationResult(score.images, score.correct, round(score.accuracy, 4), round(score.log_loss, 5))

@@ -1,0 +1,50 @@
+"""The build's result on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from labeller.manifest import MODEL_FILE
+from model_build.report.report import BuildReport, CalibrationReport
+
+
+def print_summary(report: BuildReport, out: Path) -> None:
+    """Accuracy, baseline, calibration and files of the model at `out`."""
+    print(f"\n{'accuracy':<12}{'INT8':>18}{'FP32':>18}{'INT8, same images':>20}")
+    for split, scores in report.accuracy.items():
+        accuracies = (scores.int8, scores.fp32, scores.int8_on_fp32_images)
+        cells = [f"{one.accuracy:.1%} of {one.images}" if one else "" for one in accuracies]
+        print(f"{split:<12}{cells[0]:>18}{cells[1]:>18}{cells[2]:>20}")
+    test = report.head.baseline.test
+    verb = "beats" if test.head_correct > test.correct else "does not beat"
+    print(
+        f"\nThe head {verb} logistic regression on the same {test.images} test images (FP32 features): "
+        f"{test.head_correct} right against {test.correct} (p = {test.p_value:.2f})."
+    )
+    _print_calibration(report.calibration)
+    sizes = report.bytes
+    from_cache = f" ({report.reused} results from the cache)" if report.reused else ""
+    print(
+        f"\n{out}/{MODEL_FILE}: {sizes[MODEL_FILE] / 1e6:.1f} MB (FP32: {sizes['same_graph_fp32'] / 1e6:.1f} MB), "
+        f"built in {report.seconds['total']:.0f} s{from_cache}. The model card is index.html beside it."
+    )
+    if report.unreadable:
+        print(f"{len(report.unreadable)} files could not be read and were left out; report.json lists them.")
+    sys.stdout.flush()
+
+
+def _print_calibration(calibration: CalibrationReport) -> None:
+    threshold, validation, test = calibration.threshold, calibration.validation, calibration.test
+    errors = [f"{split.before.ece:.2%} -> {split.after.ece:.2%}" for split in (test, validation)]
+    print(f"Temperature {calibration.temperature:.3f}: calibration error on test {errors[0]} (validation {errors[1]}).")
+    parts = []
+    for name, labelled in (("validation", validation.labelled), ("test", test.labelled)):
+        right = f"{labelled.accuracy:.2%} right" if labelled.images else "none labelled"
+        parts.append(f"{name}: {right}, {1 - labelled.share:.1%} unsure")
+    print(f"Predictions with a confidence below {threshold.value:.4f} are UNSURE ({'; '.join(parts)}).")
+    if not threshold.reached:
+        print(
+            f"No threshold makes {threshold.precision:.0%} of the labelled validation images right: the most confident "
+            "predictions are wrong too often. Look at the mistakes in report.json before you deploy this model."
+        )
