@@ -143,9 +143,7 @@ def test_what_the_time_did_not_suffice_for_is_reported_as_such(service: Service)
     assert detail["headline"] == "Incomplete: none of 5 test pictures could be scored"
     report = service.report()
     assert report["figures"] is None
-    assert {each["reason"] for each in report["unscored_examples"]} == {
-        "DEADLINE: there was no time left to look at it"
-    }
+    assert {each["reason"] for each in report["unscored_examples"]} == {"DEADLINE: there was no time left to score it"}
     assert "INCOMPLETE" in service.read(f"{NIGHT}/index.html").decode()
 
 
