@@ -23,8 +23,8 @@ from labeller.manifest import ModelError
 from labeller.settings import SettingsError
 from ops import batch_operations, local_backfill
 from ops.batch_operations import AWAITING, FINISHED, BackfillTarget, Clients, Selection
-from ops.capacity.__main__ import measured_image
 from ops.capacity.prices import load_prices
+from ops.capacity.workload import measured_image
 from ops.cli import CommandError, Console, add_stack_argument, command_parser, exit_status
 
 if TYPE_CHECKING:

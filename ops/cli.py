@@ -12,7 +12,7 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
 
 STACK_NAME = "image-labeller"  # of a stack, where none is named
-INTERRUPTED = 130  # exit status: 128 + SIGINT
+USAGE, INTERRUPTED = 2, 130  # exit statuses: argparse's for wrong arguments; 128 + SIGINT
 
 
 class CommandError(Exception):

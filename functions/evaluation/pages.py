@@ -32,9 +32,9 @@ def render(template: str, folder: Path = TEMPLATES, **values: Any) -> str:
     return _FORBIDDEN.sub("\ufffd", _environment(folder).get_template(template).render(values))
 
 
-def macros(template: str) -> Any:
-    """The macros of a template of this package. They return Markup: escaped, but a page alone replaces characters."""
-    return _environment(TEMPLATES).get_template(template).module
+def macros(template: str, folder: Path = TEMPLATES) -> Any:
+    """The macros of a template in `folder`. They return Markup: escaped, but a page alone replaces characters."""
+    return _environment(folder).get_template(template).module
 
 
 def number(value: float | None, specification: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from ops import backfill
 from ops.backfill import parse, progress_line, run_job
-from ops.capacity.__main__ import measured_image
+from ops.capacity.workload import measured_image
 from ops.cli import Console
 from tests.ops.test_batch_operations import ACCOUNT, JOB, Stubbed, expect_stack
 

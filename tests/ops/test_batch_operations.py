@@ -279,7 +279,9 @@ def test_no_more_than_ten_invocations_a_second_and_concurrency_are_counted_on() 
 
 
 def test_stale_labels_only_costs_between_nothing_to_do_and_everything() -> None:
-    prices = Prices("", "", "", dict.fromkeys(load_prices().each, 0.0) | {"s3_batch_object": 1.0, "s3_put": 10.0})
+    prices = Prices(
+        "", "", "", dict.fromkeys(load_prices().unit_prices, 0.0) | {"s3_batch_object": 1.0, "s3_put": 10.0}
+    )
     assert estimate(100, TARGET, True, IMAGE, prices).dollars == (100, 1100)
     assert estimate(100, TARGET, False, IMAGE, prices).dollars == (1100, 1100)
 

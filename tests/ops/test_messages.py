@@ -14,6 +14,7 @@ import pytest
 from local import ROOT
 from ops import backfill, labels, redrive, shadow, testset
 from ops.capacity import __main__ as capacity
+from ops.capacity import figures
 from ops.stack import describe_stack
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
@@ -88,7 +89,7 @@ def test_a_backfill_leaves_no_argument_out_without_a_word(
 def test_capacity_names_the_file_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str
 ) -> None:
-    monkeypatch.setattr(capacity, "scenarios", lambda *_: [])
+    monkeypatch.setattr(figures, "scenarios", lambda *_: [])
     assert capacity.main([option, str(tmp_path / "none")]) == 2
     assert str(tmp_path / "none") in capsys.readouterr().err
 
