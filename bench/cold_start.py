@@ -30,7 +30,7 @@ from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
 from layers import ROOT, PackagingError
 from layers.runtime_python import ensure_runtime
 from local.runtime.emulator import Report, RuntimeEmulator, runtime_environment
-from local.runtime.sam_build import BUILD, Built, lay_out, read_build
+from local.runtime.sam_build import BUILD, SamBuild, merge_layers, read_build
 
 STAGES = Path(__file__).with_name("cold_start_parts.py")
 MODEL_LAYER = ROOT / "build" / "layers" / "model"
@@ -49,7 +49,7 @@ def measure(sources: Sources, options: argparse.Namespace) -> dict[str, Any]:
     starts: list[dict[str, float]] = []
     stages: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory(dir=ROOT / "build") as temporary:
-        opt = lay_out(built.layers, Path(temporary) / "opt")
+        opt = merge_layers(built.layers, Path(temporary) / "opt")
 
         def runtime(aws: CannedAws) -> RuntimeEmulator:
             return RuntimeEmulator(
@@ -108,7 +108,7 @@ def _label(runtime: RuntimeEmulator, pictures: int) -> Report:
     return report
 
 
-def _stages(python: Path, built: Built, environment: Mapping[str, str]) -> dict[str, float]:
+def _stages(python: Path, built: SamBuild, environment: Mapping[str, str]) -> dict[str, float]:
     command = [str(python), "-c", STAGES.read_text("utf-8")]
     done = subprocess.run(
         command, cwd=built.task_root, env=dict(environment), check=True, capture_output=True, text=True

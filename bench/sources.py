@@ -19,7 +19,7 @@ from model_build.data.folders import SPLITS
 from ops.cli import CommandError, command_parser, exit_status
 
 MODEL = ROOT / "build" / "model"
-DEMO_CHOICE = ROOT / "build" / "demo" / "choice.json"
+DEMO_INPUTS = ROOT / "build" / "demo" / "inputs.json"
 OUT = ROOT / "build" / "bench"
 
 
@@ -95,8 +95,8 @@ def read(options: argparse.Namespace) -> Sources:
     """The sources that the options name. Raises ModelError, BenchError."""
     if not (options.model / MANIFEST_FILE).is_file():
         raise BenchError(f"no model in {options.model}: make one first (`make model`, `make demo`), or name it: MODEL=")
-    choice = demo_choice()
-    named = options.data or choice.get("data")
+    demo = demo_inputs()
+    named = options.data or demo.get("data")
     data = (ROOT / named) if named else None
     drawn = data is None or not data.is_dir()
     if options.data and drawn:
@@ -105,16 +105,16 @@ def read(options: argparse.Namespace) -> Sources:
         data = _drawn()
     manifest = Manifest.from_file(options.model / MANIFEST_FILE)
     origin = manifest.build.get("weights")
-    weights = options.weights or (origin if origin in ("imagenet", "random") else choice.get("weights"))
+    weights = options.weights or (origin if origin in ("imagenet", "random") else demo.get("weights"))
     if weights and weights not in ("imagenet", "random"):
         weights = str(ROOT / weights)
     return Sources(options.model, manifest, data, drawn, weights, options.threads, options.quick, options.rounds)
 
 
-def demo_choice() -> dict[str, str]:
+def demo_inputs() -> dict[str, str]:
     """Data and weights of the demo's model (local.demo.inputs), relative to the checkout; empty if no demo was run."""
     try:
-        return dict(json.loads(DEMO_CHOICE.read_text("utf-8"))["choice"])
+        return dict(json.loads(DEMO_INPUTS.read_text("utf-8"))["inputs"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

@@ -22,9 +22,6 @@ from model_build.data.reader import CORES, PictureReader, decoder_fingerprint, r
 from model_build.export import IMAGE
 from model_build.progress import progress_bar
 
-KEPT_AT_ONCE = 128
-"""Pictures whose features go into the cache together: what a build that is killed loses at most."""
-
 
 @dataclass(frozen=True, slots=True)
 class Features:
@@ -49,20 +46,14 @@ def extract(graph: Path, examples: Sequence[Example], config: BuildConfig, *, fl
     """
     content = graph.read_bytes()
     cache, key = cache_in(config.cache), _key(content, config.image_size, flipped)
-    rows = dict(cache.rows(key, [example.sha256 for example in examples]))
+    rows = cache.rows(key, [example.sha256 for example in examples])
     missing = [example for example in examples if example.sha256 not in rows]
     with progress_bar(len(examples), "images") as advance:
         advance(len(examples) - len(missing))
-        waiting: list[tuple[str, CachedRow]] = []
         for computed in _run(content, graph, missing, config, flipped) if missing else ():
-            waiting += computed
+            cache.add_rows(key, computed)
+            rows.update(computed)
             advance(len(computed))
-            if len(waiting) >= KEPT_AT_ONCE:
-                cache.add_rows(key, waiting)
-                rows.update(waiting)
-                waiting = []
-        cache.add_rows(key, waiting)
-        rows.update(waiting)
     return _gathered(examples, rows)
 
 

@@ -15,7 +15,7 @@ from tests.support import write_model
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "DEMO_CHOICE", tmp_path / "choice.json")
+    monkeypatch.setattr(sources, "DEMO_INPUTS", tmp_path / "inputs.json")
     monkeypatch.setattr(sources, "OUT", tmp_path / "bench")
 
 
@@ -26,16 +26,16 @@ def options(model: Path, *arguments: str) -> argparse.Namespace:
 
 
 def remember(tmp_path: Path, data: Path, weights: str) -> None:
-    (tmp_path / "choice.json").write_text(json.dumps({"choice": {"data": str(data), "weights": weights}}))
+    (tmp_path / "inputs.json").write_text(json.dumps({"inputs": {"data": str(data), "weights": weights}}))
 
 
-def test_the_demos_choice_is_the_default(tmp_path: Path):
+def test_the_demos_inputs_is_the_default(tmp_path: Path):
     remember(tmp_path, tmp_path, "/weights.h5")
     result = read(options(write_model(tmp_path / "model", build={"weights": "file"})))
     assert (result.data, result.drawn, result.weights, result.side) == (tmp_path, False, "/weights.h5", 8)
 
 
-def test_options_override_the_demos_choice(tmp_path: Path):
+def test_options_override_the_demos_inputs(tmp_path: Path):
     remember(tmp_path, tmp_path / "gone", "/weights.h5")
     model = write_model(tmp_path / "model", build={"weights": "file"})
     result = read(options(model, "--data", str(tmp_path), "--weights", "/other.h5"))
@@ -43,7 +43,7 @@ def test_options_override_the_demos_choice(tmp_path: Path):
 
 
 @pytest.mark.parametrize("origin", ["imagenet", "random"])
-def test_a_model_of_named_weights_needs_no_choice(tmp_path: Path, origin: str):
+def test_a_model_of_named_weights_needs_no_demo(tmp_path: Path, origin: str):
     assert read(options(write_model(tmp_path / "model", build={"weights": origin}))).weights == origin
 
 

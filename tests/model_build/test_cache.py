@@ -1,12 +1,13 @@
 import os
-import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+from labeller.images import Reason, Unreadable
 from model_build.cache import Cache, key_of, source_of
 
 
@@ -15,13 +16,13 @@ class Maker:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
-        self.places = [folder / "base.onnx", folder / "table.json"]
+        self.paths = [folder / "base.onnx", folder / "table.json"]
         self.calls = 0
 
     def __call__(self) -> None:
         self.calls += 1
-        self.places[0].write_bytes(b"graph")
-        self.places[1].write_bytes(b"")
+        self.paths[0].write_bytes(b"graph")
+        self.paths[1].write_bytes(b"")
 
 
 @pytest.fixture
@@ -31,23 +32,38 @@ def cache(tmp_path: Path) -> Cache:
 
 def test_files_are_made_once_and_then_copied(cache: Cache, tmp_path: Path) -> None:
     first, second = Maker(tmp_path / "first"), Maker(tmp_path / "second")
-    cache.files("key", first.places, first)
-    first.places[0].write_bytes(b"changed by whoever asked for it")
-    cache.files("key", second.places, second)
+    cache.files("key", first.paths, first)
+    first.paths[0].write_bytes(b"changed by whoever asked for it")
+    cache.files("key", second.paths, second)
     assert (first.calls, second.calls) == (1, 0)
-    assert [place.read_bytes() for place in second.places] == [b"graph", b""]
+    assert [path.read_bytes() for path in second.paths] == [b"graph", b""]
 
 
-def test_files_that_would_be_kept_under_one_name_are_an_error(cache: Cache, tmp_path: Path) -> None:
-    # They would all come back as the last one.
-    with pytest.raises(ValueError, match="share"):
-        cache.files("key", [tmp_path / "one" / "base.onnx", tmp_path / "two" / "base.onnx"], lambda: None)
+def test_files_of_one_name_in_different_folders_are_kept_apart(cache: Cache, tmp_path: Path) -> None:
+    paths = [tmp_path / folder / "base.onnx" for folder in ("one", "two")]
+
+    def make() -> None:
+        for path in paths:
+            path.parent.mkdir()
+            path.write_text(path.parent.name)
+
+    cache.files("key", paths, make)
+    for path in paths:
+        path.unlink()
+    cache.files("key", paths, make)
+    assert [path.read_text() for path in paths] == ["one", "two"]
+
+
+def test_the_result_of_a_maker_is_passed_on_and_a_copy_has_none(cache: Cache, tmp_path: Path) -> None:
+    path = tmp_path / "made"
+    assert cache.files("key", [path], lambda: path.write_text("12345")) == 5
+    assert cache.files("key", [path], lambda: path.write_text("12345")) is None
 
 
 def test_another_key_is_made_anew(cache: Cache, tmp_path: Path) -> None:
     maker = Maker(tmp_path / "made")
     for key in ("one", "other"):
-        cache.files(key, maker.places, maker)
+        cache.files(key, maker.paths, maker)
     assert maker.calls == 2
 
 
@@ -63,13 +79,13 @@ def test_another_key_is_made_anew(cache: Cache, tmp_path: Path) -> None:
 )
 def test_a_damaged_file_is_made_again(cache: Cache, tmp_path: Path, damage) -> None:
     maker = Maker(tmp_path / "made")
-    cache.files("key", maker.places, maker)
+    cache.files("key", maker.paths, maker)
     (entry,) = cache.folder.glob("*base.onnx")
     damage(entry)
     for _ in range(2):
-        cache.files("key", maker.places, maker)
+        cache.files("key", maker.paths, maker)
     assert maker.calls == 2  # and then it is whole again
-    assert maker.places[0].read_bytes() == b"graph"
+    assert maker.paths[0].read_bytes() == b"graph"
 
 
 def test_what_the_maker_raises_is_raised_and_nothing_kept(cache: Cache, tmp_path: Path) -> None:
@@ -87,8 +103,8 @@ def test_a_cache_that_cannot_be_written_gives_the_file_all_the_same(
 ) -> None:
     (tmp_path / "in the way").write_text("")
     cache, maker = Cache(tmp_path / "in the way" / "cache"), Maker(tmp_path / "made")
-    cache.files("key", maker.places, maker)
-    assert maker.places[0].read_bytes() == b"graph"
+    cache.files("key", maker.paths, maker)
+    assert maker.paths[0].read_bytes() == b"graph"
     assert capsys.readouterr().err.count("cannot be written") == 1
 
 
@@ -96,14 +112,14 @@ def test_a_cache_that_can_only_be_read_is_read(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     maker = Maker(tmp_path / "made")
-    cache.files("key", maker.places, maker)
+    cache.files("key", maker.paths, maker)
     cache.add_rows("key", [("picture", np.ones(3, np.float32))])
 
     def refuse(*_: object) -> None:
         raise PermissionError("somebody else's")
 
     monkeypatch.setattr(os, "utime", refuse)
-    cache.files("key", maker.places, maker)
+    cache.files("key", maker.paths, maker)
     assert maker.calls == 1
     np.testing.assert_array_equal(cache.rows("key", ["picture"])["picture"], np.ones(3))
     assert capsys.readouterr().err == ""
@@ -113,16 +129,58 @@ def test_rows_that_may_not_be_read_are_not_taken_for_damaged_and_stay(
     cache: Cache, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache.add_rows("key", [("picture", np.ones(3, np.float32))])
-    connect = sqlite3.connect
 
-    def elsewhere(path: Path, **options: Any) -> sqlite3.Connection:
-        return connect(path.parent, **options)  # a folder: "unable to open database file"
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(f"{path} belongs to somebody else")
 
-    monkeypatch.setattr(sqlite3, "connect", elsewhere)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
     assert cache.rows("key", ["picture"]) == {}
     assert capsys.readouterr().err == ""
     monkeypatch.undo()
     assert set(cache.rows("key", ["picture"])) == {"picture"}
+
+
+def test_rows_come_back_as_they_were_kept(cache: Cache) -> None:
+    rows = {
+        "array": np.arange(12, dtype=np.float32).reshape(2, 3, 2),
+        "unreadable": Unreadable(Reason.TRUNCATED, "only 12 of 40 bytes: é"),
+    }
+    cache.add_rows("key", rows.items())
+    kept = cache.rows("key", ["array", "unreadable", "unknown"])
+    assert set(kept) == set(rows)
+    np.testing.assert_array_equal(kept["array"], rows["array"])
+    assert kept["array"].dtype == np.float32
+    assert (kept["unreadable"].reason, kept["unreadable"].detail) == (Reason.TRUNCATED, "only 12 of 40 bytes: é")
+
+
+def test_builds_that_write_the_same_rows_at_once_do_not_harm_each_other(cache: Cache) -> None:
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from model_build.cache import Cache\n"
+        "cache = Cache(Path(sys.argv[1]))\n"
+        "for _ in range(20):\n"
+        "    cache.add_rows('key', [(str(n), np.full(9000, n, np.float32)) for n in range(10)])\n"
+        "    for name, row in cache.rows('key', map(str, range(10))).items():\n"
+        "        assert (row == float(name)).all()\n"
+        "assert len(cache.rows('key', map(str, range(10)))) == 10"
+    )
+    builds = [
+        subprocess.Popen([sys.executable, "-c", code, str(cache.folder)], stderr=subprocess.PIPE) for _ in range(3)
+    ]
+    assert [(build.communicate()[1], build.returncode) for build in builds] == [(b"", 0)] * 3
+    assert len(list(cache.folder.iterdir())) == 10  # and no partial file
+
+
+def test_a_build_killed_while_it_writes_leaves_nothing_that_is_trusted(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, target: Path) -> Path:
+        raise KeyboardInterrupt(f"before {path} becomes {target}")
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        cache.add_rows("key", [("picture", np.ones(3, np.float32))])
+    monkeypatch.undo()
+    assert cache.rows("key", ["picture"]) == {}
 
 
 def test_what_was_not_used_for_longest_is_dropped_when_there_is_too_much(tmp_path: Path) -> None:
@@ -137,19 +195,19 @@ def test_what_was_not_used_for_longest_is_dropped_when_there_is_too_much(tmp_pat
 
 def test_using_an_entry_makes_it_young(cache: Cache) -> None:
     cache.add_rows("key", [("picture", np.ones(3, np.float32))])
-    (table,) = cache.folder.iterdir()
-    os.utime(table, (0, 0))
+    (entry,) = cache.folder.iterdir()
+    os.utime(entry, (0, 0))
     cache.rows("key", ["picture"])
-    assert table.stat().st_mtime > time.time() - 60
+    assert entry.stat().st_mtime > time.time() - 60
 
 
 def test_what_a_killed_build_left_half_written_goes_after_an_hour(cache: Cache) -> None:
     cache.folder.mkdir()
-    for name, age in (("old.partial", 4000), ("new.partial", 10), ("old.sqlite", 4000)):
+    for name, age in (("old.partial", 4000), ("new.partial", 10), ("old entry", 4000)):
         (cache.folder / name).write_bytes(b"x")
         os.utime(cache.folder / name, (time.time() - age,) * 2)
     cache.trim()
-    assert sorted(path.name for path in cache.folder.iterdir()) == ["new.partial", "old.sqlite"]
+    assert sorted(path.name for path in cache.folder.iterdir()) == ["new.partial", "old entry"]
 
 
 def test_trimming_a_cache_that_is_not_there_does_nothing(cache: Cache) -> None:
@@ -161,7 +219,7 @@ def test_what_was_there_before_is_counted_when_it_is_given_out(cache: Cache, tmp
     maker = Maker(tmp_path / "made")
     for reused in (0, 5):  # a first build, and a second one
         cache.begin()
-        cache.files("key", maker.places, maker)
+        cache.files("key", maker.paths, maker)
         if not cache.rows("key", ["a", "b", "c"]):
             cache.add_rows("key", [(name, np.ones(3, np.float32)) for name in ("a", "b", "c")])
             cache.rows("key", ["a"])  # this build's own

@@ -81,7 +81,7 @@ def test_a_changed_picture_is_the_only_one_whose_features_are_computed(
     shutil.copy(tmp_path / "others" / "train" / "day" / "000.jpg", changed)
     graph = tmp_path / "base.onnx"
     shutil.copy(next(config.cache.glob("*base.int8.onnx")), graph)
-    graph.write_bytes(graph.read_bytes()[32:])  # behind its check sum
+    graph.write_bytes(graph.read_bytes()[32:])  # without its checksum
     found = extract(graph, scan(data).splits["train"], config)
     assert [example.path for example in read] == [changed]
     assert len(found.examples) == 80
