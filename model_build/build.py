@@ -222,7 +222,7 @@ def export_model(
     path, config = build.folder / MODEL_FILE, build.config
     with build.stages.stage("export", "base and head joined in one ONNX graph"):
         head = export.export(network.head.trained.network, export.FEATURES, export.LOGITS, _head_file(build))
-        export.join(export.load(network.int8), head, path)
+        export.join(network.int8, head, path)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         size = (config.image_size, config.image_size)
         return Manifest(
@@ -282,7 +282,7 @@ def write_report(
                 quantisation.candidates,
                 quantisation.chosen,
                 selection.count_correct(networks.full.head, quantisation.candidates, networks.full.reference),
-                list(network.heads),
+                network.heads,
                 network.head,
                 network.baseline,
                 calibrated.threshold,
@@ -297,7 +297,7 @@ def write_report(
                 "same_graph_fp32": network.fp32.stat().st_size + _head_file(build).stat().st_size,
             },
         )
-        scored = verify.scored(test, data.labels, calibrated.threshold.value, data.root)
+        scored = test.scored(data.labels, calibrated.threshold.value, data.root)
         (folder / PREDICTIONS_FILE).write_bytes(write_csv(scored))
         figures.draw_training(trained.history, trained.epoch, folder / "figures" / "training.png")
         figures.draw_confusion(np.array(results.confusion), data.labels, folder / "figures" / "confusion.png")
