@@ -24,7 +24,7 @@ class Losses:
 def allocate(
     losses: Sequence[Losses],
     full: Shape,
-    sides: Sequence[int],
+    image_size: int,
     share: float,
     step: int,
     *,
@@ -37,11 +37,11 @@ def allocate(
     time saved. Losses of layers add up, as they do to first order. The last layer keeps all channels, because they are
     the features. Every layer keeps at least `step` channels, so a small share may be out of reach.
     """
-    budget, shape = share * full.cost(sides), full
-    while (cost := shape.cost(sides)) > budget:
+    budget, shape = share * full.cost(image_size), full
+    while (cost := shape.cost(image_size)) > budget:
         best: tuple[float, Shape] | None = None
         for smaller, loss in _smaller_shapes(shape, full, losses, step, channels, ranks):
-            saved = cost - smaller.cost(sides)
+            saved = cost - smaller.cost(image_size)
             if saved > 0 and (best is None or loss / saved < best[0]):
                 best = (loss / saved, smaller)
         if best is None:

@@ -130,7 +130,10 @@ def solve_candidates(
             kept = [order.kept(width) for order, width in zip(orders, shape.widths, strict=False)]
             kept.append(np.arange(shape.widths[-1]))
             smaller = solve.shrink(full, statistics, sensitivity, kept, shape.ranks)
-            _write(smaller, candidate, folder)
+            graph, shape_file = candidate.files(folder)
+            model = network.to_keras(smaller, candidate.image_size)
+            export.export(model, export.IMAGE, export.FEATURES, graph)
+            shape_file.write_text(json.dumps(asdict(smaller.shape)), "utf-8")
             print(f"      solved: {candidate.name:<28}{_layer_list(shape)}", flush=True)
 
     key = key_of(
@@ -159,25 +162,12 @@ def _shape(
     return allocation.allocate(
         [Losses(channels, ranks.loss) for channels, ranks in zip(channel_losses, columns, strict=True)],
         full.shape,
-        full.sides(config.image_size),
+        config.image_size,
         1 / candidate.speedup,
         config.compress_step,
         channels=candidate.kind is not Kind.RANKS,
         ranks=candidate.kind is not Kind.CHANNELS,
     )
-
-
-def _write(smaller: ConvNet, candidate: NetworkCandidate, folder: Path) -> None:
-    graph, shape_file = candidate.files(folder)
-    model = network.to_keras(smaller, candidate.image_size)
-    export.export(model, export.IMAGE, export.FEATURES, graph)
-    content = {
-        "channels": smaller.shape.widths,
-        "ranks": smaller.shape.ranks,
-        "multiplications": smaller.multiplications(candidate.image_size),
-        "cost": smaller.cost(candidate.image_size),
-    }
-    shape_file.write_text(json.dumps(content), "utf-8")
 
 
 def _layer_list(shape: Shape) -> str:

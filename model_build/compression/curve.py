@@ -52,20 +52,22 @@ Quantise = Callable[[Path, Path, Features, BuildConfig], object]
 class CurvePoint:
     """A measured network: its base, in FP32 and INT8, and the head trained on its features.
 
-    `multiplications` and `cost` (`network.layer_cost`) are those of the base for one image; `log_losses` [n] those of
-    the validation pictures.
+    `log_losses` [n] are those of the validation pictures.
     """
 
     name: str
     kind: Kind
     image_size: int
     shape: Shape
-    multiplications: int
-    cost: int
     fp32: Path
     int8: Path
     head: EvaluatedHead
     log_losses: np.ndarray
+
+    @property
+    def cost(self) -> int:
+        """Estimated time of one image, in multiply-accumulates."""
+        return self.shape.cost(self.image_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,8 @@ def full_point(
     base: Base, config: BuildConfig, fp32: Path, int8: Path, head: EvaluatedHead, validation: Features
 ) -> CurvePoint:
     """The full network as a point of the curve. Raises StructureError."""
-    full, size = network.from_keras(base.network), config.image_size
-    losses = log_losses(head.logits, validation.labels)
-    multiplications, cost = full.multiplications(size), full.cost(size)
-    return CurvePoint(Kind.FULL, Kind.FULL, size, full.shape, multiplications, cost, fp32, int8, head, losses)
+    shape, losses = network.from_keras(base.network).shape, log_losses(head.logits, validation.labels)
+    return CurvePoint(Kind.FULL, Kind.FULL, config.image_size, shape, fp32, int8, head, losses)
 
 
 def measure_curve(
@@ -192,25 +192,15 @@ def _trained(
     quantise(fp32, int8, extract(fp32, unseen, config), config)
     training, validation = (extract(int8, data.splits[split], config) for split in ("train", "validation"))
     (head,) = selection.train_heads(training, validation, len(data.labels), config)
-    solved = json.loads(shape_file.read_text("utf-8"))
-    return CurvePoint(
-        candidate.name,
-        candidate.kind,
-        config.image_size,
-        Shape(tuple(solved["channels"]), tuple(solved["ranks"])),
-        solved["multiplications"],
-        solved["cost"],
-        fp32,
-        int8,
-        head,
-        log_losses(head.logits, validation.labels),
-    )
+    shape = Shape(**{name: tuple(values) for name, values in json.loads(shape_file.read_text("utf-8")).items()})
+    losses = log_losses(head.logits, validation.labels)
+    return CurvePoint(candidate.name, candidate.kind, config.image_size, shape, fp32, int8, head, losses)
 
 
 def _print(point: CurvePoint, full: CurvePoint) -> None:
     validation = point.head.validation
     print(
-        f"      {point.name:<28}{point.multiplications / 1e9:6.2f} G multiplications, estimated "
+        f"      {point.name:<28}{point.shape.multiplications(point.image_size) / 1e9:6.2f} G multiplications, estimated "
         f"{full.cost / point.cost:.2f}x faster, "
         f"validation {validation.accuracy:.1%}, log loss {validation.log_loss:.4f}",
         flush=True,

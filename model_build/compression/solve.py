@@ -68,7 +68,7 @@ def gather_statistics(network: ConvNet, pixels: np.ndarray, positions: int, seed
     """Run the full network on `pixels` and record `positions` random positions of each image and layer."""
     random = np.random.default_rng(seed)
     chosen = []
-    for side in network.sides(pixels.shape[1]):
+    for side in network.shape.sides(pixels.shape[1]):
         indices = np.stack([random.permutation(side * side)[: min(positions, side * side)] for _ in pixels])
         chosen.append(np.stack(np.unravel_index(indices, (side, side)), axis=-1))
     outputs: list[list[np.ndarray]] = [[] for _ in chosen]
