@@ -12,7 +12,7 @@ model_takes := DATA WEIGHTS IMAGE_SIZE COMPRESS
 verify-cpus_takes := DATA WEIGHTS PHOTOGRAPHS
 layer_takes := ARCH:--architecture
 invoke_takes := EVENT:argument
-backfill_takes := BUCKET PREFIX STALE_ONLY:flag MANIFEST STACK JOB YES:flag ENGINE
+backfill_takes := BUCKET PREFIX STALE_ONLY:flag ALL:flag MANIFEST STACK JOB YES:flag ENGINE
 shadow_takes := MODEL:argument STACK BASELINE
 nightly_takes := DATA SHARED
 testset_takes := DIR:argument STACK DELETE:flag
@@ -68,7 +68,7 @@ build: .venv/ready .venv-sam/ready ## sam build, without Docker (after `make lay
 invoke: .venv/ready .venv-sam/ready ## run the built function against the local AWS: EVENT=events/NAME.json
 	@$(call run,local.runtime.invoke)
 
-backfill: .venv/ready ## label a bucket's existing objects: BUCKET= PREFIX= STALE_ONLY=1 MANIFEST=s3://... STACK= JOB=id YES=1 ENGINE=local
+backfill: .venv/ready ## label a bucket's existing objects: BUCKET= PREFIX= STALE_ONLY=1 MANIFEST=s3://... STACK= JOB=id YES=1 ENGINE=local ALL=1
 	@$(call run,ops.backfill)
 
 shadow: .venv/ready ## compare a model with the deployed one, on the test set and yesterday's uploads: MODEL=build/candidate STACK= BASELINE=
@@ -91,10 +91,11 @@ test: .venv/ready .venv-sam/ready lint validate ## lint, types, the template's c
 bench: .venv/ready .venv-sam/ready .venv-bench/ready ## measure other runtimes, handler, cold start, build, night: WEIGHTS= DATA= MODEL= QUICK=1 ONLY="inference ..."
 	@$(call run,bench.__main__)
 
-lint: .venv/ready ## ruff and mypy
+lint: .venv/ready ## ruff, mypy and the import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 validate: .venv-sam/ready .venv-checkov/ready ## template.yaml: sam validate --lint (cfn-lint), checkov (security rules)
 	@AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-eu-central-1} $(SAM) validate --lint

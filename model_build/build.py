@@ -13,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from evaluation.predictions import PREDICTIONS_FILE, write_csv
 from labeller.classifier import Classifier, load_classifier, open_session
@@ -269,7 +268,7 @@ def write_report(
 ) -> BuildReport:
     """Write manifest.json, the predictions, the figures, report.json and the model card; return the report."""
     config, folder, test = build.config, build.folder, verification.test
-    network, trained = networks.shipped, networks.shipped.head.trained
+    network = networks.shipped
     with build.stages.stage("report", "manifest, predictions, report.json and the model card"):
         manifest = replace(manifest, build={**manifest.build, "accuracy": report.plain(verification.accuracy)})
         (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
@@ -299,16 +298,13 @@ def write_report(
         )
         scored = test.scored(data.labels, calibrated.threshold.value, data.root)
         (folder / PREDICTIONS_FILE).write_bytes(write_csv(scored))
-        figures.draw_training(trained.history, trained.epoch, folder / "figures" / "training.png")
-        figures.draw_confusion(np.array(results.confusion), data.labels, folder / "figures" / "confusion.png")
-        if results.compression is not None:
-            figures.draw_tradeoff(report.plain(results.compression), folder / "figures" / "tradeoff.png")
+        figures.write_figures(results, folder / "figures")
         thumbnails = _thumbnails_of_mistakes(results, test, data, config.image_size)
         shutil.rmtree(build.work)
     seconds = {**build.stages.seconds, "total": round(sum(build.stages.seconds.values()), 2)}
     results = replace(results, reused=cache_in(config.cache).reused, seconds=seconds)
     (folder / "report.json").write_text(report.to_json(results), "utf-8")
-    (folder / "index.html").write_text(card.render(report.plain(results), thumbnails), "utf-8")
+    (folder / "index.html").write_text(card.card_page(results, thumbnails), "utf-8")
     return results
 
 

@@ -1,17 +1,18 @@
-"""Arguments and errors of the commands: one way to parse, to report an error on standard error, and to exit."""
+"""What the commands share: arguments, errors and exit status, progress and confirmation."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
 
 STACK_NAME = "image-labeller"  # of a stack, where none is named
-INTERRUPTED = 130  # exit status: 128 + SIGINT
+USAGE, INTERRUPTED = 2, 130  # exit statuses: argparse's for wrong arguments; 128 + SIGINT
 
 
 class CommandError(Exception):
@@ -43,6 +44,36 @@ def error_message(error: Exception) -> str:
     if isinstance(error, NoCredentialsError):
         return "no AWS credentials on this machine. Run `aws configure` or `aws sso login`, or set AWS_PROFILE=..."
     return str(error)
+
+
+@dataclass
+class Console:
+    """Shows progress and asks for confirmation."""
+
+    yes: bool = False  # every question is answered beforehand
+    ask: Callable[[str], str] = input
+    _progress: str = ""
+
+    def print(self, line: str) -> None:
+        """Print a line that stays."""
+        print(f"\n{line}" if sys.stdout.isatty() and self._progress else line, flush=True)
+        self._progress = ""
+
+    def show_progress(self, line: str) -> None:
+        """Print a line of progress, unless it is the same as the last; on a terminal it replaces the last."""
+        if line != self._progress:
+            text, end = (f"\r{line:<100}", "") if sys.stdout.isatty() else (line, "\n")
+            print(text, end=end, flush=True)
+            self._progress = line
+
+    def confirms(self, question: str) -> bool:
+        """Whether the user answers yes. Without standard input the answer is no."""
+        if self.yes:
+            return True
+        try:
+            return self.ask(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+        except EOFError:
+            return False
 
 
 # ---- arguments --------------------------------------------------------------------------------------------

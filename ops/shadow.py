@@ -154,7 +154,7 @@ def compare(options: argparse.Namespace) -> int:
         candidate=load_classifier(options.model, threads=1),
         settings=_settings(table, stack.parameters),
         pictures=connect(table),
-        reports=_reports(stack.output("ReportsBucketName"), table),
+        reports=ReportStorage(stack.output("ReportsBucketName"), table),
     )
     test_set: Comparison | None = None
     unscored: tuple[Unscored, ...] = ()
@@ -197,11 +197,6 @@ def _settings(table: str, parameters: Mapping[str, str]) -> Settings:
     given = {name: parameters.get(parameter, "") for name, parameter in variables.items()}
     threads = str(len(os.sched_getaffinity(0)))
     return Settings.from_env({"RESULTS_TABLE": table, "ONNX_THREADS": threads, **given})
-
-
-def _reports(bucket: str, table: str) -> ReportStorage:
-    clients = {name: boto3.client(name) for name in ("s3", "dynamodb", "events", "sns")}
-    return ReportStorage(clients, bucket, table, bus="", topic="")
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

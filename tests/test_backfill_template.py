@@ -11,7 +11,7 @@ import pytest
 
 from local.aws.moto import local_aws
 from local.aws.stack import Stack, deploy
-from ops.batch_operations import FOLDER, Place, Selection, job_request
+from ops.batch_operations import FOLDER, BackfillTarget, Selection, job_request
 from tests.support import ROOT
 from tests.template import RESOURCES, TEMPLATE_CONTENT, as_list, properties
 
@@ -78,10 +78,10 @@ def test_batch_operations_may_invoke_list_and_report_and_nothing_else(stack: Sta
 
 def test_a_jobs_list_and_report_lie_where_the_role_may_put_them_and_trigger_nothing(stack: Stack) -> None:
     reports = stack.outputs["ReportsBucketName"]
-    place = Place(
+    target = BackfillTarget(
         "s", "1" * 12, "us-east-1", "u", reports, stack.outputs["BackfillFunctionArn"], "r", 1, 1769, "x86_64"
     )
-    request = job_request(place, Selection("u"), "token")
+    request = job_request(target, Selection("u"), "token")
     location = request["ManifestGenerator"]["S3JobManifestGenerator"]["ManifestOutputLocation"]
     assert location["Bucket"] == request["Report"]["Bucket"] == f"arn:aws:s3:::{reports}"
     assert location["ManifestPrefix"].startswith(f"{FOLDER}/")

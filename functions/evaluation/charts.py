@@ -8,13 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from evaluation.metrics import ReliabilityBin
 from evaluation.pages import macros, number
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 # The drawing area within a viewBox of 480 units: wide enough for the text, 13 units high, to be readable on a phone.
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 480, 58, 12, 14, 34
@@ -51,16 +54,18 @@ def line_chart(
     series: Sequence[Series],
     percent: bool,
     shown: Sequence[float] = (),
+    marked: int | None = None,
 ) -> Markup:
     """One or two series over `names`, the labels of the horizontal axis (days, epochs).
 
     The vertical axis covers all values and those in `shown`, not 0 to 1: of an accuracy only the top matters.
+    A dashed vertical line stands at the name of index `marked`.
     """
     height = 230
     values = [part for line in series for part in (line.values, line.low, line.high) if part is not None]
-    low, high, ticks = _axis([*shown, *(value for part in values for value in part)], percent)
-    across = _scale(0, len(names) - 1, _LEFT + 8, _WIDTH - _RIGHT - 8)
-    up = _scale(low, high, height - _BOTTOM, _TOP)
+    low, high, ticks = axis_ticks([*shown, *(value for part in values for value in part)], percent)
+    across = linear_scale(0, len(names) - 1, _LEFT + 8, _WIDTH - _RIGHT - 8)
+    up = linear_scale(low, high, height - _BOTTOM, _TOP)
     spec = ".1%" if percent else ".3g"
     return macros("charts.html").line_chart(
         title,
@@ -68,6 +73,7 @@ def line_chart(
         _frame(height),
         grid=[(round(up(tick), 1), tick) for tick in ticks],
         labels=_horizontal_labels(names, across),
+        marked=None if marked is None else f"M{across(marked):.1f} {_TOP}V{height - _BOTTOM}",
         lines=[_line(line, across, up) for line in series],
         spec=spec,
         head=["", *(line.name for line in series)],
@@ -78,7 +84,7 @@ def line_chart(
 def reliability_diagram(bins: Sequence[ReliabilityBin]) -> Markup:
     """Accuracy against confidence, bin by bin. A bar below the diagonal: the model is overconfident."""
     height = _WIDTH - 110
-    across, up = _scale(0, 1, _LEFT, _WIDTH - _RIGHT), _scale(0, 1, height - _BOTTOM - 12, _TOP)
+    across, up = linear_scale(0, 1, _LEFT, _WIDTH - _RIGHT), linear_scale(0, 1, height - _BOTTOM - 12, _TOP)
     filled = [bin_ for bin_ in bins if bin_.count]
     most = max((bin_.count for bin_ in filled), default=1)
     bars = []
@@ -181,14 +187,15 @@ def _runs(low: Sequence[float], high: Sequence[float]) -> list[list[int]]:
     return runs
 
 
-def _scale(low: float, high: float, start: float, end: float) -> Scale:
+def linear_scale(low: float, high: float, start: float, end: float) -> Scale:
+    """Maps the values low..high to the positions start..end."""
     if low == high:  # a single value is drawn in the middle
         return lambda _: (start + end) / 2
     slope = (end - start) / (high - low)
     return lambda value: start + (value - low) * slope
 
 
-def _axis(values: Sequence[float], percent: bool) -> tuple[float, float, list[float]]:
+def axis_ticks(values: Sequence[float], percent: bool) -> tuple[float, float, list[float]]:
     """Bounds of an axis that shows all values, and three to six round ticks on it."""
     known = [value for value in values if not math.isnan(value)] or [0.0, 1.0]
     low, high = min(known), max(known)

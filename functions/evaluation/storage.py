@@ -1,7 +1,6 @@
-"""AWS for the score function: the bucket of test set and reports, a day's rows, and who is told.
+"""AWS calls of the score function: the bucket of test set and reports, the results index, and announcements.
 
-Beside `storage`, which fetches single objects, the only module of the functions that calls AWS. Errors are the same:
-AwsFailure for all that a retry, or a person, may mend.
+All errors of AWS become AwsFailure, as in labeller.storage, which handles single objects.
 """
 
 from __future__ import annotations
@@ -27,56 +26,57 @@ if TYPE_CHECKING:  # the stubs are not in Lambda
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import QueryInputPaginateTypeDef
 
-# More patient than classify's: nothing brings a night back but the next one, and the function has minutes.
+# More patient than classify's: a failed night is only repaired by the next one, and the function has minutes.
 _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=3, read_timeout=20)
 
 REPORT_EVENT = "AccuracyReported"
-_MOST_SUBJECT = 100  # characters; SNS API reference, Publish: less than 100, ASCII, no line breaks
+_MAX_SUBJECT = 100  # characters; SNS API reference, Publish: less than 100, ASCII, no line breaks
 
 
 class ReportStorage:
-    """The bucket, the index of the results table, the event bus and the topic. `connect` makes the real clients."""
+    """The bucket, the index of the results table, the event bus and the topic. Slow to make: keep it."""
 
-    def __init__(self, clients: Mapping[str, Any], bucket: str, table: str, bus: str, topic: str) -> None:
-        self._s3, self._dynamodb = clients["s3"], clients["dynamodb"]
-        self._events, self._sns = clients["events"], clients["sns"]
+    def __init__(self, bucket: str, table: str, bus: str = "", topic: str = "") -> None:
+        self._s3 = boto3.client("s3", config=_CONFIG)
+        self._dynamodb = boto3.client("dynamodb", config=_CONFIG)
+        self._events = boto3.client("events", config=_CONFIG)
+        self._sns = boto3.client("sns", config=_CONFIG)
         self.bucket = bucket
-        self.region = str(self._s3.meta.region_name)
+        self.region = self._s3.meta.region_name
         self._table, self._bus, self._topic = table, bus, topic
 
     def list_keys(self, prefix: str) -> Iterator[str]:
         """Keys of all objects under `prefix`, in order. Raises AwsFailure."""
         with _own_errors("ListObjectsV2", f"{self.bucket}/{prefix}"):
-            pages = self._s3.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
+            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                 yield from (item["Key"] for item in page.get("Contents", []))
 
     def list_folders(self, prefix: str) -> list[str]:
         """Names of the "folders" directly under `prefix`, in order. Raises AwsFailure."""
         with _own_errors("ListObjectsV2", f"{self.bucket}/{prefix}"):
             pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/")
-            found = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", [])]
-        return [each.removeprefix(prefix).rstrip("/") for each in found]
+            folders = [folder["Prefix"] for page in pages for folder in page.get("CommonPrefixes", [])]
+        return [folder.removeprefix(prefix).rstrip("/") for folder in folders]
 
     def read(self, key: str) -> bytes | None:
-        """The object's content, None if there is none. Raises AwsFailure."""
+        """The object's content; None if it does not exist. Raises AwsFailure."""
         with _own_errors("GetObject", f"{self.bucket}/{key}"):
             try:
-                answer = self._s3.get_object(Bucket=self.bucket, Key=key)
+                response = self._s3.get_object(Bucket=self.bucket, Key=key)
             except self._s3.exceptions.NoSuchKey:
                 return None
-            with closing(answer["Body"]) as body:
+            with closing(response["Body"]) as body:
                 return bytes(body.read())
 
     def write(self, key: str, content: bytes, content_type: str) -> None:
-        """Put the object; S3 shows the old one or the new one, never half of it. Raises AwsFailure."""
+        """Put the object; S3 replaces an earlier one atomically. Raises AwsFailure."""
         with _own_errors("PutObject", f"{self.bucket}/{key}"):
             self._s3.put_object(
                 Bucket=self.bucket, Key=key, Body=content, ContentType=content_type, CacheControl="no-cache"
             )
 
     def delete(self, key: str) -> None:
-        """Delete the object; it need not be there. Raises AwsFailure."""
+        """Delete the object, if it exists. Raises AwsFailure."""
         with _own_errors("DeleteObject", f"{self.bucket}/{key}"):
             self._s3.delete_object(Bucket=self.bucket, Key=key)
 
@@ -94,24 +94,28 @@ class ReportStorage:
 
     def announce(self, detail: Mapping[str, Any]) -> None:
         """Publish AccuracyReported. Raises AwsFailure."""
-        entry = {
-            "Source": EVENT_SOURCE,
-            "DetailType": REPORT_EVENT,
-            "Detail": json.dumps(detail, ensure_ascii=False),
-            "EventBusName": self._bus,
-        }
         with _own_errors("PutEvents", REPORT_EVENT):
-            answer = self._events.put_events(Entries=[entry])
-        refused = answer["Entries"][0]
+            response = self._events.put_events(
+                Entries=[
+                    {
+                        "Source": EVENT_SOURCE,
+                        "DetailType": REPORT_EVENT,
+                        "Detail": json.dumps(detail, ensure_ascii=False),
+                        "EventBusName": self._bus,
+                    }
+                ]
+            )
+        refused = response["Entries"][0]
         if refused.get("ErrorCode"):
             raise AwsFailure(f"PutEvents for {REPORT_EVENT}: {refused['ErrorCode']}: {refused.get('ErrorMessage', '')}")
 
     def mail(self, subject: str, text: str) -> None:
-        """Tell whoever has subscribed to the topic. Raises AwsFailure."""
-        line = " ".join(subject.split()).encode("ascii", "replace").decode()
-        short = line if len(line) < _MOST_SUBJECT else line[: _MOST_SUBJECT - 4] + "..."
+        """Publish to the topic, which mails its subscribers. Raises AwsFailure."""
+        subject = " ".join(subject.split()).encode("ascii", "replace").decode()
+        if len(subject) >= _MAX_SUBJECT:
+            subject = subject[: _MAX_SUBJECT - 4] + "..."
         with _own_errors("Publish", self._topic):
-            self._sns.publish(TopicArn=self._topic, Subject=short, Message=text)
+            self._sns.publish(TopicArn=self._topic, Subject=subject, Message=text)
 
 
 def rows_of_day(
@@ -140,12 +144,6 @@ def rows_of_day(
     return heapq.merge(*map(partition_rows, index_keys(label, day)), key=lambda row: row["classified_at"])
 
 
-def connect(bucket: str, table: str, bus: str, topic: str) -> ReportStorage:
-    """ReportStorage with clients for the region and credentials of the environment. Slow: keep the result."""
-    clients = {name: boto3.client(name, config=_CONFIG) for name in ("s3", "dynamodb", "events", "sns")}
-    return ReportStorage(clients, bucket, table, bus, topic)
-
-
 @contextmanager
 def _own_errors(call: str, what: str) -> Iterator[None]:
     try:
@@ -153,5 +151,5 @@ def _own_errors(call: str, what: str) -> Iterator[None]:
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "unknown")
         raise AwsFailure(f"{call} for {what}: {code}: {error}") from error
-    except BotoCoreError as error:  # no answer at all: connections, timeouts, half a body, no credentials
+    except BotoCoreError as error:  # no response: connection, timeout, incomplete body, credentials
         raise AwsFailure(f"{call} for {what}: {type(error).__name__}: {error}") from error

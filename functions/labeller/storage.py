@@ -89,12 +89,21 @@ class Fetched:
 class Storage:
     """Objects, tags, rows and result events, through the clients given. `connect` makes the real ones."""
 
-    def __init__(self, s3: Any, dynamodb: Any, table: str, events: Any = None, bus: str = "default") -> None:
+    def __init__(
+        self,
+        s3: Any,
+        dynamodb: Any,
+        table: str,
+        events: Any = None,
+        bus: str = "default",
+        trust_tag_count: bool = True,  # False for an object store that may leave it out though there are tags
+    ) -> None:
         self._s3 = s3
         self._dynamodb = dynamodb
         self._table = table
         self._events = events
         self._bus = bus
+        self._trust_tag_count = trust_tag_count
         self._tags_readable: set[str] = set()  # buckets whose tags this process has been able to read
 
     # ---- objects ------------------------------------------------------------------------------------------
@@ -183,7 +192,8 @@ class Storage:
         know (GetObject leaves the count out in both cases), which is ruled out by its having read tags in this
         bucket before.
         """
-        if fetched and fetched.refusal is None and fetched.tags is None and ref.bucket in self._tags_readable:
+        untagged = fetched and fetched.refusal is None and fetched.tags is None and ref.bucket in self._tags_readable
+        if untagged and self._trust_tag_count:
             return []
         with _own_errors("GetObjectTagging", ref):
             answer = self._s3.get_object_tagging(**_address(ref))
@@ -288,7 +298,7 @@ def new_session() -> Session:
     return session
 
 
-def connect(table: str, bus: str = "default") -> Storage:
+def connect(table: str, bus: str = "default", trust_tag_count: bool = True) -> Storage:
     """Storage with clients for the region and credentials of the environment. Slow: keep the result."""
     session = new_session()
     from botocore import __version__
@@ -301,7 +311,7 @@ def connect(table: str, bus: str = "default") -> Storage:
         # Before each attempt, so also before one that botocore makes when Lambda resumes a process in which an
         # object was given up: by then another invocation may have labelled what came in its place.
         client.meta.events.register_first("before-send", lambda **_: ensure_time())
-    return Storage(s3, dynamodb, table, events, bus)
+    return Storage(s3, dynamodb, table, events, bus, trust_tag_count)
 
 
 def _address(ref: ObjectRef) -> dict[str, str]:

@@ -1,8 +1,8 @@
-"""Where reports lie in the bucket.
+"""Keys of the reports in the bucket.
 
-accuracy/<date>/runs/<run>/predictions.csv, report.json     what one run found out; never written again
-accuracy/<date>/index.html, report.json, predictions.csv    the run that counts
-accuracy/latest/...                                         the newest night's
+accuracy/<date>/runs/<run>/predictions.csv, report.json     one run's results, never overwritten
+accuracy/<date>/index.html, report.json, predictions.csv    the last run of the night
+accuracy/latest/...                                         the newest night
 accuracy/index.html                                         the list of nights
 """
 
@@ -19,10 +19,10 @@ LIST = REPORTS_PREFIX + "index.html"
 
 
 def run_key(night: date, run: str, name: str) -> str:
-    """Where one of a run's own objects lies."""
+    """Key of a file of one run."""
     return f"{REPORTS_PREFIX}{night}/runs/{run}/{name}"
 
 
 def night_key(night: date | str, name: str = PAGE) -> str:
-    """Where one opens the report of a night, or of "latest"."""
+    """Key of a file of a night, or of "latest"."""
     return f"{REPORTS_PREFIX}{night}/{name}"

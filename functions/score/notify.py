@@ -1,4 +1,4 @@
-"""Who is told of a report: CloudWatch, EventBridge, and people by mail."""
+"""Announcements of a report: metrics to CloudWatch, AccuracyReported to EventBridge, a mail through SNS."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from labeller.observability import logger, metrics
 from labeller.storage import AwsFailure
 from score.keys import night_key
 
-MAX_RECALLS = 50  # labels up to which each has a metric of its own: CloudWatch bills every one
+MAX_RECALLS = 50  # labels; with more there is no metric for each, because CloudWatch bills every metric
 
 
 def count_invalid_testset() -> None:
-    """The metric behind the alarm on a test set that is missing, empty or of other labels."""
+    """Add the metric of a test set that is missing, empty or does not fit the model; it has an alarm."""
     metrics.add_metric("TestSetInvalid", MetricUnit.Count, 1)
 
 
 def count_failure() -> None:
-    """The metric of an attempt at a night that brought no report, for any other reason."""
+    """Add the metric of a night without a report for any other reason."""
     metrics.add_metric("Failed", MetricUnit.Count, 1)
 
 
-def tell(report: NightlyReport, storage: ReportStorage) -> dict[str, Any]:
-    """Metrics, AccuracyReported and the mail; returns the detail of the event.
+def notify(report: NightlyReport, storage: ReportStorage) -> dict[str, Any]:
+    """Add the metrics, send AccuracyReported and the mail; returns the event's detail.
 
-    The report is published by now. So a bus or a topic that fails is logged and counted (NotTold), and is no reason
-    to score the night again.
+    The report is already published, so a bus or a topic that fails is logged and counted (NotTold), and the night is
+    not scored again.
     """
-    count(report)
+    add_metrics(report)
     detail = event_detail(report, storage.bucket)
-    for say in (
+    for send in (
         lambda: storage.announce(detail),
         lambda: storage.mail(f"{headline(report)} ({report.date})", mail_text(report, storage)),
     ):
         try:
-            say()
+            send()
         except AwsFailure as failure:
-            logger.error("not told", error=str(failure))
+            logger.error("the report could not be announced", error=str(failure))
             metrics.add_metric("NotTold", MetricUnit.Count, 1)
     logger.info("reported", extra={name: value for name, value in detail.items() if name != "schema"})
     return detail
 
 
-def count(report: NightlyReport) -> None:
-    """One value for each metric. Without figures there is no Accuracy, and its alarm fires for want of it."""
+def add_metrics(report: NightlyReport) -> None:
+    """Add the report's metrics. Without figures there is no Accuracy, and the missing value fires its alarm."""
     figures = report.figures
     metrics.add_metric("Scored", MetricUnit.Count, figures.pictures if figures else 0)
     metrics.add_metric("Unscored", MetricUnit.Count, report.unscored)
@@ -63,12 +63,12 @@ def count(report: NightlyReport) -> None:
     for label, scores in zip(report.model.labels, figures.classes, strict=True):
         if not math.isnan(scores.recall):
             with single_metric("Recall", MetricUnit.NoUnit, scores.recall) as metric:
-                # CloudWatch takes ASCII only; the escapes keep two labels apart.
+                # CloudWatch accepts only ASCII; escapes keep different labels different.
                 metric.add_dimension("label", label.encode("ascii", "backslashreplace").decode())
 
 
 def event_detail(report: NightlyReport, bucket: str) -> dict[str, Any]:
-    """What AccuracyReported says; docs/accuracy-reported.schema.json describes it."""
+    """The detail of AccuracyReported, which docs/accuracy-reported.schema.json describes."""
     figures, uploads = report.figures, report.uploads
     return {
         "schema": 1,
@@ -90,7 +90,7 @@ def event_detail(report: NightlyReport, bucket: str) -> dict[str, Any]:
 
 
 def mail_text(report: NightlyReport, storage: ReportStorage) -> str:
-    """The mail: the verdict, what it rests on, and a link to the page in the S3 console, whose "Open" shows it."""
+    """The mail: verdict, reasons and a link to the page in the S3 console, whose "Open" button shows it."""
     key = night_key(report.date)
     link = (
         f"https://{storage.region}.console.aws.amazon.com/s3/object/{quote(storage.bucket)}"

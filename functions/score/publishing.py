@@ -1,9 +1,9 @@
-"""How a night's report takes the place of an earlier one: whole, or not at all.
+"""Publishing a night's report: it replaces an earlier one as a whole, or not at all.
 
-S3 replaces single objects and renames none. So first everything of a run is put where nobody looks yet, and only then
-the names that people open are switched, one after the other. If one of these puts fails, those before it are put back
-as they were, and the night keeps its earlier report. Every switched object refers to its own run's folder alone; so
-even where the process dies in between, whatever one opens leads to one run, and the retry finishes the switch.
+S3 replaces single objects and cannot rename. So a run's own files are written first, under keys that no page links to,
+then the objects that people open are switched one after the other. If one of these puts fails, the earlier ones are
+restored. Every switched object links only to its own run's folder: even if the process dies between two puts, each
+page is consistent, and the retry completes the switch.
 """
 
 from __future__ import annotations
@@ -19,17 +19,13 @@ from labeller.observability import logger
 from labeller.storage import AwsFailure
 from score.keys import LATEST, LIST, PAGE, PREDICTIONS, REPORT, REPORTS_PREFIX, night_key, run_key
 
-_TYPES = {
-    "html": "text/html; charset=utf-8",
-    "json": "application/json",
-    "csv": "text/csv; charset=utf-8",
-}
+_TYPES = {"html": "text/html; charset=utf-8", "json": "application/json", "csv": "text/csv; charset=utf-8"}
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 @dataclass(frozen=True, slots=True)
 class ReportFiles:
-    """Texts of the objects that make up a night's report."""
+    """The files of a night's report."""
 
     page: bytes
     report: bytes
@@ -42,39 +38,37 @@ def list_nights(storage: ReportStorage) -> list[date]:
 
 
 def read_earlier(storage: ReportStorage, nights: Iterable[date]) -> list[EarlierReport]:
-    """The reports of these nights, oldest first, those left out that are missing or cannot be read (logged).
+    """The reports of the last NIGHTS of these nights, oldest first, without unreadable ones (logged).
 
     Raises AwsFailure.
     """
-    found = []
+    reports = []
     for night in sorted(nights)[-NIGHTS:]:
         content = storage.read(night_key(night, REPORT))
         try:
-            found.append(read_report(content or b""))
+            reports.append(read_report(content or b""))
         except ValueError as error:
-            logger.warning("an earlier report is left out", night=str(night), error=str(error))
-    return found
+            logger.warning("an earlier report cannot be read", night=str(night), error=str(error))
+    return reports
 
 
 def publish(
     storage: ReportStorage, night: date, run: str, files: ReportFiles, nights: Sequence[date], index: bytes
 ) -> None:
-    """Put a run's objects, then switch to them. `nights` are those known before. Raises AwsFailure, changing nothing.
+    """Write a run's files and switch to them. `nights` are the earlier ones. Raises AwsFailure, changing nothing.
 
-    The newest night is the latest one too; running an old night again does not make it so.
+    The newest night is also the latest one; repeating an old night does not make it the latest.
     """
     contents = ((PREDICTIONS, files.predictions), (REPORT, files.report), (PAGE, files.page))
     for name, content in contents[:2]:
         _write(storage, run_key(night, run, name), content)
     folders = [str(night), *([LATEST] if all(night >= other for other in nights) else [])]
-    _switch(
-        storage,
-        [(night_key(folder, name), content) for folder in folders for name, content in contents] + [(LIST, index)],
-    )
+    switched = [(night_key(folder, name), content) for folder in folders for name, content in contents]
+    _switch(storage, [*switched, (LIST, index)])
 
 
 def _night(folder: str) -> date | None:
-    """The night that a folder is named after; None for a folder of somebody else's."""
+    """The night that a folder is named after; None for any other folder."""
     try:
         return date.fromisoformat(folder) if _DATE.fullmatch(folder) else None
     except ValueError:  # 2026-13-01
@@ -82,13 +76,13 @@ def _night(folder: str) -> date | None:
 
 
 def _switch(storage: ReportStorage, objects: Sequence[tuple[str, bytes]]) -> None:
-    """Replace all of the objects, or leave all as they are. Raises AwsFailure."""
+    """Replace all of the objects, or none. Raises AwsFailure."""
     before = [(key, storage.read(key)) for key, _ in objects]
     for number, (key, content) in enumerate(objects):
         try:
             _write(storage, key, content)
         except AwsFailure:
-            # This one too: of a put that timed out nobody knows whether S3 has taken it.
+            # Restore this one too: a put that timed out may have succeeded.
             _restore(storage, before[: number + 1])
             raise
 
@@ -100,8 +94,8 @@ def _restore(storage: ReportStorage, objects: Sequence[tuple[str, bytes | None]]
                 storage.delete(key)
             else:
                 _write(storage, key, content)
-        except AwsFailure as failure:  # the first failure is the one to raise; the retry of the night mends this
-            logger.error("an earlier report could not be put back", key=key, error=str(failure))
+        except AwsFailure as failure:  # the first failure is raised; the retry of the night repairs this object
+            logger.error("an earlier report could not be restored", key=key, error=str(failure))
 
 
 def _write(storage: ReportStorage, key: str, content: bytes) -> None:

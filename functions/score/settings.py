@@ -1,4 +1,4 @@
-"""What the environment says to the score function, beside what it shares with classify."""
+"""The environment variables of the score function, beside those that it shares with classify."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from labeller.settings import Settings, SettingsError
 
 REQUIRED = ("REPORTS_BUCKET", "REPORT_TOPIC")
-DEFAULTS: Mapping[str, str] = {
-    "TIME_ZONE": "UTC",
-    "MINIMUM_ACCURACY": "0.9",
-}
+DEFAULTS: Mapping[str, str] = {"TIME_ZONE": "UTC", "MINIMUM_ACCURACY": "0.9"}
 NAMES = frozenset((*REQUIRED, *DEFAULTS))
 
 
@@ -20,15 +17,15 @@ NAMES = frozenset((*REQUIRED, *DEFAULTS))
 class ScoreSettings:
     """The configuration of the score function."""
 
-    shared: Settings  # model, limits, results table: those of classify
-    reports_bucket: str  # holds testset/ and accuracy/
-    report_topic: str  # ARN of the SNS topic that is told of each report
-    time_zone: ZoneInfo  # a night has the date that it has there
-    minimum_accuracy: float  # 0..1; below it the report says so, and the alarm fires
+    shared: Settings  # model, limits and results table, as in classify
+    reports_bucket: str  # contains testset/ and accuracy/
+    report_topic: str  # ARN of the SNS topic for reports
+    time_zone: ZoneInfo  # decides a night's date
+    minimum_accuracy: float  # 0..1; the alarm fires below it
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> ScoreSettings:
-        """The settings in `env`, usually os.environ; SettingsError names the variable at fault."""
+        """The settings in `env`, usually os.environ. Raises SettingsError, which names the variable."""
         for name in REQUIRED:
             if not env.get(name):
                 raise SettingsError(f"the environment variable {name} is not set; template.yaml passes it")

@@ -1,4 +1,4 @@
-"""The labelled test set: which objects are its pictures, and what they show."""
+"""The labelled test set: which objects of the bucket are its pictures, and their labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TESTSET_PREFIX = "testset/"
 
 
 class InvalidTestSet(Exception):
-    """There is nothing to score, or it does not fit the model. The message says what to do."""
+    """The test set is empty or does not fit the model. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +29,18 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class TestSet:
-    """The test set as it is in the bucket."""
+    """The test set in the bucket."""
 
-    examples: tuple[Example, ...]  # in an order that has nothing to do with label or name
+    examples: tuple[Example, ...]  # in an order independent of label and name
     per_label: dict[str, int]  # of every label of the model
-    ignored: int  # objects that are no pictures of a label: outside of the label folders, or hidden
+    ignored: int  # objects outside the label folders, and hidden ones
 
 
 def find_test_set(bucket: str, keys: Iterable[str], labels: Sequence[str]) -> TestSet:
     """The test set among the object keys under TESTSET_PREFIX, "testset/<label>/...".
 
-    Keys ending in "/" are folders, names that begin with a dot are what file managers leave; both count for
-    nothing. Raises InvalidTestSet if there are no pictures, or pictures of labels that the model does not know.
+    Keys ending in "/" are folders, names beginning with a dot are files of file managers: neither is a picture.
+    Raises InvalidTestSet if there are no pictures, or pictures of labels that the model does not know.
     """
     examples, ignored = [], 0
     for key in keys:
@@ -51,19 +51,19 @@ def find_test_set(bucket: str, keys: Iterable[str], labels: Sequence[str]) -> Te
             ignored += 1
             continue
         examples.append(Example(key, label))
-    where = f"s3://{bucket}/{TESTSET_PREFIX}"
+    folder = f"s3://{bucket}/{TESTSET_PREFIX}"
     if not examples:
         raise InvalidTestSet(
-            f"no test set: there are no pictures under {where}<label>/. `make testset DIR=...` uploads the label "
+            f"no test set: there are no pictures under {folder}<label>/. `make testset DIR=...` uploads the label "
             "folders of a directory"
         )
     counts = Counter(example.label for example in examples)
     unknown = sorted(set(counts) - set(labels))
     if unknown:
         raise InvalidTestSet(
-            f"{where} has the labels {', '.join(map(repr, unknown))}, which the model does not know; it knows "
+            f"{folder} has the labels {', '.join(map(repr, unknown))}, which the model does not know; it knows "
             f"{', '.join(map(repr, labels))}. Rename or remove those folders, or deploy the model that knows them"
         )
-    # By a hash: should the time not suffice, what was scored is a fair sample of all labels. And always the same.
+    # Ordered by a hash: if time runs out, the scored pictures are a fair sample of all labels, the same every night.
     examples.sort(key=lambda example: hashlib.sha256(example.key.encode()).digest())
     return TestSet(tuple(examples), {label: counts[label] for label in labels}, ignored)

@@ -1,122 +1,159 @@
-"""Stage 8: the pictures a person looks at first."""
+"""The charts of a model, inline in the model card and as figures/*.svg. The browser's fonts draw any script."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+from markupsafe import Markup
 
-mpl.use("Agg")
-from matplotlib import pyplot as plt  # the backend is chosen first: there is no screen
-
+from evaluation.charts import Series, axis_ticks, line_chart, linear_scale
+from evaluation.pages import macros, render
 from model_build.compression.candidates import Kind
-from model_build.head import History
-from model_build.report.lettering import lettering
+from model_build.report.report import BuildReport, CompressionReport, HeadReport
 
-LABELLED = 20
-"""Labels whose names and numbers a figure has room for."""
+TEMPLATES = Path(__file__).parent / "templates"
 
-TRAINING, VALIDATION = "#1f6f8b", "#e07a5f"
-KINDS = {
-    Kind.BOTH: "#0b62c4",
-    Kind.CHANNELS: "#7a4fbf",
-    Kind.RANKS: "#b0306a",
-    Kind.PIXELS: "#c2570c",
-    Kind.FULL: "#1b1f24",
-}
+LABELS_IN_MATRIX = 20
+"""With more labels a confusion matrix is drawn without names and numbers."""
+
+LONGEST = 24
+"""Characters of a label; a longer one is cut, because a chart has no room for it."""
 
 
-def draw_training(history: History, kept: int, path: Path) -> None:
-    """Loss and accuracy of every epoch, training beside validation; the epoch `kept` (from 1) is marked."""
-    epochs = np.arange(1, len(history["loss"]) + 1)
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
-        axis.plot(epochs, history[name], color=TRAINING, label="training", marker=".")
-        axis.plot(epochs, history[f"val_{name}"], color=VALIDATION, label="validation", marker=".")
-        axis.axvline(kept, color="grey", linestyle=":", label=f"kept: epoch {kept}")
-        axis.set(xlabel="epoch", ylabel=name)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.grid(alpha=0.3)
-        axis.legend()
-    axes[0].set_ylim(bottom=0)
-    axes[1].yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0))
-    figure.suptitle("Training of the head (dropout is active in the training figures only)")
-    _save(figure, path)
+def write_figures(report: BuildReport, folder: Path) -> None:
+    """Write training.svg and confusion.svg, and curve.svg if there is a compression curve."""
+    folder.mkdir(parents=True, exist_ok=True)
+    training = [(title, ("training", "validation"), chart) for title, chart in training_charts(report.head)]
+    _write(folder / "training.svg", *training)
+    test = report.accuracy["test"].int8
+    title = f"INT8 on {test.images} test pictures: true label (rows), predicted label (columns)"
+    _write(folder / "confusion.svg", (title, (), confusion_chart(report)))
+    if report.compression:
+        legend = ("channels and ranks", "only one of them, or smaller pictures")
+        _write(folder / "curve.svg", ("Accuracy on validation against time", legend, curve_chart(report.compression)))
 
 
-def draw_confusion(matrix: np.ndarray, labels: Sequence[str], path: Path) -> None:
-    """C[i, j]: test pictures of true label i that the INT8 model gives label j, coloured by share of the row.
-
-    With more than LABELLED labels, without names and numbers: then only where it is dark beside the diagonal counts.
-    """
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    names, families = lettering(labels) if len(labels) <= LABELLED else ([], ["sans-serif"])
-    side = 2.5 + 0.8 * min(len(labels), LABELLED)
-    title = f"{matrix.sum()} test pictures, INT8"
-    with mpl.rc_context({"font.family": families}):
-        figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
-        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        if names:
-            _write_counts(axis, matrix, shares)
-            slanted: dict[str, Any] = (
-                {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if len(names) > 3 else {}
-            )
-            axis.set_xticks(range(len(names)), names, parse_math=False, **slanted)
-            axis.set_yticks(range(len(names)), names, parse_math=False)  # a name is no formula
-        else:
-            title += "; labels by number, from 0, in the order of report.json"
-        axis.set(xlabel="predicted label", ylabel="true label", title=title)
-        _save(figure, path)
-
-
-def draw_tradeoff(compression: Mapping[str, Any], path: Path) -> None:
-    """Accuracy on validation against the time of one image, a point a network: the `compression` member of report.json.
-
-    The full network and those that are smaller in both ways are a curve; the others stand beside it.
-    """
-    networks = compression["networks"]
-    slowest = networks[0]["milliseconds"]
-    figure, axis = plt.subplots(figsize=(10, 6), layout="constrained")
-    for kind, colour in KINDS.items():
-        times, shares = [], []
-        for each in networks:
-            if each["kind"] == kind or (kind is Kind.BOTH and each["kind"] == Kind.FULL):
-                times.append(each["milliseconds"] / slowest)
-                shares.append(each["validation"]["accuracy"])
-        axis.plot(times, shares, "o-" if kind is Kind.BOTH else "o", color=colour, label=kind.value)
-    for each in networks:
-        shipped = each["name"] == compression["chosen"]
-        axis.annotate(
-            each["name"].replace(" faster", "").split(",")[0] + (" (shipped)" if shipped else ""),
-            (each["milliseconds"] / slowest, each["validation"]["accuracy"]),
-            xytext=(8, -14),  # the curve rises: below it there is room
-            textcoords="offset points",
-            color=KINDS[Kind(each["kind"])],
+def training_charts(head: HeadReport) -> list[tuple[str, Markup]]:
+    """Loss and accuracy by epoch, with their titles."""
+    history = head.history
+    kept = next(candidate.epoch_kept for candidate in head.candidates if candidate.name == head.chosen)
+    epochs = [str(epoch) for epoch in range(1, len(history["loss"]) + 1)]
+    description = f"The weights of epoch {kept} are kept. Dropout is active in the training figures only."
+    return [
+        (
+            title,
+            line_chart(
+                f"{title} by epoch",
+                description,
+                epochs,
+                [Series("training", history[name]), Series("validation", history[f"val_{name}"])],
+                percent=name == "accuracy",
+                marked=kept - 1,
+            ),
         )
-    axis.set(
-        xlabel="time of one INT8 image, relative to the full network (3x: meant to be 3 times as fast)",
-        ylabel="right on validation",
-        title="Less arithmetic: accuracy against time",
-        xlim=(0, None),
+        for name, title in (("loss", "Loss"), ("accuracy", "Accuracy"))
+    ]
+
+
+def curve_chart(compression: CompressionReport) -> Markup:
+    """Accuracy on validation against the time of one image, one point per network."""
+    networks, full_time = compression.networks, compression.networks[0].milliseconds
+    low, high, ticks = axis_ticks([network.validation.accuracy for network in networks], percent=True)
+    slowest = max(network.milliseconds for network in networks) / full_time
+    across, up = linear_scale(0, slowest, 58, 610), linear_scale(low, high, 264, 20)
+    points: list[dict[str, Any]] = []
+    for network in sorted(networks, key=lambda network: -network.validation.accuracy):
+        x, y = across(network.milliseconds / full_time), up(network.validation.accuracy)
+        label = network.name + (" (shipped)" if network.name == compression.chosen else "")
+        # The curve rises, so there is room below it. A label that would cover another one moves further down.
+        left, label_y = min(x + 6, 630 - text_width(label)), y + 16
+        while any(
+            abs(label_y - other["label_y"]) < 14 and left < other["right"] and other["left"] < left + text_width(label)
+            for other in points
+        ):
+            label_y += 1
+        points.append(
+            {
+                "x": round(x, 1),
+                "y": round(y, 1),
+                "on_curve": network.kind in (Kind.FULL, Kind.BOTH),
+                "shipped": network.name == compression.chosen,
+                "label": label,
+                "left": round(left, 1),
+                "right": left + text_width(label),
+                "label_y": round(label_y, 1),
+            }
+        )
+    curve = sorted((point["x"], point["y"]) for point in points if point["on_curve"])
+    chart: Markup = macros("figures.html", TEMPLATES).curve(
+        "Accuracy on validation against the time of one picture",
+        "A large point is the shipped network.",
+        {"width": 640, "height": 330, "left": 58, "right": 630},
+        grid=[(round(up(tick), 1), f"{tick:.1%}") for tick in ticks],
+        ticks=[(round(across(tick / 5), 1), f"{tick / 5:.0%}") for tick in range(int(slowest * 5) + 1)],
+        path="M" + "L".join(f"{x} {y}" for x, y in curve),
+        points=points,
     )
-    axis.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0, decimals=1))
-    axis.grid(alpha=0.3)
-    axis.margins(y=0.1)
-    axis.legend()
-    _save(figure, path)
+    return chart
 
 
-def _write_counts(axis: plt.Axes, matrix: np.ndarray, shares: np.ndarray) -> None:
-    for (row, column), count in np.ndenumerate(matrix):
-        share = shares[row, column]
-        colour = "white" if share > 0.5 else "black"
-        axis.text(column, row, f"{count}\n{share:.1%}", ha="center", va="center", color=colour)
+def confusion_chart(report: BuildReport) -> Markup:
+    """The confusion matrix, its cells as dark as their share of the row; without names if there are many labels."""
+    matrix, labels = np.array(report.confusion), report.labels
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    named = len(labels) <= LABELS_IN_MATRIX
+    texts = [label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…" for label in labels] if named else []
+    side = 60 if named else max(1.0, 480 / len(labels))
+    left = 20 + max(map(text_width, texts), default=0)
+    top = 20 + round(0.64 * max(map(text_width, texts), default=0))  # sin 40°: the names above are turned
+    whole = side * len(labels)
+    cells = [
+        {
+            "x": round(left + column * side, 1),
+            "y": round(top + row * side, 1),
+            "side": round(side, 1),
+            "opacity": round(float(shares[row, column]), 3),
+            "title": f"{labels[row]}, predicted as {labels[column]}: {matrix[row, column]}",
+            "texts": ((-3, matrix[row, column]), (14, f"{shares[row, column]:.1%}")) if named else (),
+        }
+        for row, column in (np.ndindex(matrix.shape) if named else np.argwhere(matrix))
+    ]
+    names = [
+        {"text": text, "title": label, "row": top + (index + 0.5) * side, "column": left + (index + 0.5) * side}
+        for index, (text, label) in enumerate(zip(texts, labels, strict=False))
+    ]
+    chart: Markup = macros("figures.html", TEMPLATES).confusion(
+        "Confusion matrix",
+        "Rows: the true label. Columns: the predicted label. The darker a cell, the larger its share of the row.",
+        width=round(left + whole + (top if named else 20)),
+        height=round(top + whole + 20),
+        frame={"x": left, "y": top, "side": round(whole, 1)},
+        names=names,
+        cells=cells,
+    )
+    return chart
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, bbox_inches="tight")  # long names included
-    plt.close(figure)
+def text_width(text: str) -> int:
+    """Estimated width at a font size of 13 units."""
+    return sum(8 if character.isascii() else 13 for character in text)
+
+
+def _write(path: Path, *charts: tuple[str, Sequence[str], Markup]) -> None:
+    """Write charts side by side, each with a title and a legend, as an SVG file with its own style."""
+    parts, x, height = [], 0, 0.0
+    for title, legend, chart in charts:
+        match = re.search(r'<svg (viewBox="0 0 ([\d.]+) ([\d.]+)".*?</svg>)', chart, re.DOTALL)
+        if match is None:
+            raise ValueError(f"{path.name}: the chart has no <svg> with a viewBox")
+        starts = [x + 58 + sum(40 + text_width(name) for name in legend[:index]) for index in range(len(legend))]
+        parts.append(
+            (x, title, list(zip(starts, legend, strict=True)), match[2], match[3], chart[slice(*match.span(1))])
+        )
+        x += max(int(match[2]), text_width(title)) + 20
+        height = max(height, 50 + float(match[3]))
+    path.write_text(render("figure.svg", TEMPLATES, width=x, height=height, charts=parts), "utf-8")

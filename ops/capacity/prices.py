@@ -1,8 +1,9 @@
-"""What AWS asks for things: ops/capacity/prices.json, the one file that holds prices, with its date."""
+"""AWS's prices: prices.json is the one file that holds them, with their date and sources."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,21 +13,21 @@ FILE = Path(__file__).with_name("prices.json")
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Dollars for one of each thing, by its name in the file, and where and when that was so."""
+    """Dollars per unit, by the price's name in the file."""
 
     region: str
     looked_up: str  # ISO date
-    check: str  # what the reader must do before trusting them
-    each: dict[str, float]
+    check: str  # what to check before relying on them
+    unit_prices: Mapping[str, float]
 
     def of(self, name: str, quantity: float) -> float:
-        """What `quantity` of `name` costs, in dollars. KeyError where the file has no such price."""
-        return self.each[name] * quantity
+        """Dollars for `quantity` of `name`. KeyError if the file has no such price."""
+        return self.unit_prices[name] * quantity
 
 
 @cache
-def load_prices(path: Path = FILE) -> Prices:
-    """The prices in the file `path`."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    each = {name: entry["price"] / entry["per"] for name, entry in content["prices"].items()}
-    return Prices(content["region"], content["looked_up"], content["check"], each)
+def load_prices() -> Prices:
+    """The prices of prices.json."""
+    content = json.loads(FILE.read_text(encoding="utf-8"))
+    unit_prices = {name: price["price"] / price["per"] for name, price in content["prices"].items()}
+    return Prices(content["region"], content["looked_up"], content["check"], unit_prices)

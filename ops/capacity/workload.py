@@ -1,17 +1,22 @@
-"""What labelling one image takes: processor time, waiting, and requests; from that, seconds and dollars.
+"""What labelling one image takes: processor time, waiting and requests; from that, seconds and dollars.
 
 A vCPU millisecond is one millisecond of one of the function's processors. Lambda gives one vCPU for each 1,769 MB
-(Lambda developer guide, "Configure Lambda function memory"), so processor time costs the same at every memory
-size; what a larger function pays more for is the time in which it waits.
+(Lambda developer guide, "Configure Lambda function memory"), so processor time costs the same at every memory size.
+A larger function pays more for the time in which it waits.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Literal
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
 
+from ops import ROOT
 from ops.capacity.prices import Prices
 from ops.template import read_template
+
+BENCH = ROOT / "build/bench/bench.json"
 
 Architecture = Literal["x86_64", "arm64"]
 ARCHITECTURES: tuple[Architecture, ...] = ("x86_64", "arm64")
@@ -20,27 +25,27 @@ GB = 1024  # MB; Lambda bills binary gigabytes
 TAGS = 3  # of ours on an object
 
 INFERENCE_VCPU_MS = {224: 76.0, 128: 25.0}
-"""Processor time of INT8 VGG16 for an image, by the side of its input: measured on the 2 cores of an AMD EPYC (Zen 4,
-with VNNI), where it takes 38 ms at 224 pixels."""
+"""Processor time of INT8 VGG16 for one image, by the side of its input in pixels: measured on the 2 cores of an AMD
+EPYC (Zen 4, with VNNI), where it takes 38 ms at 224 pixels."""
 
 EFFICIENCY = 0.9
-"""Share of the processors that a batch keeps busy: the one figure to change when `make bench` says otherwise.
+"""Share of the processors that a batch keeps busy. Change it first when `make bench` measures another.
 
-Not the handler's share of the rate of bare inference, which the bench prints: that is lower, by the processor time that
-is not inference. Measured at 224 pixels on a busy machine (docs/performance.md): 80 % of bare inference in batches of
-10 and 83 % of 40, where 14 % of the processor time was not inference: 0.80 / 0.86 = 0.93 and 0.83 / 0.86 = 0.97 of the
-processors were busy, waiting included. Here waiting comes on top, so the figures err towards slow and dear."""
+`make bench` prints another share: the handler's rate over the rate of the network alone, which is lower by the
+processor time that is not inference. Measured at 224 pixels on a busy machine (docs/performance.md): 80% in batches of
+10 and 83% in batches of 40, with 14% of the processor time not inference. So 0.80 / 0.86 = 0.93 and 0.83 / 0.86 = 0.97
+of the processors were busy, waiting included. This model adds the waiting separately, so it errs on the slow side."""
 
 # Multiply-accumulates of VGG16's convolutions at 224 x 224; they grow with the area.
 _GMAC_224 = 15.4
-# Neoverse N1 (Graviton2, which Lambda's arm64 runs on): two SDOT instructions of 16 multiply-accumulates a cycle at
-# 2.5 GHz (Arm Neoverse N1 software optimization guide; AWS, "Graviton2"). A bound that no kernel can pass.
+# Neoverse N1 (Graviton2, Lambda's arm64): two SDOT instructions of 16 multiply-accumulates a cycle at 2.5 GHz (Arm
+# Neoverse N1 software optimization guide; AWS, "Graviton2"). No kernel can be faster.
 _ARM_GMAC_PER_SECOND = 2 * 16 * 2.5
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What one image takes. Where a figure comes from stands beside it; the command line can replace each."""
+    """What one image takes. The source of each figure is beside it; the command line can replace each."""
 
     side: int = 224
     """Of the network's input, in pixels."""
@@ -49,13 +54,13 @@ class Image:
     decode_vcpu_ms: float = 1.5
     """Measured: 1.3 ms of processor time for a photograph of the demo set (21 KB); 14 ms for one of 12 megapixels."""
     overhead_vcpu_ms: float = 12.0
-    """Measured: 2 ms of processor time for a call of boto3's, without TLS, five calls; the rest is log and TLS."""
+    """Measured: 2 ms of processor time for a call of boto3, without TLS; five calls. The rest is logging and TLS."""
     wait_ms: float = 75.0
     """Assumed: first bytes of S3 (20 ms a call, three calls), DynamoDB (5 ms), EventBridge (10 ms)."""
     init_ms: float = 600.0
     """A cold start up to the first invocation; the design's limit for two cores."""
     parallel_share: float = 0.95
-    """Assumed: share of one image's inference that several threads do at once (Amdahl)."""
+    """Assumed: share of one image's inference that several threads can share (Amdahl)."""
     efficiency: float = EFFICIENCY
     """See EFFICIENCY."""
     log_bytes: float = 651.0
@@ -68,19 +73,19 @@ class Image:
     """The row's entry in the index by label and day."""
 
     def vcpu_ms(self, architecture: Architecture) -> float:
-        """Processor time of one image. For arm64 nothing is measured: inference at the chip's arithmetic peak."""
+        """Processor time of one image. arm64 is not measured: inference is taken at the chip's arithmetic peak."""
         return self._inference(architecture) + self.decode_vcpu_ms + self.overhead_vcpu_ms
 
     @property
     def look_ms(self) -> float:
-        """Milliseconds to find that an object is labelled already: two of the five calls, no picture."""
+        """Milliseconds to learn that an object has a current label: two of the five calls, no picture."""
         return 0.4 * (self.wait_ms + self.overhead_vcpu_ms)
 
     def batch_ms(self, size: int, memory: int, architecture: Architecture) -> float:
         """Milliseconds that a warm function of `memory` MB takes for a batch of `size` images.
 
-        One image is decoded by one thread and inferred by all; in a batch the images share the processors and
-        the waiting of one overlaps the work on another.
+        One image is decoded by one thread and inferred by all. In a batch the images share the processors, and one
+        image waits while others are worked on.
         """
         vcpus = memory / MB_PER_VCPU
         serial = self.decode_vcpu_ms + self.overhead_vcpu_ms + self._inference(architecture) * (1 - self.parallel_share)
@@ -99,12 +104,30 @@ class Image:
         return max(bound, self.inference_vcpu_ms)
 
 
+def measured_image(given: dict[str, Any] | None = None, bench: Path | None = BENCH) -> Image:
+    """The defaults, replaced by the `image` member of the file `bench` if it exists, replaced by `given`.
+
+    Raises ValueError for an unknown member, and for a side at which inference was not measured.
+    """
+    given, measured = dict(given or {}), {}
+    if bench is not None and bench.is_file():
+        measured = json.loads(bench.read_text(encoding="utf-8")).get("image", {})
+        if unknown := set(measured) - {field.name for field in fields(Image)}:
+            raise ValueError(f"{bench}: image has unknown members {', '.join(sorted(unknown))}")
+    side = given.get("side", measured.get("side", Image().side))
+    if "inference_vcpu_ms" not in given and (measured.get("side") != side or "inference_vcpu_ms" not in measured):
+        if side not in INFERENCE_VCPU_MS:
+            raise ValueError(f"inference at {side} pixels was not measured; give --inference-vcpu-ms")
+        given["inference_vcpu_ms"] = INFERENCE_VCPU_MS[side]
+    return replace(Image(), **measured | given)
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Dollars by what they are paid for."""
+    """Dollars by what they pay for."""
 
     compute: float  # Lambda: GB-seconds and invocations
-    s3: float  # GET, tagging; Batch Operations where it is used
+    s3: float  # GET, tagging; Batch Operations for a backfill
     queue: float
     table: float  # row and index entry
     events: float  # EventBridge
@@ -112,14 +135,14 @@ class Cost:
 
     @property
     def total(self) -> float:
-        """All of it."""
-        return sum(getattr(self, each.name) for each in fields(self))
+        """The sum."""
+        return sum(asdict(self).values())
 
 
 def upload_cost(
     image: Image, prices: Prices, memory: int, architecture: Architecture, batch: int, images: float = 1e6
 ) -> Cost:
-    """What labelling `images` uploads costs when they come in batches of `batch`."""
+    """The cost of labelling `images` uploads that come in batches of `batch`."""
     invocations = images / batch
     seconds = invocations * image.batch_ms(batch, memory, architecture) / 1000
     return cost_of(image, prices, memory, architecture, images, invocations, seconds)
@@ -135,20 +158,20 @@ def cost_of(
     seconds: float,
     index_writes: int = 1,
 ) -> Cost:
-    """What `images` uploads cost that took `invocations` of `seconds` together, initialisation included.
+    """The cost of `images` uploads that took `invocations` of `seconds` together, initialisation included.
 
     Lambda has billed initialisation like the rest since August 2025.
     """
     return Cost(
         compute=prices.of(f"lambda_gb_second_{architecture}", seconds * memory / GB)
         + prices.of("lambda_request", invocations),
-        # GetObject, PutObjectTagging, and HeadObject at the end; an object without tags is not asked for them.
+        # GetObject, PutObjectTagging, and HeadObject at the end; an object without tags needs no GetObjectTagging.
         s3=prices.of("s3_get", 2 * images) + prices.of("s3_put", images),
         queue=prices.of("sqs_request", images + 2 * invocations),  # sent one by one, received and deleted by batch
         table=prices.of("dynamodb_write", images * (1 + index_writes)),
         events=prices.of("eventbridge_event", images),
         logs=prices.of("logs_gb", (images * image.log_bytes + invocations * image.invocation_log_bytes) / 1e9)
-        + prices.of("xray_trace", 0.05 * invocations),  # X-Ray's default rule: 5 % of the invocations
+        + prices.of("xray_trace", 0.05 * invocations),  # X-Ray's default rule: 5% of the invocations
     )
 
 
@@ -161,15 +184,14 @@ def backfill_cost(
     only_stale: bool = False,
     current: float = 0.0,
 ) -> Cost:
-    """What a job of S3 Batch Operations over `images` objects costs, one an invocation; no queue.
+    """The cost of a job of S3 Batch Operations over `images` objects, one an invocation, without a queue.
 
-    The row of each that is labelled is read, and it is taken to have one, so that the index entry moves: a delete
-    and a put. With `only_stale` each takes a HEAD and a read of the row first, and nothing more if it is one of the
-    `current`.
+    Each labelled object is taken to have a row, which is read, and whose index entry moves: a delete and a put. With
+    `only_stale` every object takes a HEAD and a read of its row first, and the `current` ones nothing more.
     """
-    worked = images - current
-    seconds = worked * image.batch_ms(1, memory, architecture) / 1000
-    cost = cost_of(image, prices, memory, architecture, worked, worked, seconds, index_writes=2)
+    stale = images - current
+    seconds = stale * image.batch_ms(1, memory, architecture) / 1000
+    cost = cost_of(image, prices, memory, architecture, stale, stale, seconds, index_writes=2)
     looks = images if only_stale else 0.0
     return Cost(
         compute=cost.compute
@@ -181,14 +203,14 @@ def backfill_cost(
         + prices.of("s3_batch_object", images)
         + prices.of("s3_batch_manifest_object", images),
         queue=0.0,
-        table=cost.table + prices.of("dynamodb_read", worked + looks),
+        table=cost.table + prices.of("dynamodb_read", stale + looks),
         events=cost.events,
         logs=cost.logs + prices.of("logs_gb", current * (image.log_bytes + image.invocation_log_bytes) / 1e9),
     )
 
 
 def kept_cost(image: Image, prices: Prices, images: float = 1e6) -> float:
-    """What the tags, rows and index entries of `images` objects cost for each month that they are kept."""
+    """Dollars a month for keeping the tags, rows and index entries of `images` objects."""
     gigabytes = images * (image.row_kb + image.index_kb) / 1e6
     return prices.of("s3_tag_month", images * TAGS) + prices.of("dynamodb_gb_month", gigabytes)
 

@@ -28,8 +28,8 @@ def report(built: Path) -> dict:
 def test_the_folder_holds_the_model_its_manifest_the_report_and_the_card_and_nothing_else(built: Path) -> None:
     files = sorted(path.relative_to(built).as_posix() for path in built.rglob("*") if path.is_file())
     assert files == [
-        "figures/confusion.png",
-        "figures/training.png",
+        "figures/confusion.svg",
+        "figures/training.svg",
         "index.html",
         "manifest.json",
         "model.onnx",

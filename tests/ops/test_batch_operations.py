@@ -7,31 +7,43 @@ import json
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
 from ops import batch_operations
-from ops.batch_operations import Place, Selection, estimate, find_place, job_request, unfinished
+from ops.batch_operations import (
+    BackfillTarget,
+    Clients,
+    Selection,
+    estimate,
+    find_target,
+    job_request,
+    read_manifest,
+    unfinished_jobs,
+)
 from ops.capacity.prices import Prices, load_prices
 from ops.capacity.workload import Image
 from ops.cli import CommandError
-from ops.task_runner import BackfillError
 
 ACCOUNT = "123456789012"
 FUNCTION = f"arn:aws:lambda:eu-central-1:{ACCOUNT}:function:stack-BackfillFunction"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/stack-BackfillJobRole"
 JOB = "f3cc4f60-61f6-4a2b-8a21-d07600c373ce"
-PLACE = Place("stack", ACCOUNT, "eu-central-1", "uploads", "reports", FUNCTION, ROLE, 10, 1769, "x86_64")
+TARGET = BackfillTarget("stack", ACCOUNT, "eu-central-1", "uploads", "reports", FUNCTION, ROLE, 10, 1769, "x86_64")
 
 
 class Stubbed:
     """Clients that answer as told, and whose arguments botocore checks."""
 
     def __init__(self) -> None:
-        self.clients = {name: boto3.client(name) for name in ("cloudformation", "lambda", "s3", "s3control")}
-        self.stubs = {name: Stubber(client) for name, client in self.clients.items()}
+        self.clients = Clients.connect()
+        self.stubs = {
+            "cloudformation": Stubber(self.clients.cloudformation),
+            "lambda": Stubber(self.clients.functions),
+            "s3": Stubber(self.clients.s3),
+            "s3control": Stubber(self.clients.s3control),
+        }
         for stub in self.stubs.values():
             stub.activate()
 
@@ -76,34 +88,34 @@ def expect_stack(stubbed: Stubbed, concurrency: int = 10, **outputs: str) -> Non
 
 def test_the_stack_says_what_it_has(stubbed: Stubbed) -> None:
     expect_stack(stubbed)
-    assert find_place(stubbed.clients, "stack") == PLACE
+    assert find_target(stubbed.clients, "stack") == TARGET
 
 
 def test_a_stack_that_is_not_there_is_named(stubbed: Stubbed) -> None:
     stubbed.stubs["cloudformation"].add_client_error("describe_stacks", "ValidationError", "does not exist")
     with pytest.raises(CommandError, match=r"stack cannot be read: .*STACK="):
-        find_place(stubbed.clients, "stack")
+        find_target(stubbed.clients, "stack")
 
 
 def test_a_stack_of_an_older_template_is_to_be_deployed(stubbed: Stubbed) -> None:
     expect_stack(stubbed, BackfillJobRoleArn="")
     with pytest.raises(CommandError, match="has no output BackfillJobRoleArn"):
-        find_place(stubbed.clients, "stack")
+        find_target(stubbed.clients, "stack")
 
 
 def test_a_function_that_may_not_run_is_told_before_a_job_is_made(stubbed: Stubbed) -> None:
     expect_stack(stubbed, concurrency=0)
-    with pytest.raises(BackfillError, match="parameter BackfillConcurrency"):
-        find_place(stubbed.clients, "stack")
+    with pytest.raises(CommandError, match="parameter BackfillConcurrency"):
+        find_target(stubbed.clients, "stack")
 
 
 # ---- the job ----------------------------------------------------------------------------------------------
 
 
 def create(stubbed: Stubbed, selection: Selection, etag: str | None = None) -> dict[str, Any]:
-    request = job_request(PLACE, selection, "token", etag)
+    request = job_request(TARGET, selection, "token", etag)
     stubbed.expect("s3control", "create_job", {"JobId": JOB}, request)
-    stubbed.clients["s3control"].create_job(**request)  # botocore refuses what its model does not have
+    stubbed.clients.s3control.create_job(**request)  # botocore refuses what its model does not have
     return request
 
 
@@ -151,8 +163,8 @@ def test_a_list_of_keys_on_this_machine_is_put_where_the_job_may_read_it(stubbed
     key = "backfill/manifests/5f8a5980691fa87b91a941006c5301fecd8e085f577a82c55b1d577de1b72721.csv"
     put = {"Bucket": "reports", "Key": key, "Body": b"uploads,a+b.jpg\n", "ServerSideEncryption": "AES256"}
     stubbed.expect("s3", "put_object", {}, put)
-    place = batch_operations.manifest_in_place(stubbed.clients, PLACE, str(tmp_path / "keys.csv"))
-    assert place == f"s3://reports/{key}"
+    address = batch_operations.upload_manifest(stubbed.clients, TARGET, str(tmp_path / "keys.csv"))
+    assert address == f"s3://reports/{key}"
     stubbed.assert_no_pending_responses()
 
 
@@ -165,35 +177,36 @@ def test_a_file_that_is_no_list_of_keys_is_not_uploaded(
 ) -> None:
     if content is not None:
         (tmp_path / "keys.csv").write_text(content)
-    with pytest.raises(BackfillError, match=said):
-        batch_operations.manifest_in_place(stubbed.clients, PLACE, str(tmp_path / "keys.csv"))
+    with pytest.raises(CommandError, match=said):
+        batch_operations.upload_manifest(stubbed.clients, TARGET, str(tmp_path / "keys.csv"))
 
 
 def test_a_file_that_is_no_text_is_not_uploaded(stubbed: Stubbed, tmp_path: Path) -> None:
     (tmp_path / "keys.csv").write_bytes(b"uploads,\xff.jpg\n")
-    with pytest.raises(BackfillError, match="no list of bucket,key in UTF-8"):
-        batch_operations.manifest_in_place(stubbed.clients, PLACE, str(tmp_path / "keys.csv"))
+    with pytest.raises(CommandError, match="not a list of bucket,key in UTF-8"):
+        batch_operations.upload_manifest(stubbed.clients, TARGET, str(tmp_path / "keys.csv"))
 
 
 def test_a_manifest_that_the_jobs_role_may_not_read_is_refused(stubbed: Stubbed) -> None:
     inventory = "s3://reports/backfill/inventory/uploads/all/2026-11-24T01-00Z/manifest.json"
-    assert batch_operations.manifest_in_place(stubbed.clients, PLACE, inventory) == inventory
-    with pytest.raises(BackfillError, match="under s3://reports/backfill/ only"):
-        batch_operations.manifest_in_place(stubbed.clients, PLACE, "s3://lists/keys.csv")
+    assert batch_operations.upload_manifest(stubbed.clients, TARGET, inventory) == inventory
+    with pytest.raises(CommandError, match="under s3://reports/backfill/ only"):
+        batch_operations.upload_manifest(stubbed.clients, TARGET, "s3://lists/keys.csv")
 
 
 def test_a_manifests_etag_is_asked_of_s3(stubbed: Stubbed) -> None:
     stubbed.expect("s3", "head_object", {"ETag": '"abc"'}, {"Bucket": "lists", "Key": "keys.csv"})
     stubbed.expect("s3control", "create_job", {"JobId": JOB})
     assert (
-        batch_operations.create_job(stubbed.clients, PLACE, Selection("uploads", manifest="s3://lists/keys.csv")) == JOB
+        batch_operations.create_job(stubbed.clients, TARGET, Selection("uploads", manifest="s3://lists/keys.csv"))
+        == JOB
     )
     stubbed.assert_no_pending_responses()
 
 
 @pytest.mark.parametrize("manifest", ["keys.csv", "s3://lists", "s3:///keys.csv", "https://lists/keys.csv"])
 def test_a_manifest_is_named_by_bucket_and_key(manifest: str) -> None:
-    with pytest.raises(BackfillError, match="s3://bucket/key"):
+    with pytest.raises(CommandError, match="s3://bucket/key"):
         batch_operations.split_s3_url(manifest)
 
 
@@ -206,7 +219,7 @@ def test_only_the_stacks_own_backfills_count_as_under_way(stubbed: Stubbed) -> N
     ]
     stubbed.expect("s3control", "list_jobs", {"Jobs": jobs[1:], "NextToken": "more"})
     stubbed.expect("s3control", "list_jobs", {"Jobs": jobs[:1]})
-    assert [job["JobId"] for job in unfinished(stubbed.clients, PLACE)] == [JOB]
+    assert [job["JobId"] for job in unfinished_jobs(stubbed.clients, TARGET)] == [JOB]
     stubbed.assert_no_pending_responses()
 
 
@@ -227,7 +240,23 @@ def test_failed_tasks_are_told_with_their_keys_decoded(stubbed: Stubbed) -> None
         "s3", "get_object", body('uploads,a+b%2B.jpg,,failed,200,PermanentFailure,"no, not today"\n'),
         {"Bucket": "reports", "Key": f"backfill/job-{JOB}/results/f.csv"},
     )  # fmt: skip
-    assert batch_operations.failures(stubbed.clients, PLACE, JOB) == ["uploads/a b+.jpg: no, not today"]
+    assert batch_operations.failures(stubbed.clients, TARGET, JOB) == ["uploads/a b+.jpg: no, not today"]
+
+
+def test_a_manifest_names_objects_and_may_name_versions(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text('pictures,"a%2Cb+c.jpg"\npictures,%E3%81%AD%E3%81%93.jpg,v1\npictures,d.jpg,\n')
+    assert [(ref.bucket, ref.key, ref.version_id) for ref in read_manifest(tmp_path / "m.csv")] == [
+        ("pictures", "a,b c.jpg", None),
+        ("pictures", "ねこ.jpg", "v1"),
+        ("pictures", "d.jpg", None),
+    ]
+
+
+@pytest.mark.parametrize("line", ["pictures", "pictures,", ",a.jpg", "a,b,c,d"])
+def test_a_line_that_names_no_object_is_refused_with_its_number(tmp_path: Path, line: str) -> None:
+    (tmp_path / "m.csv").write_text(f"pictures,a.jpg\n{line}\n")
+    with pytest.raises(CommandError, match="line 2"):
+        list(read_manifest(tmp_path / "m.csv"))
 
 
 # ---- minutes and dollars ----------------------------------------------------------------------------------
@@ -239,24 +268,26 @@ IMAGE = Image(
 
 def test_minutes_are_the_objects_by_the_functions_concurrency() -> None:
     # 1,769 MB: 300 ms an object, ten at once: 12,000 objects in 360 s.
-    assert estimate(12_000, PLACE, False, IMAGE, load_prices()).minutes == pytest.approx((6, 6))
+    assert estimate(12_000, TARGET, False, IMAGE, load_prices()).minutes == pytest.approx((6, 6))
 
 
 def test_no_more_than_ten_invocations_a_second_and_concurrency_are_counted_on() -> None:
     # Looking at an object that is labelled takes 0.4 x 120 ms = 48 ms, but Lambda allows ten a second each.
-    low, high = estimate(12_000, PLACE, True, IMAGE, load_prices()).minutes
+    low, high = estimate(12_000, TARGET, True, IMAGE, load_prices()).minutes
     assert low == pytest.approx(12_000 * 0.1 / 10 / 60)
     assert high == pytest.approx(12_000 * 0.348 / 10 / 60)
 
 
 def test_stale_labels_only_costs_between_nothing_to_do_and_everything() -> None:
-    prices = Prices("", "", "", dict.fromkeys(load_prices().each, 0.0) | {"s3_batch_object": 1.0, "s3_put": 10.0})
-    assert estimate(100, PLACE, True, IMAGE, prices).dollars == (100, 1100)
-    assert estimate(100, PLACE, False, IMAGE, prices).dollars == (1100, 1100)
+    prices = Prices(
+        "", "", "", dict.fromkeys(load_prices().unit_prices, 0.0) | {"s3_batch_object": 1.0, "s3_put": 10.0}
+    )
+    assert estimate(100, TARGET, True, IMAGE, prices).dollars == (100, 1100)
+    assert estimate(100, TARGET, False, IMAGE, prices).dollars == (1100, 1100)
 
 
 def test_the_estimate_reads_as_a_sentence() -> None:
-    said = str(batch_operations.Estimate(1_000_000, (90.2, 90.2), (16.5, 16.5)))
-    assert said == "1,000,000 objects, about 90 minutes, about 16.50 dollars"
-    said = str(batch_operations.Estimate(10, (1.0, 2.0), (0.1, 0.2)))
-    assert said == "10 objects, about 1 to 2 minutes, about 0.10 to 0.20 dollars"
+    sentence = str(batch_operations.Estimate(1_000_000, (90.2, 90.2), (16.5, 16.5)))
+    assert sentence == "1,000,000 objects, about 90 minutes, about $16.50"
+    sentence = str(batch_operations.Estimate(10, (1.0, 2.0), (0.1, 0.2)))
+    assert sentence == "10 objects, about 1 to 2 minutes, about $0.10 to $0.20"

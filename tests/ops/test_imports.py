@@ -10,7 +10,7 @@ import pytest
 from ops import ROOT
 
 
-@pytest.mark.parametrize("command", ["labels", "redrive", "shadow", "testset"])
+@pytest.mark.parametrize("command", ["backfill", "labels", "redrive", "shadow", "testset"])
 def test_a_command_imports_no_translator_no_emulator_and_no_tensorflow(command: str) -> None:
     code = f"import sys, ops.{command}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

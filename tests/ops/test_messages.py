@@ -14,6 +14,7 @@ import pytest
 from local import ROOT
 from ops import backfill, labels, redrive, shadow, testset
 from ops.capacity import __main__ as capacity
+from ops.capacity import figures
 from ops.stack import describe_stack
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
@@ -71,7 +72,9 @@ def test_an_argument_that_is_none_is_said_with_what_would_do(
     [
         (["--manifest", "keys.csv", "--bucket", "b", "--prefix", "p"], "leave BUCKET and PREFIX out"),
         (["--job", "id", "--stale-only"], "STALE_ONLY cannot be changed any more"),
-        (["--engine", "local", "--bucket", "b", "--manifest", "keys.csv"], "MANIFEST is for S3 Batch Operations"),
+        (["--all"], "ALL is for ENGINE=local"),
+        (["--engine", "local", "--bucket", "b", "--all", "--stale-only"], "leave one out"),
+        (["--engine", "local", "--bucket", "b", "--manifest", "keys.csv"], "leave BUCKET out"),
         (["--engine", "local", "--bucket", "b", "--job", "id"], "JOB is for S3 Batch Operations"),
     ],
 )
@@ -86,7 +89,7 @@ def test_a_backfill_leaves_no_argument_out_without_a_word(
 def test_capacity_names_the_file_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str
 ) -> None:
-    monkeypatch.setattr(capacity, "scenarios", lambda *_: [])
+    monkeypatch.setattr(figures, "scenarios", lambda *_: [])
     assert capacity.main([option, str(tmp_path / "none")]) == 2
     assert str(tmp_path / "none") in capsys.readouterr().err
 

@@ -1,6 +1,8 @@
-import copy
+"""The model card, from a report made by hand; and the card of a real build."""
+
 import json
 import re
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,25 +10,16 @@ from pathlib import Path
 import pytest
 
 from model_build.report import card
-
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def built_report(built: Path) -> dict:
-    return json.loads((built / "report.json").read_text("utf-8"))
-
-
-@pytest.fixture
-def report(built_report: dict) -> dict:
-    return copy.deepcopy(built_report)
-
+from model_build.report.card import card_page
+from model_build.report.report import BuildReport
+from model_build.verify import Accuracy
+from tests.model_build.report.example import compression, mistake, report
 
 PIXEL = "data:image/jpeg;base64,AAAA"
 
 
-def mistake(path: str, confidence: float, unsure: bool = False) -> dict:
-    return {"path": path, "true": "day", "predicted": "night", "confidence": confidence, "unsure": unsure}
+def page(given: BuildReport) -> str:
+    return card_page(given, {mistake.path: PIXEL for mistake in given.mistakes[: card.MISTAKES_SHOWN]})
 
 
 def text(html: str) -> str:
@@ -44,176 +37,168 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
+@pytest.mark.slow
 def test_the_build_writes_the_card_with_the_mistakes_as_pictures_and_no_path_of_the_machine(
-    built: Path, built_report: dict, drawn_data: Path
+    built: Path, drawn_data: Path
 ) -> None:
     html = (built / "index.html").read_text("utf-8")
+    mistakes = json.loads((built / "report.json").read_text("utf-8"))["mistakes"]
     sources = [attributes["src"] or "" for tag, attributes in Elements(html).found if tag == "img"]
-    assert len(sources) == min(len(built_report["mistakes"]), card.MISTAKES_SHOWN)
+    assert len(sources) == min(len(mistakes), card.MISTAKES_SHOWN)
     assert all(source.startswith("data:image/jpeg;base64,/9j/") for source in sources)
-    for place in (drawn_data, built, Path.home(), Path.cwd()):
-        assert str(place) not in html
+    for folder in (drawn_data, built, Path.home(), Path.cwd()):
+        assert str(folder) not in html
 
 
-def test_the_page_runs_and_loads_nothing(built: Path) -> None:
-    html = (built / "index.html").read_text("utf-8")
-    elements = Elements(html).found
+def test_the_page_runs_and_loads_nothing() -> None:
+    elements = Elements(page(report(compression=compression()))).found
     assert not {tag for tag, _ in elements} & {"script", "link", "iframe", "object", "form"}
     policy = next(a["content"] or "" for tag, a in elements if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'; img-src data:")
     assert not [value for _, a in elements for value in a.values() if value and re.match(r"https?:|//|file:", value)]
 
 
-def test_the_accuracy_comes_first_with_its_interval(report: dict) -> None:
-    test = report["accuracy"]["test"]["int8"]
-    test.update(accuracy=0.966, correct=966, images=1000, interval=[0.953, 0.9755])
-    words = text(card.render(report, {}))
-    assert words.index("96.6% right on 1000 pictures it has never seen") < words.index("Data")
-    assert "966 of 1000; 95 % interval 95.3% to 97.5%" in words  # 97.55 is 97.5 in binary
+def test_the_accuracy_comes_first_with_its_interval() -> None:
+    words = text(page(report()))
+    assert words.index("96.6% accuracy on 1,000 unseen pictures") < words.index("Data")
+    assert "966 of 1,000; 95% confidence interval 95.3% to 97.5%" in words  # 97.55 is 97.5 in binary
 
 
-def test_what_decided_and_what_came_out_is_on_the_page(report: dict) -> None:
-    words = text(card.render(report, {}))
+def test_the_decisions_and_the_results_are_on_the_page() -> None:
+    given = report()
+    words = text(page(given))
     for expected in (
-        report["model_version"],
-        report["data_sha256"],
-        report["weights_sha256"],
-        *(candidate["name"] for candidate in report["head"]["candidates"]),
-        *(candidate["name"] for candidate in report["quantisation"]["candidates"]),
-        f"{report['calibration']['temperature']:.3f}",
-        *report["seconds"],
-        *report["packages"].values(),
-        report["calibration"]["caution"],
-        f"make model DATA=FOLDER WEIGHTS=random IMAGE_SIZE={report['settings']['image_size']}",
+        given.model_version,
+        given.data_sha256,
+        given.weights_sha256,
+        "average chosen average 131,842 2 of 12 95.2% 0.1234 8.1",
+        "logistic regression 95.2% 0.1234",
+        "minmax chosen 100 30.83% 69 60.5 entropy 61 not finite 40 54.9 FP32 70",
+        "calibration pictures error right of 73 ms a picture",
+        "divided by the temperature 1.321",
+        "data 1.5 head 40.2 total 41.7",
+        "onnxruntime 1.32.0",
+        given.calibration.caution,
+        "cat 96.0% 93.9% to 97.4% 480 of 500",
+        "make model DATA=FOLDER WEIGHTS=imagenet IMAGE_SIZE=128",
+        "+3 pictures 467 against 464 right of 488 pictures, on the same features; p = 0.55",
+        "The weights of epoch 2 are kept",
     ):
         assert expected in words
-    for label, scores in report["classes"].items():
-        low, high = scores["interval"]
-        assert (
-            f"{label} {scores['accuracy']:.1%} {low:.1%} to {high:.1%} {scores['correct']} of {scores['images']}"
-            in words
-        )
+    assert "Compression" not in words
 
 
-def test_what_an_earlier_build_had_left_is_told_beside_the_seconds(report: dict) -> None:
-    report["reused"] = 3005
-    assert "an earlier build had left them: 3005 of the graphs and features" in text(card.render(report, {}))
-    report["reused"] = 0
-    assert "these are the seconds of a whole one" in text(card.render(report, {}))
+def test_the_page_says_whether_the_times_are_those_of_a_whole_build() -> None:
+    assert "3,005 graphs and picture features came from the cache" in text(page(report(reused=3005)))
+    assert "these are the times of a whole build" in text(page(report(reused=0)))
 
 
-def test_a_quantisation_is_shown_with_what_it_gets_right(report: dict) -> None:
-    found = report["quantisation"]
-    found.update(images=73, fp32_correct=70, chosen="minmax")
-    found["candidates"] = [
-        {"name": "minmax", "images": 100, "error": 0.3083, "correct": 69, "milliseconds": 60.5},
-        {"name": "entropy", "images": 61, "error": None, "correct": 40, "milliseconds": 54.9},
-    ]
-    words = text(card.render(report, {}))
-    assert "calibrated on error right of 73 ms a picture" in words
-    assert "minmax taken 100 30.83% 69 60.5 entropy 61 not finite 40 54.9 FP32 70" in words
+def test_int8_and_fp32_are_compared_in_points_on_the_same_pictures() -> None:
+    words = text(page(report()))
+    assert "-0.2 points 466 against 467 right of the same 488 pictures" in words
+    assert "test, FP32, a sample 95.7% 93.5% to 97.2% 467 of 488 test, INT8, the same sample 95.5%" in words
 
 
-def test_int8_and_fp32_are_compared_in_points_on_the_same_pictures(report: dict) -> None:
-    report["accuracy"]["test"] |= {
-        "fp32": {"images": 488, "correct": 467, "accuracy": 0.957, "interval": [0.935, 0.972]},
-        "int8_on_fp32_images": {"images": 488, "correct": 466, "accuracy": 0.9549, "interval": [0.933, 0.97]},
-    }
-    words = text(card.render(report, {}))
-    assert "-0.2 points 466 right against 467 of 488" in words
-    assert "test, FP32 on some 95.7% 93.5% to 97.2% 467 of 488 test, INT8 on those 95.5%" in words
+def test_the_threshold_is_shown_with_its_effect_on_test() -> None:
+    given = report()
+    words = text(page(given))
+    assert "88.0% the others are UNSURE; 866 of 880 labelled pictures are right, 95% confidence interval 97.4%" in words
+    assert "On test 12.0% of the pictures are UNSURE, and 98.4% of the others are right." in words
+    nothing = replace(given.calibration.test.labelled, images=0, correct=0, accuracy=float("nan"), share=0.0)
+    test = replace(given.calibration.test, labelled=nothing)
+    words = text(page(report(calibration=replace(given.calibration, test=test))))
+    assert "the others are UNSURE; no picture is labelled" in words
+    assert "On test 100.0% of the pictures are UNSURE." in words
 
 
-def test_the_threshold_is_shown_with_what_it_does_on_test(report: dict) -> None:
-    report["calibration"]["test"]["labelled"] = {
-        "images": 880,
-        "correct": 866,
-        "accuracy": 0.984,
-        "interval": [0.974, 0.991],
-        "share": 0.88,
-    }
-    words = text(card.render(report, {}))
-    assert "88.0% the rest is UNSURE; right: 866 of 880; 95 % interval 97.4% to 99.1%" in words
-    assert "On test 12.0% get none, and 98.4% of the labels are right." in words
-    report["calibration"]["test"]["labelled"] = {"images": 0, "correct": 0, "share": 0.0}
-    assert "the rest is UNSURE; right: none was labelled" in text(card.render(report, {}))
-
-
-def test_a_compressed_model_is_made_again_with_its_compression(report: dict) -> None:
-    report["settings"]["compress"] = "3"
-    assert re.search(r"make model DATA=FOLDER WEIGHTS=random IMAGE_SIZE=64 COMPRESS=3", text(card.render(report, {})))
+def test_the_compression_is_on_the_page_and_in_the_command() -> None:
+    words = text(page(report(compression=compression(), settings={**report().settings, "compress": "auto"})))
+    assert "3x faster chosen 1.96 15.0 MB 4.9 2.80 95.5%" in words
+    assert "the full network has 966 right, the shipped one 965 (McNemar's test: p-value 1.00)" in words
+    assert "2 128 – – – 0.02 0.3" in words  # the last layer keeps its channels
+    assert "IMAGE_SIZE=128 COMPRESS=auto" in words
 
 
 @pytest.mark.parametrize(
     ("weights", "warning"),
     [
         ("random", "WARNING The base has random weights"),
-        ("file", "WARNING The base has weights from a file"),
+        ("file", "WARNING The base's weights come from a file"),
         ("imagenet", None),
     ],
 )
-def test_weights_that_are_not_imagenets_are_warned_of(report: dict, weights: str, warning: str | None) -> None:
-    words = text(card.render({**report, "weights": weights}, {}))
+def test_weights_other_than_imagenets_give_a_warning(weights: str, warning: str | None) -> None:
+    words = text(page(report(weights=weights)))
     assert (warning in words) if warning else ("WARNING" not in words)
 
 
-def test_a_threshold_that_does_not_reach_its_precision_is_warned_of(report: dict) -> None:
-    report["calibration"]["threshold"]["reached"] = False
-    assert "WARNING No confidence threshold makes 99% of what is labelled right" in text(card.render(report, {}))
+def test_a_threshold_that_misses_its_precision_gives_a_warning() -> None:
+    calibration = report().calibration
+    missed = replace(calibration, threshold=replace(calibration.threshold, reached=False))
+    assert "WARNING No confidence threshold makes 99% of the labelled" in text(page(report(calibration=missed)))
 
 
-def test_mistakes_that_were_kept_back_are_told_from_labels_that_are_wrong(report: dict) -> None:
-    report["mistakes"] = [mistake("test/day/1.jpg", 0.98), mistake("test/day/2.jpg", 0.6, unsure=True)]
-    words = text(card.render(report, {each["path"]: PIXEL for each in report["mistakes"]}))
-    assert "2 of the test pictures, 1 of them kept back as UNSURE" in words
-    assert "night 98.0% it is day test/day/1.jpg" in words
-    assert "UNSURE 60.0% it is day; night kept back test/day/2.jpg" in words
+def test_unsure_mistakes_are_told_apart_from_wrong_labels() -> None:
+    words = text(page(report()))
+    assert "2 test pictures with a wrong prediction, 1 of them UNSURE" in words
+    assert "dog 98.0% true label: cat test/cat/1.jpg" in words
+    assert "UNSURE 60.0% true label: cat; predicted: dog test/cat/2.jpg" in words
 
 
-def test_no_mistakes_are_no_error(report: dict) -> None:
-    assert "None on the test pictures." in text(card.render({**report, "mistakes": []}, {}))
+def test_a_test_without_mistakes_is_no_error() -> None:
+    assert "None: every prediction on test is right." in text(page(report(mistakes=[])))
 
 
-def test_of_many_mistakes_the_most_confident_are_shown(report: dict) -> None:
-    report["mistakes"] = [mistake(f"test/day/{index}.jpg", 0.99) for index in range(100)]
-    shown = {each["path"]: PIXEL for each in report["mistakes"][: card.MISTAKES_SHOWN]}
-    html = card.render(report, shown)
+def test_of_many_mistakes_the_most_confident_are_shown() -> None:
+    html = page(report(mistakes=[mistake(f"test/cat/{index}.jpg", 0.99) for index in range(100)]))
     assert sum(tag == "img" for tag, _ in Elements(html).found) == card.MISTAKES_SHOWN
-    assert f"The {card.MISTAKES_SHOWN} most confident; report.json lists all." in text(html)
+    assert f"The {card.MISTAKES_SHOWN} most confident are shown; report.json lists all." in text(html)
 
 
-def test_hostile_names_stay_text(report: dict) -> None:
+def test_hostile_names_stay_text() -> None:
     evil = "<img src=x onerror=alert(1)>\"'&\x1b[31m"
-    renamed = json.loads(json.dumps(report).replace('"day"', json.dumps(evil)))
-    renamed["left_out"] = {evil: evil}
-    renamed["unreadable"] = {f"2{evil}": evil}
-    renamed["mistakes"] = [mistake(evil, 0.9) | {"true": evil, "predicted": evil}]
-    html = card.render(renamed, {evil: PIXEL})
+    given = report(
+        labels=(evil, "dog"),
+        images={"test": {evil: 1, "dog": 1}},
+        classes={evil: Accuracy(1, 1, 1.0, (0.2, 1.0))},
+        left_out={evil: evil},
+        unreadable={f"2{evil}": evil},
+        mistakes=[replace(mistake(evil, 0.9), true=evil, predicted=evil)],
+    )
+    html = page(given)
     assert [a["src"] for tag, a in Elements(html).found if tag == "img"] == [PIXEL]
     assert not [a for _, a in Elements(html).found if "onerror" in a]
     assert "\x1b" not in html
     assert text(html).count("<img src=x onerror=alert(1)>") > 5
 
 
-def test_with_many_labels_the_most_frequent_confusions_are_listed(report: dict) -> None:
+def test_with_many_labels_the_most_frequent_confusions_are_listed() -> None:
     count = 200
-    labels = [f"label {index}" for index in range(count)]
-    report["labels"] = labels
-    report["confusion"] = [[10 * (row == column) for column in range(count)] for row in range(count)]
-    report["confusion"][7][9] = 4
-    report["images"] = {split: dict.fromkeys(labels, 10) for split in report["images"]}
-    report["classes"] = dict.fromkeys(labels, next(iter(report["classes"].values())))
-    html = card.render(report, {})
+    labels = tuple(f"label {index}" for index in range(count))
+    confusion = [[10 * (row == column) for column in range(count)] for row in range(count)]
+    confusion[7][9] = 4
+    given = report(
+        labels=labels,
+        confusion=confusion,
+        images={split: dict.fromkeys(labels, 10) for split in ("train", "validation", "test")},
+        classes=dict.fromkeys(labels, Accuracy(10, 10, 1.0, (0.72, 1.0))),
+    )
+    html = page(given)
     assert "label 7 label 9 4" in text(html)
     assert "label 0, label 1" in text(html)
     assert "and 192 more" in text(html)
     assert len(html) < 200_000  # 40,000 cells would be some megabytes
 
 
-def test_files_that_were_left_out_are_listed_with_the_reason(report: dict) -> None:
-    report["left_out"] = {"train/a/copy.jpg": "the same picture as train/a/1.jpg"}
-    report["unreadable"] = {"test/b/x.jpg": "TRUNCATED: cut off"}
-    words = text(card.render(report, {}))
+def test_files_that_were_left_out_are_listed_with_the_reason() -> None:
+    words = text(
+        page(
+            report(
+                left_out={"train/a/copy.jpg": "the same picture as train/a/1.jpg"},
+                unreadable={"test/b/x.jpg": "TRUNCATED: cut off"},
+            )
+        )
+    )
     assert "2 files left out" in words
     assert "train/a/copy.jpg the same picture as train/a/1.jpg" in words
     assert "test/b/x.jpg TRUNCATED: cut off" in words

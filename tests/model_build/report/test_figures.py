@@ -1,66 +1,73 @@
-"""The figures of a build, whatever its labels are called and however many there are."""
+"""The figures of a model as SVG files, for any labels and any number of them."""
 
 from __future__ import annotations
 
-import warnings
+import xml.etree.ElementTree as ET  # of our own files
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
-from matplotlib.font_manager import findfont, get_font
-from PIL import Image
 
-from model_build.report import lettering as module
-from model_build.report.figures import draw_confusion, draw_training
-from model_build.report.lettering import FAMILY, lettering
+from model_build.report.figures import write_figures
+from model_build.report.report import BuildReport
+from tests.model_build.report.example import compression, report
 
-HOSTILE = ("青 🐳", "ᶁ", "$x^{$", "two\nlines\x1b[31m", "𝕏" * 300, "<b>", "كلب")
+HOSTILE = ("青 🐳", "ᶁ", "$x^{$", "two\nlines\x1b[31m", "𝕏" * 300, "<b>", "כלב", "<script>alert(1)</script>")
 
 
-@pytest.fixture
-def no_other_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_others", lambda: iter(()))
+def drawn(given: BuildReport, folder: Path) -> dict[str, ET.Element]:
+    """The root element of each figure by file name, parsed as XML."""
+    write_figures(given, folder)
+    return {path.name: ET.fromstring(path.read_text("utf-8")) for path in folder.iterdir()}
 
 
-def test_a_label_that_no_font_can_draw_is_an_escape(no_other_fonts: None) -> None:
-    # U+9752 is the character for blue, U+1F433 the whale; DejaVu Sans has neither.
-    assert lettering(["青 🐳", "café"]) == ([r"\u9752 \U0001f433", "café"], [FAMILY])
+def texts(root: ET.Element) -> list[str]:
+    return ["".join(element.itertext()) for element in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
-def test_a_font_of_this_machine_that_has_the_characters_is_taken() -> None:
-    letter = "ᶁ"  # U+1D81, in STIXGeneral, which matplotlib brings along, and not in its default
-    assert ord(letter) not in get_font(findfont(FAMILY)).get_charmap()
-    names, families = lettering([letter])
-    assert names == [letter]
-    assert any(ord(letter) in get_font(findfont(family)).get_charmap() for family in families)
+def with_labels(labels: tuple[str, ...]) -> BuildReport:
+    return report(labels=labels, confusion=(40 * np.eye(len(labels), dtype=int)).tolist())
 
 
-def test_a_long_label_is_cut_and_a_terminals_orders_are_escaped() -> None:
-    (name, red), _ = lettering(["x" * 300, "a\x1b[31m"])
-    assert name == "x" * 23 + "…"
-    assert red == r"a\x1b[31m"
+def test_there_is_a_curve_only_with_compression(tmp_path: Path) -> None:
+    assert set(drawn(report(), tmp_path / "a")) == {"training.svg", "confusion.svg"}
+    assert set(drawn(report(compression=compression()), tmp_path / "b")) == {
+        "training.svg",
+        "confusion.svg",
+        "curve.svg",
+    }
 
 
-@pytest.mark.parametrize("fonts", ["of this machine", "no others"])
-def test_labels_of_any_script_are_drawn_without_a_missing_glyph(
-    fonts: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    if fonts == "no others":
-        request.getfixturevalue("no_other_fonts")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        draw_confusion(np.eye(len(HOSTILE), dtype=int), HOSTILE, tmp_path / "new" / "confusion.png")
-    assert (tmp_path / "new" / "confusion.png").is_file()
+def test_counts_and_shares_are_in_the_matrix_with_the_labels(tmp_path: Path) -> None:
+    words = texts(drawn(report(), tmp_path)["confusion.svg"])
+    assert {"480", "96.0%", "20", "4.0%", "14", "2.8%", "486", "97.2%", "catcat", "dogdog"} <= set(words)  # with titles
 
 
-def test_a_thousand_labels_fit_on_a_page(tmp_path: Path) -> None:
-    draw_confusion(np.eye(1000, dtype=int), [f"label {n}" for n in range(1000)], tmp_path / "confusion.png")
-    with Image.open(tmp_path / "confusion.png") as drawn:
-        assert max(drawn.size) < 3000
+def test_every_network_is_named_in_the_curve_and_the_shipped_one_marked(tmp_path: Path) -> None:
+    given = compression()
+    words = texts(drawn(report(compression=given), tmp_path)["curve.svg"])
+    assert "3x faster (shipped)" in words
+    assert {network.name for network in given.networks} - {"3x faster"} <= set(words)
+
+
+def test_labels_of_any_script_are_drawn_and_stay_text(tmp_path: Path) -> None:
+    root = drawn(with_labels(HOSTILE), tmp_path)["confusion.svg"]
+    assert not list(root.iter("{http://www.w3.org/2000/svg}script"))
+    words = " ".join(texts(root))
+    for label in ("青 🐳", "ᶁ", "<b>", "כלב", "<script>alert(1)</script>", "𝕏" * 23 + "…"):
+        assert label in words
+    assert "\x1b" not in words
+
+
+def test_a_thousand_labels_are_drawn_without_names(tmp_path: Path) -> None:
+    root = drawn(with_labels(tuple(f"label {number}" for number in range(1000))), tmp_path)["confusion.svg"]
+    assert float(root.attrib["width"]) < 3000
+    assert not [word for word in texts(root) if word.startswith("label")]
 
 
 def test_a_single_epoch_is_drawn(tmp_path: Path) -> None:
+    head = report().head
     history = {name: [0.5] for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
-    draw_training(history, 1, tmp_path / "training.png")
-    with Image.open(tmp_path / "training.png") as drawn:
-        assert drawn.width > 1000
+    candidates = [replace(candidate, epoch_kept=1) for candidate in head.candidates]
+    root = drawn(report(head=replace(head, history=history, candidates=candidates)), tmp_path)["training.svg"]
+    assert float(root.attrib["width"]) > 900

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 
 from local import ROOT
 from ops.capacity import __main__ as capacity
+from ops.capacity import figures
 from ops.capacity.prices import load_prices
-from ops.capacity.workload import Image
+from ops.capacity.tables import render_sections, write_into
+from ops.capacity.workload import Image, memory_sizes
 from tests.support import load_template
 
 PAGE = ROOT / "docs/scale.md"
@@ -17,7 +20,7 @@ PAGE = ROOT / "docs/scale.md"
 
 @pytest.fixture(scope="module")
 def sections() -> dict[str, str]:
-    return capacity.sections(capacity.figures(Image(), load_prices(), capacity.DEFAULT_MEMORY))
+    return render_sections(figures.figures(Image(), load_prices(), figures.DEFAULT_MEMORY))
 
 
 def between(page: str, name: str) -> str:
@@ -26,31 +29,31 @@ def between(page: str, name: str) -> str:
 
 def test_the_page_says_what_the_command_prints(sections: dict[str, str]) -> None:
     page = PAGE.read_text(encoding="utf-8")
-    said = {name: between(page, name) for name in sections}
-    assert said == sections, "run `python -m ops.capacity --defaults --write docs/scale.md`"
+    written = {name: between(page, name) for name in sections}
+    assert written == sections, "run `python -m ops.capacity --defaults --write docs/scale.md`"
 
 
 def test_the_defaults_are_the_templates() -> None:
     template = load_template()
-    assert template["Parameters"]["MemorySize"]["Default"] == capacity.DEFAULT_MEMORY
-    assert template["Parameters"]["BatchSize"]["Default"] == capacity.BATCH
+    assert template["Parameters"]["MemorySize"]["Default"] == figures.DEFAULT_MEMORY
+    assert template["Parameters"]["BatchSize"]["Default"] == figures.BATCH
 
 
 def test_a_thousand_a_second_need_the_invocations_of_littles_law() -> None:
     image = Image(inference_vcpu_ms=100, decode_vcpu_ms=0, overhead_vcpu_ms=0, wait_ms=0, efficiency=1)
-    assert capacity.needed(image, 1769, 1000) == pytest.approx(100)
+    assert figures.needed_concurrency(image, 1769, 1000) == pytest.approx(100)
 
 
 def test_the_sizes_recommended_are_the_cheapest_and_the_smallest_that_is_about_as_fast_as_the_largest() -> None:
-    by_cost, by_latency = capacity.recommended(Image(), load_prices())
+    by_cost, by_latency = figures.recommended_sizes(Image(), load_prices())
     assert by_cost == 1769  # what is waited for costs least there; processor time costs the same everywhere
-    times = {size: Image().batch_ms(1, size, "x86_64") for size in capacity.memory_sizes()}
+    times = {size: Image().batch_ms(1, size, "x86_64") for size in memory_sizes()}
     assert times[by_latency] <= 1.1 * times[10240]
     assert all(time > 1.1 * times[10240] for size, time in times.items() if size < by_latency)
 
 
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
-    monkeypatch.setattr(capacity, "scenarios", lambda *_: [])
+    monkeypatch.setattr(figures, "scenarios", lambda *_: [])
     status = capacity.main(list(arguments))
     printed = capsys.readouterr()
     return status, printed.out + printed.err
@@ -61,7 +64,7 @@ def test_json_has_the_same_figures(capsys: pytest.CaptureFixture[str], monkeypat
     values: dict[str, Any] = json.loads(printed)
     assert status == 0
     assert values["inputs"]["wait_ms"] == 0
-    assert len(values["costs"]) == 2 * len(capacity.memory_sizes())
+    assert len(values["costs"]) == 2 * len(memory_sizes())
     assert values["prices"]["looked_up"] == load_prices().looked_up
 
 
@@ -74,7 +77,7 @@ def test_the_bench_replaces_defaults_and_the_command_line_replaces_both(
     inputs = json.loads(printed)["inputs"]
     assert (inputs["inference_vcpu_ms"], inputs["decode_vcpu_ms"]) == (50, 9)
     _, printed = command(capsys, monkeypatch, "--json", "--bench", str(bench), "--defaults")
-    assert json.loads(printed)["inputs"] == json.loads(json.dumps(capacity.asdict(Image())))
+    assert json.loads(printed)["inputs"] == json.loads(json.dumps(asdict(Image())))
 
 
 def test_an_input_that_was_not_measured_needs_its_figure(
@@ -91,7 +94,7 @@ def test_a_page_without_the_marks_is_left_alone(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("<!-- one -->\nold\n<!-- /one -->\n")
     with pytest.raises(ValueError, match="has no <!-- two -->"):
-        capacity.write_into(page, {"one": "new", "two": "new"})
+        write_into(page, {"one": "new", "two": "new"})
     assert "old" in page.read_text()
-    capacity.write_into(page, {"one": "new"})
+    write_into(page, {"one": "new"})
     assert page.read_text() == "<!-- one -->\nnew\n<!-- /one -->\n"

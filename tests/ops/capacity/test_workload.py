@@ -111,9 +111,9 @@ def test_every_price_says_its_unit_and_where_it_was_looked_up() -> None:
 
 
 def test_every_price_is_used() -> None:
-    loaded = load_prices()
+    loaded = load_prices().unit_prices
     both = [upload_cost, lambda *a: backfill_cost(*a, 1e6, 1e5), lambda *a: kept_cost(a[0], a[1])]
-    for name in loaded.each:
+    for name in loaded:
         used = [
             part(PLAIN, prices(**{name: 1.0}), 1769, architecture, *([10] if part is upload_cost else []))
             for part in both

@@ -1,0 +1,148 @@
+"""The backfill without S3 Batch Operations, for another object store: `make backfill ENGINE=local BUCKET=...`.
+
+Labels the objects in this process with the function's own code, at the S3 and DynamoDB that the environment leads to
+(AWS_ENDPOINT_URL) and with the function's variables (RESULTS_TABLE, ...) from the environment. An object that has a
+label of the current model is skipped, so an interrupted run is run again, and does only what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+
+from labeller.events import Delivery, ObjectRef, Request, Source
+from labeller.pipeline import Deadline
+from labeller.storage import connect
+from ops import ROOT
+from ops.batch_operations import read_manifest
+from ops.cli import CommandError, Console
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from classify.labelling import Labeller
+
+MODEL = ROOT / "build/model"
+LOG = ROOT / "build/backfill.log"
+ATTEMPTS = 3  # at an object whose labelling fails
+BATCH = 10  # objects labelled at once
+SHOWN = 20  # failures that are printed; the log has all
+_BATCH_SECONDS = 900.0  # an object that takes longer fails; Lambda's own limit
+
+Failure = tuple[ObjectRef, Exception]
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """List the objects, ask, label them and print the result; returns the exit status: 1 if any object failed."""
+    if options.manifest and options.manifest.startswith("s3://"):
+        raise CommandError("ENGINE=local reads a MANIFEST of this machine: download it first")
+    if not options.manifest and not options.bucket:
+        raise CommandError("name the bucket: --bucket (make: BUCKET=...)")
+    options.log.parent.mkdir(parents=True, exist_ok=True)
+    with options.log.open("a", encoding="utf-8") as log:
+        with redirect_stdout(log):  # Powertools' logger keeps the stream that it is created with
+            labeller = load_labeller(only_stale=not options.all)
+        if options.manifest:
+            objects = list(read_manifest(Path(options.manifest)))
+        else:
+            objects = list(list_objects(boto3.client("s3"), options.bucket, options.prefix))
+        console.print(f"{len(objects):,} objects, {BATCH} at once on this machine; log: {options.log}")
+        if not objects or not console.confirms("Start?"):
+            console.print("Nothing was labelled.")
+            return 0
+
+        def label(batch: Sequence[ObjectRef]) -> list[str | Exception]:
+            with redirect_stdout(log):
+                return label_batch(labeller, batch)
+
+        results, failures = label_objects(objects, label, console)
+        log.writelines(f"{ref.path}: {error}\n" for ref, error in failures)
+    counts = ", ".join(f"{number:,} {result}" for result, number in results.most_common())
+    console.print(f"{results.total():,} of {len(objects):,} done ({counts or 'none'}), {len(failures):,} failed")
+    for ref, error in failures[:SHOWN]:
+        console.print(f"  {ref.path}: {error}")
+    if failures:
+        console.print(f"All failures are in {options.log}. Run this again: what is done is skipped.")
+    return 1 if failures else 0
+
+
+def label_objects(
+    objects: Sequence[ObjectRef],
+    label: Callable[[Sequence[ObjectRef]], list[str | Exception]],
+    console: Console,
+    sleep: Callable[[float], None] = time.sleep,
+) -> tuple[Counter[str], list[Failure]]:
+    """Label all objects and show the progress; returns how many ended how, and those that failed at every attempt."""
+    results: Counter[str] = Counter()
+    failures: list[Failure] = []
+    pending = objects
+    for attempt in range(ATTEMPTS):
+        if attempt and pending:
+            sleep(2.0**attempt)
+        failures = []
+        for start in range(0, len(pending), BATCH):
+            batch = pending[start : start + BATCH]
+            for ref, result in zip(batch, label(batch), strict=True):
+                if isinstance(result, Exception):
+                    failures.append((ref, result))
+                else:
+                    results[result] += 1
+            done = results.total()
+            console.show_progress(
+                f"{done:,} of {len(objects):,} done ({done / len(objects):.1%}), {len(failures):,} failed"
+            )
+        pending = [ref for ref, _ in failures]
+    return results, failures
+
+
+def load_labeller(only_stale: bool) -> Labeller:
+    """The function's labeller; what the environment does not set is set as for the function.
+
+    It always reads an object's tags before it writes them: another object store may not send the count of tags from
+    which the function concludes that there are none. Raises SettingsError, ModelError.
+    """
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    from classify.app import get_labeller  # after the variables, which Powertools reads when it is imported
+
+    labeller = get_labeller()
+    settings = labeller.settings
+    storage = connect(settings.results_table, settings.event_bus, trust_tag_count=False)
+    return replace(labeller, storage=storage, only_stale=only_stale)
+
+
+def label_batch(labeller: Labeller, batch: Sequence[ObjectRef]) -> list[str | Exception]:
+    """Label some objects at once; how each ended, or why it failed, in their order."""
+    from classify.app import label_all
+
+    request = Request(Source.BATCH_OPERATIONS, tuple(Delivery(ref.path, (ref,)) for ref in batch))
+    outcomes = asyncio.run(label_all(labeller, request, Deadline.in_seconds(_BATCH_SECONDS)))
+    return [result if isinstance(result, Exception) else result[0].ending.value for result in outcomes]
+
+
+def list_objects(s3: S3Client, bucket: str, prefix: str) -> Iterator[ObjectRef]:
+    """Every object under `prefix`, except folders (keys that end in a slash)."""
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        yield from (
+            ObjectRef(bucket, entry["Key"], None, "", "", None, None)
+            for entry in page.get("Contents", [])
+            if not entry["Key"].endswith("/")
+        )
+
+
+_DEFAULTS = {
+    "MODEL_DIR": str(MODEL),
+    "POWERTOOLS_SERVICE_NAME": "backfill",
+    "POWERTOOLS_METRICS_NAMESPACE": "ImageLabeller",
+    "POWERTOOLS_TRACE_DISABLED": "true",
+}

@@ -1,0 +1,130 @@
+"""A build report made by hand: two labels, a thousand test pictures, two heads, a compression curve."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from evaluation.metrics import reliability_curve
+from model_build.calibration import Threshold
+from model_build.compression.candidates import LayerRedundancy
+from model_build.compression.curve import FullComparison
+from model_build.config import Pooling, Ranges
+from model_build.report.report import (
+    BaselineResult,
+    BuildReport,
+    CalibrationReport,
+    CompressionReport,
+    HeadReport,
+    HeadResult,
+    Labelled,
+    Mistake,
+    NetworkResult,
+    NetworkValidation,
+    QuantisationReport,
+    QuantisationResult,
+    Reliability,
+    SplitCalibration,
+    ValidationResult,
+)
+from model_build.verify import Accuracy, BaselineTest, SplitAccuracy
+
+VALIDATION = ValidationResult(1000, 952, 0.952, 0.1234)
+
+
+def split_calibration(labelled: Labelled) -> SplitCalibration:
+    confidence = [(number + 0.5) / 100 for number in range(100)]
+    bins = reliability_curve(confidence, [number % 7 > 0 for number in range(100)])
+    return SplitCalibration(1000, Reliability(0.034, 0.14, 0.08, bins), Reliability(0.012, 0.12, 0.07, bins), labelled)
+
+
+def head(name: str, pooling: Pooling, kept: int) -> HeadResult:
+    return HeadResult(
+        name, pooling, parameters=131_842, epochs_run=12, epoch_kept=kept, seconds=8.1, validation=VALIDATION
+    )
+
+
+def network(name: str, kind: str, milliseconds: float, accuracy: float) -> NetworkResult:
+    validation = NetworkValidation(1000, round(1000 * accuracy), accuracy, 0.12, 0.4)
+    return NetworkResult(
+        name, kind, 128, (64, 128), (None, 32), int(4e8 * milliseconds), 15_000_000, milliseconds, validation
+    )
+
+
+def compression() -> CompressionReport:
+    networks = [
+        network("full", "full", 13.7, 0.957),
+        network("2x faster", "channels and ranks", 7.1, 0.956),
+        network("3x faster", "channels and ranks", 4.9, 0.955),
+        network("6x faster", "channels and ranks", 2.6, 0.931),
+        network("3x faster, channels only", "channels", 5.0, 0.943),
+        network("3x faster, ranks only", "ranks", 5.2, 0.951),
+        network("112 pixels", "pixels", 10.4, 0.951),
+        network("96 pixels", "pixels", 7.6, 0.939),
+    ]
+    redundancy = [LayerRedundancy(64, 0.12, 0.4, 0.3, 0.01, 0.2), LayerRedundancy(128, None, None, None, 0.02, 0.3)]
+    test = FullComparison(1000, 966, 965, 9, 8, 1.0)
+    return CompressionReport("auto", "3x faster", "the fastest", networks, redundancy, test)
+
+
+def report(**changes: object) -> BuildReport:
+    """The example, with some fields changed."""
+    accuracy = Accuracy(1000, 966, 0.966, (0.953, 0.9755))
+    some = SplitAccuracy(accuracy, Accuracy(488, 467, 0.957, (0.935, 0.972)), Accuracy(488, 466, 0.9549, (0.933, 0.97)))
+    history = {name: [0.9, 0.95, 0.957] for name in ("accuracy", "val_accuracy")}
+    history |= {"loss": [0.5, 0.2, 0.15], "val_loss": [0.3, 0.13, 0.14]}
+    example = BuildReport(
+        format_version=2,
+        model_version="vgg16-0123456789ab",
+        labels=("cat", "dog"),
+        images={
+            "train": {"cat": 1000, "dog": 1000},
+            "validation": {"cat": 500, "dog": 500},
+            "test": {"cat": 500, "dog": 500},
+        },
+        unreadable={},
+        left_out={},
+        split_by_content=False,
+        accuracy={"train": SplitAccuracy(accuracy), "validation": some, "test": some},
+        classes={"cat": Accuracy(500, 480, 0.96, (0.939, 0.974)), "dog": Accuracy(500, 486, 0.972, (0.954, 0.983))},
+        confusion=[[480, 20], [14, 486]],
+        mistakes=[mistake("test/cat/1.jpg", 0.98), mistake("test/cat/2.jpg", 0.6, unsure=True)],
+        head=HeadReport(
+            "average",
+            "most right on validation",
+            [head("article", Pooling.FLATTEN, 3), head("average", Pooling.AVERAGE, 2)],
+            history,
+            BaselineResult(0.01, VALIDATION, BaselineTest(488, 464, 0.951, (0.93, 0.97), 467, 0.55)),
+        ),
+        quantisation=QuantisationReport(
+            "minmax",
+            "the first within 5% of the smallest error",
+            73,
+            70,
+            [
+                QuantisationResult("minmax", Ranges.MINMAX, 100, error=0.3083, correct=69, milliseconds=60.5),
+                QuantisationResult("entropy", Ranges.ENTROPY, 61, error=float("nan"), correct=40, milliseconds=54.9),
+            ],
+        ),
+        calibration=CalibrationReport(
+            1.321,
+            Threshold(0.8123, 0.99, reached=True),
+            split_calibration(Labelled(900, 891, 0.99, (0.98, 0.995), 0.9)),
+            split_calibration(Labelled(880, 866, 0.984, (0.974, 0.991), 0.88)),
+            "The validation figures are too good.",
+        ),
+        largest_difference_to_keras=2.4e-7,
+        bytes={"model.onnx": 15_012_345, "same_graph_fp32": 59_012_345},
+        machine={"cores": 2, "architecture": "x86_64", "python": "3.11.7"},
+        settings={"weights": "imagenet", "image_size": 128, "compress": "none", "heads": []},
+        weights="imagenet",
+        weights_sha256="ab" * 32,
+        data_sha256="cd" * 32,
+        packages={"keras": "3.15.1", "onnxruntime": "1.32.0"},
+        seconds={"data": 1.5, "head": 40.2, "total": 41.7},
+        reused=0,
+    )
+    return replace(example, **changes)  # type: ignore[arg-type]
+
+
+def mistake(path: str, confidence: float, unsure: bool = False) -> Mistake:
+    return Mistake(path, "cat", "dog", confidence, unsure)
