@@ -68,7 +68,7 @@ build: .venv/ready .venv-sam/ready ## sam build, without Docker (after `make lay
 invoke: .venv/ready .venv-sam/ready ## run the built function against the local AWS: EVENT=events/NAME.json
 	@$(call run,local.runtime.invoke)
 
-backfill: .venv/ready ## label a bucket's existing objects: BUCKET= PREFIX= STALE_ONLY=1 MANIFEST=s3://... STACK= JOB=id YES=1 ENGINE=local
+backfill: .venv/ready ## label a bucket's existing objects: BUCKET= PREFIX= STALE_ONLY=1 MANIFEST=s3://... STACK= JOB=id YES=1 ENGINE=local ALL=1
 	@$(call run,ops.backfill)
 
 shadow: .venv/ready ## compare a model with the deployed one, on the test set and yesterday's uploads: MODEL=build/candidate STACK= BASELINE=

@@ -29,9 +29,8 @@ from layers import PackagingError
 from layers.runtime_python import ensure_runtime
 from local import ROOT
 from local.aws.stack import Function
-from local.runtime.emulator import Report, RuntimeEmulator, runtime_environment
-from local.runtime.processes import session_of
-from local.runtime.sam_build import BUILD, Built, lay_out, read_build
+from local.runtime.emulator import Report, RuntimeEmulator, runtime_environment, session_members
+from local.runtime.sam_build import BUILD, SamBuild, merge_layers, read_build
 from ops.cli import CommandError
 from tests.support import notification, record, sqs_batch
 
@@ -94,7 +93,7 @@ def main() -> int:
     return 0
 
 
-def measure(built: Built, folder: Path | None, rounds: int) -> dict[str, Any]:
+def measure(built: SamBuild, folder: Path | None, rounds: int) -> dict[str, Any]:
     """The part `cold_start` of bench.json. Raises CommandError, NotLabelled."""
     function = _function(built, len(os.sched_getaffinity(0)))
     python = ensure_runtime(built.runtime.removeprefix("python"))
@@ -103,7 +102,7 @@ def measure(built: Built, folder: Path | None, rounds: int) -> dict[str, Any]:
     starts: list[dict[str, float]] = []
     parts: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory(dir=ROOT / "build") as temporary:
-        opt = lay_out(built.layers, Path(temporary) / "opt")
+        opt = merge_layers(built.layers, Path(temporary) / "opt")
 
         def runtime(aws: CannedAws) -> RuntimeEmulator:
             return RuntimeEmulator(
@@ -129,7 +128,7 @@ def measure(built: Built, folder: Path | None, rounds: int) -> dict[str, Any]:
     }
 
 
-def _function(built: Built, processors: int) -> Function:
+def _function(built: SamBuild, processors: int) -> Function:
     return Function(
         name="classify",
         arn="arn:aws:lambda:eu-central-1:123456789012:function:classify",
@@ -188,12 +187,9 @@ def _parts(python: Path, task_root: Path, environment: Mapping[str, str]) -> dic
 
 
 def _cpu_milliseconds(emulator: int) -> float:
-    """Processor time of the runtime: of what runs in the emulator's session, the emulator aside (proc(5), stat)."""
-    ticks = 0
-    for pid in set(session_of(emulator)) - {emulator}:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return 1000 * ticks / os.sysconf("SC_CLK_TCK")
+    """Processor time of the runtime: of the processes in the emulator's session, without the emulator."""
+    times = [process.cpu_times() for process in session_members(emulator)]
+    return 1000 * sum(time.user + time.system for time in times)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from labeller.manifest import ModelError
 from local.aws.handler_process import HandlerFailed
 from local.aws.moto import local_aws
 from local.aws.stack import deploy
-from local.nightly import draw_testset, run_score
+from local.score import draw_testset, run_score
 from model_build.data import dataset
 from model_build.data.dataset import DataError, Dataset
 from ops.testset import BUCKET_OUTPUT, UploadError, upload

@@ -15,7 +15,7 @@ from local.demo.drawn import draw_dataset
 from model_build.data.folders import SPLITS
 
 MODEL = ROOT / "build" / "model"
-CHOICE = ROOT / "build" / "demo" / "choice.json"
+DEMO_INPUTS = ROOT / "build" / "demo" / "inputs.json"
 OUT = ROOT / "build" / "bench"
 
 
@@ -86,6 +86,6 @@ def _drawn() -> Path:
 
 def _remembered() -> dict[str, str]:
     try:
-        return dict(json.loads(CHOICE.read_text("utf-8"))["choice"])
+        return dict(json.loads(DEMO_INPUTS.read_text("utf-8"))["inputs"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -15,7 +15,7 @@ from tests.support import write_model
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "CHOICE", tmp_path / "choice.json")
+    monkeypatch.setattr(sources, "DEMO_INPUTS", tmp_path / "inputs.json")
     monkeypatch.setattr(sources, "OUT", tmp_path / "bench")
 
 
@@ -26,7 +26,7 @@ def options(model: Path, *arguments: str) -> argparse.Namespace:
 
 
 def remember(tmp_path: Path, data: Path, weights: str) -> None:
-    (tmp_path / "choice.json").write_text(json.dumps({"choice": {"data": str(data), "weights": weights}}))
+    (tmp_path / "inputs.json").write_text(json.dumps({"inputs": {"data": str(data), "weights": weights}}))
 
 
 def test_the_demos_choice_is_taken(tmp_path: Path):
