@@ -26,7 +26,7 @@ import numpy as np
 
 from evaluation.comparison import Comparison, Outcome, compare_pictures
 from evaluation.predictions import Identity, Unscored, read_csv
-from evaluation.report import read_report
+from evaluation.report import read_night
 from evaluation.storage import ReportStorage, rows_of_day
 from labeller.classifier import Classifier, load_classifier
 from labeller.events import ObjectRef
@@ -115,11 +115,11 @@ class Shadow:
         if content is None:
             return None
         try:
-            report = read_report(content)
-            labels = read_csv(self.reports.read(report.predictions_key) or b"")
+            night = read_night(content)
+            labels = read_csv(self.reports.read(night.predictions_key) or b"")
         except ValueError as error:
             raise CommandError(f"the latest nightly report cannot be compared: {error}. Run the night again") from error
-        return DeployedAnswers(f"the night of {report.night.date}", report.night.model_version, labels)
+        return DeployedAnswers(f"the night of {night.date}", night.model_version, labels)
 
     def _baseline_answers(self, baseline: Path, test_set: TestSet) -> DeployedAnswers:
         try:

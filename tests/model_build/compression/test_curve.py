@@ -188,4 +188,4 @@ def test_the_same_settings_give_the_same_compressed_model_without_the_cache(
 def test_an_invalid_compression_is_refused(asked: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--compress", asked])
-    assert "is neither none nor auto nor a number" in capsys.readouterr().err
+    assert "is not none, auto or a number" in capsys.readouterr().err
