@@ -3,7 +3,7 @@
     python -m bench.scaling [--model build/model] [--quick] [--json FILE]
 
 The finished model, the same images in each way, in turn. It decides how the handler uses its processors (see
-classify.lanes). Processor time tells what spinning threads cost the work beside them.
+classify.app). Processor time tells what spinning threads cost the work beside them.
 """
 
 from __future__ import annotations

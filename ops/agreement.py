@@ -12,9 +12,10 @@ from datetime import date
 from evaluation.comparison import Comparison, Outcome
 from evaluation.metrics import Interval, wilson_interval
 from evaluation.predictions import Unscored
+from labeller.aws_errors import AwsFailure, Gone
 from labeller.images import Unreadable
 from labeller.results import Status
-from labeller.storage import AwsFailure, Gone
+from labeller.text import printable
 from ops.labels import LabelRow
 
 SHOWN = 20  # flips that are printed; --json has all
@@ -122,7 +123,7 @@ def lines_of_unscored(unscored: Sequence[Unscored]) -> list[str]:
     causes = Counter(each.cause for each in unscored)
     examples = {each.cause: each for each in reversed(unscored)}
     return [
-        f"  left out   {count:,} without the candidate's answer, such as {_name(examples[cause].key)}: "
+        f"  left out   {count:,} without the candidate's answer, such as {printable(examples[cause].key)}: "
         f"{examples[cause].reason}"
         for cause, count in causes.most_common()
     ]
@@ -141,7 +142,7 @@ def lines_of_uploads(found: Agreement) -> list[str]:
         *(f"  left out   {count:,} {why}" for why, count in found.left_out.items()),
         f"  {len(found.flips):,} with another label{', the surest first' if found.flips else ''}",
         *(
-            f"    {_name(flip.object)}: {flip.before} -> {flip.now} ({flip.confidence:.4f})"
+            f"    {printable(flip.object)}: {flip.before} -> {flip.now} ({flip.confidence:.4f})"
             for flip in found.flips[:SHOWN]
         ),
     ]
@@ -150,7 +151,3 @@ def lines_of_uploads(found: Agreement) -> list[str]:
 def _share(part: int, whole: int) -> str:
     interval = wilson_interval(part, whole)
     return f"{part / whole:7.2%}  ({interval.low:.2%} to {interval.high:.2%}; {part:,} of {whole:,})"
-
-
-def _name(path: str) -> str:
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in path)

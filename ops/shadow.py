@@ -21,23 +21,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import boto3
-import numpy as np
 
 from evaluation.comparison import Comparison, Outcome, compare_pictures
 from evaluation.predictions import Identity, Unscored, read_csv
 from evaluation.report import read_report
 from evaluation.storage import ReportStorage, rows_of_day
+from labeller.aws_errors import AwsFailure, Gone
 from labeller.classifier import Classifier, load_classifier
 from labeller.events import ObjectRef
-from labeller.inference import decode_fetched, objects_in_flight, threshold_in_force
+from labeller.inference import infer
 from labeller.manifest import ModelError
-from labeller.pipeline import Deadline, Lane, run
+from labeller.pipeline import Deadline, WorkerPool, run
 from labeller.results import Status
 from labeller.settings import Settings
-from labeller.storage import AwsFailure, Gone, Storage, connect
+from labeller.storage import Fetched, Storage, connect
 from ops import ROOT
 from ops.agreement import Agreement, agreement, lines_of_test_set, lines_of_unscored, lines_of_uploads, sample
 from ops.cli import CommandError, add_stack_argument, command_parser, day, exit_status, folder, positive
@@ -87,24 +86,23 @@ class Shadow:
     def on_uploads(self, rows: Iterable[LabelRow], day: date, size: int) -> Agreement:
         """The candidate against the rows of a sample of `size`. Raises ModelError; AwsFailure if nothing can be had."""
         chosen = sample(rows, size)
-        in_flight = objects_in_flight(self.settings.max_image_bytes)
-        fetching, looking = Lane(in_flight, "aws"), Lane(self.settings.onnx_threads, "cpu")
+        in_flight = self.settings.objects_in_flight
+        aws_pool, cpu_pool = WorkerPool(in_flight, "aws"), WorkerPool(self.settings.onnx_threads, "cpu")
 
         async def work(row: LabelRow) -> tuple[str, float]:
             version = None if row["version"] == "null" else row["version"]
             ref = ObjectRef(row["bucket"], row["key"], version, "", "", None, None)
-            fetched = await fetching(self.pictures.fetch, ref, self.settings.max_image_bytes)
-            looked_at = await fetching(self.pictures.read_row, ref, "etag")  # the index leaves it out
+            fetched = await aws_pool(self.pictures.fetch, ref, self.settings.max_image_bytes)
+            looked_at = await aws_pool(self.pictures.read_row, ref, "etag")  # the index leaves it out
             if fetched.etag != looked_at.get("etag"):
                 raise Gone(f"{ref.path} was replaced")
-            return await looking(self._look, fetched)
+            return await cpu_pool(self._predict, fetched)
 
         ends = asyncio.run(run(chosen, work, in_flight=in_flight))
-        return agreement(day, chosen, ends, threshold_in_force(self.candidate.confidence_threshold, self.settings))
+        return agreement(day, chosen, ends, self.settings.threshold_in_force(self.candidate.confidence_threshold))
 
-    def _look(self, fetched: Any) -> tuple[str, float]:
-        decoded = decode_fetched(fetched, self.candidate.input_size, self.settings)
-        (prediction,) = self.candidate.predict(decoded.pixels[np.newaxis])
+    def _predict(self, fetched: Fetched) -> tuple[str, float]:
+        prediction = infer(fetched, self.candidate, self.settings, {}).prediction
         return prediction.label, prediction.confidence
 
     def _latest(self) -> Deployed | None:

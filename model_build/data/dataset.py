@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from labeller.text import printable
 from model_build.data import duplicates, folders, splitting
-from model_build.data.folders import SPLITS, DataError, name_below, printable
+from model_build.data.folders import SPLITS, DataError, name_below
 
 __all__ = ["SPLITS", "DataError", "Dataset", "Example", "require_enough", "scan", "spread"]
 

@@ -19,6 +19,7 @@ from labeller.images import Reason, Unreadable
 from labeller.records import tag_value
 from labeller.results import RESERVED_LABELS
 from labeller.settings import DEFAULTS
+from labeller.text import printable
 
 SPLITS = ("train", "validation", "test")
 
@@ -98,11 +99,6 @@ def content_of(path: Path) -> bytes:
 def name_below(root: Path, path: Path) -> str:
     """The path below `root`, with escapes for what a terminal would obey and UTF-8 cannot hold."""
     return printable(path.relative_to(root).as_posix())
-
-
-def printable(text: str) -> str:
-    """The text with escapes for what a terminal would obey and UTF-8 cannot hold."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _places(root: Path) -> dict[str, Path]:
