@@ -1,5 +1,5 @@
-"""The system on one machine: AWS by moto on loopback, Lambda by its own runtime interface emulator."""
+"""AWS on one machine: moto on loopback, Lambda's runtime interface emulator, and the demo that uses both."""
 
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent  # of the checkout
+ROOT = Path(__file__).resolve().parent.parent  # the checkout

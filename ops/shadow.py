@@ -26,7 +26,7 @@ import boto3
 
 from evaluation.comparison import Comparison, Outcome, compare_pictures
 from evaluation.predictions import Identity, Unscored, read_csv
-from evaluation.report import read_report
+from evaluation.report import read_night
 from evaluation.storage import ReportStorage, rows_of_day
 from labeller.aws_errors import AwsFailure, Gone
 from labeller.classifier import Classifier, load_classifier
@@ -110,13 +110,13 @@ class Shadow:
         if content is None:
             return None
         try:
-            report = read_report(content)
-            labels = read_csv(self.reports.read(report.predictions_key) or b"")
+            night = read_night(content)
+            labels = read_csv(self.reports.read(night.predictions_key) or b"")
         except ValueError as error:
             raise ShadowError(
                 f"the latest nightly report cannot be compared with: {error}. Run the night again"
             ) from error
-        return Deployed(f"the night of {report.night.date}", report.night.model_version, labels)
+        return Deployed(f"the night of {night.date}", night.model_version, labels)
 
     def _scored_now(self, baseline: Path, listing: TestSet) -> Deployed:
         try:

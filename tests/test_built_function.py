@@ -19,10 +19,10 @@ from layers.__main__ import OUT
 from layers.packing import fill_model
 from local.aws.moto import LocalAws, local_aws
 from local.aws.stack import Stack, deploy, function_of
-from local.nightly import SCORE_FUNCTION, draw_testset
 from local.runtime.emulator import RuntimeEmulator
 from local.runtime.invoke import built_function, objects_named, prepare, put_missing, recorded, with_bucket
-from local.runtime.sam_build import Built, read_build
+from local.runtime.sam_build import SamBuild, read_build
+from local.score import SCORE_FUNCTION, draw_testset
 from ops.cli import CommandError
 from ops.testset import BUCKET_OUTPUT
 from tests.support import ROOT
@@ -33,7 +33,7 @@ SAM = ROOT / ".venv-sam" / "bin" / "sam"
 
 
 @pytest.fixture(scope="module")
-def prepared(built: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Built, Path]:
+def prepared(built: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[SamBuild, Path]:
     """`make layer build` in a copy of the project, with the small model, so that nobody's build is touched."""
     if not SAM.exists() or not (OUT / "libraries").is_dir():
         pytest.skip("no SAM CLI or no libraries layer here; `make test` makes both")
@@ -54,7 +54,7 @@ def prepared(built: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bui
 
 
 @pytest.fixture(scope="module")
-def running(prepared: tuple[Built, Path]) -> Iterator[tuple[LocalAws, Stack, RuntimeEmulator]]:
+def running(prepared: tuple[SamBuild, Path]) -> Iterator[tuple[LocalAws, Stack, RuntimeEmulator]]:
     function, python = prepared
     with local_aws() as aws:
         stack = deploy(aws, function.template)
@@ -73,7 +73,7 @@ def invoke(running: tuple[LocalAws, Stack, RuntimeEmulator], name: str) -> tuple
     return response, [recorded(aws, stack, reference) for reference in references]
 
 
-def test_the_build_holds_the_handlers_code_and_nothing_else(prepared: tuple[Built, Path]) -> None:
+def test_the_build_holds_the_handlers_code_and_nothing_else(prepared: tuple[SamBuild, Path]) -> None:
     folder = prepared[0].task_root
     assert sorted(path.name for path in folder.iterdir()) == ["classify", "labeller"]
     files = [path for path in folder.rglob("*") if path.is_file()]
@@ -140,7 +140,7 @@ def test_deletions_mark_their_rows(running: tuple[LocalAws, Stack, RuntimeEmulat
 
 
 def test_a_night_is_scored_and_reported(
-    prepared: tuple[Built, Path], running: tuple[LocalAws, Stack, RuntimeEmulator], built: Path
+    prepared: tuple[SamBuild, Path], running: tuple[LocalAws, Stack, RuntimeEmulator], built: Path
 ) -> None:
     aws, stack, _ = running
     score = read_build(prepared[0].template.parent, SCORE_FUNCTION)

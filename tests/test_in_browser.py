@@ -1,4 +1,4 @@
-"""The pages in a real browser: names from outside run nothing, and the page can be read at any width."""
+"""The pages in a real browser: names from outside run nothing, and pages fit any width."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 from evaluation.comparison import compare_pictures
 from evaluation.drift import UploadRow, count_uploads
 from evaluation.predictions import Scored, Unscored
-from evaluation.report import Model, NightlyReport, Speed, TestSetSummary, figures_of, read_report, to_json
+from evaluation.report import Model, NightlyReport, Speed, TestSetSummary, figures_of
 from evaluation.report_page import nights_page, report_page
 from evaluation.thumbnails import thumbnail
 from labeller.results import Prediction, Status
@@ -25,7 +25,7 @@ from tests.support import ROOT
 
 pytestmark = pytest.mark.slow
 
-SCREENSHOTS = ROOT / "build" / "screenshots"  # to be looked at
+SCREENSHOTS = ROOT / "build" / "screenshots"  # for a person to check
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 RUN = "document.documentElement.setAttribute('data-run','yes')"
 PAYLOADS = (
@@ -43,10 +43,10 @@ PAYLOADS = (
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """Opens a page with the arguments given, and returns what the browser prints."""
-    program = next((found for name in NAMES if (found := shutil.which(name))), None)
+    """A function that opens a page with arguments and returns what the browser prints."""
+    program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
-        pytest.skip("no Chromium here (Debian: apt install chromium): the pages are not looked at in a browser")
+        pytest.skip("no Chromium (Debian: apt install chromium): pages are not tested in a browser")
     profile = tmp_path_factory.mktemp("profile")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
@@ -58,18 +58,18 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
 
 
 def hostile_report() -> tuple[NightlyReport, list[Scored]]:
-    """A report in which everything that has a name is named by an attacker."""
+    """A report in which an attacker has chosen every name."""
     labels = PAYLOADS[:3]
     pixels = np.random.default_rng(1).integers(0, 255, (16, 16, 3), dtype=np.uint8)
     scored = []
     for number, payload in enumerate(PAYLOADS * 3):
         label = labels[number % 2]
-        scores = {each: 0.9 if each == label else 0.05 for each in labels}
+        scores = {name: 0.9 if name == label else 0.05 for name in labels}
         picture = thumbnail(pixels, 4, 3)
         scored.append(
             Scored(f"{labels[0]}/{payload}", labels[0], str(number), Prediction(label, 0.9, scores), False, picture)
         )
-    before = {each.identity: labels[2] for each in scored}
+    before = {answer.identity: labels[2] for answer in scored}
     rows = [UploadRow(Status.LABELLED, payload, 0.9) for payload in PAYLOADS]
     report = NightlyReport(
         date=date(2026, 11, 24),
@@ -92,7 +92,7 @@ def hostile_report() -> tuple[NightlyReport, list[Scored]]:
 
 def hostile_pages(folder: Path) -> dict[str, Path]:
     report, scored = hostile_report()
-    nights = [read_report(to_json(report)).night]
+    nights = [report.night]
     pages = {"report": report_page(report, scored, nights), "nights": nights_page([report.date], nights)}
     for name, text in pages.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")
@@ -101,7 +101,7 @@ def hostile_pages(folder: Path) -> dict[str, Path]:
     return {name: folder / f"{name}.html" for name in (*pages, "sheet")}
 
 
-def test_the_trap_springs_on_a_page_that_does_not_escape(browser: Callable[..., str], tmp_path: Path) -> None:
+def test_a_page_without_escaping_runs_the_payload(browser: Callable[..., str], tmp_path: Path) -> None:
     page = tmp_path / "careless.html"
     page.write_text(f"<!doctype html><title>t</title><body>{PAYLOADS[0]}", encoding="utf-8")
     assert 'data-run="yes"' in browser(page, "--dump-dom")
@@ -114,23 +114,21 @@ def test_no_name_from_outside_runs_anything_or_becomes_an_element(
     page = hostile_pages(tmp_path)[name]
     dom = browser(page, "--dump-dom")
     assert 'data-run="yes"' not in dom
-    assert "'data-run','yes'" in dom  # it is there, as text:
+    assert "'data-run','yes'" in dom  # present as text:
     assert not [tag for tag in ("<script", '<img src="x"', "<svg onload", '<a href="javascript') if tag in dom]
 
 
-def test_the_policy_of_the_page_stops_what_escaping_would_let_through(
-    browser: Callable[..., str], tmp_path: Path
-) -> None:
+def test_the_policy_stops_an_unescaped_payload(browser: Callable[..., str], tmp_path: Path) -> None:
     page = hostile_pages(tmp_path)["report"]
     text = page.read_text(encoding="utf-8")
     page.write_text(text.replace("</body>", f"{''.join(PAYLOADS)}</body>"), encoding="utf-8")
     dom = browser(page, "--dump-dom")
-    assert '<img src="x"' in dom  # so it did get through
+    assert '<img src="x"' in dom  # so the payload is in the page
     assert 'data-run="yes"' not in dom
 
 
 @pytest.mark.parametrize("width", [500, 1280])
-def test_screenshots_are_taken_to_be_looked_at(browser: Callable[..., str], tmp_path: Path, width: int) -> None:
+def test_pages_fit_the_width_of_the_window(browser: Callable[..., str], tmp_path: Path, width: int) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     for name, page in hostile_pages(tmp_path).items():
         picture = SCREENSHOTS / f"{name}-{width}.png"
@@ -138,6 +136,6 @@ def test_screenshots_are_taken_to_be_looked_at(browser: Callable[..., str], tmp_
         browser(page, f"--window-size={width},2400", f"--screenshot={picture}")
         with Image.open(picture) as image:
             assert image.size == (width, 2400)
-            # Text begins at the left margin and nothing sticks out on the right: the ground shows there.
+            # Nothing overflows on the right: the last columns show the background alone.
             right = np.asarray(image.convert("RGB"))[:, -8:]
             assert (right == right[0, 0]).all()

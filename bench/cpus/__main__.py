@@ -20,7 +20,7 @@ from model_build.data.dataset import DataError, Example
 from model_build.data.reader import PictureReader
 
 OURS, PLAIN = "7-bit kernels (build/model)", "plain U8S8"
-CHOICE = ROOT / "build" / "demo" / "choice.json"
+DEMO_INPUTS = ROOT / "build" / "demo" / "inputs.json"
 
 TARGET_MISSED, CANNOT_RUN, TOOLS_MISSING, INTERRUPTED = 1, 2, 3, 130  # exit statuses
 
@@ -145,7 +145,7 @@ def _explain(natively: dict[str, Run]) -> None:
 def _chosen_by_demo() -> dict[str, str]:
     """Data and weights of the demo's model (local.demo.inputs), relative to the checkout, if there was a demo."""
     try:
-        return dict(json.loads(CHOICE.read_text("utf-8"))["choice"])
+        return dict(json.loads(DEMO_INPUTS.read_text("utf-8"))["inputs"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

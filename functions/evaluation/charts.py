@@ -8,13 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from evaluation.metrics import ReliabilityBin
 from evaluation.pages import macros, number
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 # The drawing area within a viewBox of 480 units: wide enough for the text, 13 units high, to be readable on a phone.
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 480, 58, 12, 14, 34

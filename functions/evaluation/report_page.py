@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from markupsafe import Markup
 
 from evaluation.charts import Series, bars, confusion_table, line_chart, reliability_diagram
 from evaluation.drift import FEW_UPLOADS, MOVED, STABLE, Uploads
 from evaluation.pages import number, render
 from evaluation.predictions import Scored
 from evaluation.report import NIGHTS, Figures, Night, NightlyReport, Verdict, headline, reasons
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 TONES = {
     Verdict.BETTER: "good",

@@ -1,1 +1,1 @@
-"""AWS on this machine: moto on loopback, the stack deployed to it, queues polled as Lambda does."""
+"""AWS on this machine: moto on loopback, the deployed template, a poller like Lambda's, handlers in processes."""

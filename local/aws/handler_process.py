@@ -1,9 +1,9 @@
-"""A handler of the sources in a process of its own, as in Lambda: its environment is there before anything is imported.
+"""Run a handler of the sources in its own process: as in Lambda, its environment is set before anything is imported.
 
     python -m local.aws.handler_process HANDLER RESPONSE.json < {"event": ..., "function": ...}
 
-RESPONSE.json gets {"response": what the handler returned} or {"errorType": ..., "errorMessage": ...}; what the handler
-prints goes to standard output. local.runtime.emulator runs the built function, with Lambda's own runtime.
+RESPONSE.json gets {"response": ...} or {"errorType": ..., "errorMessage": ...}; the handler prints to standard output.
+For the built function in Lambda's own runtime, see local.runtime.emulator.
 """
 
 from __future__ import annotations
@@ -27,20 +27,17 @@ from ops.cli import CommandError
 class HandlerFailed(CommandError):
     """The handler raised; the message is the exception's."""
 
-    exit_code = 1
-
 
 def call(function: Function, event: object, environment: Mapping[str, str], log: TextIO) -> Any:
-    """Run `function`'s handler on `event`, with `environment` for all of its environment; returns its response.
+    """Run the handler of `function` on `event`, with exactly the variables `environment`; returns its response.
 
-    What it writes goes to `log`, a file. Raises HandlerFailed.
+    Its output goes to the file `log`. Raises HandlerFailed.
     """
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "response.json"
-        given = asdict(function) | {"environment": dict(function.environment)}
         subprocess.run(
             [sys.executable, "-m", "local.aws.handler_process", function.handler, str(answer)],
-            input=json.dumps({"event": event, "function": given}),
+            input=json.dumps({"event": event, "function": asdict(function)}),
             env=dict(environment),
             stdout=log,
             stderr=log,
@@ -48,29 +45,26 @@ def call(function: Function, event: object, environment: Mapping[str, str], log:
             check=False,
         )
         if not answer.is_file():
-            raise HandlerFailed(f"{function.handler} ended without an answer; its log says why")
-        found = json.loads(answer.read_text("utf-8"))
-    if "errorType" in found:
-        raise HandlerFailed(f"{found['errorType']}: {found['errorMessage']}")
-    return found["response"]
+            raise HandlerFailed(f"{function.handler} ended without a response; its log says why")
+        result = json.loads(answer.read_text("utf-8"))
+    if "errorType" in result:
+        raise HandlerFailed(f"{result['errorType']}: {result['errorMessage']}")
+    return result["response"]
 
 
 def main() -> int:
-    """The process: returns its exit status, 1 if the handler raised."""
+    """The process. Returns its exit status, 1 if the handler raised."""
     handler, answer = sys.argv[1], Path(sys.argv[2])
-    given = json.load(sys.stdin)
+    arguments = json.load(sys.stdin)
     module, _, name = handler.rpartition(".")
     try:
-        found = {"response": getattr(importlib.import_module(module), name)(given["event"], _context(given))}
+        context = lambda_context(Function(**arguments["function"]))
+        result = {"response": getattr(importlib.import_module(module), name)(arguments["event"], context)}
     except Exception as error:  # as Lambda's runtime does
         traceback.print_exc()
-        found = {"errorType": type(error).__name__, "errorMessage": str(error)}
-    answer.write_text(json.dumps(found), "utf-8")
-    return 1 if "errorType" in found else 0
-
-
-def _context(given: Mapping[str, Any]) -> Any:
-    return lambda_context(Function(**given["function"]))
+        result = {"errorType": type(error).__name__, "errorMessage": str(error)}
+    answer.write_text(json.dumps(result), "utf-8")
+    return 1 if "errorType" in result else 0
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""AWS on this machine: moto's server on a free port of 127.0.0.1, and an environment that leads to it alone.
+"""AWS on this machine: moto's server on a free port of 127.0.0.1.
 
     with local_aws() as aws:
         aws.client("s3").create_bucket(Bucket="pictures")
 
-While the context is open, this process's environment holds what boto3 needs to find the server, and nothing
-of the user's own AWS settings: every AWS_* variable is taken out, and ~/.aws is not read. Code that calls
-`boto3.client("s3")` as it does in Lambda therefore works unchanged, here and in child processes. On
-leaving, the environment is what it was.
+Inside the context, the environment of this process points boto3 to the server and to nothing else: the user's AWS_*
+variables are removed and ~/.aws is not read. Code that calls `boto3.client("s3")`, as it does in Lambda, works
+unchanged, here and in child processes. Leaving the context restores the environment.
 """
 
 from __future__ import annotations
@@ -14,20 +13,21 @@ from __future__ import annotations
 import http.client
 import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import boto3
 
-# The runtime interface emulator puts this region into every function's ARN, so the rest agrees with it.
-REGION = "us-east-1"
+REGION = "us-east-1"  # the runtime interface emulator puts it into every function's ARN
+_open = threading.Lock()  # moto's state and the environment belong to the process
 
 
 @dataclass(frozen=True, slots=True)
 class LocalAws:
-    """A running local AWS: where it is, and the environment variables that lead a process to it."""
+    """A running local AWS, and the environment variables that lead a process to it."""
 
     endpoint: str  # http://127.0.0.1:PORT
     region: str
@@ -36,19 +36,19 @@ class LocalAws:
 
     def client(self, service: str) -> Any:
         """A boto3 client for `service`, such as "s3"."""
-        connect: Any = self.session.client  # boto3-stubs knows it by one overload for each literal name
+        connect: Any = self.session.client  # boto3-stubs has an overload for each literal name, none for str
         return connect(service, region_name=self.region, endpoint_url=self.endpoint)
 
 
 @contextmanager
 def local_aws(region: str = REGION) -> Iterator[LocalAws]:
-    """Start an empty local AWS and point this process at it; stop it and put the environment back at the end.
+    """Start an empty local AWS and point this process to it.
 
-    Raises RuntimeError where one is open already: moto's state and the environment are the process's own.
+    Raises RuntimeError if one is open in this process.
     """
-    if _open_endpoints:
+    if not _open.acquire(blocking=False):
         raise RuntimeError("a local AWS is open in this process already; two would share their buckets")
-    from moto.server import ThreadedMotoServer  # here, for it takes seconds to import
+    from moto.server import ThreadedMotoServer  # takes seconds to import
 
     werkzeug = logging.getLogger("werkzeug")  # it logs every request
     level_before = werkzeug.level
@@ -58,42 +58,38 @@ def local_aws(region: str = REGION) -> Iterator[LocalAws]:
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"
     variables = client_environment(endpoint, region)
-    _open_endpoints.add(endpoint)
     try:
         with process_environment(variables, without_prefix="AWS_"):
-            _forget_everything(host, port)
+            _reset(host, port)
             yield LocalAws(endpoint, region, variables, boto3.session.Session(region_name=region))
     finally:
-        _open_endpoints.discard(endpoint)
         server.stop()
         werkzeug.setLevel(level_before)
+        _open.release()
 
 
 def client_environment(endpoint: str, region: str) -> dict[str, str]:
-    """The variables that make any AWS SDK use `endpoint` and nothing else."""
+    """The variables that make every AWS SDK use `endpoint` and nothing else."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",  # moto takes any; SDKs want one to sign with
+        "AWS_ACCESS_KEY_ID": "local",  # moto accepts any credentials; SDKs need some to sign with
+        "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_SESSION_TOKEN": "local",
-        # The user's profiles hold real accounts, and may name endpoints of their own.
-        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_CONFIG_FILE": os.devnull,  # the user's profiles may name endpoints of their own
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",  # credentials are never asked of 169.254.169.254
-        # A proxy of the user's could not reach this machine's loopback.
-        "NO_PROXY": "*",
+        "AWS_EC2_METADATA_DISABLED": "true",  # no request for credentials to 169.254.169.254
+        "NO_PROXY": "*",  # a proxy cannot reach this machine's loopback
         "no_proxy": "*",
     }
 
 
 @contextmanager
 def process_environment(variables: Mapping[str, str], without_prefix: str | None = None) -> Iterator[None]:
-    """Add `variables` to os.environ, for the time of the context.
+    """Add `variables` to os.environ inside the context, after removing the names that begin with `without_prefix`.
 
-    `without_prefix`: variables whose names begin so are taken out first. boto3's default session is dropped
-    at both ends, because it remembers what it found in the environment.
+    boto3's default session is dropped on entry and on exit, because it remembers the environment.
     """
     before = dict(os.environ)
     if without_prefix is not None:
@@ -109,14 +105,8 @@ def process_environment(variables: Mapping[str, str], without_prefix: str | None
         boto3.DEFAULT_SESSION = None
 
 
-def _forget_everything(host: str, port: int) -> None:
-    """moto keeps its state in module globals: an earlier context's buckets would still be there."""
-    connection = http.client.HTTPConnection(host, port, timeout=30)
-    try:
+def _reset(host: str, port: int) -> None:
+    """Empty moto, which keeps its state in module globals: buckets of an earlier context would still exist."""
+    with closing(http.client.HTTPConnection(host, port, timeout=30)) as connection:
         connection.request("POST", "/moto-api/reset")
         connection.getresponse().read()
-    finally:
-        connection.close()
-
-
-_open_endpoints: set[str] = set()

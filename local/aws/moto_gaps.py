@@ -1,14 +1,19 @@
-"""What the template says and moto's CloudFormation does not do, done through boto3."""
+"""Set through boto3 what the template declares and moto's CloudFormation (5.2.5) does not support."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local.aws.moto import LocalAws
 
-# Types that moto's CloudFormation has no model for, and layers and versions, whose content is not deployed locally.
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import QueueConfigurationTypeDef
+    from mypy_boto3_sqs import SQSClient
+
+# Types that moto's CloudFormation has no model for, and versions of code, which is not deployed locally.
 NOT_IN_MOTO = {
     "AWS::CloudWatch::Alarm",
     "AWS::Lambda::Alias",
@@ -22,7 +27,7 @@ NOT_IN_MOTO = {
     "AWS::Scheduler::Schedule",
 }
 
-# What moto's CloudFormation itself takes from a bucket and a table, and what it lacks of a queue.
+# The properties of a bucket and a table that moto's CloudFormation sets.
 _BUCKET_BY_MOTO = {"BucketName", "BucketEncryption", "Tags"}
 _TABLE_BY_MOTO = {
     "TableName",
@@ -36,7 +41,6 @@ _TABLE_BY_MOTO = {
     "DeletionProtectionEnabled",
     "Tags",
 }
-_QUEUE_NOT_BY_MOTO = {"RedriveAllowPolicy"}
 # Property -> the call that takes it as an argument of the same name and shape.
 _BUCKET_CALLS = {
     "PublicAccessBlockConfiguration": "put_public_access_block",
@@ -49,109 +53,105 @@ _TABLE_CALLS = {
 }
 
 
-def apply_rest(
+def set_missing(
     aws: LocalAws, types: Mapping[str, str], resources: Mapping[str, str], properties: Mapping[str, Any]
 ) -> tuple[str, ...]:
-    """Set what is missing on the deployed `resources`; return the properties that are still not in force.
+    """Set what is missing on the deployed `resources`; return the properties that stay unset.
 
     `types` and `resources` give type and physical id by logical id, `properties` the resolved properties.
     """
     return tuple(
-        f"{logical_id}.{left_out}"
-        for kind, complete in _STEPS.items()
+        f"{logical_id}.{name}"
+        for resource_type, step in _STEPS.items()
         for logical_id in properties
-        if types[logical_id] == kind
-        for left_out in sorted(complete(aws, resources.get(logical_id, ""), properties[logical_id]))
+        if types[logical_id] == resource_type
+        for name in sorted(step(aws, resources.get(logical_id, ""), properties[logical_id]) or ())
     )
 
 
-# Each of the following completes the resource `name` and returns the names of the properties left out.
+# Each step completes the resource with the physical id `name`; it returns the properties that it cannot set.
 
 
-def _queue(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
-    return wanted.keys() & _QUEUE_NOT_BY_MOTO
+def _queue(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> set[str]:
+    return properties.keys() & {"RedriveAllowPolicy"}
 
 
-def _queue_policy(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
-    policy = json.dumps(wanted["PolicyDocument"])
-    for url in wanted["Queues"]:
-        aws.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
-    return set()
+def _queue_policy(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> None:
+    sqs: SQSClient = aws.client("sqs")
+    for url in properties["Queues"]:
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(properties["PolicyDocument"])})
 
 
-def _bucket_policy(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
-    # moto takes a statement for unconditional, whatever its Condition: "deny without TLS" would deny all.
-    document = wanted["PolicyDocument"]
+def _bucket_policy(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> set[str]:
+    # moto ignores a statement's Condition: "deny without TLS" would deny everything.
+    document = properties["PolicyDocument"]
     document = json.loads(document) if isinstance(document, str) else document
     statements = [statement for statement in document["Statement"] if "Condition" not in statement]
     if statements:
-        policy = json.dumps(dict(document) | {"Statement": statements})
-        aws.client("s3").put_bucket_policy(Bucket=wanted["Bucket"], Policy=policy)
+        s3: S3Client = aws.client("s3")
+        s3.put_bucket_policy(Bucket=properties["Bucket"], Policy=json.dumps(document | {"Statement": statements}))
     return set() if len(statements) == len(document["Statement"]) else {"PolicyDocument"}
 
 
-def _topic_policy(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
-    policy = json.dumps(wanted["PolicyDocument"])
-    for topic in wanted["Topics"]:
+def _topic_policy(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> None:
+    policy = json.dumps(properties["PolicyDocument"])
+    for topic in properties["Topics"]:
         aws.client("sns").set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
-    return set()
 
 
-def _subscription(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
-    aws.client("sns").subscribe(**wanted)
-    return set()
+def _subscription(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> None:
+    aws.client("sns").subscribe(**properties)
 
 
-def _alarm(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
-    # A threshold that comes from a parameter is text.
-    aws.client("cloudwatch").put_metric_alarm(**dict(wanted) | {"Threshold": float(wanted["Threshold"])})
-    return set()
+def _alarm(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> None:
+    # A threshold that is a parameter's value is text.
+    aws.client("cloudwatch").put_metric_alarm(**dict(properties) | {"Threshold": float(properties["Threshold"])})
 
 
-def _schedule(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
-    aws.client("scheduler").create_schedule(**wanted)  # moto keeps it, and starts nothing
-    return set()
+def _schedule(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> None:
+    aws.client("scheduler").create_schedule(**properties)  # moto stores it and starts nothing
 
 
-def _invoke_config(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
-    without_version = {key: value for key, value in wanted.items() if key != "Qualifier"}  # "$LATEST"
+def _invoke_config(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> None:
+    without_version = {key: value for key, value in properties.items() if key != "Qualifier"}  # "$LATEST"
     aws.client("lambda").put_function_event_invoke_config(**without_version)
-    return set()
 
 
-def _table(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
-    return _call(aws.client("dynamodb"), _TABLE_CALLS, {"TableName": name}, wanted) - _TABLE_BY_MOTO
+def _table(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> set[str]:
+    return _call(aws.client("dynamodb"), _TABLE_CALLS, {"TableName": name}, properties) - _TABLE_BY_MOTO
 
 
-def _bucket(aws: LocalAws, name: str, wanted: Mapping[str, Any]) -> set[str]:
-    s3 = aws.client("s3")
-    left_out = _call(s3, _BUCKET_CALLS, {"Bucket": name}, wanted) - _BUCKET_BY_MOTO
-    notification = wanted.get("NotificationConfiguration", {})
-    if set(notification) == {"QueueConfigurations"}:  # the one kind of target that a template here has
+def _bucket(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> set[str]:
+    s3: S3Client = aws.client("s3")
+    left_out = _call(s3, _BUCKET_CALLS, {"Bucket": name}, properties) - _BUCKET_BY_MOTO
+    notification = properties.get("NotificationConfiguration", {})
+    if set(notification) == {"QueueConfigurations"}:
         queues = [_notification(configuration) for configuration in notification["QueueConfigurations"]]
         s3.put_bucket_notification_configuration(Bucket=name, NotificationConfiguration={"QueueConfigurations": queues})
         left_out.remove("NotificationConfiguration")
     return left_out
 
 
-def _call(client: Any, calls: Mapping[str, str], target: Mapping[str, str], wanted: Mapping[str, Any]) -> set[str]:
-    """Make each of `calls` whose property is wanted; return the names of the other wanted properties."""
-    for key in calls.keys() & wanted.keys():
-        getattr(client, calls[key])(**target, **{key: wanted[key]})
-    return set(wanted.keys() - calls.keys())
+def _call(client: Any, calls: Mapping[str, str], target: Mapping[str, str], properties: Mapping[str, Any]) -> set[str]:
+    """Make those of `calls` whose property is set; return the other properties."""
+    for name in calls.keys() & properties.keys():
+        getattr(client, calls[name])(**target, **{name: properties[name]})
+    return set(properties.keys() - calls.keys())
 
 
-def _notification(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """One queue notification, from CloudFormation's words to those of the S3 API."""
-    notification = {"QueueArn": configuration["Queue"], "Events": [configuration["Event"]]}
-    rules = configuration.get("Filter", {}).get("S3Key", {}).get("Rules", [])
-    if rules:
+def _notification(configuration: Mapping[str, Any]) -> QueueConfigurationTypeDef:
+    """A queue notification of CloudFormation in the shape of the S3 API."""
+    notification: QueueConfigurationTypeDef = {
+        "QueueArn": configuration["Queue"],
+        "Events": [configuration["Event"]],
+    }
+    if rules := configuration.get("Filter", {}).get("S3Key", {}).get("Rules", []):
         notification["Filter"] = {"Key": {"FilterRules": rules}}
     return notification
 
 
-# As in AWS, a queue's policy stands before a bucket is told to notify the queue.
-_STEPS: dict[str, Callable[[LocalAws, str, Mapping[str, Any]], set[str]]] = {
+# A queue's policy comes before the bucket's notification: S3 checks that it may send to the queue.
+_STEPS: dict[str, Callable[[LocalAws, str, Mapping[str, Any]], set[str] | None]] = {
     "AWS::SQS::Queue": _queue,
     "AWS::SQS::QueuePolicy": _queue_policy,
     "AWS::S3::BucketPolicy": _bucket_policy,

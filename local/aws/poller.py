@@ -1,4 +1,4 @@
-"""The event source mapping on this machine: from the queue to the handler, as Lambda's poller does it.
+"""The event source mapping on this machine: it hands a queue's messages to a handler, as Lambda's poller does.
 
 Lambda developer guide, "Using Lambda with Amazon SQS" (event, batch, partial batch responses).
 """
@@ -9,16 +9,20 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local.aws.moto import LocalAws
 from local.aws.stack import Function, Stack
 
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
 Handler = Callable[[dict[str, Any], Any], Any]
-_SQS_MOST = 10  # messages that one ReceiveMessage gives
+_MAX_RECEIVED = 10  # messages of one ReceiveMessage (SQS API reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,78 +45,68 @@ class LambdaContext:
         return max(0, round(1000 * (self.deadline - time.monotonic())))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delivery:
     """What a run of the poller did."""
 
-    invocations: int
-    succeeded: int  # messages, deleted from the queue
-    failed: int  # deliveries after which the message stayed in the queue
-    errors: tuple[str, ...]  # of handlers that raised: "ValueError: ..."
-    finished: bool  # False where the deadline came first
+    invocations: int = 0
+    succeeded: int = 0  # messages, deleted from the queue
+    failed: int = 0  # deliveries after which the message stayed in the queue
+    errors: list[str] = field(default_factory=list)  # of handlers that raised: "ValueError: ..."
+    finished: bool = False  # whether the queue was empty before the deadline
 
 
 def deliver(
-    aws: LocalAws,
-    stack: Stack,
-    handler: Handler,
-    *,
-    deadline: float = 300.0,
-    retry_after: int | None = None,
-    on_batch: Callable[[dict[str, Any], Any], None] | None = None,
+    aws: LocalAws, stack: Stack, handler: Handler, *, deadline: float = 300.0, retry_after: int | None = None
 ) -> Delivery:
-    """Hand every message in the stack's queue to `handler(event, context)` until none is left.
+    """Hand every message of the stack's queue to `handler(event, context)` until none is left.
 
-    Messages whose handling succeeded are deleted; the others stay, and are visible again after the queue's
-    visibility timeout, or after `retry_after` seconds where given: then the poller waits for them, so that
-    with 0 it ends when every message is handled or in the dead-letter queue. `deadline`: seconds after
-    which no batch is begun. `on_batch` is called with event and response after each invocation, for
-    progress.
+    A message that succeeds is deleted. One that fails stays, and is visible again after the queue's visibility
+    timeout. With `retry_after`, it is visible after that many seconds, and the poller waits for it: with 0, it returns
+    when every message is handled or in the dead-letter queue. No batch begins after `deadline` seconds.
     """
-    sqs = aws.client("sqs")
+    sqs: SQSClient = aws.client("sqs")
     end = time.monotonic() + deadline
-    invocations = succeeded = failed = 0
-    errors: list[str] = []
+    delivery = Delivery()
     while time.monotonic() < end:
         messages = _receive(sqs, stack)
         if not messages:
-            if retry_after is None or not _in_flight(sqs, stack.queue_url):
-                return Delivery(invocations, succeeded, failed, tuple(errors), finished=True)
+            if retry_after is None or not _count(sqs, stack.queue_url):
+                delivery.finished = True
+                break
             time.sleep(0.01)
             continue
-        event = sqs_event(messages, stack.queue_arn)
-        ids = {message["MessageId"] for message in messages}
-        response: Any = None
-        try:
-            response = handler(event, lambda_context(stack.function))
-            bad = failures(response, ids, stack.reports_item_failures)
-        except Exception as error:  # Lambda too takes whatever a handler raises for a failed batch
-            errors.append(f"{type(error).__name__}: {error}")
-            bad = ids
-        invocations += 1
+        failed = _invoke(handler, stack, messages, delivery.errors)
         for message in messages:
-            receipt = {"QueueUrl": stack.queue_url, "ReceiptHandle": message["ReceiptHandle"]}
-            if message["MessageId"] not in bad:
-                sqs.delete_message(**receipt)
+            receipt = message["ReceiptHandle"]
+            if message["MessageId"] not in failed:
+                sqs.delete_message(QueueUrl=stack.queue_url, ReceiptHandle=receipt)
             elif retry_after is not None:
-                sqs.change_message_visibility(**receipt, VisibilityTimeout=retry_after)
-        succeeded += len(messages) - len(bad)
-        failed += len(bad)
-        if on_batch is not None:
-            on_batch(event, response)
-    return Delivery(invocations, succeeded, failed, tuple(errors), finished=False)
+                sqs.change_message_visibility(
+                    QueueUrl=stack.queue_url, ReceiptHandle=receipt, VisibilityTimeout=retry_after
+                )
+        delivery.invocations += 1
+        delivery.succeeded += len(messages) - len(failed)
+        delivery.failed += len(failed)
+    return delivery
 
 
-def sqs_event(messages: list[dict[str, Any]], queue_arn: str) -> dict[str, Any]:
-    """The event that Lambda makes of the messages of one batch."""
-    return {"Records": [_record(message, queue_arn) for message in messages]}
+def _invoke(handler: Handler, stack: Stack, messages: Sequence[MessageTypeDef], errors: list[str]) -> set[str]:
+    """Call the handler with a batch; returns the ids of the messages that failed."""
+    event = {"Records": [_record(message, stack.queue_arn) for message in messages]}
+    ids = {message["MessageId"] for message in messages}
+    try:
+        return failures(handler(event, lambda_context(stack.function)), ids, stack.reports_item_failures)
+    except Exception as error:  # Lambda takes whatever a handler raises as a failed batch
+        errors.append(f"{type(error).__name__}: {error}")
+        return ids
 
 
 def failures(response: Any, message_ids: set[str], reports_item_failures: bool) -> set[str]:
     """Ids of the messages of a batch that failed, by the rules of Lambda's partial batch responses.
 
-    No response, or one without failures, means that all succeeded; one that names something else than the
-    batch's messages means that all failed. Without ReportBatchItemFailures the response is not looked at.
+    An empty response and one without failures mean that all succeeded; one that names anything but messages of the
+    batch means that all failed. Without ReportBatchItemFailures, the response is ignored.
     """
     if not reports_item_failures or not response:
         return set()
@@ -135,24 +129,23 @@ def lambda_context(function: Function) -> LambdaContext:
 
 
 def as_s3_sends(body: str) -> str:
-    """Complete the body of a notification of moto's S3 to the form that S3 documents; leave others alone.
+    """The body of a notification in the form that S3 documents; other bodies are returned unchanged.
 
-    moto 5.2.5 sends the fields that name the object (bucket, key, size, eTag) but no `sequencer` and none of
-    the fields about who asked, and it encodes the slashes of keys. The sequencer made here is the event's
-    time in milliseconds: it grows as S3's does, and is the same each time a message is delivered. Two more
-    differences cannot be seen from a single message: moto sends ObjectCreated:Put as well before the
-    CompleteMultipartUpload of a multipart upload, and no versionId for a versioned bucket.
+    moto 5.2.5 omits the `sequencer` and the requester, and encodes the slashes of keys. The sequencer made here is the
+    event's time in milliseconds: it grows as S3's does, and is the same at each delivery. Two differences remain, as a
+    single message does not show them: moto also sends ObjectCreated:Put before the CompleteMultipartUpload of a
+    multipart upload, and no versionId for a versioned bucket.
     """
     try:
         notification = json.loads(body)
         records = [record for record in notification["Records"] if record["eventSource"] == "aws:s3"]
-        missing = [record for record in records if "sequencer" not in record["s3"]["object"]]
-        if not missing:
+        incomplete = [record for record in records if "sequencer" not in record["s3"]["object"]]
+        if not incomplete:
             return body
-        for record in missing:
+        for record in incomplete:
             _complete(record)
     except (ValueError, KeyError, TypeError):
-        return body  # no notification of S3's, such as its test event
+        return body  # not an object's notification, such as S3's test event
     return json.dumps(notification, ensure_ascii=False)
 
 
@@ -166,15 +159,14 @@ def _complete(record: dict[str, Any]) -> None:
     record.setdefault("responseElements", {"x-amz-request-id": "LOCAL", "x-amz-id-2": "LOCAL"})
 
 
-def _receive(sqs: Any, stack: Stack) -> list[dict[str, Any]]:
-    """Up to a batch of messages; fewer where the queue has no more that are visible."""
-    messages: list[dict[str, Any]] = []
+def _receive(sqs: SQSClient, stack: Stack) -> list[MessageTypeDef]:
+    """Up to a batch of messages; fewer if the queue has no more visible ones."""
+    messages: list[MessageTypeDef] = []
     while len(messages) < stack.batch_size:
         received = sqs.receive_message(
             QueueUrl=stack.queue_url,
-            MaxNumberOfMessages=min(_SQS_MOST, stack.batch_size - len(messages)),
+            MaxNumberOfMessages=min(_MAX_RECEIVED, stack.batch_size - len(messages)),
             MessageSystemAttributeNames=["All"],
-            MessageAttributeNames=["All"],
             WaitTimeSeconds=0,
         ).get("Messages", [])
         if not received:
@@ -183,13 +175,13 @@ def _receive(sqs: Any, stack: Stack) -> list[dict[str, Any]]:
     return messages
 
 
-def _in_flight(sqs: Any, queue_url: str) -> bool:
-    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    attributes = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)["Attributes"]
-    return any(int(attributes[name]) for name in names)
+def _count(sqs: SQSClient, queue_url: str) -> int:
+    """Messages of the queue, visible or in flight."""
+    attributes = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])["Attributes"]
+    return int(attributes["ApproximateNumberOfMessages"]) + int(attributes["ApproximateNumberOfMessagesNotVisible"])
 
 
-def _record(message: dict[str, Any], queue_arn: str) -> dict[str, Any]:
+def _record(message: MessageTypeDef, queue_arn: str) -> dict[str, Any]:
     body = as_s3_sends(message["Body"])
     return {
         "messageId": message["MessageId"],

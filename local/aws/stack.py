@@ -1,11 +1,8 @@
-"""Deploy template.yaml itself on the local AWS.
+"""Deploy template.yaml on the local AWS.
 
-SAM's translator turns it into CloudFormation, and moto's CloudFormation creates what it can: the bucket
-with its encryption, queues with their dead-letter queues, the table with its keys, the role, the log group,
-the function, the topic and its key, the dashboard. moto 5.2.5 leaves out the bucket's notification, versions,
-public access block and ownership, the policies of bucket, queues and topic, alarms, the table's expiry and
-backups. `local.aws.moto_gaps` sets those through boto3, from the template's own properties: they are asked back from
-moto as additional outputs of the stack, every Ref, Sub, If, GetAtt and FindInMap resolved.
+SAM's translator turns the template into CloudFormation, moto creates what it supports, and local.aws.moto_gaps sets
+the rest through boto3. It needs each resource's properties with every reference resolved, so moto's CloudFormation
+resolves them: they are additional outputs of the stack.
 """
 
 from __future__ import annotations
@@ -14,23 +11,29 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local.aws.moto import LocalAws
-from local.aws.moto_gaps import NOT_IN_MOTO, apply_rest
+from local.aws.moto_gaps import NOT_IN_MOTO, set_missing
 from local.aws.template import to_cloudformation
 from ops.cli import STACK_NAME
 from ops.stack import describe_stack
 from ops.template import TEMPLATE, TemplateError, read_template
 
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_sqs import SQSClient
+
 FUNCTION = "ClassifyFunction"
+_QUEUE, _MAPPING = "UploadsQueue", "UploadsToClassify"
 _VERSIONS = ("AWS::Lambda::LayerVersion", "AWS::Lambda::Version", "AWS::Lambda::Alias")  # of code, not deployed here
-_RESOLVED = "Resolved"  # prefix of the outputs that carry resolved properties
+_RESOLVED = "Resolved"  # prefix of the outputs that hold resolved properties
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function of the template, with what Lambda would give it."""
+    """A function of the template, as Lambda runs it."""
 
     name: str
     arn: str
@@ -43,13 +46,22 @@ class Function:
     environment: Mapping[str, str]
 
     def environment_at(self, opt: Path) -> dict[str, str]:
-        """The environment, with values under /opt, where Lambda puts layers, moved to the folder `opt`."""
+        """The environment, with values under /opt, where Lambda unpacks layers, moved to the folder `opt`."""
         return {name: _under(opt, value) for name, value in self.environment.items()}
+
+    def local_environment(self, model: Path) -> dict[str, str]:
+        """The environment for a handler that runs from the sources: the model in the folder `model`, no X-Ray."""
+        return {
+            **self.environment,
+            "MODEL_DIR": str(model),
+            "AWS_LAMBDA_FUNCTION_NAME": self.name,
+            "POWERTOOLS_TRACE_DISABLED": "true",
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A deployed template: names of what exists, and how the function is fed."""
+    """The deployed template: names of its resources, and how the queue feeds the classify function."""
 
     name: str
     region: str
@@ -59,13 +71,13 @@ class Stack:
     dead_letter_url: str
     max_receives: int  # receptions of a message before it goes to the dead-letter queue
     results_table: str
-    function: Function
+    function: Function  # classify
     batch_size: int
     reports_item_failures: bool  # the function's response may name single messages that failed
     outputs: Mapping[str, str]
     resources: Mapping[str, str]  # logical id -> physical id
     properties: Mapping[str, Any]  # logical id -> properties, every reference resolved
-    left_out: tuple[str, ...]  # properties of buckets, queues and tables that the local AWS does not know
+    left_out: tuple[str, ...]  # properties that the local AWS does not support
 
 
 def deploy(
@@ -73,21 +85,16 @@ def deploy(
     template: Path = TEMPLATE,
     parameters: Mapping[str, str] | None = None,
     name: str = STACK_NAME,
-    function_id: str = FUNCTION,
 ) -> Stack:
-    """Create the resources of `template` and return what has become of them.
+    """Create the resources of `template`, which is template.yaml or what `sam build` makes of it.
 
-    `parameters` override the template's defaults. `function_id` is the logical id of the function that the
-    queue feeds. Raises TemplateError where the template has no such function, queue, bucket or table.
+    `parameters` override the template's defaults. Raises TemplateError.
     """
     cloudformation = to_cloudformation(read_template(template), parameters or {})
     types = {logical_id: resource["Type"] for logical_id, resource in cloudformation["Resources"].items()}
-    client = aws.client("cloudformation")
-    client.create_stack(
-        StackName=name,
-        TemplateBody=json.dumps(_deployable(cloudformation)),
-        Capabilities=["CAPABILITY_NAMED_IAM"],
-    )
+    client: CloudFormationClient = aws.client("cloudformation")
+    body = json.dumps(_deployable(cloudformation))
+    client.create_stack(StackName=name, TemplateBody=body, Capabilities=["CAPABILITY_NAMED_IAM"])
     resources = {
         summary["LogicalResourceId"]: summary["PhysicalResourceId"]
         for page in client.get_paginator("list_stack_resources").paginate(StackName=name)
@@ -100,35 +107,41 @@ def deploy(
     properties = {
         key.removeprefix(_RESOLVED): json.loads(value) for key, value in outputs.items() if key.startswith(_RESOLVED)
     }
-    queue = _follow(aws, function_id, types, resources, properties)
-    left_out = apply_rest(aws, types, resources, properties)
+    mapping = properties[_MAPPING]
     return Stack(
         name=name,
         region=aws.region,
-        function=_function(aws, resources[function_id], properties[function_id]),
+        uploads_bucket=outputs["UploadsBucketName"],
+        queue_url=outputs["UploadsQueueUrl"],
+        queue_arn=mapping["EventSourceArn"],
+        dead_letter_url=outputs["UploadsDeadLetterQueueUrl"],
+        max_receives=int(properties[_QUEUE]["RedrivePolicy"]["maxReceiveCount"]),
+        results_table=outputs["ResultsTableName"],
+        function=_function(aws, resources[FUNCTION], properties[FUNCTION]),
+        batch_size=int(mapping["BatchSize"]),
+        reports_item_failures="ReportBatchItemFailures" in mapping["FunctionResponseTypes"],
         outputs={key: value for key, value in outputs.items() if not key.startswith(_RESOLVED)},
         resources=resources,
         properties=properties,
-        left_out=left_out,
-        **queue,
+        left_out=set_missing(aws, types, resources, properties),
     )
 
 
 def function_of(aws: LocalAws, stack: Stack, logical_id: str) -> Function:
-    """Another function of the stack. Raises TemplateError where the template has none of that name."""
-    if logical_id not in stack.properties or "Handler" not in stack.properties[logical_id]:
+    """The function `logical_id` of the stack. Raises TemplateError if the template does not have it."""
+    if "Handler" not in stack.properties.get(logical_id, {}):
         raise TemplateError(f"the template has no function {logical_id}")
     return _function(aws, stack.resources[logical_id], stack.properties[logical_id])
 
 
 def _deployable(cloudformation: Mapping[str, Any]) -> dict[str, Any]:
-    """The template as moto is to have it: without code, and with the resolved properties as outputs."""
+    """The template for moto: without code, and with the resolved properties as outputs."""
     resources, outputs = {}, dict(cloudformation.get("Outputs", {}))
     for logical_id, resource in _without_aliases(cloudformation["Resources"]).items():
         properties = dict(resource.get("Properties", {}))
         if resource["Type"] == "AWS::Lambda::Function":
             properties.pop("Layers", None)
-            properties["Code"] = {"ZipFile": "# not run here: local.aws.poller and local.runtime.emulator do"}
+            properties["Code"] = {"ZipFile": "# local.aws.poller and local.runtime.emulator run the function"}
         if resource["Type"] == "AWS::Lambda::EventSourceMapping":
             properties["Enabled"] = False  # moto would run the function in Docker
         if resource["Type"] not in _VERSIONS:
@@ -140,7 +153,7 @@ def _deployable(cloudformation: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_aliases(resources: Mapping[str, Any]) -> dict[str, Any]:
-    """The resources, with the function itself wherever one refers to its alias: there is one version here."""
+    """The resources, with references to a function's alias replaced by the function: it has one version here."""
     text = json.dumps(resources)
     for logical_id, resource in resources.items():
         if resource["Type"] == "AWS::Lambda::Alias":
@@ -150,87 +163,25 @@ def _without_aliases(resources: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _local_queue_urls(aws: LocalAws, types: Mapping[str, str], resources: Mapping[str, str]) -> dict[str, str]:
-    """What moto's CloudFormation says for the URL of each queue, an address of AWS's, -> its URL here."""
-    sqs = aws.client("sqs")
-    addresses = [resources[each] for each in resources if types.get(each) == "AWS::SQS::Queue"]
-    return {each: sqs.get_queue_url(QueueName=each.rpartition("/")[2])["QueueUrl"] for each in addresses}
-
-
-def _follow(
-    aws: LocalAws,
-    function_id: str,
-    types: Mapping[str, str],
-    resources: Mapping[str, str],
-    properties: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Fields of Stack, found by the template's own references: bucket -> queue -> function -> table."""
-
-    def of_type(kind: str) -> list[str]:
-        return [logical_id for logical_id in properties if types[logical_id] == kind]
-
-    if types.get(function_id) != "AWS::Lambda::Function" or function_id not in properties:
-        raise TemplateError(f"the template has no function {function_id}")
-    mappings = [properties[each] for each in of_type("AWS::Lambda::EventSourceMapping")]
-    mapping = _only(
-        [each for each in mappings if each["FunctionName"] == resources[function_id]],
-        f"queue that feeds {function_id}",
-    )
-    queue_arn = mapping["EventSourceArn"]
-    queues = {_arn(aws, resources[each]): each for each in of_type("AWS::SQS::Queue")}
-    bucket = _only(
-        [each for each in of_type("AWS::S3::Bucket") if queue_arn in _notified(properties[each])],
-        f"bucket that notifies {queues[queue_arn]}",
-    )
-    variables = properties[function_id].get("Environment", {}).get("Variables", {})
-    table = _only(
-        [each for each in of_type("AWS::DynamoDB::Table") if resources[each] in variables.values()],
-        f"table that {function_id} is told of",
-    )
-    redrive = properties[queues[queue_arn]].get("RedrivePolicy")
-    if redrive is None:
-        raise TemplateError(f"{queues[queue_arn]} has no dead-letter queue")
-    return {
-        "uploads_bucket": resources[bucket],
-        "queue_url": resources[queues[queue_arn]],
-        "queue_arn": queue_arn,
-        "dead_letter_url": resources[queues[redrive["deadLetterTargetArn"]]],
-        "max_receives": int(redrive["maxReceiveCount"]),
-        "results_table": resources[table],
-        "batch_size": int(mapping.get("BatchSize", 10)),  # Lambda's default
-        "reports_item_failures": "ReportBatchItemFailures" in mapping.get("FunctionResponseTypes", []),
-    }
+    """The URL that moto's CloudFormation gives each queue, an address of AWS -> its URL on this machine."""
+    sqs: SQSClient = aws.client("sqs")
+    addresses = [resources[name] for name in resources if types.get(name) == "AWS::SQS::Queue"]
+    return {address: sqs.get_queue_url(QueueName=address.rpartition("/")[2])["QueueUrl"] for address in addresses}
 
 
 def _function(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> Function:
-    variables = properties.get("Environment", {}).get("Variables", {})
+    client: LambdaClient = aws.client("lambda")
     return Function(
         name=name,
-        arn=aws.client("lambda").get_function_configuration(FunctionName=name)["FunctionArn"],
+        arn=client.get_function_configuration(FunctionName=name)["FunctionArn"],
         handler=properties["Handler"],
         runtime=properties["Runtime"],
-        architecture=properties.get("Architectures", ["x86_64"])[0],  # these defaults are Lambda's
-        timeout=int(properties.get("Timeout", 3)),
-        memory=int(properties.get("MemorySize", 128)),
-        log_group=properties.get("LoggingConfig", {}).get("LogGroup", f"/aws/lambda/{name}"),
-        environment={key: str(value) for key, value in variables.items()},
+        architecture=properties["Architectures"][0],
+        timeout=int(properties["Timeout"]),
+        memory=int(properties["MemorySize"]),
+        log_group=properties["LoggingConfig"]["LogGroup"],
+        environment={key: str(value) for key, value in properties["Environment"]["Variables"].items()},
     )
-
-
-def _arn(aws: LocalAws, queue_url: str) -> str:
-    attributes = aws.client("sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])
-    return str(attributes["Attributes"]["QueueArn"])
-
-
-def _notified(bucket: Mapping[str, Any]) -> list[str]:
-    """ARNs of the queues that a bucket sends its events to."""
-    configurations = bucket.get("NotificationConfiguration", {}).get("QueueConfigurations", [])
-    return [configuration["Queue"] for configuration in configurations]
-
-
-def _only(found: list[Any], what: str) -> Any:
-    if len(found) != 1:
-        raise TemplateError(f"the template should have one {what}; it has {len(found)}")
-    return found[0]
 
 
 def _under(opt: Path, value: str) -> str:

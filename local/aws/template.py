@@ -1,4 +1,4 @@
-"""template.yaml -> CloudFormation, through AWS's own SAM translator and without asking AWS anything."""
+"""template.yaml -> CloudFormation, by AWS's own SAM translator, without a request to AWS."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from samtranslator.translator.transform import transform
 
 from ops.template import TemplateError
 
-# Properties that name code. Locally they are folders, which only `sam package` can turn into the objects in
-# S3 that the translator insists on; nothing reads what is put in their place.
+# The properties that name code. The template names folders, which `sam package` replaces by objects in S3; the
+# translator accepts only such objects. Nothing reads the placeholder.
 _CODE = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion": "ContentUri"}
 _PLACEHOLDER = "s3://not-deployed/code.zip"
 
 
 def to_cloudformation(template: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
-    """Translate a SAM template into plain CloudFormation. `parameters` override the template's defaults."""
+    """Translate a SAM template into CloudFormation; `parameters` override the template's defaults.
+
+    Raises TemplateError for a parameter that the template does not have.
+    """
     sam = copy.deepcopy(dict(template))
-    for name, parameter in sam.get("Parameters", {}).items():
-        # In CloudFormation every parameter is a string ("1769" is a key of a mapping); YAML says 1769.
-        parameter["Type"] = "String" if parameter.get("Type") == "Number" else parameter.get("Type", "String")
-        if name in parameters or "Default" in parameter:
-            parameter["Default"] = parameters.get(name, str(parameter.get("Default")))
     unknown = sorted(set(parameters) - set(sam.get("Parameters", {})))
     if unknown:
         raise TemplateError(f"the template has no parameter {', '.join(unknown)}")
+    for name, parameter in sam.get("Parameters", {}).items():
+        # CloudFormation's parameters are strings ("1769" is a key of a mapping); YAML reads 1769.
+        parameter["Type"] = "String" if parameter.get("Type") == "Number" else parameter.get("Type", "String")
+        if name in parameters or "Default" in parameter:
+            parameter["Default"] = parameters.get(name, str(parameter.get("Default")))
     for resource in sam["Resources"].values():
         if resource["Type"] in _CODE:
             resource.setdefault("Properties", {})[_CODE[resource["Type"]]] = _PLACEHOLDER
@@ -35,7 +38,7 @@ def to_cloudformation(template: Mapping[str, Any], parameters: Mapping[str, str]
 
 
 class _NoManagedPolicies:
-    """Where the translator would ask IAM for the ARNs of managed policies; ours names none."""
+    """Stands in for the translator's request to IAM for managed policies; the template uses none."""
 
     def load(self) -> dict[str, str]:
         return {}

@@ -1,1 +1,1 @@
-"""The whole path on this machine, once: model, uploads, labels, report."""
+"""The whole system on this machine, once: model, uploads, labels, report."""

@@ -1,11 +1,12 @@
-"""Drawn pictures of two classes, for machines that have no photographs: landscapes by day and by night.
+"""Drawn pictures of two classes, for machines without photographs: landscapes by day and by night.
 
-They show that the whole path works; what accuracy they give says nothing about photographs. Day and night
-differ in brightness and colour, so that even a network of random weights can tell most of them apart.
+They show that the system works; their accuracy says nothing about photographs. Day and night differ in brightness and
+colour, so that even a network with random weights tells most of them apart.
 """
 
 from __future__ import annotations
 
+import io
 import random
 from pathlib import Path
 
@@ -13,10 +14,10 @@ from PIL import Image, ImageDraw, ImageFilter
 
 CLASSES = ("day", "night")
 COUNTS = {"train": 80, "validation": 40, "test": 40}
-SIDE = 160  # pixels; about half of what the photographs of the demo data set have
+SIDE = 160  # pixels; about half of the demo's photographs
 
 Colour = tuple[int, int, int]
-SKIES: dict[str, tuple[Colour, Colour]] = {  # at the top, at the horizon
+SKIES: dict[str, tuple[Colour, Colour]] = {  # top, horizon
     "day": ((90, 150, 225), (215, 230, 245)),
     "night": ((15, 18, 45), (60, 60, 105)),
 }
@@ -25,7 +26,7 @@ DISCS: dict[str, Colour] = {"day": (255, 225, 120), "night": (225, 225, 210)}
 
 
 def draw(label: str, chance: random.Random) -> Image.Image:
-    """One picture, RGB: a sky with sun or moon above two hills, every colour and place a little different."""
+    """One picture, RGB: a sky with sun or moon above two hills, with random colours and positions."""
     top, horizon = (_vary(colour, chance) for colour in SKIES[label])
     image = Image.new("RGB", (SIDE, SIDE))
     pen = ImageDraw.Draw(image)
@@ -41,6 +42,13 @@ def draw(label: str, chance: random.Random) -> Image.Image:
         x, y, radius = chance.randrange(SIDE), chance.randint(SIDE // 2, SIDE), chance.randint(60, 140)
         pen.ellipse((x - radius, y, x + radius, y + 2 * radius), fill=_vary(GROUNDS[label], chance))
     return image.filter(ImageFilter.GaussianBlur(chance.uniform(0, 1)))
+
+
+def draw_picture(number: int, file_format: str) -> bytes:
+    """Picture `number`, encoded; even numbers are day, odd ones night."""
+    content = io.BytesIO()
+    draw(CLASSES[number % len(CLASSES)], random.Random(number)).save(content, file_format)  # noqa: S311
+    return content.getvalue()
 
 
 def draw_dataset(root: Path, counts: dict[str, int] = COUNTS, seed: int = 7) -> Path:

@@ -1,1 +1,1 @@
-"""The built functions under AWS's own runtime interface emulator."""
+"""Lambda on this machine: the runtime interface emulator and the built function in it."""

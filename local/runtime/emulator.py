@@ -1,8 +1,8 @@
-"""Lambda's runtime on this machine, without Docker: AWS's runtime interface emulator and its Python client.
+"""Lambda's runtime on this machine, without Docker: AWS's runtime interface emulator (RIE) and its Python client.
 
-The emulator (RIE) is the program that `sam local` starts in its containers; it ships in the aws-sam-cli
-wheel. It starts awslambdaric, the client that runs in Lambda too, which imports the handler and calls it.
-What still differs: processors and memory are this machine's, and files may be written outside /tmp.
+The aws-sam-cli wheel contains the RIE, which `sam local` starts in its containers. The RIE starts awslambdaric, the
+client that Lambda itself runs, which imports the handler and calls it. Two differences remain: the function uses this
+machine's processors and memory, and may write outside /tmp.
 https://github.com/aws/aws-lambda-runtime-interface-emulator
 """
 
@@ -13,20 +13,21 @@ import json
 import os
 import platform
 import re
-import signal
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import psutil
+
 from local import ROOT
 from local.aws.stack import Function
-from local.runtime.processes import peak_bytes, session_of
 from ops.cli import CommandError
 
 _INVOKE = "/2015-03-31/functions/function/invocations"
@@ -35,58 +36,58 @@ _REPORT = re.compile(
     r"REPORT RequestId: (?P<id>\S+)\s.*?Duration: (?P<ms>[\d.]+) ms\s+Billed Duration: (?P<billed>\d+)"
 )
 _INIT = re.compile(r"INIT REPORT\(durationMs: ([\d.]+)\)")
-_OF_RIE = "(rapid)"  # marks the emulator's own log lines
+_OF_RIE = "(rapid)"  # in each of the emulator's own log lines
 
 
 class EmulatorError(CommandError):
-    """The function could not be run at all."""
+    """The emulator cannot run the function."""
 
     exit_code = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is known of one invocation."""
+    """Measurements and log of one invocation."""
 
-    # The emulator's REPORT line; "" where the runtime died before the handler was called. Its Init Duration
-    # and Max Memory Used are no measurements; init_ms and peak_bytes are.
+    # The emulator's REPORT line; "" if the runtime died before the handler was called. Its Init Duration and Max
+    # Memory Used are not measured; init_ms and peak_bytes are.
     line: str
     request_id: str
-    duration_ms: float  # as the emulator measured it; the first one contains init_ms
+    duration_ms: float  # measured by the emulator; in the first invocation, it includes init_ms
     init_ms: float | None  # start of the runtime and import of the handler; None for a warm start
-    wall_ms: float  # from sending the event to having the response
-    peak_bytes: int | None  # most resident memory of the runtime's process so far, where /proc tells
-    error: str | None  # None for a handler that returned
-    log: tuple[str, ...]  # what the function wrote, START, END and REPORT among it
+    wall_ms: float  # from the request to the response
+    peak_bytes: int | None  # peak resident memory of the runtime's process so far; None without /proc
+    error: str | None  # None if the handler returned
+    log: tuple[str, ...]  # the function's output, with the lines START, END and REPORT
 
 
 class Invocation(NamedTuple):
-    """Response of the handler (or, after an error, what Lambda gives instead) and report."""
+    """The handler's response, or Lambda's response to an error, and the report."""
 
     response: Any
     report: Report
 
 
 def host_architecture() -> str | None:
-    """This machine's processor in Lambda's words, "x86_64" or "arm64"; None for any other."""
+    """This machine's architecture as Lambda names it, "x86_64" or "arm64"; None for any other."""
     return _ARCHITECTURES.get(platform.machine().lower())
 
 
 def emulator_program(environment: Path = ROOT / ".venv-sam") -> Path:
-    """The runtime interface emulator for this machine. Raises EmulatorError where there is none."""
+    """The path of the emulator for this machine. Raises EmulatorError if there is none."""
     architecture = host_architecture()
     if platform.system() != "Linux" or architecture is None:
         raise EmulatorError(
-            f"AWS's runtime interface emulator is for Linux on x86_64 or arm64; this is {platform.system()} "
-            f"on {platform.machine()}. `sam local invoke` runs the function in Docker"
+            "AWS's runtime interface emulator runs on Linux on x86_64 or arm64; this machine is "
+            f"{platform.system()} on {platform.machine()}. Use `sam local invoke`, which needs Docker"
         )
     name = f"aws-lambda-rie-{architecture}"
-    found = sorted(environment.glob(f"lib/python*/site-packages/samcli/local/rapid/{name}"))
-    if not found:
+    program = next(environment.glob(f"lib/python*/site-packages/samcli/local/rapid/{name}"), None)
+    if program is None:
         raise EmulatorError(f"no {name} in {environment.name}; `make {environment.name}/ready` installs the SAM CLI")
-    if not os.access(found[0], os.X_OK):
-        found[0].chmod(0o755)
-    return found[0]
+    if not os.access(program, os.X_OK):
+        program.chmod(0o755)
+    return program
 
 
 class RuntimeEmulator:
@@ -95,10 +96,10 @@ class RuntimeEmulator:
         with RuntimeEmulator(function, task_root=..., python=..., opt=..., environment=...) as runtime:
             response, report = runtime.invoke(event)
 
-    `task_root`: the folder of the function's code, as under /var/task. `opt`: the folder of its layers, as
-    under /opt; variables of the function whose values begin with /opt are pointed there. `python`: see
-    ensure_runtime. `environment`: variables besides the function's own, such as LocalAws.environment;
-    nothing else is taken over from this process. `echo` is called with each line that the function writes.
+    `task_root`: the folder of the function's code, /var/task in Lambda. `opt`: the folder of its layers, /opt in
+    Lambda; the function's variables that begin with /opt are changed to it. `python`: see ensure_runtime.
+    `environment`: variables besides the function's own, such as LocalAws.environment; the function inherits no others.
+    `echo` is called with each line that the function writes.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class RuntimeEmulator:
         self._function = function
         self._task_root = task_root.resolve()
         self._command = [str(emulator_program()), "--log-level", "info"]
-        self._python = str(python.absolute())  # not resolved: by its place it is the environment's
+        self._python = str(python.absolute())  # not resolved: a virtual environment's Python is a link
         self._environment = runtime_environment(function, self._task_root, opt.resolve()) | dict(environment)
         self._echo = echo
         self._lines: list[str] = []
@@ -124,7 +125,7 @@ class RuntimeEmulator:
         self._port = 0
 
     def __enter__(self) -> Self:
-        """Start the emulator and wait until it listens; the runtime starts with the first invocation."""
+        """Start the emulator and wait until it listens. It starts the runtime at the first invocation."""
         self._port, api_port = _free_ports(2)
         self._process = subprocess.Popen(
             [
@@ -158,23 +159,22 @@ class RuntimeEmulator:
 
     @property
     def pid(self) -> int:
-        """Process id of the emulator, which leads the session that the runtime is in."""
+        """Process id of the emulator, the leader of the session in which the runtime runs."""
         return self._started().pid
 
     def invoke(self, event: Any) -> Invocation:
-        """Call the handler with `event`. Its errors are in the report; others raise EmulatorError."""
+        """Call the handler with `event`; its errors are in the report. Raises EmulatorError for any other error."""
         before = len(self._lines)
         begin = time.perf_counter()
-        # The emulator ends the invocation at the function's timeout; beyond that something is wrong with it.
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=self._function.timeout + 30)
+        # The emulator ends the invocation at the function's timeout.
+        timeout = self._function.timeout + 30
         try:
-            connection.request("POST", _INVOKE, json.dumps(event).encode())
-            body = connection.getresponse().read().decode()
+            with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=timeout)) as connection:
+                connection.request("POST", _INVOKE, json.dumps(event).encode())
+                body = connection.getresponse().read().decode()
         except (OSError, http.client.HTTPException) as error:
             log = "\n".join(self._lines[before:])
-            raise EmulatorError(f"the runtime interface emulator gave no answer ({error!r}):\n{log}") from error
-        finally:
-            connection.close()
+            raise EmulatorError(f"the runtime interface emulator does not answer ({error!r}):\n{log}") from error
         wall_ms = 1000 * (time.perf_counter() - begin)
         lines = self._lines_of_invocation(before)
         try:
@@ -192,7 +192,7 @@ class RuntimeEmulator:
             duration_ms=float(report["ms"]) if report else wall_ms,
             init_ms=float(init[1]) if init else None,
             wall_ms=wall_ms,
-            peak_bytes=peak_bytes(self.pid),
+            peak_bytes=_peak_bytes(self.pid),
             error=error,
             log=tuple(line for line in lines if _OF_RIE not in line),
         )
@@ -207,7 +207,7 @@ class RuntimeEmulator:
                 self._written.notify_all()
 
     def _lines_of_invocation(self, before: int) -> list[str]:
-        """The lines since `before`. The response overtakes the log, so wait for the line that ends it."""
+        """The lines since `before`. The log may arrive after the response, so wait for its last line."""
 
         def complete() -> bool:
             return any(_REPORT.search(line) or "Invoke DONE failed" in line for line in self._lines[before:])
@@ -224,36 +224,41 @@ class RuntimeEmulator:
                     return
             time.sleep(0.005)
         log = "\n".join(self._lines)
-        raise EmulatorError(f"the runtime interface emulator did not start:\n{log}")
+        raise EmulatorError(f"the runtime interface emulator does not start:\n{log}")
 
     def _started(self) -> subprocess.Popen[str]:
         if self._process is None:
-            raise EmulatorError("the runtime is not started: use it as a context manager")
+            raise EmulatorError("the runtime is not running: use RuntimeEmulator as a context manager")
         return self._process
 
     def _stop(self) -> None:
         process = self._started()
-        # The emulator gives the runtime a process group of its own, so what it leaves is found by session.
-        members = [process.pid, *session_of(process.pid)]
+        members = session_members(process.pid)
         process.terminate()
         try:
             process.wait(timeout=3)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        for pid in {*members, *session_of(process.pid)} - {process.pid}:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        for member in {*members, *session_members(process.pid)}:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
         self._reader.join(timeout=3)  # the last lines
+
+
+def session_members(leader: int) -> list[psutil.Process]:
+    """The processes of the session that `leader` began, without `leader`.
+
+    The emulator starts the runtime in a process group of its own, so its group does not lead to it.
+    """
+    return [process for process in psutil.process_iter() if process.pid != leader and _session(process.pid) == leader]
 
 
 def runtime_environment(function: Function, task_root: Path, opt: Path) -> dict[str, str]:
     """The variables that Lambda sets for a Python function, and the function's own.
 
-    Lambda developer guide, "Defined runtime environment variables". The emulator adds those of the single
-    environment (_HANDLER, AWS_LAMBDA_RUNTIME_API).
+    Lambda developer guide, "Defined runtime environment variables". The emulator adds _HANDLER and
+    AWS_LAMBDA_RUNTIME_API.
     """
     packages = f"{opt}/python/lib/{function.runtime}/site-packages"
     return {
@@ -262,7 +267,7 @@ def runtime_environment(function: Function, task_root: Path, opt: Path) -> dict[
         "TZ": ":UTC",
         "LD_LIBRARY_PATH": f"{task_root}:{task_root}/lib:{opt}/lib",
         "PYTHONPATH": f"{task_root}:{packages}:{opt}/python",
-        "PYTHONDONTWRITEBYTECODE": "1",  # in Lambda code and layers cannot be written to
+        "PYTHONDONTWRITEBYTECODE": "1",  # in Lambda, code and layers are read-only
         "LAMBDA_TASK_ROOT": str(task_root),
         "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.runtime}",
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
@@ -278,7 +283,24 @@ def runtime_environment(function: Function, task_root: Path, opt: Path) -> dict[
     }
 
 
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:  # ended meanwhile
+        return None
+
+
+def _peak_bytes(emulator: int) -> int | None:
+    """The most resident memory that the emulator's child has held so far; None without /proc (proc(5), status)."""
+    with suppress(psutil.Error, OSError):
+        for child in psutil.Process(emulator).children():
+            if peak := re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{child.pid}/status").read_text()):
+                return 1024 * int(peak[1])
+    return None
+
+
 def _error(response: Any) -> str | None:
+    """The error that a response reports."""
     if isinstance(response, str) and response.startswith("Task timed out"):
         return response
     if isinstance(response, dict) and {"errorMessage", "errorType"} <= response.keys():
@@ -287,10 +309,7 @@ def _error(response: Any) -> str | None:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on now; all open at once, so that they differ."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Different free ports of 127.0.0.1: all are open at once."""
+    with ExitStack() as sockets:
+        servers = [sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in servers]

@@ -1,4 +1,4 @@
-"""What `sam build` made: the function's folder, and its layers laid out as under /opt."""
+"""The result of `sam build`: a function's folder, and its layers merged as under /opt."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class NotBuilt(CommandError):
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class SamBuild:
     """A built function."""
 
-    template: Path  # the template as `sam build` leaves it, its folders pointing at what was built
+    template: Path  # the template that `sam build` writes, which points to the built folders
     runtime: str  # such as "python3.13"
     task_root: Path
     layers: tuple[Path, ...]  # in the order in which Lambda unpacks them
-    layers_for: str | None  # the architecture that `make layer` filled them for; None where it left no note
+    layers_for: str | None  # the architecture that `make layer` noted beside them; None without a note
 
 
-def read_build(directory: Path = BUILD, function_id: str = FUNCTION) -> Built:
-    """Find what the build in `directory` holds for `function_id`. Raises NotBuilt."""
+def read_build(directory: Path = BUILD, function_id: str = FUNCTION) -> SamBuild:
+    """Read the build of `function_id` from `directory`. Raises NotBuilt."""
     template = directory / "template.yaml"
     if not template.is_file():
         raise NotBuilt(f"{os.path.relpath(template)} is missing: run `make layer build` first")
@@ -48,26 +48,21 @@ def read_build(directory: Path = BUILD, function_id: str = FUNCTION) -> Built:
     for layer in layers:
         if not layer.is_dir() or not any(layer.iterdir()):
             raise NotBuilt(f"{os.path.relpath(layer)} is missing or empty: run `make layer build`")
-    return Built(template, properties["Runtime"], task_root, layers, _architecture(layers))
+    notes = (layer.parent / "architecture" for layer in layers)
+    layers_for = next((note.read_text(encoding="utf-8").strip() for note in notes if note.is_file()), None)
+    return SamBuild(template, properties["Runtime"], task_root, layers, layers_for)
 
 
-def lay_out(layers: tuple[Path, ...], opt: Path) -> Path:
-    """Merge `layers` into the folder `opt` as Lambda does into /opt: later ones win. Returns `opt`, made
-    anew.
+def merge_layers(layers: tuple[Path, ...], opt: Path) -> Path:
+    """Merge `layers` into a new folder `opt`, as Lambda does into /opt: later layers win. Returns `opt`.
 
-    Files are hard links where the file system allows, so that it takes neither time nor room.
+    Files are hard links where the file system allows it, to save time and space.
     """
     if opt.exists():
         shutil.rmtree(opt)
     for layer in layers:
         shutil.copytree(layer, opt, copy_function=_link, dirs_exist_ok=True)
     return opt
-
-
-def _architecture(layers: tuple[Path, ...]) -> str | None:
-    """What `make layer` noted beside the layers (layers)."""
-    notes = [layer.parent / "architecture" for layer in layers]
-    return next((note.read_text(encoding="utf-8").strip() for note in notes if note.is_file()), None)
 
 
 def _link(source: str, target: str) -> None:

@@ -11,7 +11,7 @@ DAY = date(2026, 11, 23)
 LABELLED, UNSURE, UNREADABLE, DELETED = Status.LABELLED, Status.UNSURE, Status.UNREADABLE, Status.DELETED
 
 
-def test_uploads_are_counted_by_what_became_of_them() -> None:
+def test_uploads_are_counted_by_status() -> None:
     rows = [
         UploadRow(LABELLED, "cats", 0.97),
         UploadRow(LABELLED, "cats", 0.91),
@@ -26,12 +26,12 @@ def test_uploads_are_counted_by_what_became_of_them() -> None:
     assert uploads.histogram == (0, 0, 0, 0, 0, 1, 0, 0, 0, 2)
 
 
-def test_labels_of_an_earlier_model_are_counted_under_their_names() -> None:
+def test_labels_of_an_earlier_model_keep_their_names() -> None:
     uploads = count_uploads(DAY, [UploadRow(LABELLED, "foxes", 0.9)], ["cats", "dogs"], [], complete=True)
     assert uploads.labels == {"cats": 0, "dogs": 0, "foxes": 1}
 
 
-def test_the_index_compares_the_confidences_with_those_of_the_test_set() -> None:
+def test_the_index_compares_the_confidences_with_the_test_sets() -> None:
     tested = [scored(sha256=str(n)) for n in range(100)]  # all with a confidence of 0.9, the ninth bin
     same = count_uploads(DAY, [UploadRow(LABELLED, "cats", 0.9)] * 100, ["cats"], tested, complete=True)
     moved = count_uploads(DAY, [UploadRow(UNSURE, "cats", 0.55)] * 100, ["cats"], tested, complete=True)

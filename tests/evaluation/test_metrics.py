@@ -1,4 +1,4 @@
-"""scikit-learn and scipy are the oracles; where a value can be had by hand, it is."""
+"""Metrics against hand-computed values, scikit-learn and scipy."""
 
 import math
 import warnings
@@ -28,52 +28,52 @@ def some_predictions(classes: int = 3, pictures: int = 200) -> tuple[np.ndarray,
     return random.integers(0, classes, pictures), random.dirichlet(np.full(classes, 0.4), pictures)
 
 
-# ---- accuracy and its interval ------------------------------------------------------------------------------
+# ---- accuracy and interval ----------------------------------------------------------------------------------
 
 
 def test_accuracy_is_the_share_of_right_labels() -> None:
     assert metrics.accuracy_score(TRUE, PREDICTED) == 0.8
 
 
-def test_labels_of_different_numbers_are_refused() -> None:
+def test_different_numbers_of_labels_are_refused() -> None:
     with pytest.raises(ValueError, match="shapes"):
         metrics.accuracy_score([0, 1], [0])
 
 
-def test_row_is_true_and_column_is_predicted() -> None:
+def test_rows_are_true_and_columns_predicted_labels() -> None:
     assert metrics.confusion_matrix(TRUE, PREDICTED, 3).tolist() == CONFUSION
 
 
 @given(labels)
-def test_the_confusion_matrix_is_that_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
+def test_the_confusion_matrix_equals_scikit_learns(pairs: list[tuple[int, int]]) -> None:
     true, predicted = zip(*pairs, strict=True)
     expected = sklearn_metrics.confusion_matrix(true, predicted, labels=range(4))
     np.testing.assert_array_equal(metrics.confusion_matrix(true, predicted, 4), expected)
 
 
-def test_the_interval_of_nine_in_ten_is_as_published() -> None:
-    # Worked by hand: z = 1.959964, centre (0.9 + 0.19207) / 1.38415 = 0.78899, half width 0.19314.
+def test_the_interval_of_nine_in_ten_by_hand() -> None:
+    # z = 1.959964, centre (0.9 + 0.19207) / 1.38415 = 0.78899, half width 0.19314.
     interval = metrics.wilson_interval(9, 10)
     assert (interval.low, interval.high) == pytest.approx((0.59585, 0.98212), abs=1e-5)
 
 
 @given(counts, counts, st.sampled_from([0.5, 0.9, 0.95, 0.99]))
-def test_the_interval_is_that_of_scipy(correct: int, wrong: int, confidence: float) -> None:
+def test_the_interval_equals_scipys(correct: int, wrong: int, confidence: float) -> None:
     total = correct + wrong
     if not total:
         return
     expected = stats.binomtest(correct, total).proportion_ci(confidence, method="wilson")
-    got = metrics.wilson_interval(correct, total, confidence)
-    assert (got.low, got.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
-    assert 0 <= got.low <= correct / total <= got.high <= 1
+    actual = metrics.wilson_interval(correct, total, confidence)
+    assert (actual.low, actual.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert 0 <= actual.low <= correct / total <= actual.high <= 1
 
 
-def test_of_no_pictures_nothing_is_known() -> None:
+def test_no_pictures_give_the_whole_interval() -> None:
     assert metrics.wilson_interval(0, 0) == metrics.Interval(0, 1)
 
 
 @pytest.mark.parametrize("wrong", [(2, 1, 0.95), (-1, 1, 0.95), (1, 2, 1.0)])
-def test_impossible_shares_have_no_interval(wrong: tuple[int, int, float]) -> None:
+def test_impossible_counts_are_refused(wrong: tuple[int, int, float]) -> None:
     with pytest.raises(ValueError, match="no interval"):
         metrics.wilson_interval(*wrong)
 
@@ -86,25 +86,29 @@ def test_precision_recall_and_f1_by_hand() -> None:
     assert cats == metrics.ClassScores(1.0, 0.75, 6 / 7, 4)
     assert dogs == metrics.ClassScores(5 / 6, 5 / 6, 5 / 6, 6)
     assert (foxes.precision, foxes.f1, foxes.support) == (0, 0, 0)
-    assert math.isnan(foxes.recall)  # there is no fox to find
+    assert math.isnan(foxes.recall)  # the test set has no foxes
 
 
 @given(labels)
-def test_class_scores_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
+def test_class_scores_equal_scikit_learns(pairs: list[tuple[int, int]]) -> None:
     true, predicted = zip(*pairs, strict=True)
-    got = metrics.class_scores(metrics.confusion_matrix(true, predicted, 4))
+    actual = metrics.class_scores(metrics.confusion_matrix(true, predicted, 4))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = sklearn_metrics.precision_recall_fscore_support(
             true, predicted, labels=range(4), zero_division=np.nan
         )
-    columns = ([each.precision for each in got], [each.recall for each in got], [each.f1 for each in got])
-    for column, wanted in zip(columns, expected, strict=False):
-        np.testing.assert_allclose(column, wanted)
-    assert [each.support for each in got] == expected[3].tolist()
+    columns = (
+        [scores.precision for scores in actual],
+        [scores.recall for scores in actual],
+        [scores.f1 for scores in actual],
+    )
+    for column, values in zip(columns, expected, strict=False):
+        np.testing.assert_allclose(column, values)
+    assert [scores.support for scores in actual] == expected[3].tolist()
 
 
-def test_the_baseline_answers_with_the_most_frequent_label() -> None:
+def test_the_baseline_predicts_the_most_frequent_label() -> None:
     assert metrics.baseline_score(TRUE) == 0.6
 
 
@@ -126,7 +130,7 @@ def test_brier_by_hand() -> None:
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
-def test_losses_are_those_of_scikit_learn(classes: int) -> None:
+def test_losses_equal_scikit_learns(classes: int) -> None:
     true, probabilities = some_predictions(classes)
     assert metrics.log_loss(true, probabilities) == pytest.approx(
         sklearn_metrics.log_loss(true, probabilities, labels=range(classes)), rel=1e-9
@@ -155,18 +159,18 @@ def test_reliability_bins_by_hand() -> None:
     assert error == pytest.approx(0.075)
 
 
-def test_the_reliability_curve_is_that_of_scikit_learn() -> None:
+def test_the_reliability_curve_equals_scikit_learns() -> None:
     random = np.random.default_rng(9)
     confidence, right = random.random(500), random.random(500) < 0.7
-    got = [each for each in metrics.reliability_curve(confidence, right) if each.count]
+    actual = [bin_ for bin_ in metrics.reliability_curve(confidence, right) if bin_.count]
     accuracies, confidences = calibration_curve(right, confidence, n_bins=15)
-    np.testing.assert_allclose([each.accuracy for each in got], accuracies)
-    np.testing.assert_allclose([each.confidence for each in got], confidences)
-    np.testing.assert_array_equal([each.count for each in got], metrics.confidence_histogram(confidence))
+    np.testing.assert_allclose([scores.accuracy for scores in actual], accuracies)
+    np.testing.assert_allclose([scores.confidence for scores in actual], confidences)
+    np.testing.assert_array_equal([scores.count for scores in actual], metrics.confidence_histogram(confidence))
 
 
-def test_answers_as_right_as_they_are_sure_have_no_calibration_error() -> None:
-    # 100 answers with 70 % confidence, 70 of them right; 10 with certainty, all right.
+def test_calibrated_answers_have_no_calibration_error() -> None:
+    # 100 answers with 70% confidence, 70 of them right; 10 with 100%, all right.
     confidence = [0.7] * 100 + [1.0] * 10
     right = [True] * 70 + [False] * 30 + [True] * 10
     assert metrics.expected_calibration_error(confidence, right) == pytest.approx(0, abs=1e-12)
@@ -182,12 +186,12 @@ def test_an_empty_bin_has_no_mean() -> None:
 @given(st.lists(st.floats(0, 1), max_size=50), st.integers(1, 20))
 def test_every_confidence_is_in_one_bin_and_within_its_bounds(confidence: list[float], bins: int) -> None:
     curve = metrics.reliability_curve(confidence, [True] * len(confidence), bins)
-    for each in curve:
-        inside = [value for value in confidence if each.low < value <= each.high or value == each.low == 0]
-        assert each.count == len(inside)
+    for bin_ in curve:
+        inside = [value for value in confidence if bin_.low < value <= bin_.high or value == bin_.low == 0]
+        assert bin_.count == len(inside)
 
 
-def test_percentages_are_refused_for_confidences() -> None:
+def test_percentages_are_refused_as_confidences() -> None:
     with pytest.raises(ValueError, match="confidences"):
         metrics.expected_calibration_error([97.0], [True])
 
@@ -202,19 +206,19 @@ def test_mcnemar_by_hand() -> None:
 
 
 @given(counts, counts)
-def test_mcnemar_is_the_exact_binomial_test_of_scipy(first: int, second: int) -> None:
+def test_mcnemar_equals_scipys_exact_binomial_test(first: int, second: int) -> None:
     expected = stats.binomtest(first, first + second).pvalue if first + second else 1
     assert metrics.mcnemar_test(first, second) == pytest.approx(expected, rel=1e-9)
     assert metrics.mcnemar_test(first, second) == metrics.mcnemar_test(second, first)
 
 
-def test_mcnemar_is_exact_for_many_pictures_too() -> None:
+def test_mcnemar_is_exact_for_many_pictures() -> None:
     expected = stats.binomtest(5000, 10200).pvalue
     assert metrics.mcnemar_test(5000, 5200) == pytest.approx(expected, rel=1e-9)
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 60), st.integers(0, 60))
-def test_the_test_of_two_counts_is_fishers_of_scipy(a: int, b: int, c: int, d: int) -> None:
+def test_the_two_proportion_test_equals_scipys_fisher_test(a: int, b: int, c: int, d: int) -> None:
     expected = stats.fisher_exact([[a, b], [c, d]]).pvalue
     assert metrics.two_proportion_test(a, a + b, c, c + d) == pytest.approx(expected, rel=1e-6)
 
@@ -223,12 +227,12 @@ def test_the_test_of_two_counts_is_fishers_of_scipy(a: int, b: int, c: int, d: i
 
 
 def test_stability_index_by_hand() -> None:
-    # Shares (0.5, 0.5) and (0.75, 0.25) but for the half image: (1.5 / 4, ...) from counts (1, 2) and (2, 1).
+    # Half a picture is added to each bin of (1, 2) and (2, 1):
     # e = (1.5, 2.5) / 4, a = (2.5, 1.5) / 4: 0.25 ln(5 / 3) + 0.25 ln(5 / 3)
     assert metrics.population_stability_index([1, 2], [2, 1]) == pytest.approx(0.5 * math.log(5 / 3))
 
 
-def test_stability_index_is_the_symmetric_divergence_of_scipy() -> None:
+def test_stability_index_equals_scipys_symmetric_divergence() -> None:
     expected, actual = np.array([10, 200, 30, 0]), np.array([40, 10, 0, 80])
     e, a = expected + 0.5, actual + 0.5
     divergence = stats.entropy(e, a) + stats.entropy(a, e)
@@ -236,14 +240,14 @@ def test_stability_index_is_the_symmetric_divergence_of_scipy() -> None:
 
 
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=9))
-def test_nothing_moved_is_zero_and_any_move_is_above(counts_of_bins: list[int]) -> None:
+def test_equal_histograms_have_index_zero_and_others_more(counts_of_bins: list[int]) -> None:
     if not sum(counts_of_bins):
         return
     assert metrics.population_stability_index(counts_of_bins, counts_of_bins) == 0
     assert metrics.population_stability_index(counts_of_bins, counts_of_bins[::-1]) >= 0
 
 
-def test_counts_over_different_bins_are_refused() -> None:
+def test_histograms_of_different_bins_are_refused() -> None:
     with pytest.raises(ValueError, match="same bins"):
         metrics.population_stability_index([1, 2], [1, 2, 3])
 
@@ -259,6 +263,6 @@ def test_counts_over_different_bins_are_refused() -> None:
         lambda: metrics.population_stability_index([1, 2], [0, 0]),
     ],
 )
-def test_a_figure_about_no_pictures_is_refused(figure: Callable[[], float]) -> None:
+def test_no_metric_is_defined_for_no_pictures(figure: Callable[[], float]) -> None:
     with pytest.raises(ValueError, match="no pictures"):
         figure()

@@ -1,6 +1,8 @@
 import base64
 import hashlib
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -136,3 +138,9 @@ def test_the_first_column_of_a_table_names_its_rows(folder: Path) -> None:
 def test_figures_explain_themselves_where_there_is_an_explanation(folder: Path) -> None:
     parsed = part(folder, "parts.figures([('accuracy', '98%', 'of 100'), ('time', '1 s', '')])")
     assert [name for name, _ in parsed.tags] == ["dl", "div", "dt", "dd", "dd", "div", "dt", "dd"]
+
+
+@pytest.mark.parametrize("handler", ["classify.app", "score.app"])
+def test_jinja2_is_not_part_of_a_cold_start(handler: str) -> None:
+    code = f"import sys, {handler}; sys.exit('jinja2' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=TEMPLATES.parents[1], check=True)

@@ -21,11 +21,11 @@ def rows(content: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
 
 
-def test_each_picture_has_a_line_in_order_of_keys() -> None:
-    found = rows(write_csv([scored("dogs/b.jpg", "dogs", "cats", "02"), scored("cats/a.jpg")]))
-    assert list(found[0]) == list(COLUMNS)
-    assert [row["key"] for row in found] == ["cats/a.jpg", "dogs/b.jpg"]
-    assert found[1] == {
+def test_each_picture_has_a_line_ordered_by_key() -> None:
+    lines = rows(write_csv([scored("dogs/b.jpg", "dogs", "cats", "02"), scored("cats/a.jpg")]))
+    assert list(lines[0]) == list(COLUMNS)
+    assert [row["key"] for row in lines] == ["cats/a.jpg", "dogs/b.jpg"]
+    assert lines[1] == {
         "key": "dogs/b.jpg",
         "true": "dogs",
         "predicted": "cats",
@@ -48,9 +48,9 @@ texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=
 
 
 @given(st.lists(st.tuples(texts, texts), max_size=5))
-def test_labels_come_back_as_they_were(labels: list[tuple[str, str]]) -> None:
+def test_labels_survive_a_round_trip(labels: list[tuple[str, str]]) -> None:
     written = [scored(f"k{n}", true, label, str(n)) for n, (true, label) in enumerate(labels)]
-    assert read_csv(write_csv(written)) == {(each.true, each.sha256): each.prediction.label for each in written}
+    assert read_csv(write_csv(written)) == {answer.identity: answer.prediction.label for answer in written}
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_labels_come_back_as_they_were(labels: list[tuple[str, str]]) -> None:
         b"a,b\n1,2\n",
         "true,predicted,sha256\n\xff".encode("latin-1"),
         b"true,predicted,sha256\ncats,do",  # half a line
-        b"true,predicted,sha256\n" + b"c" * 200_000 + b",dogs,ab\n",  # longer than the parser takes
+        b"true,predicted,sha256\n" + b"c" * 200_000 + b",dogs,ab\n",  # above the parser's limit
     ],
 )
-def test_what_is_no_such_file_is_refused(content: bytes) -> None:
+def test_other_and_damaged_files_are_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"csv|decode"):
         read_csv(content)

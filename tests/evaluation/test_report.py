@@ -1,4 +1,4 @@
-"""Figures, verdict and report.json. The figures' own definitions are tested in test_scoring.py."""
+"""Figures, verdict, headline, reasons and report.json. test_metrics.py tests the metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from evaluation.comparison import Outcome, compare_counts, compare_pictures
 from evaluation.drift import UploadRow, count_uploads
 from evaluation.predictions import Scored, Unscored
 from evaluation.report import (
-    EarlierReport,
     Model,
     NightlyReport,
     Speed,
@@ -22,7 +21,7 @@ from evaluation.report import (
     Verdict,
     figures_of,
     headline,
-    read_report,
+    read_night,
     reasons,
     to_json,
 )
@@ -37,17 +36,17 @@ ONE_UNSCORED: dict[str, Any] = {"unscored_causes": {"AWS": 1}, "unscored_example
 
 
 def answers(cats_right: int = 19, dogs_right: int = 18, of: int = 20) -> list[Scored]:
-    """`of` pictures of each label, some of them wrong; right ones with 0.95, wrong ones with 0.6 and UNSURE."""
-    found = []
+    """`of` pictures of each label; right answers have confidence 0.95, wrong ones 0.6, which is UNSURE."""
+    scored = []
     for true, right in zip(LABELS, (cats_right, dogs_right), strict=True):
         other = LABELS[1 - LABELS.index(true)]
         for number in range(of):
             label, share = (true, 0.95) if number < right else (other, 0.6)
             scores = {label: share, (other if label == true else true): 1 - share}
-            found.append(
+            scored.append(
                 Scored(f"{true}/{number}.jpg", true, f"{true}{number}", Prediction(label, share, scores), share < 0.9)
             )
-    return found
+    return scored
 
 
 def report(scored: list[Scored] | None = None, **changes: Any) -> NightlyReport:
@@ -78,7 +77,9 @@ def report(scored: list[Scored] | None = None, **changes: Any) -> NightlyReport:
 
 
 def against(before: list[Scored], now: list[Scored]) -> Any:
-    return compare_pictures("the night of 2026-11-23", "vgg16-0", {e.identity: e.prediction.label for e in before}, now)
+    return compare_pictures(
+        "the night of 2026-11-23", "vgg16-0", {answer.identity: answer.prediction.label for answer in before}, now
+    )
 
 
 # ---- figures ------------------------------------------------------------------------------------------------
@@ -92,39 +93,39 @@ def test_the_figures_by_hand() -> None:
     assert (figures.classes[0].recall, figures.classes[0].precision) == (0.95, 19 / 21)
     assert figures.baseline == 0.5
     assert (figures.unsure, figures.accuracy_when_sure) == (3, 1.0)
-    # 37 answers gave the true label 0.95, 3 gave it 0.4.
+    # The true label has the probability 0.95 in 37 answers and 0.4 in 3.
     assert figures.log_loss == pytest.approx(-(37 * math.log(0.95) + 3 * math.log(0.4)) / 40)
     assert figures.brier_score == pytest.approx((37 * 2 * 0.05**2 + 3 * 2 * 0.6**2) / 40)
-    # Confidence 0.95, all right: 0.05 off; confidence 0.6, none right: 0.6 off.
+    # Confidence 0.95 with all right is 0.05 off; 0.6 with none right is 0.6 off.
     assert figures.expected_calibration_error == pytest.approx((37 * 0.05 + 3 * 0.6) / 40)
 
 
-def test_without_answers_there_are_no_figures() -> None:
+def test_no_answers_give_no_figures() -> None:
     assert figures_of([], LABELS) is None
 
 
 # ---- verdict ------------------------------------------------------------------------------------------------
 
 
-def test_with_nothing_to_compare_it_is_the_first_night() -> None:
+def test_without_a_comparison_it_is_the_first_night() -> None:
     assert report().verdict is Verdict.FIRST
 
 
-def test_the_same_answers_are_the_same() -> None:
+def test_equal_answers_are_the_same() -> None:
     assert report(last_night=against(answers(), answers())).verdict is Verdict.SAME
 
 
-def test_a_drop_beyond_chance_is_worse_and_a_rise_is_better() -> None:
+def test_a_significant_drop_is_worse_and_a_rise_is_better() -> None:
     good, bad = answers(20, 20), answers(12, 20)
     assert report(bad, last_night=against(good, bad)).verdict is Verdict.WORSE
     assert report(good, last_night=against(bad, good)).verdict is Verdict.BETTER
 
 
-def test_two_newly_wrong_are_within_chance() -> None:
+def test_two_newly_wrong_are_the_same() -> None:
     assert report(last_night=against(answers(20, 19), answers(19, 18))).verdict is Verdict.SAME
 
 
-def test_a_slow_decline_is_seen_against_the_build() -> None:
+def test_a_slow_decline_shows_in_the_comparison_with_the_build() -> None:
     now = answers(15, 15)
     same_as_yesterday = against(now, now)
     build = compare_counts("its own build", "vgg16-1", 990, 1000, now)
@@ -133,15 +134,15 @@ def test_a_slow_decline_is_seen_against_the_build() -> None:
     assert report(now, last_night=same_as_yesterday, build=build).verdict is Verdict.WORSE
 
 
-def test_a_difference_on_other_pictures_is_said_and_does_not_decide() -> None:
+def test_a_difference_on_other_pictures_is_reported_and_does_not_count() -> None:
     now = answers(15, 15)
     build = compare_counts("its own build", "vgg16-1", 990, 1000, now, other_pictures=True)
-    found = report(now, last_night=against(now, now), build=build)
-    assert found.verdict is Verdict.SAME
-    assert "on other pictures, so the difference may be due to the pictures" in reasons(found)[-1]
+    current = report(now, last_night=against(now, now), build=build)
+    assert current.verdict is Verdict.SAME
+    assert "on other pictures, so the difference may be due to the pictures" in reasons(current)[-1]
 
 
-def test_whatever_else_a_night_with_unscored_pictures_is_incomplete() -> None:
+def test_a_night_with_unscored_pictures_is_incomplete() -> None:
     good, bad = answers(20, 20), answers(12, 20)
     partial = report(bad, last_night=against(good, bad), **ONE_UNSCORED)
     assert partial.verdict is Verdict.INCOMPLETE
@@ -166,7 +167,7 @@ def test_the_headline_is_a_sentence_with_the_figures() -> None:
     assert headline(report()) == "First night with these pictures: 37 of 40 test pictures are right (92.5%)"
 
 
-def test_the_reasons_name_both_comparisons_and_what_needs_attention() -> None:
+def test_the_reasons_name_both_comparisons_and_all_that_needs_attention() -> None:
     now = answers()
     text = reasons(
         report(
@@ -188,11 +189,11 @@ def test_the_reasons_name_both_comparisons_and_what_needs_attention() -> None:
     assert text[5] == "2 objects of the test set were ignored: hidden, or outside the label folders."
 
 
-def test_of_all_pictures_without_an_answer_the_causes_are_counted() -> None:
-    examples = tuple(Unscored(f"{n}", "DEADLINE: late") for n in range(100))  # as many as a report names
-    found = report(unscored_causes={"AWS": 3, "DEADLINE": 4000}, unscored_examples=examples)
-    assert found.unscored == 4003
-    assert "4,003 pictures have no answer: DEADLINE (4,000), AWS (3)." in reasons(found)
+def test_the_causes_of_all_pictures_without_an_answer_are_counted() -> None:
+    examples = tuple(Unscored(f"{n}", "DEADLINE: late") for n in range(100))  # as many as a report lists
+    current = report(unscored_causes={"AWS": 3, "DEADLINE": 4000}, unscored_examples=examples)
+    assert current.unscored == 4003
+    assert "4,003 pictures have no answer: DEADLINE (4,000), AWS (3)." in reasons(current)
 
 
 # ---- report.json --------------------------------------------------------------------------------------------
@@ -210,19 +211,19 @@ def variants() -> list[NightlyReport]:
         report(),
         report(now, last_night=against(answers(20, 20), now), build=compare_counts("b", "m", 95, 100, now)),
         report([], figures=None, uploads=None, **ONE_UNSCORED),
-        report(answers(20, 0, of=20)[:20]),  # one class is absent: its recall is undefined
+        report(answers(20, 0, of=20)[:20]),  # one label is absent: its recall is not defined
     ]
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_the_file_is_as_its_schema_says_and_says_no_more(number: int) -> None:
+def test_the_file_follows_its_schema_and_has_nothing_else(number: int) -> None:
     content = json.loads(to_json(variants()[number]))
     schema().validate(content)
     content["surprise"] = 1
     assert not schema().is_valid(content)
 
 
-def test_what_is_undefined_is_null_and_never_nan() -> None:
+def test_undefined_figures_are_null() -> None:
     text = to_json(variants()[3]).decode()
     assert "NaN" not in text
     assert json.loads(text)["figures"]["classes"][1]["recall"] is None
@@ -230,26 +231,24 @@ def test_what_is_undefined_is_null_and_never_nan() -> None:
 
 def test_a_later_night_reads_back_what_it_needs() -> None:
     written = report()
-    read = read_report(to_json(written))
-    assert isinstance(read, EarlierReport)
-    assert read.predictions_key == written.predictions_key
-    night = read.night
+    night = read_night(to_json(written))
+    assert night.predictions_key == written.predictions_key
     assert (night.date, night.verdict, night.model_version) == (NIGHT, Verdict.FIRST, "vgg16-1")
     assert (night.pictures, night.accuracy) == (40, 0.925)
     assert (night.uploads, night.unsure_share, night.unreadable_share) == (2, 0, 0.5)
 
 
-def test_tonight_is_in_the_trend_as_a_later_night_will_read_it() -> None:
+def test_tonights_entry_of_the_trend_equals_what_a_later_night_reads() -> None:
     for written in variants():
-        read, own = read_report(to_json(written)).night, written.night
+        read, own = read_night(to_json(written)), written.night
         assert (read.date, read.verdict, read.pictures, read.correct) == (NIGHT, own.verdict, own.pictures, own.correct)
         assert (read.uploads, read.unsure, read.unreadable) == (own.uploads, own.unsure, own.unreadable)
         assert read.interval.low == pytest.approx(own.interval.low, abs=1e-6)
         assert read.stability_index == pytest.approx(own.stability_index, abs=1e-6, nan_ok=True)
 
 
-def test_a_night_without_figures_is_read_back_as_such() -> None:
-    night = read_report(to_json(variants()[2])).night
+def test_a_night_without_figures_can_be_read() -> None:
+    night = read_night(to_json(variants()[2]))
     assert night.pictures == 0
     assert math.isnan(night.accuracy)
 
@@ -259,10 +258,10 @@ def test_a_night_without_figures_is_read_back_as_such() -> None:
 )
 def test_a_damaged_report_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"schema|JSON|Expecting|decode"):
-        read_report(content)
+        read_night(content)
 
 
-def test_every_flip_is_counted_and_some_are_named() -> None:
+def test_every_flip_is_counted_and_some_are_listed() -> None:
     now = answers(0, 20)
     content = json.loads(to_json(report(now, last_night=against(answers(20, 20), now))))
     assert content["last_night"]["flipped"] == 20

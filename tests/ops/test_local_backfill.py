@@ -13,7 +13,6 @@ from labeller.events import ObjectRef
 from labeller.storage import Storage
 from local.aws.moto import LocalAws, process_environment
 from local.aws.stack import Stack
-from local.demo.__main__ import environment
 from ops import backfill, local_backfill
 from ops.cli import Console
 from ops.local_backfill import label_objects
@@ -27,7 +26,7 @@ def command(aws: LocalAws, stack: Stack, tmp_path: Path) -> Iterator[Callable[..
     def run(*arguments: str, version: str = "colour-1") -> int:
         app.get_labeller.cache_clear()
         model = write_model(tmp_path / version, model_version=version)
-        with process_environment(environment(stack, model)):
+        with process_environment(stack.function.local_environment(model)):
             return backfill.main(["--engine", "local", "--yes", "--log", str(tmp_path / "log"), *arguments])
 
     yield run
@@ -205,7 +204,7 @@ def test_a_user_who_declines_has_nothing_labelled(
     aws.client("s3").put_object(Bucket=stack.uploads_bucket, Key="no/a.png", Body=encoded(plain(RED)))
     monkeypatch.setattr(local_backfill, "label_batch", lambda *_: pytest.fail("labelled"))
     arguments = ["--engine", "local", "--bucket", stack.uploads_bucket, "--log", str(tmp_path / "log")]
-    with process_environment(environment(stack, write_model(tmp_path / "model"))):
+    with process_environment(stack.function.local_environment(write_model(tmp_path / "model"))):
         assert local_backfill.run(backfill.parse(arguments), Console(ask=lambda _: "")) == 0
     app.get_labeller.cache_clear()
     assert "Nothing was labelled." in capsys.readouterr().out

@@ -21,7 +21,6 @@ from labeller.manifest import ModelError
 from local.aws.moto import LocalAws, process_environment
 from local.aws.poller import LambdaContext
 from local.aws.stack import Stack
-from local.demo.__main__ import environment
 from ops import shadow
 from ops.agreement import Agreement, Flip, agreement, lines_of_uploads, sample
 from ops.stack import StackDescription, describe_stack
@@ -67,7 +66,7 @@ def live(aws: LocalAws, stack: Stack, models: dict[str, Path]) -> LocalAws:
     from classify import app
 
     app.get_labeller.cache_clear()
-    with process_environment(environment(stack, models["deployed"])):
+    with process_environment(stack.function.local_environment(models["deployed"])):
         context: Any = LambdaContext("classify", "0", "arn", "", deadline=time.monotonic() + 600)
         app.lambda_handler(notification(*records), context)
     app.get_labeller.cache_clear()
@@ -142,7 +141,7 @@ def test_a_day_without_uploads_says_so(command: Callable[..., tuple[int, str]]) 
 def test_the_latest_night_speaks_for_the_deployed_model(
     live: LocalAws, stack: Stack, models: dict[str, Path], command: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
-    from local.nightly import run_score
+    from local.score import run_score
 
     with (tmp_path / "log").open("w") as log:
         run_score(live, stack, models["worse"], log, datetime.now(UTC))

@@ -27,7 +27,7 @@ NIGHT = "2026-11-24"
 
 @pytest.fixture(autouse=True)
 def _no_sockets(no_sockets: None) -> None:
-    """Every test of this folder."""
+    """No test of this folder opens a socket."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class LambdaContext:
 
 
 class Service:
-    """The function as deployed, and what is beside it."""
+    """The function as deployed, with its bucket, table, topic and bus."""
 
     def __init__(self, model: Path) -> None:
         self.model = model
@@ -61,18 +61,18 @@ class Service:
         events.put_targets(Rule="all", Targets=[{"Id": "queue", "Arn": self._arn(self._announced)}])
 
     def add(self, name: str, data: bytes) -> None:
-        """Put a picture into the test set, as label/name."""
+        """Put a picture into the test set. `name` is label/name."""
         self.s3.put_object(Bucket=BUCKET, Key=f"testset/{name}", Body=data)
 
     def add_pictures(self, red: int = 3, blue: int = 2) -> None:
-        """A test set that the colour network gets right, each picture of its own content."""
+        """A test set that the colour network gets right; all pictures differ."""
         for number in range(red):
             self.add(f"red/{number}.png", encoded(plain((255, number, 0))))
         for number in range(blue):
             self.add(f"blue/{number}.png", encoded(plain((number, 0, 255))))
 
     def upload(self, key: str, label: str, confidence: float, classified_at: str, threshold: float = 0.9) -> None:
-        """A row as classify writes it."""
+        """Write a row as classify does."""
         scores = {"red": confidence if label == "red" else 1 - confidence}
         result = labelled(
             Prediction(label, confidence, scores),
@@ -121,10 +121,10 @@ class Service:
         return str(self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"])
 
     def _received(self, url: str) -> list[str]:
-        found = self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
-        for message in found:
+        messages = self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        for message in messages:
             self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-        return [message["Body"] for message in found]
+        return [message["Body"] for message in messages]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the score function calls, reads and is started by is what template.yaml says."""
+"""The score function against template.yaml: its calls, environment and schedule."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.score.test_publishing import break_put
 from tests.template import PARAMETERS, TEMPLATE_CONTENT, as_list, of_type, properties, text
 
 POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
-# What the night has no use for: it writes no tags and no rows, and is told of no keys.
+# Variables of classify alone: score writes no tags and no rows, and receives no keys.
 NOT_READ = {"TAG_PREFIX", "ROW_TTL_DAYS", "KEY_PREFIX", "KEY_SUFFIXES"}
 
 # Service authorization reference: Amazon S3, DynamoDB, EventBridge, SNS.
@@ -37,7 +37,7 @@ ACTIONS = {
     "Publish": "sns:Publish",
 }
 NOT_BY_THE_HANDLER = {
-    "sqs:SendMessage",  # Lambda, in the role's name, for an invocation that failed: "Adding a destination"
+    "sqs:SendMessage",  # by Lambda with the function's role, for a failed invocation: "Adding a destination"
     "logs:CreateLogStream",
     "logs:PutLogEvents",
     "xray:PutTraceSegments",
@@ -68,8 +68,8 @@ def resource_of(call: str, arguments: dict[str, Any]) -> str:
 
 
 def granted() -> set[tuple[str, str]]:
-    """Actions that the role allows, each with a pattern of ARNs."""
-    found = set()
+    """The actions that the role allows, each with its ARN pattern."""
+    allowed = set()
     for policy in properties("ScoreRole")["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
             assert statement["Effect"] == "Allow"
@@ -77,13 +77,13 @@ def granted() -> set[tuple[str, str]]:
                 pattern = text(resource)
                 for name, value in SUBSTITUTES.items():
                     pattern = pattern.replace(name, value)
-                found |= {(action, pattern) for action in as_list(statement["Action"])}
-    return found
+                allowed |= {(action, pattern) for action in as_list(statement["Action"])}
+    return allowed
 
 
 @pytest.fixture
 def calls(service: Service, monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
-    """The actions that the handler's calls need, and on what; an unknown call is an error."""
+    """The actions and resources that the handler's calls need; an unknown call is a KeyError."""
     made: set[tuple[str, str]] = set()
     real = BaseClient._make_api_call
     handler = app.lambda_handler
@@ -107,12 +107,12 @@ def calls(service: Service, monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, s
     return made
 
 
-def test_the_role_allows_the_calls_that_a_night_makes_and_no_others(
+def test_the_role_allows_exactly_the_calls_of_a_night(
     service: Service, calls: set[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.add_pictures(1, 1)
     service.upload("a.jpg", "red", 0.99, "2026-11-23T12:00:00+00:00")
-    with monkeypatch.context() as patch:  # the switch to a first report fails, and is undone
+    with monkeypatch.context() as patch:  # a put fails, and the earlier ones are restored
         break_put(patch, 5, taken=True)
         with pytest.raises(AwsFailure):
             service.invoke()
@@ -136,24 +136,24 @@ def test_the_role_names_its_actions_and_the_folders_of_the_bucket() -> None:
     }
 
 
-def test_the_test_set_and_the_reports_are_in_a_bucket_that_starts_nothing() -> None:
+def test_the_bucket_of_test_set_and_reports_sends_no_events() -> None:
     assert "NotificationConfiguration" not in properties("ReportsBucket")
     variables = properties("ScoreFunction")["Environment"]["Variables"]
     assert variables["REPORTS_BUCKET"] == {"Ref": "ReportsBucket"}
 
 
-def test_the_index_is_the_one_that_the_rows_are_written_for() -> None:
+def test_the_index_has_the_attributes_that_are_read() -> None:
     (index,) = properties("ResultsTable")["GlobalSecondaryIndexes"]
     assert index["IndexName"] == INDEX
     assert {"status", "label", "confidence"} <= set(index["Projection"]["NonKeyAttributes"])
 
 
-def test_the_environment_is_exactly_what_is_read() -> None:
-    given = set(properties("ScoreFunction")["Environment"]["Variables"])
-    assert given == (shared.NAMES - NOT_READ) | own.NAMES | POWERTOOLS
+def test_the_environment_has_exactly_the_variables_that_are_read() -> None:
+    passed = set(properties("ScoreFunction")["Environment"]["Variables"])
+    assert passed == (shared.NAMES - NOT_READ) | own.NAMES | POWERTOOLS
 
 
-def test_the_defaults_of_the_parameters_are_those_of_the_settings() -> None:
+def test_parameters_and_settings_have_the_same_defaults() -> None:
     given = {"RESULTS_TABLE": "t", "REPORTS_BUCKET": "b", "REPORT_TOPIC": "a"}
     passed = given | {
         "TIME_ZONE": str(PARAMETERS["ScoreTimeZone"]["Default"]),
@@ -164,7 +164,7 @@ def test_the_defaults_of_the_parameters_are_those_of_the_settings() -> None:
         ScoreSettings.from_env(given | {"MINIMUM_ACCURACY": str(PARAMETERS["MinimumAccuracy"][limit])})
 
 
-def test_what_is_scored_is_what_is_deployed_under_the_same_limits() -> None:
+def test_score_has_the_model_and_the_limits_of_classify() -> None:
     score, classify = properties("ScoreFunction"), properties("ClassifyFunction")
     for name in ("Layers", "MemorySize", "Runtime", "Architectures"):
         assert score[name] == classify[name]
@@ -173,7 +173,7 @@ def test_what_is_scored_is_what_is_deployed_under_the_same_limits() -> None:
         assert score["Environment"]["Variables"][name] == classify["Environment"]["Variables"][name], name
 
 
-def test_the_schedule_tells_the_function_its_time() -> None:
+def test_the_schedule_passes_its_time() -> None:
     schedule = properties("ScoreFunction")["Events"]["Nightly"]
     assert schedule["Type"] == "ScheduleV2"
     given = schedule["Properties"]
@@ -188,10 +188,10 @@ def test_the_schedule_tells_the_function_its_time() -> None:
         name: value.replace("<aws.scheduler.scheduled-time>", "2026-11-24T23:30:00Z") for name, value in event.items()
     }
     scheduled = NightRun.from_event(filled, "b7c5d1f0-0000", ZoneInfo("Europe/Berlin"))
-    assert str(scheduled.night) == "2026-11-25"
+    assert str(scheduled.date) == "2026-11-25"
 
 
-def test_the_function_is_given_all_the_time_there_is_and_what_fails_twice_is_kept() -> None:
+def test_the_function_has_lambdas_longest_timeout_and_a_destination_for_failures() -> None:
     score = properties("ScoreFunction")
     assert score["Timeout"] == 900  # Lambda quotas, "Function timeout"
     assert score["EventInvokeConfig"]["DestinationConfig"]["OnFailure"] == {
@@ -200,7 +200,7 @@ def test_the_function_is_given_all_the_time_there_is_and_what_fails_twice_is_kep
     }
 
 
-def test_the_alarm_on_accuracy_fires_for_a_low_value_and_for_none_in_more_than_a_day() -> None:
+def test_the_accuracy_alarm_fires_for_a_low_and_for_a_missing_value() -> None:
     alarm = properties("AccuracyAlarm")
     assert (alarm["MetricName"], alarm["ComparisonOperator"]) == ("Accuracy", "LessThanThreshold")
     assert alarm["Threshold"] == {"Ref": "MinimumAccuracy"}
@@ -212,9 +212,9 @@ def test_the_alarm_on_accuracy_fires_for_a_low_value_and_for_none_in_more_than_a
     assert alarm["Period"] >= 3600
 
 
-def test_only_the_topic_of_reports_is_mailed_to_whoever_wants_them() -> None:
+def test_the_report_topic_is_mailed_to_the_report_email() -> None:
     subscriptions = {
-        name: each for name, each in of_type("AWS::SNS::Subscription").items() if name.startswith("Report")
+        name: resource for name, resource in of_type("AWS::SNS::Subscription").items() if name.startswith("Report")
     }
     ((_, subscription),) = subscriptions.items()
     assert subscription["TopicArn"] == {"Ref": "ReportsTopic"}

@@ -1,4 +1,4 @@
-"""AWS failing during a night: said, never taken for a result."""
+"""AWS failures during a night are reported, never mistaken for results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DENIED = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "call
 
 
 def fail_for(monkeypatch: pytest.MonkeyPatch, owner: Any, call: str, key: str | None = None) -> None:
-    """The call fails, or only for the object `key`."""
+    """Make the call fail, or only for the object `key`."""
     real = getattr(owner, call)
 
     def fail(**arguments: Any) -> Any:
@@ -43,7 +43,7 @@ def test_a_picture_that_cannot_be_fetched_is_unscored_and_the_rest_is_scored(
     assert unscored["reason"] in service.read(f"{NIGHT}/index.html").decode()
 
 
-def test_a_picture_deleted_meanwhile_is_unscored(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_deleted_after_the_listing_is_unscored(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     service.add_pictures(1, 1)
     keys = list(app.get_job().reports.list_keys("testset/"))
     monkeypatch.setattr(app.get_job().reports, "list_keys", lambda _: iter([*keys, "testset/red/gone.png"]))
@@ -51,7 +51,9 @@ def test_a_picture_deleted_meanwhile_is_unscored(service: Service, monkeypatch: 
     assert service.report()["unscored_examples"][0]["reason"].startswith("GONE: ")
 
 
-def test_a_test_set_that_cannot_be_listed_is_no_empty_one(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_test_set_that_cannot_be_listed_is_not_an_empty_one(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     service.add_pictures(1, 1)
     service.invoke()
     before = service.objects()
@@ -83,9 +85,7 @@ def test_a_night_without_a_report_is_counted(
     assert printed().metrics == {"Failed": 1}
 
 
-def test_rows_that_cannot_be_read_cost_the_uploads_and_not_the_night(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_days_rows_the_report_has_no_uploads(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     service.add_pictures(1, 1)
 
     def fail(*_: Any, **__: Any) -> Any:

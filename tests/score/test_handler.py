@@ -1,4 +1,4 @@
-"""The whole night on moto. The colour network is right on red and blue; what a test makes wrong, it makes wrong."""
+"""Whole nights on moto. The colour network is right on red and blue; pictures under the wrong label are mistakes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tests.support import BLUE, GREY, RED, ROOT, Printed, encoded, plain, write_
 Read = Callable[[], Printed]
 
 
-# ---- what a night leaves ------------------------------------------------------------------------------------
+# ---- the objects of a night ---------------------------------------------------------------------------------
 
 
-def test_a_night_leaves_a_page_a_report_and_the_answers(service: Service) -> None:
+def test_a_night_writes_a_page_a_report_and_predictions(service: Service) -> None:
     service.add_pictures(red=3, blue=2)
     detail = service.invoke()
     run = detail["run"]
@@ -52,10 +52,10 @@ def test_a_night_leaves_a_page_a_report_and_the_answers(service: Service) -> Non
     }
 
 
-def test_the_report_holds_what_the_model_said(service: Service) -> None:
+def test_the_report_has_the_models_answers(service: Service) -> None:
     service.add_pictures(red=3, blue=2)
     service.add("red/really blue.png", encoded(plain(BLUE)))
-    service.add("blue/grey.png", encoded(plain(GREY)))  # 0.5 for each: red wins, and it is UNSURE
+    service.add("blue/grey.png", encoded(plain(GREY)))  # 0.5 for both labels: red, the first, and UNSURE
     service.invoke()
     report = service.report()
     Draft202012Validator(json.loads((ROOT / "docs/report.schema.json").read_text("utf-8"))).validate(report)
@@ -76,7 +76,7 @@ def test_the_report_holds_what_the_model_said(service: Service) -> None:
     assert list(answers) == sorted(answers)
 
 
-def test_the_mistakes_are_on_the_page_with_their_pictures(service: Service) -> None:
+def test_the_page_shows_the_mistakes_with_their_pictures(service: Service) -> None:
     service.add_pictures()
     service.add("red/really blue.png", encoded(plain(BLUE)))
     service.invoke()
@@ -85,7 +85,7 @@ def test_the_mistakes_are_on_the_page_with_their_pictures(service: Service) -> N
     assert "red/really blue.png" in page
 
 
-def test_pictures_go_through_the_limits_of_production(service: Service) -> None:
+def test_pictures_have_the_limits_of_uploads(service: Service) -> None:
     service.add_pictures()
     service.add("red/pixels.png", encoded(plain(RED, 1001, 1000)))
     service.add("red/bytes.png", encoded(plain(RED)) + b"\0" * 200_001)
@@ -93,8 +93,8 @@ def test_pictures_go_through_the_limits_of_production(service: Service) -> None:
     service.add("red/empty.png", b"")
     detail = service.invoke()
     assert (detail["verdict"], detail["scored"], detail["unscored"]) == ("INCOMPLETE", 5, 4)
-    found = {each["key"]: each["reason"].partition(":")[0] for each in service.report()["unscored_examples"]}
-    assert found == {
+    causes = {example["key"]: example["reason"].partition(":")[0] for example in service.report()["unscored_examples"]}
+    assert causes == {
         "red/pixels.png": "TOO_MANY_PIXELS",
         "red/bytes.png": "TOO_LARGE",
         "red/text.png": "NOT_AN_IMAGE",
@@ -125,7 +125,7 @@ def test_an_unusable_test_set_is_a_clear_error_and_a_metric(
     assert service.objects() == {}
 
 
-def test_stray_and_hidden_files_are_not_looked_at_and_counted(service: Service) -> None:
+def test_stray_and_hidden_files_are_ignored_and_counted(service: Service) -> None:
     service.add_pictures()
     service.add("README.txt", b"about this test set")
     service.add("red/.DS_Store", b"\0")
@@ -136,18 +136,20 @@ def test_stray_and_hidden_files_are_not_looked_at_and_counted(service: Service) 
 # ---- time ---------------------------------------------------------------------------------------------------
 
 
-def test_what_the_time_did_not_suffice_for_is_reported_as_such(service: Service) -> None:
+def test_pictures_that_time_did_not_suffice_for_are_reported(service: Service) -> None:
     service.add_pictures(3, 2)
-    detail = service.invoke(seconds=5)  # less than is kept for the report
+    detail = service.invoke(seconds=5)  # less than is reserved for the report
     assert detail["verdict"] == "INCOMPLETE"
     assert detail["headline"] == "Incomplete: none of 5 test pictures could be scored"
     report = service.report()
     assert report["figures"] is None
-    assert {each["reason"] for each in report["unscored_examples"]} == {"DEADLINE: there was no time left to score it"}
+    assert {example["reason"] for example in report["unscored_examples"]} == {
+        "DEADLINE: there was no time left to score it"
+    }
     assert "INCOMPLETE" in service.read(f"{NIGHT}/index.html").decode()
 
 
-# ---- against another time -----------------------------------------------------------------------------------
+# ---- comparisons --------------------------------------------------------------------------------------------
 
 
 def test_the_first_night_is_compared_with_the_build(service: Service) -> None:
@@ -159,7 +161,7 @@ def test_the_first_night_is_compared_with_the_build(service: Service) -> None:
     assert (build["same_pictures"], build["pictures_before"], build["correct_before"]) == (False, 100, 98)
 
 
-def test_the_builds_own_answers_are_used_where_they_are_known(service: Service, tmp_path: Any) -> None:
+def test_the_builds_own_answers_are_used_if_they_are_known(service: Service, tmp_path: Any) -> None:
     service.add_pictures()
     service.invoke()
     (service.model / "predictions.csv").write_bytes(service.read(f"{NIGHT}/predictions.csv"))
@@ -169,7 +171,7 @@ def test_the_builds_own_answers_are_used_where_they_are_known(service: Service, 
     assert service.report()["build"]["pictures_now"] == 5
 
 
-def test_what_changed_against_the_build_is_shown_with_its_picture(service: Service) -> None:
+def test_the_page_shows_pictures_with_another_label_than_the_build(service: Service) -> None:
     service.add_pictures(red=3, blue=2)
     service.invoke()
     answers = service.read(f"{NIGHT}/predictions.csv").replace(b"red/0.png,red,red", b"red/0.png,red,blue")
@@ -181,7 +183,7 @@ def test_what_changed_against_the_build_is_shown_with_its_picture(service: Servi
     assert service.read(f"{NIGHT}/index.html").decode().count("data:image/jpeg;base64,") == 1
 
 
-def test_a_build_that_was_tested_on_other_pictures_does_not_decide(service: Service) -> None:
+def test_a_comparison_with_other_pictures_does_not_count(service: Service) -> None:
     service.add("red/other.png", encoded(plain((200, 0, 0))))
     service.invoke("2026-11-20")
     (service.model / "predictions.csv").write_bytes(service.read("2026-11-20/predictions.csv"))
@@ -195,7 +197,7 @@ def test_a_build_that_was_tested_on_other_pictures_does_not_decide(service: Serv
     assert report["verdict"] == "FIRST"
 
 
-def test_a_model_of_unknown_making_is_compared_with_nights_only(service: Service) -> None:
+def test_a_model_without_build_figures_is_compared_with_nights_only(service: Service) -> None:
     write_model(service.model)
     app.get_job.cache_clear()
     service.add_pictures()
@@ -206,7 +208,7 @@ def test_a_model_of_unknown_making_is_compared_with_nights_only(service: Service
 def test_another_model_is_compared_picture_by_picture(service: Service) -> None:
     service.add_pictures(red=12, blue=3)
     service.invoke("2026-11-23")
-    write_model(service.model, labels=("blue", "red"), model_version="colour-2")  # the two are swapped: all wrong
+    write_model(service.model, labels=("blue", "red"), model_version="colour-2")  # swapped: all wrong
     app.get_job.cache_clear()
     detail = service.invoke("2026-11-24")
     assert detail["verdict"] == "WORSE"
@@ -237,24 +239,24 @@ def test_a_damaged_report_of_an_earlier_night_is_left_out(service: Service, dama
 
 
 @pytest.mark.parametrize("name", ["2026-13-01", "notes", "2026-11-23 (copy)"])
-def test_a_folder_that_is_no_night_is_left_alone(service: Service, name: str) -> None:
+def test_other_folders_are_left_alone(service: Service, name: str) -> None:
     service.add_pictures()
     service.s3.put_object(Bucket=BUCKET, Key=f"accuracy/{name}/report.json", Body=b"mine")
     assert service.invoke()["verdict"] == "SAME"
     assert name not in service.read("index.html").decode()
 
 
-def test_a_night_that_scored_nothing_is_no_night_to_compare_with(service: Service) -> None:
+def test_a_night_that_scored_nothing_is_skipped_in_comparisons(service: Service) -> None:
     service.add_pictures(red=12, blue=3)
     service.invoke("2026-11-22")
     assert service.invoke("2026-11-23", seconds=5)["scored"] == 0
-    write_model(service.model, labels=("blue", "red"), model_version="colour-2")  # the two are swapped: all wrong
+    write_model(service.model, labels=("blue", "red"), model_version="colour-2")  # swapped: all wrong
     app.get_job.cache_clear()
     assert service.invoke("2026-11-24")["verdict"] == "WORSE"
     assert service.report()["last_night"]["against"] == "the night of 2026-11-22"
 
 
-def test_without_the_answers_of_an_earlier_night_the_shares_are_compared(service: Service) -> None:
+def test_without_earlier_predictions_the_counts_are_compared(service: Service) -> None:
     service.add_pictures()
     run = service.invoke("2026-11-23")["run"]
     service.s3.delete_object(Bucket=BUCKET, Key=f"accuracy/2026-11-23/runs/{run}/predictions.csv")
@@ -262,7 +264,7 @@ def test_without_the_answers_of_an_earlier_night_the_shares_are_compared(service
     assert service.report()["last_night"]["same_pictures"] is False
 
 
-def test_the_trend_has_the_nights_in_order_and_no_more_than_thirty(service: Service) -> None:
+def test_the_trend_has_at_most_thirty_nights_in_order(service: Service) -> None:
     service.add_pictures(1, 1)
     service.invoke("2026-10-01")
     report = service.read("2026-10-01/report.json").decode()
@@ -274,10 +276,10 @@ def test_the_trend_has_the_nights_in_order_and_no_more_than_thirty(service: Serv
     assert page.count("<circle") == 30
     index = service.read("index.html").decode()
     nights = [index.index(f"2026-{day}/index.html") for day in ("11-01", "10-31", "10-02", "10-01")]
-    assert nights == sorted(nights)  # all of them, the newest first
+    assert nights == sorted(nights)  # all nights, the newest first
 
 
-def test_a_night_that_brought_no_report_is_a_gap_in_the_trend(service: Service) -> None:
+def test_a_night_without_a_report_is_a_gap_in_the_trend(service: Service) -> None:
     service.add_pictures(1, 1)
     for night in ("2026-11-20", "2026-11-21", "2026-11-24"):
         service.invoke(night)
@@ -287,7 +289,7 @@ def test_a_night_that_brought_no_report_is_a_gap_in_the_trend(service: Service) 
     assert '<th scope="row">11-22</th><td>–</td>' in page
 
 
-def test_running_an_old_night_again_compares_it_with_the_one_before_and_is_not_the_latest(service: Service) -> None:
+def test_repeating_an_old_night_compares_it_with_the_night_before_and_keeps_latest(service: Service) -> None:
     service.add_pictures()
     for night in ("2026-11-21", "2026-11-22", "2026-11-23"):
         service.invoke(night)
@@ -298,7 +300,7 @@ def test_running_an_old_night_again_compares_it_with_the_one_before_and_is_not_t
     assert "2026-11-23/index.html" in service.read("index.html").decode()
 
 
-# ---- what is uploaded ---------------------------------------------------------------------------------------
+# ---- uploads ------------------------------------------------------------------------------------------------
 
 
 def test_the_uploads_of_the_day_before_are_counted(service: Service) -> None:
@@ -317,7 +319,7 @@ def test_the_uploads_of_the_day_before_are_counted(service: Service) -> None:
     assert uploads["stability_index"] > 0
 
 
-def test_many_rows_of_a_day_are_read_from_all_partitions_and_pages(service: Service) -> None:
+def test_a_days_rows_are_read_from_all_partitions(service: Service) -> None:
     service.add_pictures(1, 1)
     for number in range(60):
         service.upload(f"{number}.jpg", "red", 0.99, "2026-11-23T12:00:00+00:00")
@@ -325,10 +327,10 @@ def test_many_rows_of_a_day_are_read_from_all_partitions_and_pages(service: Serv
     assert service.report()["uploads"]["labels"]["red"] == 60
 
 
-# ---- who is told --------------------------------------------------------------------------------------------
+# ---- announcements ------------------------------------------------------------------------------------------
 
 
-def test_metrics_are_counted_with_one_recall_for_each_label(service: Service, printed: Read) -> None:
+def test_a_night_adds_its_metrics_and_one_recall_for_each_label(service: Service, printed: Read) -> None:
     service.add_pictures(red=3, blue=2)
     service.add("red/really blue.png", encoded(plain(BLUE)))
     service.add("blue/text.png", b"text")
@@ -344,7 +346,7 @@ def test_metrics_are_counted_with_one_recall_for_each_label(service: Service, pr
     assert index == [pytest.approx(service.report()["uploads"]["stability_index"], abs=1e-6)]
 
 
-def test_without_an_answer_there_is_no_accuracy_to_keep_the_alarm_quiet(service: Service, printed: Read) -> None:
+def test_without_an_answer_there_is_no_accuracy_so_the_alarm_fires(service: Service, printed: Read) -> None:
     service.add("red/text.png", b"text")
     service.invoke()
     output = printed()
@@ -359,10 +361,10 @@ def test_labels_of_any_script_have_metrics_of_their_own(service: Service, printe
     service.add("犬/b.png", encoded(plain(BLUE)))
     service.invoke()
     labels = {line["label"] for line in printed().lines if "Recall" in line}
-    assert labels == {"\\u732b", "\\u72ac"}  # CloudWatch takes ASCII
+    assert labels == {"\\u732b", "\\u72ac"}  # CloudWatch accepts only ASCII
 
 
-def test_the_event_and_the_mail_say_the_verdict_and_where_the_report_is(service: Service) -> None:
+def test_the_event_and_the_mail_have_the_verdict_and_link_the_report(service: Service) -> None:
     service.add_pictures()
     detail = service.invoke()
     Draft202012Validator(json.loads((ROOT / "docs/accuracy-reported.schema.json").read_text("utf-8"))).validate(detail)
@@ -376,7 +378,7 @@ def test_the_event_and_the_mail_say_the_verdict_and_where_the_report_is(service:
     assert f"s3://{BUCKET}/accuracy/{NIGHT}/index.html" in mail["Message"]
 
 
-def test_below_the_minimum_everything_says_so(service: Service) -> None:
+def test_an_accuracy_below_the_minimum_is_announced_everywhere(service: Service) -> None:
     service.add_pictures(1, 1)
     service.add("red/really blue.png", encoded(plain(BLUE)))
     detail = service.invoke()
@@ -386,7 +388,7 @@ def test_below_the_minimum_everything_says_so(service: Service) -> None:
     assert sentence in service.read("latest/index.html").decode()
 
 
-# ---- which night it is --------------------------------------------------------------------------------------
+# ---- the date of a night, and settings ----------------------------------------------------------------------
 
 
 def test_a_night_has_the_date_of_its_time_zone(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,12 +397,12 @@ def test_a_night_has_the_date_of_its_time_zone(service: Service, monkeypatch: py
     assert service.invoke(scheduled_time="2026-11-24T18:00:00Z")["date"] == "2026-11-25"  # 03:00 there
 
 
-def test_an_event_without_a_time_means_now(service: Service) -> None:
+def test_an_event_without_a_time_is_now(service: Service) -> None:
     service.add_pictures()
     assert service.invoke(scheduled_time=None)["date"]
 
 
-def test_a_time_that_is_none_is_refused(service: Service) -> None:
+def test_an_invalid_time_is_refused(service: Service) -> None:
     service.add_pictures()
     with pytest.raises(ValueError, match="isoformat"):
         service.invoke(scheduled_time="tonight")

@@ -1,4 +1,4 @@
-"""A night's report is replaced whole, or not at all: shown by failing every single put."""
+"""A night's report is replaced as a whole, or not at all: every single put fails once."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from score import app
 from tests.score.conftest import BUCKET, NIGHT, Service
 from tests.support import BLUE, encoded, plain
 
-PUTS = 9  # two of the run's own, three of the night, three of latest, the list
+PUTS = 9  # two of the run, three of the night, three of latest, the list
 
 
 class Faulty:
-    """S3 whose n-th put of an object fails; `taken` says whether S3 has taken it nevertheless."""
+    """S3 whose n-th put fails; with `taken`, S3 has stored the object nevertheless."""
 
     def __init__(self, s3: Any, number: int, taken: bool) -> None:
         self._s3, self._number, self._taken = s3, number, taken
@@ -38,7 +38,7 @@ class Faulty:
 
 
 def break_put(monkeypatch: pytest.MonkeyPatch, number: int, taken: bool) -> Faulty:
-    """The n-th put from now on fails; whatever comes after works again."""
+    """Make the n-th put from now on fail; later ones succeed."""
     reports: ReportStorage = app.get_job().reports
     faulty = Faulty(reports._s3, number, taken)
     monkeypatch.setattr(reports, "_s3", faulty)
@@ -46,11 +46,11 @@ def break_put(monkeypatch: pytest.MonkeyPatch, number: int, taken: bool) -> Faul
 
 
 def visible(service: Service) -> dict[str, bytes]:
-    """All that people open: everything but what single runs keep for themselves."""
+    """The objects that people open: all but those of single runs."""
     return {key: body for key, body in service.objects().items() if "/runs/" not in key}
 
 
-def test_there_are_as_many_puts_as_are_tested(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_puts_is_as_tested(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     service.add_pictures(1, 1)
     faulty = break_put(monkeypatch, 0, taken=False)
     service.invoke()
@@ -58,13 +58,11 @@ def test_there_are_as_many_puts_as_are_tested(service: Service, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_a_put_that_fails_leaves_the_report_of_before(
-    service: Service, monkeypatch: pytest.MonkeyPatch, taken: bool
-) -> None:
+def test_a_failed_put_leaves_the_earlier_report(service: Service, monkeypatch: pytest.MonkeyPatch, taken: bool) -> None:
     service.add_pictures(1, 1)
     service.invoke()
     before = visible(service)
-    service.add("red/really blue.png", encoded(plain(BLUE)))  # the next report is another one
+    service.add("red/really blue.png", encoded(plain(BLUE)))  # so the next report differs
     for number in range(1, PUTS + 1):
         with monkeypatch.context() as patch:
             break_put(patch, number, taken)
@@ -77,7 +75,7 @@ def test_a_put_that_fails_leaves_the_report_of_before(
     assert all(after[key] != before[key] for key in before)
 
 
-def test_a_first_report_whose_put_fails_leaves_none(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_put_of_a_first_report_leaves_none(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     service.add_pictures(1, 1)
     for number in (1, 5, PUTS):
         with monkeypatch.context() as patch:
@@ -87,7 +85,7 @@ def test_a_first_report_whose_put_fails_leaves_none(service: Service, monkeypatc
         assert visible(service) == {}, number
 
 
-def test_whatever_one_opens_leads_to_one_run(service: Service) -> None:
+def test_all_links_of_a_page_lead_to_one_run(service: Service) -> None:
     service.add_pictures(1, 1)
     service.invoke()
     service.invoke()
@@ -101,7 +99,7 @@ def test_whatever_one_opens_leads_to_one_run(service: Service) -> None:
 
 
 @pytest.mark.parametrize("call", ["announce", "mail"])
-def test_a_report_that_nobody_could_be_told_of_is_there_all_the_same(
+def test_a_report_that_cannot_be_announced_is_published_all_the_same(
     service: Service, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     def fail(*_: Any) -> None:

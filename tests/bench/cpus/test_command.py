@@ -19,7 +19,7 @@ from tests.support import RED, encoded, plain, write_model
 def _tools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As if the emulators were here, and no demo had been."""
     monkeypatch.setattr(command, "require_tools", lambda: None)
-    monkeypatch.setattr(command, "CHOICE", tmp_path / "choice.json")
+    monkeypatch.setattr(command, "DEMO_INPUTS", tmp_path / "inputs.json")
 
 
 def test_without_a_demo_the_photographs_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,7 +28,7 @@ def test_without_a_demo_the_photographs_must_be_named(capsys: pytest.CaptureFixt
 
 
 def test_the_demos_choice_is_taken_where_nothing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "choice.json").write_text(f'{{"choice": {{"data": "{tmp_path}/gone", "weights": "random"}}}}')
+    (tmp_path / "inputs.json").write_text(f'{{"inputs": {{"data": "{tmp_path}/gone", "weights": "random"}}}}')
     assert main(["--model", str(write_model(tmp_path / "model"))]) == CANNOT_RUN
     assert f"{tmp_path}/gone" in capsys.readouterr().err
 

@@ -145,7 +145,7 @@ def test_a_handler_that_raises_fails_its_whole_batch(aws: LocalAws, stack: Stack
         raise ValueError("no model")
 
     delivery = deliver(aws, stack, handler)
-    assert (delivery.succeeded, delivery.failed, delivery.errors) == (0, 2, ("ValueError: no model",))
+    assert (delivery.succeeded, delivery.failed, delivery.errors) == (0, 2, ["ValueError: no model"])
     assert waiting(aws, stack.queue_url) == 2
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from local import ROOT
 from local.aws.moto import LocalAws
-from local.aws.stack import Stack, deploy
+from local.aws.stack import Stack, deploy, function_of
 from local.aws.template import to_cloudformation
 from ops.template import TemplateError, read_template
 
@@ -115,9 +115,9 @@ def test_a_parameter_that_the_template_lacks_is_refused() -> None:
         to_cloudformation(read_template(ROOT / "template.yaml"), {"Memory": "1769"})
 
 
-def test_a_function_that_the_template_lacks_is_refused(aws: LocalAws) -> None:
+def test_a_function_that_the_template_lacks_is_refused(aws: LocalAws, stack: Stack) -> None:
     with pytest.raises(TemplateError, match="no function Score"):
-        deploy(aws, name="other", function_id="Score")
+        function_of(aws, stack, "Score")
 
 
 def test_a_missing_template_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ HOSTILE = '<img src=x onerror="alert(1)">\'&.jpg'
 
 
 class Elements(HTMLParser):
-    """Collects start tags with their attributes, and text."""
+    """The start tags of a page with their attributes, and its text."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ def page_of(tmp_path: Path, *entries: Entry) -> Elements:
         ),
     ],
 )
-def test_each_card_says_label_confidence_and_whether_it_is_right(
+def test_each_card_has_label_confidence_and_verdict(
     tmp_path: Path, changes: dict[str, object], tone: str, words: list[str]
 ) -> None:
     page = page_of(tmp_path, entry(**changes))
@@ -71,13 +71,13 @@ def test_each_card_says_label_confidence_and_whether_it_is_right(
         assert word in page.text
 
 
-def test_names_from_outside_are_text_and_nothing_else(tmp_path: Path) -> None:
+def test_names_from_outside_stay_text(tmp_path: Path) -> None:
     page = page_of(tmp_path, entry(key=HOSTILE, label=HOSTILE, true=HOSTILE))
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(images) == 1
     assert set(images[0]) == {"alt", "src"}
     assert images[0]["alt"] == HOSTILE
-    assert page.text.count(HOSTILE) == 2  # as label and as key; right, so the true one is not repeated
+    assert page.text.count(HOSTILE) == 2  # as label and as key; the label is right, so the true one is not repeated
 
 
 def test_the_page_has_no_script_and_loads_nothing(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_the_page_has_no_script_and_loads_nothing(tmp_path: Path) -> None:
     assert all(re.match(r"data:image/jpeg;base64,[A-Za-z0-9+/]+=*$", source) for source in sources)
 
 
-def test_an_object_that_is_no_picture_has_a_card_without_one(tmp_path: Path) -> None:
+def test_an_object_that_cannot_be_decoded_has_a_card_without_a_picture(tmp_path: Path) -> None:
     page = page_of(tmp_path, entry(content=b"text", status="UNREADABLE"))
     assert "img" not in {tag for tag, _ in page.tags}
     assert "no picture" in page.text

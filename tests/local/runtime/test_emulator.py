@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from local.aws.stack import Function
-from local.runtime.emulator import EmulatorError, RuntimeEmulator, emulator_program
-from local.runtime.processes import session_of
+from local.runtime.emulator import EmulatorError, RuntimeEmulator, emulator_program, session_members
 
 HANDLER = """
 import os, sys, time
@@ -145,12 +144,12 @@ def test_no_process_is_left_even_after_an_error(start: Start) -> None:
         with start() as runtime:
             runtime.invoke({})
             emulators.append(runtime.pid)
-            assert session_of(runtime.pid)  # the runtime's process
+            assert session_members(runtime.pid)  # the runtime's process
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         use_and_fail()
     [emulator] = emulators
-    assert session_of(emulator) == []
+    assert session_members(emulator) == []
     with pytest.raises(ProcessLookupError):
         os.kill(emulator, 0)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from local.runtime.sam_build import NotBuilt, lay_out, read_build
+from local.runtime.sam_build import NotBuilt, merge_layers, read_build
 
 TEMPLATE = """
 Resources:
@@ -73,7 +73,7 @@ def test_layers_are_merged_and_later_ones_win(tmp_path: Path) -> None:
     write(tmp_path / "two/python/both.py", "two")
     write(tmp_path / "two/model/model.onnx", "two")
     write(tmp_path / "opt/left/over.txt")
-    opt = lay_out((tmp_path / "one", tmp_path / "two"), tmp_path / "opt")
+    opt = merge_layers((tmp_path / "one", tmp_path / "two"), tmp_path / "opt")
     files = {str(path.relative_to(opt)): path.read_text() for path in opt.rglob("*") if path.is_file()}
     assert files == {"python/both.py": "two", "python/first.py": "one", "model/model.onnx": "two"}
     assert (tmp_path / "one/python/both.py").read_text() == "one"  # the layers themselves are untouched
