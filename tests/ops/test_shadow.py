@@ -22,7 +22,7 @@ from local.aws.moto import LocalAws, process_environment
 from local.aws.poller import LambdaContext
 from local.aws.stack import Stack
 from ops import shadow
-from ops.agreement import Agreement, Flip, agreement, lines_of_uploads, sample
+from ops.agreement import Agreement, UploadFlip, draw_sample, measure_agreement, upload_lines
 from ops.stack import StackDescription, describe_stack
 from tests.support import BLUE, RED, colour_network, encoded, notification, plain, record, write_model
 
@@ -98,21 +98,21 @@ def test_a_candidate_that_says_the_same_agrees_everywhere(command: Callable[...,
     assert printed.count("100.00%") >= 3  # both on the test set, and the agreement
     assert "colour-1 (" in printed
     assert "0 newly right, 0 newly wrong, 0 with another label" in printed
-    assert "no difference that chance could not explain (McNemar's test: p = 1.000)" in printed
+    assert "no significant difference (McNemar's test: p = 1.000)" in printed
 
 
 def test_a_worse_candidate_is_told_by_flips_accuracy_and_mcnemar_before_it_is_deployed(
     command: Callable[..., tuple[int, str]],
 ) -> None:
     status, printed = command("worse", "--json")
-    found = json.loads(printed)
+    figures = json.loads(printed)
     assert status == 3
-    test_set = found["test_set"]
+    test_set = figures["test_set"]
     assert (test_set["correct_before"], test_set["correct_now"]) == (24, 18)
     assert (test_set["newly_right"], test_set["newly_wrong"]) == (0, 6)
     assert test_set["p_value"] == pytest.approx(binomtest(6, 6, 0.5).pvalue)
     assert {flip["key"] for flip in test_set["flips"]} == {f"red/{number}.png" for number in range(0, 12, 2)}
-    uploads = found["uploads"]
+    uploads = figures["uploads"]
     assert (uploads["compared"], uploads["agreed"]) == (3, 2)
     [flip] = uploads["flips"]
     assert flip["object"].endswith("/orange <b>.png")
@@ -181,7 +181,7 @@ def test_test_pictures_without_an_answer_are_not_left_out_without_a_word(
     finally:
         live.client("s3").delete_object(Bucket=bucket, Key=key)
     assert "1 without the candidate's answer, such as red/notes.png: NOT_AN_IMAGE: " in printed
-    assert [each["key"] for each in json.loads(as_json)["unscored"]] == ["red/notes.png"]
+    assert [picture["key"] for picture in json.loads(as_json)["unscored"]] == ["red/notes.png"]
 
 
 def test_uploads_are_unsure_by_the_stacks_own_threshold(
@@ -192,8 +192,8 @@ def test_uploads_are_unsure_by_the_stacks_own_threshold(
 
     monkeypatch.setattr(shadow, "describe_stack", describe)
     _, printed = command("same", "--json")
-    found = json.loads(printed)["uploads"]
-    assert found["unsure_now"] == found["compared"] == 3  # by the manifest's 0.9 all three are sure
+    uploads = json.loads(printed)["uploads"]
+    assert uploads["unsure_now"] == uploads["compared"] == 3  # by the manifest's 0.9 all three are sure
 
 
 # ---- its parts --------------------------------------------------------------------------------------------
@@ -205,19 +205,19 @@ def row(name: str, label: str = "cats", status: str = "LABELLED", model: str = "
 
 def test_the_sample_is_the_same_whatever_the_order_and_favours_no_name() -> None:
     rows = [row(f"{index:05}") for index in range(2000)]
-    chosen = sample(rows, 200)
-    assert chosen == sample(reversed(rows), 200)
-    first_half = sum(int(each["object"].removeprefix("b/")) < 1000 for each in chosen)
+    chosen = draw_sample(rows, 200)
+    assert chosen == draw_sample(reversed(rows), 200)
+    first_half = sum(int(row["object"].removeprefix("b/")) < 1000 for row in chosen)
     assert binomtest(first_half, 200, 0.5).pvalue > 0.001
 
 
 def test_fewer_uploads_than_the_sample_are_all_taken() -> None:
-    assert len(sample([row("a"), row("b")], 500)) == 2
+    assert len(draw_sample([row("a"), row("b")], 500)) == 2
 
 
 def test_agreement_counts_labels_uncertainty_and_what_is_left_out() -> None:
     rows = [row("a"), row("b", "dogs"), row("c", status="UNSURE", model="m0"), row("d"), row("e"), row("f")]
-    ends: list[tuple[str, float] | Exception] = [
+    answers: list[tuple[str, float] | Exception] = [
         ("cats", 0.99),
         ("cats", 0.7),
         ("cats", 0.4),
@@ -225,32 +225,32 @@ def test_agreement_counts_labels_uncertainty_and_what_is_left_out() -> None:
         Gone("gone"),
         AwsFailure("throttled"),
     ]
-    found = agreement(date(2026, 11, 23), rows, ends, threshold=0.5)
+    agreement = measure_agreement(date(2026, 11, 23), rows, answers, threshold=0.5)
     low, high = binomtest(2, 3).proportion_ci(method="wilson")
-    assert found == Agreement(
+    assert agreement == Agreement(
         day=date(2026, 11, 23),
         compared=3,
         agreed=2,
-        interval=found.interval,
+        interval=agreement.interval,
         unsure_before=1,
         unsure_now=1,
         models_before={"m1": 2, "m0": 1},
-        flips=(Flip("b/b", "dogs", "cats", 0.7),),
+        flips=(UploadFlip("b/b", "dogs", "cats", 0.7),),
         left_out={"unreadable: TRUNCATED": 1, "deleted or replaced since": 1, "AWS failed": 1},
     )
-    assert (found.interval.low, found.interval.high) == pytest.approx((low, high))
+    assert (agreement.interval.low, agreement.interval.high) == pytest.approx((low, high))
 
 
 def test_where_aws_gives_nothing_its_words_are_passed_on() -> None:
     with pytest.raises(AwsFailure, match="denied"):
-        agreement(TODAY, [row("a")], [AwsFailure("denied")], 0.5)
+        measure_agreement(TODAY, [row("a")], [AwsFailure("denied")], 0.5)
 
 
 def test_a_broken_candidate_is_not_counted_as_disagreement() -> None:
     with pytest.raises(ModelError):
-        agreement(TODAY, [row("a")], [ModelError("NaN")], 0.5)
+        measure_agreement(TODAY, [row("a")], [ModelError("NaN")], 0.5)
 
 
 def test_names_of_uploads_cannot_move_the_cursor() -> None:
-    found = agreement(TODAY, [row("a\x1b[2Jb")], [("dogs", 0.9)], 0.5)
-    assert not any("\x1b" in line for line in lines_of_uploads(found))
+    agreement = measure_agreement(TODAY, [row("a\x1b[2Jb")], [("dogs", 0.9)], 0.5)
+    assert not any("\x1b" in line for line in upload_lines(agreement))

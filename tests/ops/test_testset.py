@@ -51,9 +51,11 @@ def test_only_what_changed_is_sent_again(s3: Any, folder: Path) -> None:
 
 def test_under_a_key_of_kms_where_etags_are_no_digests_only_what_changed_is_sent_too(s3: Any, folder: Path) -> None:
     upload(s3, BUCKET, folder)
-    listed = {key: (size, "0123456789abcdef-kms") for key, (size, _) in testset._listed(s3, BUCKET).items()}
+    stored = {
+        key: stored._replace(etag="0123456789abcdef-kms") for key, stored in testset._list_stored(s3, BUCKET).items()
+    }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(testset, "_listed", lambda *_: listed)
+        patch.setattr(testset, "_list_stored", lambda *_: stored)
         assert upload(s3, BUCKET, folder).uploaded == 0
 
 
@@ -107,7 +109,7 @@ def test_the_command_finds_the_bucket_by_the_stack(s3: Any, folder: Path, capsys
     }
     boto3.client("cloudformation").create_stack(StackName="pets", TemplateBody=json.dumps(template))
     assert testset.main([str(folder), "--stack", "pets"]) == 0
-    assert "3 uploaded to s3://reports/testset/, 0 were there already." in capsys.readouterr().out
+    assert "3 uploaded to s3://reports/testset/, 0 already there." in capsys.readouterr().out
     assert testset.main([str(folder), "--stack", "birds"]) == 1
     assert "the stack birds cannot be read" in capsys.readouterr().err
     (folder / "cats/notes.jpg").write_text("Milk")
