@@ -80,7 +80,7 @@ def test_a_manifest_names_the_objects(
     assert "listed/c.png" not in rows(aws, stack)
 
 
-def test_tags_are_read_though_the_store_counts_none(
+def test_tags_are_read_even_if_the_store_sends_no_count(
     aws: LocalAws, stack: Stack, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Storage.fetch
