@@ -13,7 +13,8 @@ from boto3.dynamodb.types import TypeSerializer
 from evaluation.storage import rows_of_day
 from labeller.events import Change, ObjectRef
 from labeller.images import Reason, Unreadable
-from labeller.records import deleted_item, item_for, unreadable
+from labeller.inference import unreadable
+from labeller.records import deleted_item, item_for
 from labeller.results import Tagging
 from local.aws.moto import LocalAws
 from local.aws.stack import Stack

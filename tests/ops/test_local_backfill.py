@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from labeller.aws_errors import AwsFailure
 from labeller.events import ObjectRef
-from labeller.storage import AwsFailure, Storage
+from labeller.storage import Storage
 from local.aws.moto import LocalAws, process_environment
 from local.aws.stack import Stack
 from ops import backfill, local_backfill

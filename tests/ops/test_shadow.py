@@ -15,9 +15,9 @@ import onnx
 import pytest
 from scipy.stats import binomtest
 
+from labeller.aws_errors import AwsFailure, Gone
 from labeller.images import Reason, Unreadable
 from labeller.manifest import ModelError
-from labeller.storage import AwsFailure, Gone
 from local.aws.moto import LocalAws, process_environment
 from local.aws.poller import LambdaContext
 from local.aws.stack import Stack
