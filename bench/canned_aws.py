@@ -1,20 +1,21 @@
-"""S3, DynamoDB and EventBridge as far as classify calls them, in a process of its own: answers are made beforehand and
-sent after a delay, so that the load on the machine is the function's and not the server's.
+"""S3, DynamoDB and EventBridge for classify's calls, in a process of its own.
 
-It checks nothing and remembers nothing: for speed, not for correctness, which the tests on moto are about.
+Answers are made beforehand and sent after a delay, so that the machine's load is the function's. Nothing is checked or
+stored: this is for speed; tests on moto are for correctness.
 """
 
 from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
+
+import psutil
 
 FIRST_BYTE = 0.020  # seconds; S3's median for small objects, from a function in the same region
 
@@ -32,12 +33,12 @@ _JSON = "application/x-amz-json-1.1"
 
 
 def _events(body: bytes) -> bytes:
-    taken = b",".join([b'{"EventId":"1"}'] * body.count(b'"DetailType"'))
-    return _answer(b'{"FailedEntryCount":0,"Entries":[' + taken + b"]}", Content_Type=_JSON)
+    entries = b",".join([b'{"EventId":"1"}'] * body.count(b'"DetailType"'))
+    return _answer(b'{"FailedEntryCount":0,"Entries":[' + entries + b"]}", Content_Type=_JSON)
 
 
 class _Connection(asyncio.Protocol):
-    """One connection that is kept open; requests come one after the other, as botocore sends them."""
+    """One kept-alive connection; botocore sends one request after the other."""
 
     def __init__(self, objects: Sequence[bytes], delay: float) -> None:
         self._gets = [_answer(data, ETag=f'"{number:032x}"') for number, data in enumerate(objects)]
@@ -72,14 +73,14 @@ class _Connection(asyncio.Protocol):
 
 @dataclass
 class CannedAws:
-    """The server in its process; a context manager. Any key `<number>.<suffix>` of any bucket is objects[number]."""
+    """The server in its process; a context manager. Every key `<number>.<suffix>` of any bucket is objects[number]."""
 
     objects: Sequence[bytes]
     delay: float = FIRST_BYTE
     url: str = field(default="", init=False)
 
     def __enter__(self) -> Self:
-        spawn = multiprocessing.get_context("spawn")  # nothing of this process's memory or threads
+        spawn = multiprocessing.get_context("spawn")  # without this process's memory and threads
         self._pipe, theirs = spawn.Pipe()
         self._process = spawn.Process(target=_serve, args=(self.objects, self.delay, theirs), daemon=True)
         self._process.start()
@@ -94,7 +95,7 @@ class CannedAws:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What points boto3 here."""
+        """Variables that direct boto3 here."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "testing",
@@ -105,9 +106,9 @@ class CannedAws:
         }
 
     def cpu_seconds(self) -> float:
-        """Processor time that the server has taken so far."""
-        self._pipe.send("cpu")
-        return float(self._pipe.recv())
+        """Processor time of the server so far."""
+        times = psutil.Process(self._process.pid).cpu_times()
+        return float(times.user + times.system)
 
 
 def _serve(objects: Sequence[bytes], delay: float, pipe: Connection) -> None:
@@ -119,18 +120,7 @@ async def _listen(objects: Sequence[bytes], delay: float, pipe: Connection) -> N
     server = await loop.create_server(lambda: _Connection(objects, delay), "127.0.0.1", 0)
     pipe.send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
 
-    gone = asyncio.Event()
-
-    def tell() -> None:
-        try:
-            pipe.recv()
-        except EOFError:  # whoever started this has been killed
-            gone.set()
-            loop.remove_reader(pipe.fileno())
-            return
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        pipe.send(usage.ru_utime + usage.ru_stime)
-
-    loop.add_reader(pipe.fileno(), tell)
-    await gone.wait()
+    parent_ended = asyncio.Event()
+    loop.add_reader(pipe.fileno(), parent_ended.set)  # readable means closed: the parent sends nothing
+    await parent_ended.wait()
     server.close()

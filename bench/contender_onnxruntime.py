@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,16 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from bench.worker import Infer, inference_commands, serve
+from bench.worker import Contenders, Infer
 from labeller.classifier import open_session
 from labeller.manifest import INPUT_NAME, MODEL_FILE, OUTPUT_NAME
+
+
+def load(arguments: Mapping[str, Any]) -> Contenders:
+    """Both networks."""
+    networks = {"onnxruntime FP32": Path(arguments["onnx"]), "this project": Path(arguments["model"]) / MODEL_FILE}
+    infer = {name: infer_with(path, arguments["threads"]) for name, path in networks.items()}
+    return Contenders(infer, {"versions": {"onnxruntime": onnxruntime.__version__}})
 
 
 def infer_with(path: Path, threads: int) -> Infer:
@@ -21,22 +27,6 @@ def infer_with(path: Path, threads: int) -> Infer:
     session = open_session(path.read_bytes(), path, threads)
 
     def infer(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        (logits,) = session.run([OUTPUT_NAME], {INPUT_NAME: pixels})
-        return np.asarray(logits, np.float32)
+        return np.asarray(session.run([OUTPUT_NAME], {INPUT_NAME: pixels})[0], np.float32)
 
     return infer
-
-
-def main() -> None:
-    """Serve."""
-    given: dict[str, Any] = json.loads(sys.argv[1])
-    contenders = {
-        "onnxruntime FP32": infer_with(Path(given["onnx"]), given["threads"]),
-        "this project": infer_with(Path(given["model"]) / MODEL_FILE, given["threads"]),
-    }
-    commands = inference_commands(contenders, np.load(given["pixels"]))
-    serve(commands | {"versions": lambda: {"onnxruntime": onnxruntime.__version__}})
-
-
-if __name__ == "__main__":
-    main()

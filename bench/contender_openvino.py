@@ -1,11 +1,9 @@
-"""OpenVINO: the FP32 network, and the same quantised by its own quantiser, NNCF. Run by bench.inference in
-.venv-bench."""
+"""OpenVINO: the FP32 network, and the same quantised by its own NNCF. Run by bench.inference in .venv-bench."""
 
 from __future__ import annotations
 
-import json
-import sys
 import time
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,29 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from bench.worker import Infer, inference_commands, serve
+from bench.worker import Contenders, Infer
+
+
+def load(arguments: Mapping[str, Any]) -> Contenders:
+    """Both networks; the quantised one is calibrated on the pictures that this project's quantisation uses."""
+    network = ov.Core().read_model(Path(arguments["onnx"]))
+    pictures, threads = np.load(arguments["calibration"]), arguments["threads"]
+    start = time.perf_counter()
+    quantised = nncf.quantize(
+        network.clone(), nncf.Dataset([picture[np.newaxis] for picture in pictures]), subset_size=len(pictures)
+    )
+    seconds = time.perf_counter() - start
+    infer = {
+        # On a processor with bfloat16, OpenVINO uses it by default.
+        "OpenVINO FP32": infer_with(network, threads, INFERENCE_PRECISION_HINT="f32"),
+        "OpenVINO INT8": infer_with(quantised, threads),
+    }
+    versions = {"openvino": ov.__version__.partition("-")[0], "nncf": nncf.__version__}
+    return Contenders(infer, {"versions": versions, "quantisation_seconds": seconds})
 
 
 def infer_with(model: ov.Model, threads: int, **properties: str) -> Infer:
-    """Compiled for each batch size that comes, as one would for a fixed load: a free batch is slower here."""
+    """The model compiled for each batch size, as for a fixed load: a dynamic batch size is slower here."""
     core = ov.Core()
 
     @cache
@@ -33,27 +49,3 @@ def infer_with(model: ov.Model, threads: int, **properties: str) -> Infer:
         return np.array(compiled(len(pixels)).infer({0: pixels})[0])
 
     return infer
-
-
-def main() -> None:
-    """Serve."""
-    given: dict[str, Any] = json.loads(sys.argv[1])
-    network = ov.Core().read_model(Path(given["onnx"]))
-    pictures = np.load(given["calibration"])
-    start = time.perf_counter()
-    quantised = nncf.quantize(
-        network.clone(), nncf.Dataset([picture[np.newaxis] for picture in pictures]), subset_size=len(pictures)
-    )
-    seconds = time.perf_counter() - start
-    contenders = {
-        # Where the processor has bfloat16, OpenVINO would use it unasked.
-        "OpenVINO FP32": infer_with(network, given["threads"], INFERENCE_PRECISION_HINT="f32"),
-        "OpenVINO INT8": infer_with(quantised, given["threads"]),
-    }
-    commands = inference_commands(contenders, np.load(given["pixels"]))
-    versions = {"openvino": ov.__version__.partition("-")[0], "nncf": nncf.__version__}
-    serve(commands | {"versions": lambda: versions, "quantisation_seconds": lambda: seconds})
-
-
-if __name__ == "__main__":
-    main()

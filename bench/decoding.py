@@ -1,16 +1,15 @@
-"""What decoding large JPEGs at reduced size saves, and whether it changes labels.
+"""The time that decoding large JPEGs at reduced size saves, and the labels that it changes.
 
-    python -m bench.decoding [--model build/model] [--data DIR] [--quick] [--json FILE]
+    python -m bench.decoding
 
-Each photograph is enlarged to a camera's JPEG of 12 megapixels and decoded twice, as it is served (libjpeg reduces it
-to no less than twice the network's side) and in full, in turn; the network is asked about both.
+Each photograph is enlarged to a camera's JPEG of 12 megapixels and decoded twice, in turn: as in production (libjpeg
+reduces it to at least twice the network's side) and in full. The network runs on both.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import json
 import sys
 import time
 from collections.abc import Iterable
@@ -20,56 +19,56 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.sources import BenchError, add_options, read
-from bench.spread import ratio, spread, turns
-from bench.table import decoding_table
-from bench.throughput import enlarged, photographs
+from bench.photographs import enlarged, photographs
+from bench.sources import Sources, run_part
+from bench.timing import ratio, spread, turns
 from labeller.classifier import Classifier, load_classifier
 from labeller.colours import shrink
 from labeller.images import decode
-from labeller.manifest import ModelError
 from labeller.results import Prediction
 
 MEGAPIXELS = 12
 PHOTOGRAPHS = 60
 
 
+def measure(sources: Sources, _: argparse.Namespace) -> dict[str, Any]:
+    """The part `decoding` of bench.json. Raises ModelError."""
+    pictures = photographs(sources.photographs, 4 if sources.quick else PHOTOGRAPHS)
+    classifier = load_classifier(sources.model, threads=sources.threads)
+    return compare(classifier, (enlarged(data, MEGAPIXELS) for data in pictures))
+
+
 def compare(classifier: Classifier, files: Iterable[bytes]) -> dict[str, Any]:
-    """The part `decoding` of bench.json, of at least two JPEGs; the first one warms up and is not timed."""
+    """Both ways to decode at least two JPEGs; the first one warms up and is not timed."""
     files = list(files)
     decoders = {"reduced": reduced, "in_full": in_full}
-    seconds: dict[str, list[float]] = {name: [] for name in decoders}
-    differences, changed, served = [], 0, 0
+    milliseconds: dict[str, list[float]] = {name: [] for name in decoders}
+    differences, likeliest_changed, answers_changed = [], 0, 0
     for data, order in zip(files, turns(list(decoders), len(files)), strict=True):
-        seen = {}
+        pixels: dict[str, NDArray[np.uint8]] = {}
         for name in order:
             start = time.process_time()
-            seen[name] = decoders[name](data, classifier.input_size)
-            seconds[name].append(1000 * (time.process_time() - start))
-        one, other = classifier.predict(np.stack([seen[name] for name in decoders]))
+            pixels[name] = decoders[name](data, classifier.input_size)
+            milliseconds[name].append(1000 * (time.process_time() - start))
+        one, other = classifier.predict(np.stack([pixels[name] for name in decoders]))
         differences.append(max(abs(one.scores[label] - other.scores[label]) for label in classifier.labels))
-        changed += one.label != other.label
-        served += _served(classifier, one) != _served(classifier, other)
-    timed = {name: values[1:] for name, values in seconds.items()}
+        likeliest_changed += one.label != other.label
+        answers_changed += _answer(classifier, one) != _answer(classifier, other)
+    milliseconds = {name: values[1:] for name, values in milliseconds.items()}
     return {
         "photographs": len(files),
         "side": classifier.input_size[0],
-        "likeliest_changed": changed,
-        "answers_changed": served,
+        "likeliest_changed": likeliest_changed,
+        "answers_changed": answers_changed,
         "mean_difference": round(float(np.mean(differences)), 5),
         "largest_difference": round(float(np.max(differences)), 5),
-        "cpu_milliseconds": {name: spread(values).to_json() for name, values in timed.items()},
-        "times_reduced": ratio(timed["in_full"], timed["reduced"]).to_json(),
+        "cpu_milliseconds": {name: spread(values) for name, values in milliseconds.items()},
+        "times_reduced": ratio(milliseconds["in_full"], milliseconds["reduced"]),
     }
 
 
-def _served(classifier: Classifier, prediction: Prediction) -> str | None:
-    """The label that the object gets, None for UNSURE."""
-    return prediction.label if prediction.confidence >= classifier.confidence_threshold else None
-
-
 def reduced(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The picture as it is served."""
+    """The picture as production decodes it."""
     return decode(data, size, 10**9).pixels
 
 
@@ -80,25 +79,10 @@ def in_full(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
         return np.asarray(shrink(image, "JPEG", size[::-1]))
 
 
-def main() -> int:
-    """Measure, print and write; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bench.decoding", description=__doc__.split("\n")[0])
-    add_options(parser)
-    chosen = parser.parse_args()
-    height = round((MEGAPIXELS * 1e6 * 3 / 4) ** 0.5)
-    try:
-        sources = read(chosen)
-        pictures = photographs(sources.photographs, 4 if chosen.quick else PHOTOGRAPHS)
-        files = (enlarged(data, height * 4 // 3, height) for data in pictures)
-        found = compare(load_classifier(sources.model, threads=chosen.threads), files)
-    except (BenchError, ModelError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(decoding_table(found))
-    if chosen.json:
-        chosen.json.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
-    return 0
+def _answer(classifier: Classifier, prediction: Prediction) -> str | None:
+    """The label that the object gets, None for UNSURE."""
+    return prediction.label if prediction.confidence >= classifier.confidence_threshold else None
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_part("decoding", measure))

@@ -17,8 +17,8 @@ from evaluation.processor import this_processor
 from evaluation.report import (
     MAX_UNSCORED,
     NIGHTS,
-    EarlierReport,
     Model,
+    Night,
     NightlyReport,
     Speed,
     TestSetSummary,
@@ -27,12 +27,12 @@ from evaluation.report import (
 )
 from evaluation.report_page import nights_page, report_page
 from evaluation.storage import ReportStorage
+from labeller.aws_errors import AwsFailure
 from labeller.classifier import Classifier
-from labeller.inference import threshold_in_force
 from labeller.observability import logger
 from labeller.pipeline import Deadline
 from labeller.results import Status
-from labeller.storage import AwsFailure, Storage
+from labeller.storage import Storage
 from score.build_figures import BuildFigures
 from score.keys import PREDICTIONS, run_key
 from score.publishing import ReportFiles, list_nights, publish, read_earlier
@@ -51,7 +51,7 @@ SECONDS_FOR_A_PICTURE = 7.0  # at the size limits, on one processor; no picture 
 class NightRun:
     """One run of one night."""
 
-    night: date  # in the schedule's time zone
+    date: date  # in the schedule's time zone
     time: datetime  # scheduled start, UTC
     run: str
 
@@ -78,8 +78,8 @@ class NightlyJob:
         """Score, publish and return the report. Raises InvalidTestSet, AwsFailure, ModelError."""
         testset = find_test_set(self.reports.bucket, self.reports.list_keys(TESTSET_PREFIX), self.classifier.labels)
         nights = list_nights(self.reports)
-        earlier = read_earlier(self.reports, [other for other in nights if other < night.night])
-        last = next((report for report in reversed(earlier) if report.night.pictures), None)
+        earlier = read_earlier(self.reports, [other for other in nights if other < night.date])
+        last = next((other for other in reversed(earlier) if other.pictures), None)
         answers = self._answers(last) if last else {}
         compared = [answers, *([self.build.answers] if self.build else [])]
         scorer = Scorer(self.reports.bucket, self.pictures, self.classifier, self.settings.shared, compared)
@@ -89,13 +89,17 @@ class NightlyJob:
             night,
             testset,
             run,
-            last_night=_compare_with_night(last, answers, run.scored),
+            last_night=compare(
+                f"the night of {last.date}", last.model_version, answers, last.correct, last.pictures, run.scored
+            )
+            if last
+            else None,
             uploads=self._uploads(night, run.scored, lambda: seconds_left() - RESERVED_FOR_REPORT),
         )
         self._publish(report, run.scored, earlier, nights)
         return report
 
-    def _answers(self, earlier: EarlierReport) -> dict[Identity, str]:
+    def _answers(self, earlier: Night) -> dict[Identity, str]:
         """The labels that an earlier night predicted; empty if its file is missing or damaged (logged)."""
         try:
             return read_csv(self.reports.read(earlier.predictions_key) or b"")
@@ -133,14 +137,14 @@ class NightlyJob:
         model, build, settings = self.classifier, self.build, self.settings.shared
         processor, vnni = this_processor()
         return NightlyReport(
-            date=night.night,
+            date=night.date,
             run=night.run,
             created_at=datetime.now(UTC),
             model=Model(
                 model.version,
                 model.labels,
                 model.input_size,
-                threshold_in_force(model.confidence_threshold, settings),
+                settings.threshold_in_force(model.confidence_threshold),
             ),
             testset=TestSetSummary(
                 self.reports.bucket, TESTSET_PREFIX, len(testset.examples), testset.ignored, testset.per_label
@@ -161,23 +165,14 @@ class NightlyJob:
             else None,
             uploads=uploads,
             minimum_accuracy=self.settings.minimum_accuracy,
-            predictions_key=run_key(night.night, night.run, PREDICTIONS),
+            predictions_key=run_key(night.date, night.run, PREDICTIONS),
         )
 
     def _publish(
-        self, report: NightlyReport, scored: Sequence[Scored], earlier: list[EarlierReport], nights: list[date]
+        self, report: NightlyReport, scored: Sequence[Scored], earlier: list[Night], nights: list[date]
     ) -> None:
-        trend = [*(other.night for other in earlier), report.night][-NIGHTS:]
+        trend = [*earlier, report.night][-NIGHTS:]
         later = read_earlier(self.reports, [night for night in nights if night > report.date])
         files = ReportFiles(report_page(report, scored, trend).encode(), to_json(report), write_csv(scored))
-        index = nights_page(nights, [*trend, *(other.night for other in later)]).encode()
+        index = nights_page(nights, [*trend, *later]).encode()
         publish(self.reports, report.date, report.run, files, nights, index)
-
-
-def _compare_with_night(
-    earlier: EarlierReport | None, answers: Mapping[Identity, str], scored: Sequence[Scored]
-) -> Comparison | None:
-    if earlier is None:
-        return None
-    night = earlier.night
-    return compare(f"the night of {night.date}", night.model_version, answers, night.correct, night.pictures, scored)

@@ -1,4 +1,4 @@
-"""bench.json as text, and how its figures are put together."""
+"""bench.json as text, and how its figures are computed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import __main__ as main
-from bench import table
+from bench import cold_start
 from bench.__main__ import compose, image
 from bench.inference import OURS, REFERENCE, agreement, figures
+from bench.sources import BenchError
+from bench.table import table
 from ops.capacity.workload import Image
 from tests.support import write_model
 
@@ -23,25 +24,25 @@ def clocked(*rounds: tuple[float, float]) -> list[dict[str, float]]:
 
 def test_times_ours_are_taken_round_by_round():
     timings = {OURS: clocked((10, 20), (40, 20), (10, 20)), "other": clocked((35, 80), (140, 80), (35, 80))}
-    found = figures(timings, "other")
-    assert found["times_ours"] == {"median": 3.5, "low": 3.5, "high": 3.5, "rounds": 3}
-    assert found["cpu_times_ours"]["median"] == 4.0
-    assert found["milliseconds"] == {"median": 35.0, "low": 35.0, "high": 87.5, "rounds": 3}
+    results = figures(timings, "other")
+    assert results["times_ours"] == {"median": 3.5, "low": 3.5, "high": 3.5, "rounds": 3}
+    assert results["cpu_times_ours"]["median"] == 4.0
+    assert results["milliseconds"] == {"median": 35.0, "low": 35.0, "high": 87.5, "rounds": 3}
     assert figures(timings, OURS)["times_ours"]["median"] == 1.0
 
 
-def test_answers_are_held_against_labels_and_against_fp32():
+def test_answers_are_compared_with_labels_and_with_fp32():
     reference = np.array([[2.0, 0.0], [0.0, 2.0], [3.0, 0.0], [0.0, 1.0]])
     other = np.array([[2.0, 0.0], [2.0, 0.0], [3.0, 0.0], [0.0, 1.0]])
-    found = agreement(other, reference, labels=[0, 1, 1, 1])
-    assert found["labelled_otherwise"] == 1
-    assert found["correct"] == 2
-    assert found["largest_difference"] == 0.761594  # of e^2 / (1 + e^2) and 1 / (1 + e^2): tanh 1
-    low, high = found["interval"]
+    results = agreement(other, reference, labels=[0, 1, 1, 1])
+    assert results["labelled_otherwise"] == 1
+    assert results["correct"] == 2
+    assert results["largest_difference"] == 0.761594  # of e^2 / (1 + e^2) and 1 / (1 + e^2): tanh 1
+    low, high = results["interval"]
     assert (low, high) == (0.15, 0.85)  # Wilson, 2 of 4
 
 
-def test_pictures_of_other_things_have_no_right_answers():
+def test_pictures_of_other_classes_have_no_correct_answers():
     answers = np.array([[1.0, 0.0]])
     assert agreement(answers, answers, labels=None) == {"labelled_otherwise": 0, "largest_difference": 0.0}
 
@@ -62,21 +63,21 @@ def inference(**changes: Any) -> dict[str, Any]:
     }
 
 
-def test_accuracy_stands_beside_the_time_it_was_bought_with():
-    found = inference()
-    found["contenders"][OURS]["correct"] = 197
-    (batch_1, _) = (line for line in table.inference_table(found).splitlines() if OURS in line)
+def test_accuracy_stands_beside_the_time():
+    results = inference()
+    results["contenders"][OURS]["correct"] = 197
+    (batch_1, _) = (line for line in table("inference", results).splitlines() if OURS in line)
     assert " ".join(batch_1.split()) == (
         "this project 10.0 (10.0-10.0) 1.00 (1.00-1.00) 18.0 (18.0-18.0) 1.00 (1.00-1.00) 197 3"
     )
 
 
-def test_drawn_pictures_are_called_so():
-    assert "drawn pictures, there were no photographs" in table.inference_table(inference(drawn=True))
-    assert "drawn" not in table.inference_table(inference())
+def test_drawn_pictures_are_marked():
+    assert "drawn pictures, because there are no photographs" in table("inference", inference(drawn=True))
+    assert "drawn" not in table("inference", inference())
 
 
-def test_a_part_that_failed_says_why_and_the_others_stay():
+def test_a_failed_part_says_why_and_the_others_are_shown():
     machine = {
         "processor": "AMD EPYC",
         "vnni": False,
@@ -95,16 +96,17 @@ def test_a_part_that_failed_says_why_and_the_others_stay():
     assert "QUICK" not in compose(whole | {"quick": False})
 
 
-def test_the_cold_start_of_another_model_is_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(main, "LAYER", tmp_path)
-    monkeypatch.setattr(main, "run", lambda module, arguments: {"ran": module})
-    assert main._cold_start("colour-1", []) == {"error": "there are no layers: make layer build"}
+def test_the_cold_start_of_another_model_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cold_start, "MODEL_LAYER", tmp_path)
+    with pytest.raises(BenchError, match="there are no layers: make layer build"):
+        cold_start.require_model("colour-1")
     write_model(tmp_path / "model")
-    assert main._cold_start("colour-1", []) == {"ran": "cold_start"}
-    assert "holds model colour-1, the other parts are of colour-2" in main._cold_start("colour-2", [])["error"]
+    cold_start.require_model("colour-1")
+    with pytest.raises(BenchError, match="holds model colour-1, the other parts measure colour-2"):
+        cold_start.require_model("colour-2")
 
 
-def test_capacity_reckons_with_what_the_handler_took():
+def test_capacity_uses_the_handlers_processor_time():
     def row(photographs: int, megapixels: int | None) -> dict[str, Any]:
         return {
             "photographs": photographs,

@@ -11,6 +11,8 @@ import pytest
 
 from bench.worker import Worker, WorkerError
 
+CONTENDER = "tests.bench.echo_contender"
+
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
@@ -18,47 +20,49 @@ def log(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def worker(log: Path) -> Iterator[Worker]:
-    with Worker(Path(sys.prefix), "bench.echo_contender", [], log) as started:
+def worker(log: Path, tmp_path: Path) -> Iterator[Worker]:
+    np.save(tmp_path / "pixels.npy", np.arange(5 * 12, dtype=np.uint8).reshape(5, 2, 2, 3))
+    with Worker(Path(sys.prefix), CONTENDER, {"pixels": str(tmp_path / "pixels.npy")}, log) as started:
         yield started
 
 
-def test_a_contender_answers_about_every_picture_in_batches(worker: Worker, tmp_path: Path):
-    worker.ask("answer", contender="adder", path=str(tmp_path / "logits.npy"), batch=2)
-    pictures = np.arange(5 * 12).reshape(5, 4, 3)
-    assert np.array_equal(np.load(tmp_path / "logits.npy"), pictures.sum(axis=1))
+def test_a_contender_gives_the_logits_of_every_picture_in_batches(worker: Worker):
+    logits = worker.ask("logits", contender="adder", batch=2)
+    assert np.array_equal(logits, np.arange(5 * 12).reshape(5, 4, 3).sum(axis=1))
+
+
+def test_facts_are_those_of_the_contender(worker: Worker):
+    assert set(worker.ask("facts")["given"]) == {"pixels"}
 
 
 def test_a_timing_is_of_one_image(worker: Worker):
-    found = worker.ask("time", contender="adder", batch=8, calls=3)  # more than there are pictures: they come again
-    assert 0 < found["milliseconds"] < 1000
-    assert 0 <= found["cpu_milliseconds"] < 1000
+    timing = worker.ask("time", contender="adder", batch=8, calls=3)  # more than there are pictures: they are repeated
+    assert 0 < timing["milliseconds"] < 1000
+    assert 0 <= timing["cpu_milliseconds"] < 1000
 
 
-def test_what_libraries_print_goes_to_the_log(log: Path):
-    with Worker(Path(sys.prefix), "bench.echo_contender", [], log) as worker:
-        worker.ask("time", contender="adder", batch=1, calls=1)
-        worker.ask("flush")
+def test_output_of_libraries_goes_to_the_log(worker: Worker, log: Path):
+    worker.ask("time", contender="adder", batch=1, calls=1)
     assert "this is for the log" in log.read_text("utf-8")
 
 
-def test_a_failure_is_told_and_the_contender_goes_on(worker: Worker, log: Path):
+def test_a_failure_is_reported_and_the_contender_goes_on(worker: Worker, log: Path):
     with pytest.raises(WorkerError, match=r"ValueError: no such thing; more in .*echo\.log"):
-        worker.ask("fail")
+        worker.ask("logits", contender="failing", batch=1)
     assert "Traceback" in log.read_text("utf-8")
     worker.ask("time", contender="adder", batch=1, calls=1)
 
 
-def test_a_contender_whose_environment_is_missing_is_told(log: Path, tmp_path: Path):
+def test_a_missing_environment_is_reported(log: Path, tmp_path: Path):
     with (
         pytest.raises(WorkerError, match=rf"there is no {tmp_path}/none/bin/python: `make bench` installs"),
-        Worker(tmp_path / "none", "bench.echo_contender", [], log),
+        Worker(tmp_path / "none", CONTENDER, {}, log),
     ):
         pass
 
 
-def test_a_contender_that_ended_is_told(worker: Worker):
+def test_a_contender_that_ended_is_reported(worker: Worker):
     with pytest.raises(WorkerError, match=r"echo_contender ended; .*echo\.log says why"):
-        worker.ask("die")
+        worker.ask("logits", contender="dying", batch=1)
     with pytest.raises(WorkerError, match="ended"):
-        worker.ask("fail")
+        worker.ask("facts")

@@ -107,7 +107,7 @@ def test_weights_that_are_no_numbers_are_an_error(weight_file: Path, tmp_path: P
     path.write_bytes(weight_file.read_bytes())
     with h5py.File(path, "a") as file:
         file["block3_conv2/block3_conv2_W_1:0"][0, 0, 0, 0] = np.nan
-    with pytest.raises(WeightsError, match=r"nan\.h5 are damaged: some are no finite numbers"):
+    with pytest.raises(WeightsError, match=r"nan\.h5 are damaged: some are not finite numbers"):
         load(str(path), SIZE, seed=0)
 
 

@@ -99,7 +99,7 @@ def test_if_nothing_is_right_all_is_labelled_and_the_precision_counts_as_not_rea
 
 def test_one_picture_is_enough_and_none_is_an_error() -> None:
     assert chosen((0.7, 1)) == Threshold(0.0, 0.99, reached=True)
-    with pytest.raises(ValueError, match="without pictures"):
+    with pytest.raises(ValueError, match="without images"):
         choose_threshold(np.array([]), np.array([], bool), 0.99)
 
 

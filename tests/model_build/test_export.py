@@ -56,9 +56,8 @@ def test_the_exported_base_leaves_no_transposes_between_its_layers(base: keras.M
 def test_the_joined_graph_is_the_head_on_the_base(
     base: keras.Model, head: keras.Model, pixels: np.ndarray, tmp_path: Path
 ) -> None:
-    first = export(base, IMAGE, FEATURES, tmp_path / "base.onnx")
-    second = export(head, FEATURES, LOGITS, tmp_path / "head.onnx")
-    join(first, second, tmp_path / "joined.onnx")
+    export(base, IMAGE, FEATURES, tmp_path / "base.onnx")
+    join(tmp_path / "base.onnx", export(head, FEATURES, LOGITS, tmp_path / "head.onnx"), tmp_path / "joined.onnx")
     expected = head.predict(base.predict(pixels, verbose=0), verbose=0)
     np.testing.assert_allclose(run(tmp_path / "joined.onnx", {IMAGE: pixels}), expected, rtol=1e-3, atol=1e-3)
     graph = onnx.load(tmp_path / "joined.onnx").graph

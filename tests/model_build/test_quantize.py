@@ -211,7 +211,7 @@ def test_the_smallest_error_wins_within_the_rule(candidates: list[QuantisedBase]
 
 
 def test_a_network_that_no_candidate_quantises_is_an_error() -> None:
-    with pytest.raises(QuantisationError, match="none of 2 ways"):
+    with pytest.raises(QuantisationError, match="none of 2 quantisations"):
         choose_quantisation([measured(math.inf, "a"), measured(math.inf, "b", 0)], 0.05, 0.25)
 
 

@@ -7,7 +7,14 @@ import pytest
 from labeller.classifier import load_classifier
 from model_build.data.dataset import scan
 from model_build.features import Features
-from model_build.verify import Accuracy, SplitAccuracy, VerificationError, against, agreement, require_little_loss
+from model_build.verify import (
+    Accuracy,
+    SplitAccuracy,
+    VerificationError,
+    agreement,
+    compare_with_baseline,
+    require_little_loss,
+)
 
 
 def accuracy(images: int, correct: int) -> Accuracy:
@@ -40,7 +47,7 @@ def test_an_accuracy_comes_with_its_wilson_interval() -> None:
 
 def test_baseline_and_head_are_compared_on_the_pictures_where_they_differ() -> None:
     # The head is right on six where the baseline is not, never the other way round: 2 x (1/2)^6 = 0.03125.
-    comparison = against(np.array([True] * 4 + [False] * 6), np.ones(10, bool))
+    comparison = compare_with_baseline(np.array([True] * 4 + [False] * 6), np.ones(10, bool))
     assert (comparison.correct, comparison.head_correct, comparison.p_value) == (4, 10, 0.0312)
 
 

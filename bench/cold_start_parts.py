@@ -1,0 +1,66 @@
+"""The stages of a cold start, one after the other in a fresh process: prints {stage: milliseconds} as JSON.
+
+Run from the function's folder by the runtime's Python, which has its layers but not this package: imports nothing else.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def main() -> None:
+    """Run and time the stages."""
+    state: dict[str, Any] = {}
+    milliseconds: dict[str, float] = {}
+    for name, stage in STAGES.items():
+        start = time.perf_counter()
+        stage(state)
+        milliseconds[name] = 1000 * (time.perf_counter() - start)
+    print(json.dumps(milliseconds))
+
+
+def _import_onnxruntime(state: dict[str, Any]) -> None:
+    import onnxruntime  # noqa: F401
+
+
+def _import_libraries(state: dict[str, Any]) -> None:
+    import PIL.Image  # noqa: F401
+
+
+def _import_function(state: dict[str, Any]) -> None:
+    from classify import app  # noqa: F401
+
+
+def _make_clients(state: dict[str, Any]) -> None:
+    from labeller.settings import Settings
+    from labeller.storage import connect
+
+    state["settings"] = settings = Settings.from_env(os.environ)
+    connect(settings.results_table, settings.event_bus)
+
+
+def _load_model(state: dict[str, Any]) -> None:
+    from labeller.classifier import Classifier, load_classifier
+
+    state["check"] = Classifier.check_itself
+    Classifier.check_itself = lambda self: 0.0  # type: ignore[method-assign]
+    state["classifier"] = load_classifier(state["settings"].model_dir, threads=1)
+
+
+def _check_model(state: dict[str, Any]) -> None:
+    state["check"](state["classifier"])
+
+
+STAGES: dict[str, Callable[[dict[str, Any]], None]] = {
+    "import onnxruntime, numpy": _import_onnxruntime,
+    "import Powertools, botocore, Pillow": _import_libraries,
+    "import the function": _import_function,
+    "AWS clients": _make_clients,
+    "model": _load_model,
+    "self-check": _check_model,
+}
+
+if __name__ == "__main__":
+    main()
