@@ -27,12 +27,12 @@ from evaluation.report import (
 )
 from evaluation.report_page import nights_page, report_page
 from evaluation.storage import ReportStorage
+from labeller.aws_errors import AwsFailure
 from labeller.classifier import Classifier
-from labeller.inference import threshold_in_force
 from labeller.observability import logger
 from labeller.pipeline import Deadline
 from labeller.results import Status
-from labeller.storage import AwsFailure, Storage
+from labeller.storage import Storage
 from score.keys import PREDICTIONS, run_key
 from score.publishing import ReportFiles, list_nights, publish, read_earlier
 from score.scorer import Scorer, ScoringRun
@@ -137,7 +137,7 @@ class NightlyJob:
                 model.version,
                 model.labels,
                 model.input_size,
-                threshold_in_force(model.confidence_threshold, settings),
+                settings.threshold_in_force(model.confidence_threshold),
             ),
             testset=TestSetSummary(
                 self.reports.bucket, TESTSET_PREFIX, len(testset.examples), testset.ignored, testset.per_label

@@ -93,7 +93,7 @@ def test_links_count_as_what_they_point_to_but_folders_below_a_label_are_not_fol
     assert found.counts()["train"] == {"a": 11, "b": 10, "c": 10}
     assert found.left_out == {
         "train/a/circle": "a link to a folder below a label's folder; not followed",
-        "train/a/gone.gif": "a link that leads nowhere",
+        "train/a/gone.gif": "a broken link",
         "train/a/itself.gif": "cannot be opened: Too many levels of symbolic links",
     }
 
@@ -292,8 +292,8 @@ def renamed(root: Path, old: str, new: str | bytes) -> None:
         pytest.param(
             lambda root: renamed(root, "b", ".b"), r"at least two label folders, found 1: \['a'\]", id="one label"
         ),
-        pytest.param(lambda root: renamed(root, "b", " "), r"' ' is no text that could be a label", id="blank"),
-        pytest.param(lambda root: renamed(root, "b", b"\xff"), r"is no text that could be a label", id="bytes"),
+        pytest.param(lambda root: renamed(root, "b", " "), r"' ' cannot be a label", id="blank"),
+        pytest.param(lambda root: renamed(root, "b", b"\xff"), r"cannot be a label", id="bytes"),
     ],
 )
 def test_a_data_set_that_cannot_be_used_is_an_error_that_says_why(
