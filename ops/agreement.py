@@ -12,9 +12,10 @@ from datetime import date
 from evaluation.comparison import Comparison, Outcome
 from evaluation.metrics import Interval, wilson_interval
 from evaluation.predictions import Unscored
+from labeller.aws_errors import AwsFailure, Gone
 from labeller.images import Unreadable
 from labeller.results import Status
-from labeller.storage import AwsFailure, Gone
+from labeller.text import printable
 from ops.labels import LabelRow
 
 SHOWN = 20  # flips that are printed; --json has all
@@ -119,7 +120,10 @@ def comparison_lines(candidate: str, comparison: Comparison) -> list[str]:
         f"  {comparison.newly_right} newly right, {comparison.newly_wrong} newly wrong, "
         f"{comparison.flipped} with another label",
         f"  {verdict} (McNemar's test: p = {comparison.p_value:.3f})",
-        *(f"    {_name(flip.key)}: {flip.before} -> {flip.now}, is {flip.true}" for flip in comparison.flips[:SHOWN]),
+        *(
+            f"    {printable(flip.key)}: {flip.before} -> {flip.now}, is {flip.true}"
+            for flip in comparison.flips[:SHOWN]
+        ),
     ]
 
 
@@ -128,7 +132,7 @@ def unscored_lines(unscored: Sequence[Unscored]) -> list[str]:
     causes = Counter(picture.cause for picture in unscored)
     examples = {picture.cause: picture for picture in reversed(unscored)}
     return [
-        f"  left out   {count:,} without the candidate's answer, such as {_name(examples[cause].key)}: "
+        f"  left out   {count:,} without the candidate's answer, such as {printable(examples[cause].key)}: "
         f"{examples[cause].reason}"
         for cause, count in causes.most_common()
     ]
@@ -147,7 +151,7 @@ def upload_lines(agreement: Agreement) -> list[str]:
         *(f"  left out   {count:,} {reason}" for reason, count in agreement.left_out.items()),
         f"  {len(agreement.flips):,} with another label{', the most confident first' if agreement.flips else ''}",
         *(
-            f"    {_name(flip.object)}: {flip.before} -> {flip.now} ({flip.confidence:.4f})"
+            f"    {printable(flip.object)}: {flip.before} -> {flip.now} ({flip.confidence:.4f})"
             for flip in agreement.flips[:SHOWN]
         ),
     ]
@@ -156,7 +160,3 @@ def upload_lines(agreement: Agreement) -> list[str]:
 def _share(part: int, whole: int) -> str:
     interval = wilson_interval(part, whole)
     return f"{part / whole:7.2%}  ({interval.low:.2%} to {interval.high:.2%}; {part:,} of {whole:,})"
-
-
-def _name(path: str) -> str:
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in path)

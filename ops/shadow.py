@@ -22,20 +22,20 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import boto3
-import numpy as np
 
 from evaluation.comparison import Comparison, Outcome, compare_pictures
 from evaluation.predictions import Identity, Unscored, read_csv
 from evaluation.report import read_night
 from evaluation.storage import ReportStorage, rows_of_day
+from labeller.aws_errors import AwsFailure, Gone
 from labeller.classifier import Classifier, load_classifier
 from labeller.events import ObjectRef
-from labeller.inference import decode_fetched, objects_in_flight, threshold_in_force
+from labeller.inference import infer
 from labeller.manifest import ModelError
-from labeller.pipeline import Deadline, Lane, run
+from labeller.pipeline import Deadline, WorkerPool, run
 from labeller.results import Status
 from labeller.settings import Settings
-from labeller.storage import AwsFailure, Fetched, Gone, Storage, connect
+from labeller.storage import Fetched, Storage, connect
 from ops import ROOT
 from ops.agreement import (
     Agreement,
@@ -89,25 +89,24 @@ class Shadow:
     def compare_on_uploads(self, rows: Iterable[LabelRow], day: date, size: int) -> Agreement:
         """The agreement on a sample of `size` rows. Raises ModelError; AwsFailure if no upload can be fetched."""
         sampled = draw_sample(rows, size)
-        in_flight = objects_in_flight(self.settings.max_image_bytes)
-        network, processors = Lane(in_flight, "aws"), Lane(self.settings.onnx_threads, "cpu")
+        in_flight = self.settings.objects_in_flight
+        aws_pool, cpu_pool = WorkerPool(in_flight, "aws"), WorkerPool(self.settings.onnx_threads, "cpu")
 
         async def classify(row: LabelRow) -> Answer:
             version = None if row["version"] == "null" else row["version"]
             ref = ObjectRef(row["bucket"], row["key"], version, "", "", None, None)
-            fetched = await network(self.pictures.fetch, ref, self.settings.max_image_bytes)
-            labelled = await network(self.pictures.read_row, ref, "etag")  # the index has no ETag
+            fetched = await aws_pool(self.pictures.fetch, ref, self.settings.max_image_bytes)
+            labelled = await aws_pool(self.pictures.read_row, ref, "etag")  # the index has no ETag
             if fetched.etag != labelled.get("etag"):
                 raise Gone(f"{ref.path} was replaced")
-            return await processors(self._predict, fetched)
+            return await cpu_pool(self._predict, fetched)
 
         answers = asyncio.run(run(sampled, classify, in_flight=in_flight))
-        threshold = threshold_in_force(self.candidate.confidence_threshold, self.settings)
+        threshold = self.settings.threshold_in_force(self.candidate.confidence_threshold)
         return measure_agreement(day, sampled, answers, threshold)
 
     def _predict(self, fetched: Fetched) -> Answer:
-        decoded = decode_fetched(fetched, self.candidate.input_size, self.settings)
-        (prediction,) = self.candidate.predict(decoded.pixels[np.newaxis])
+        prediction = infer(fetched, self.candidate, self.settings, {}).prediction
         return prediction.label, prediction.confidence
 
     def _latest_answers(self) -> DeployedAnswers | None:

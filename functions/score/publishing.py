@@ -15,8 +15,8 @@ from datetime import date
 
 from evaluation.report import NIGHTS, Night, read_night
 from evaluation.storage import ReportStorage
+from labeller.aws_errors import AwsFailure
 from labeller.observability import logger
-from labeller.storage import AwsFailure
 from score.keys import LATEST, LIST, PAGE, PREDICTIONS, REPORT, REPORTS_PREFIX, night_key, run_key
 
 _TYPES = {"html": "text/html; charset=utf-8", "json": "application/json", "csv": "text/csv; charset=utf-8"}

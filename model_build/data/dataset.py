@@ -14,8 +14,9 @@ from pathlib import Path
 
 from labeller.images import Unreadable, decode
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
+from labeller.text import printable
 from model_build.data import folders, splitting
-from model_build.data.folders import SPLITS, UNSPLIT, DataError, FolderListing, name_below, printable
+from model_build.data.folders import SPLITS, UNSPLIT, DataError, FolderListing, name_below
 
 __all__ = ["SPLITS", "DataError", "Dataset", "Example", "print_counts", "require_enough", "scan", "spread"]
 

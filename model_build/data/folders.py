@@ -19,6 +19,7 @@ from labeller.images import Reason, Unreadable
 from labeller.records import tag_value
 from labeller.results import RESERVED_LABELS
 from labeller.settings import DEFAULTS
+from labeller.text import printable
 
 SPLITS = ("train", "validation", "test")
 
@@ -101,11 +102,6 @@ def content_of(path: Path) -> bytes:
 def name_below(root: Path, path: Path) -> str:
     """The path below `root`, printable."""
     return printable(path.relative_to(root).as_posix())
-
-
-def printable(text: str) -> str:
-    """The text with escapes for control characters and for what UTF-8 cannot encode."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _split_folders(root: Path) -> dict[str, Path]:

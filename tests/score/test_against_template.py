@@ -10,8 +10,8 @@ import pytest
 from botocore.client import BaseClient
 
 from labeller import settings as shared
+from labeller.aws_errors import AwsFailure
 from labeller.records import INDEX
-from labeller.storage import AwsFailure
 from score import app
 from score import settings as own
 from score.keys import REPORTS_PREFIX
