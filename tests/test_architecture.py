@@ -1,4 +1,4 @@
-"""The shape of the code: import rules and what each function's zip contains.
+"""The shape of the code: import rules, what each function's zip contains, and the length of functions.
 
 The import rules themselves are the contracts in pyproject.toml, which `make lint` checks too.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from collections.abc import Iterator
+from pathlib import Path
 
 import grimp
 import pytest
@@ -16,6 +18,9 @@ from importlinter.cli import lint_imports
 from local import ROOT
 
 SOURCES = ("functions", "model_build", "layers", "ops", "local", "bench")
+FILES = [file for source in SOURCES for file in sorted((ROOT / source).rglob("*.py"))]
+
+LONGEST_FUNCTION = 60  # lines
 
 PACKAGED = dict(
     re.findall(r"^(build-\w+).*: PACKAGES := (.*)$", (ROOT / "functions" / "Makefile").read_text(), re.MULTILINE)
@@ -35,7 +40,9 @@ def test_the_import_rules_cover_every_package() -> None:
     assert set(rules["root_packages"]) == packages
 
 
-@pytest.mark.parametrize(("target", "entry"), [("build-ClassifyFunction", "classify.app")])
+@pytest.mark.parametrize(
+    ("target", "entry"), [("build-ClassifyFunction", "classify.app"), ("build-ScoreFunction", "score.app")]
+)
 def test_every_module_in_a_functions_zip_is_reachable_from_its_handler(target: str, entry: str) -> None:
     packages = PACKAGED[target].split()
     graph = grimp.build_graph(*packages, cache_dir=None)
@@ -50,3 +57,19 @@ def is_empty(module: str) -> bool:
     """Whether a module is a package with nothing but a docstring."""
     file = ROOT / "functions" / module.replace(".", "/") / "__init__.py"
     return file.exists() and len(ast.parse(file.read_text()).body) <= 1
+
+
+def functions(file: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    lengths = {
+        f"{file.relative_to(ROOT)}:{function.lineno} {function.name}": (function.end_lineno or 0) - function.lineno + 1
+        for file in FILES
+        for function in functions(file)
+    }
+
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FUNCTION} == {}

@@ -10,8 +10,8 @@ from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
 from evaluation.report import NightlyReport, headline, reasons
 from evaluation.storage import ReportStorage
+from labeller.aws_errors import AwsFailure
 from labeller.observability import logger, metrics
-from labeller.storage import AwsFailure
 from score.keys import night_key
 
 MAX_RECALLS = 50  # labels; with more there is no metric for each, because CloudWatch bills every metric
