@@ -1,4 +1,4 @@
-"""What is deployed, run as Lambda runs it: the result of `sam build` with its layers, Python 3.13, AWS's own runtime
+"""The built function as Lambda runs it: the output of `sam build` with its layers, on Python 3.13, with AWS's runtime
 client and emulator, against the local AWS. No Docker, no network."""
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def running(prepared: tuple[SamBuild, Path]) -> Iterator[tuple[LocalAws, Stack, 
 
 
 def invoke(running: tuple[LocalAws, Stack, RuntimeEmulator], name: str) -> tuple[Any, list[ObjectResult]]:
-    """The response to a sample event, and what is recorded of each object that it names."""
+    """The response to a sample event, and the result of each object that it names."""
     aws, stack, runtime = running
     event = with_bucket(json.loads((ROOT / "events" / name).read_text("utf-8")), stack.uploads_bucket)
     references = objects_named(event)
@@ -79,7 +79,7 @@ def test_the_build_holds_the_handlers_code_and_nothing_else(prepared: tuple[SamB
     assert sorted(path.name for path in folder.iterdir()) == ["classify", "labeller"]
     files = [path for path in folder.rglob("*") if path.is_file()]
     sources = {path for path in files if path.suffix == ".py"}
-    # A cold start would compile what has none: each source has its bytecode, and there is nothing else.
+    # Without bytecode, a cold start would compile: each source has its own, and there is nothing else.
     compiled = {path.parent.parent / (path.name.partition(".")[0] + ".py") for path in files if path.suffix == ".pyc"}
     assert compiled == sources
     assert len(files) == 2 * len(sources)

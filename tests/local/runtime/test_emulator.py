@@ -1,4 +1,4 @@
-"""AWS's runtime interface emulator on a small function of these tests' own."""
+"""AWS's runtime interface emulator with a small function."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ Start = Callable[..., RuntimeEmulator]
 
 @pytest.fixture
 def start(python: Path, tmp_path: Path) -> Iterator[Start]:
-    """Makes a runtime for a function folder with HANDLER, and a layer with a module."""
+    """Creates a runtime for a folder with HANDLER and a layer with a module."""
     task, opt = tmp_path / "task", tmp_path / "opt"
     task.mkdir()
     (opt / "python").mkdir(parents=True)
@@ -84,12 +84,12 @@ def test_a_function_runs_as_in_lambda(start: Start, tmp_path: Path, monkeypatch:
     assert 0 < response["milliseconds"] <= 1000
     environment = response["environment"]
     assert environment["MODEL_DIR"] == str(tmp_path / "opt" / "model")
-    assert environment["TAG_PREFIX"] == "/optical"  # not under /opt, though it begins so
+    assert environment["TAG_PREFIX"] == "/optical"  # begins with /opt but is not below it
     assert environment["AWS_ENDPOINT_URL"] == "http://127.0.0.1:9"
     assert environment["AWS_LAMBDA_FUNCTION_NAME"] == "echo"
     assert environment["LAMBDA_TASK_ROOT"] == str(tmp_path / "task")
     assert environment["AWS_SAM_LOCAL"] == "true"
-    assert "AWS_PROFILE" not in environment  # nothing of this process comes along
+    assert "AWS_PROFILE" not in environment  # nothing is inherited from this process
     assert report.error is None
 
 
