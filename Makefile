@@ -91,10 +91,11 @@ test: .venv/ready .venv-sam/ready lint validate ## lint, types, the template's c
 bench: .venv/ready .venv-sam/ready .venv-bench/ready ## measure other runtimes, handler, cold start, build, night: WEIGHTS= DATA= MODEL= QUICK=1 ONLY="inference ..."
 	@$(call run,bench.__main__)
 
-lint: .venv/ready ## ruff and mypy
+lint: .venv/ready ## ruff, mypy and the import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 validate: .venv-sam/ready .venv-checkov/ready ## template.yaml: sam validate --lint (cfn-lint), checkov (security rules)
 	@AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-eu-central-1} $(SAM) validate --lint

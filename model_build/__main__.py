@@ -1,4 +1,4 @@
-"""The command line of the model build: `python -m model_build --help`."""
+"""Train, quantise and verify a model from photographs in label folders."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from model_build.config import BuildConfig
 from model_build.data.dataset import DataError
 from model_build.progress import quiet_start
 
-INTERRUPTED = 130  # what shells say of a program that Ctrl-C ended
+INTERRUPTED = 130
+"""Exit status by which shells mark a program that Ctrl-C ended."""
 
-_UNCHANGED = "No model was made; what was in {} before is as it was"
-
-
-MOST_TIMES = 20
-"""Times less time that may be asked for: beyond, hardly a channel is left in most layers."""
+MAX_SPEED_UP = 20
+"""Above it, hardly a channel is left in most layers."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,49 +29,39 @@ def main(arguments: list[str] | None = None) -> int:
         "--data",
         type=Path,
         default=defaults.data,
-        help="folder with train/, validation/ and test/, or of label folders alone (default: data)",
+        help="folder with train/, validation/ and test/, or with label folders only (default: data)",
     )
     parser.add_argument(
         "--weights",
         default=defaults.weights,
-        help="imagenet (Keras downloads them), random, or an .h5 file in the Keras layout (default: imagenet)",
+        help="imagenet (downloaded by Keras), random, or an .h5 file in the Keras layout (default: imagenet)",
     )
     parser.add_argument(
         "--image-size",
         type=int,
         default=defaults.image_size,
-        help="side of the network's input (default: 224)",
-    )
-    parser.add_argument(
-        "--compress",
-        type=_compression,
-        default=defaults.compress,
-        help="a smaller network that takes so many times less time, such as 3; auto: the fastest of a curve of them "
-        f"that costs next to nothing on validation; none (default: {defaults.compress})",
+        help="side of the network input in pixels (default: 224)",
     )
     parser.add_argument("--out", type=Path, default=defaults.out, help="folder of the model (default: build/model)")
     parser.add_argument(
         "--cache",
         type=Path,
         default=defaults.cache,
-        help="folder of what the next build need not compute again (default: build/cache)",
+        help="folder of results that the next build can reuse (default: build/cache)",
     )
-    options = parser.parse_args(arguments)
-    return run(
-        BuildConfig(
-            options.data,
-            options.weights,
-            options.image_size,
-            options.out,
-            options.cache,
-            compress=options.compress,
-        )
+    parser.add_argument(
+        "--compress",
+        type=_compression,
+        default=defaults.compress,
+        help="speed-up of a smaller network, such as 3; auto: the fastest network with almost no loss on validation; "
+        f"none (default: {defaults.compress})",
     )
+    return run(BuildConfig(**vars(parser.parse_args(arguments))))
 
 
 def run(config: BuildConfig) -> int:
-    """Build, and print what stands in the way as one line on standard error; returns the exit status."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported: its start-up notices
+    """Build a model and print any error as one line on standard error; returns the exit status."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported: no start-up notices
     with quiet_start():
         from model_build.base import WeightsError
         from model_build.build import build
@@ -81,6 +69,7 @@ def run(config: BuildConfig) -> int:
         from model_build.quantize import QuantisationError
         from model_build.verify import VerificationError
 
+    unchanged = f"No model was built; {config.out} is unchanged"
     try:
         build(config)
     except (
@@ -94,27 +83,25 @@ def run(config: BuildConfig) -> int:
     ) as error:
         return _failed(str(error))
     except OSError as error:
-        return _failed(f"{error.filename or config.out}: {error.strerror or error}. {_UNCHANGED.format(config.out)}")
+        return _failed(f"{error.filename or config.out}: {error.strerror or error}. {unchanged}")
     except KeyboardInterrupt:
-        _failed(f"interrupted. {_UNCHANGED.format(config.out)}")
+        _failed(f"interrupted. {unchanged}")
         return INTERRUPTED
     return 0
 
 
 def _compression(text: str) -> str:
-    """`none`, `auto`, or a number above 1, in its shortest form."""
+    """`none`, `auto`, or a number above 1 in its shortest form."""
     if text in ("none", "auto"):
         return text
     with suppress(ValueError):
-        if 1 < float(text) <= MOST_TIMES:
+        if 1 < float(text) <= MAX_SPEED_UP:
             return f"{float(text):g}"
-    raise argparse.ArgumentTypeError(
-        f"{text!r} is neither none nor auto nor a number greater than 1, up to {MOST_TIMES}"
-    )
+    raise argparse.ArgumentTypeError(f"{text!r} is not none, auto or a number above 1 and up to {MAX_SPEED_UP}")
 
 
-def _failed(why: str) -> int:
-    print(f"\nerror: {' '.join(why.split())}", file=sys.stderr)
+def _failed(message: str) -> int:
+    print(f"\nerror: {' '.join(message.split())}", file=sys.stderr)
     return 1
 
 

@@ -1,10 +1,9 @@
-"""A finished folder in the place of the previous one: whole, or not at all.
+"""Replace a finished folder as a whole, or not at all.
 
-The new folder is made beside the old one and then exchanged with it in one step (renameat2, Linux), so that there is
-a model at every moment and whoever opens the folder finds all of one build. Where system or file system know no
-exchange, two renames do it; killed in the moment between them, the next build puts the old folder, then called
-`<name>.previous`, back. Killed at any other time, a build leaves the old folder byte for byte as it was, and a
-`<name>.partial` that the next one removes.
+The new folder is filled beside the old one and exchanged with it in one step (renameat2, Linux), so that a complete
+model always exists. Where the file system cannot exchange, two renames replace it; if the process is killed between
+them, the next build restores the old folder from `<name>.previous`. A build killed at any other time leaves the old
+folder untouched, and a `<name>.partial` that the next build clears.
 """
 
 from __future__ import annotations
@@ -22,22 +21,22 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # Linux, <fcntl.h> and <linux/fs.h>
 
 
 class OutputError(Exception):
-    """The folder cannot be written to; the message says why."""
+    """The folder cannot be written; the message says why."""
 
 
 @contextmanager
 def atomic_folder(out: Path, marker: str) -> Iterator[Path]:
-    """An empty folder to build in, which takes the place of `out` when the block ends well.
+    """An empty folder to fill, which replaces `out` if the block succeeds; otherwise it is deleted and `out` stays.
 
-    However else it ends, `out` is left as it was and the new folder is removed. OutputError if another build is at it,
-    or if `out` is something that nobody built: it has files, and none called `marker`. OSError if the disk is full.
+    OutputError if another build is running, or if `out` has files but none called `marker`, so that it is not a model.
+    OSError if the disk is full.
     """
     out = Path(os.path.realpath(out))
-    partial, previous = (out.with_name(f"{out.name}.{which}") for which in ("partial", "previous"))
+    partial, previous = out.with_name(f"{out.name}.partial"), out.with_name(f"{out.name}.previous")
     if previous.exists() and not out.exists():
         previous.rename(out)  # a build was killed between two renames
     if out.exists() and not (out / marker).exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out} is there and is no model ({marker} is missing); move it away or name another place")
+        raise OutputError(f"{out} exists and is not a model ({marker} is missing); move it away or name another folder")
     partial.mkdir(parents=True, exist_ok=True)
     with _locked(partial):
         _clear(partial)
@@ -45,10 +44,10 @@ def atomic_folder(out: Path, marker: str) -> Iterator[Path]:
             shutil.rmtree(previous, ignore_errors=True)
         try:
             yield partial
-            _write_through(partial)
-            # What is replaced may lie at `partial` for a moment: locked, so that no other build takes it for its own.
+            _sync(partial)
+            # After the exchange the old folder is at `partial` until it is deleted: keep other builds off it.
             with _locked(out) if out.exists() else nullcontext():
-                replaced = _exchange(partial, out, previous)
+                replaced = _replace(partial, out, previous)
                 if replaced:
                     shutil.rmtree(replaced, ignore_errors=True)
         except BaseException:
@@ -58,9 +57,9 @@ def atomic_folder(out: Path, marker: str) -> Iterator[Path]:
 
 @contextmanager
 def detect_full_disk(folder: Path, needed: int) -> Iterator[None]:
-    """Raise OSError (ENOSPC) for what goes wrong in the block while `folder` has fewer than `needed` bytes left.
+    """Turn an error of the block into OSError (ENOSPC) if `folder` has fewer than `needed` bytes left.
 
-    For native code that does not look whether its writes succeed: what it wrote turns out damaged when it is read.
+    For native code that does not check its writes: the file is only found damaged when it is read.
     """
     try:
         yield
@@ -74,13 +73,13 @@ def detect_full_disk(folder: Path, needed: int) -> Iterator[None]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which ends with the process that holds it."""
+    """Hold the folder's lock; it ends with the process."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise OutputError(f"another build is at work in {folder}; wait for it") from error
+            raise OutputError(f"another build is writing to {folder}; wait until it ends") from error
         yield
     finally:
         os.close(descriptor)
@@ -94,8 +93,8 @@ def _clear(folder: Path) -> None:
             entry.unlink()
 
 
-def _write_through(folder: Path) -> None:
-    """Have everything on the disk before the old folder goes: a full disk or a power failure may show only now."""
+def _sync(folder: Path) -> None:
+    """Flush everything to disk before the old folder goes: a full disk or a power failure may only show now."""
     for path in (folder, *folder.rglob("*")):
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -104,12 +103,12 @@ def _write_through(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _exchange(new: Path, out: Path, previous: Path) -> Path | None:
-    """`new` becomes `out`; returns where that is which was there before, `new` or `previous`, if anything was."""
+def _replace(new: Path, out: Path, previous: Path) -> Path | None:
+    """Put `new` at `out`; returns where the old folder is now, `new` or `previous`, or None if there was none."""
     if not out.exists():
         new.rename(out)
         return None
-    if _exchanged(new, out):
+    if _exchange(new, out):
         return new
     out.rename(previous)
     try:
@@ -120,10 +119,8 @@ def _exchange(new: Path, out: Path, previous: Path) -> Path | None:
     return previous
 
 
-def _exchanged(one: Path, other: Path) -> bool:
-    """Exchange two folders in one step; False where that cannot be done."""
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step; False if the system or the file system cannot."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if rename is None:
-        return False
-    result: int = rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
-    return result == 0
+    folders = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other))
+    return rename is not None and rename(*folders, _RENAME_EXCHANGE) == 0

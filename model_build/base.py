@@ -1,5 +1,4 @@
-"""Stage 2: the frozen base. VGG16 without its top, with the weights that were asked for, as a Keras model that
-takes raw RGB uint8 pixels."""
+"""The frozen base: VGG16 without its top, as a Keras model that takes raw RGB uint8 pixels."""
 
 from __future__ import annotations
 
@@ -21,19 +20,19 @@ CAFFE_MEANS_RGB = (123.68, 116.779, 103.939)
 `keras.applications.imagenet_utils`, there in BGR order)."""
 
 MINIMUM_SIZE = 32
-"""Five poolings of two: `keras.applications.VGG16` takes nothing smaller."""
+"""The smallest input of `keras.applications.VGG16`, which halves it five times."""
 
 
 class WeightsError(Exception):
-    """The base weights cannot be had; the message says where they were looked for and what to do."""
+    """The base weights cannot be loaded; the message says from where and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The frozen base and where it came from.
+    """The frozen base and the origin of its weights.
 
-    `network` maps uint8 [N, S, S, 3] RGB to float32 [N, S/32, S/32, C]; `origin` is one of imagenet, file and
-    random; `sha256` is over the weights' values in layer order, so that it does not depend on the container.
+    `network` maps uint8 [N, S, S, 3] RGB to float32 [N, S/32, S/32, C]. `origin` is imagenet, file or random. `sha256`
+    is over the weights' values in layer order, whatever file they came from.
     """
 
     network: keras.Model
@@ -42,13 +41,12 @@ class Base:
 
 
 def load(weights: str, image_size: int, seed: int) -> Base:
-    """Load VGG16 without its top.
+    """Load VGG16 without its top and freeze it. Raises WeightsError.
 
-    `weights` is `imagenet` (Keras downloads the file into its cache and checks it), `random`, or the path of
-    an .h5 file in the Keras layout. Raises WeightsError.
+    `weights` is `imagenet` (downloaded and checked by Keras), `random`, or the path of an .h5 file in the Keras layout.
     """
     if image_size < MINIMUM_SIZE:
-        raise WeightsError(f"image size {image_size} is too small for VGG16; the least is {MINIMUM_SIZE}")
+        raise WeightsError(f"image size {image_size} is too small for VGG16; the minimum is {MINIMUM_SIZE}")
     shape = (image_size, image_size, 3)
     if weights == "random":
         keras.utils.set_random_seed(seed)
@@ -58,16 +56,16 @@ def load(weights: str, image_size: int, seed: int) -> Base:
     else:
         vgg16 = _from_file(Path(weights), shape)
     if not all(np.isfinite(values).all() for values in vgg16.get_weights()):
-        raise WeightsError(f"the weights of {weights} are damaged: some are no finite numbers")
+        raise WeightsError(f"the weights of {weights} are damaged: some are not finite numbers")
     sha256 = sha256_of_values(vgg16)
     return Base(on_rgb_pixels(vgg16), weights if weights in ("random", "imagenet") else "file", sha256)
 
 
 def on_rgb_pixels(bgr_network: keras.Model) -> keras.Model:
-    """The frozen network behind the preprocessing of `keras.applications.vgg16`: RGB uint8 in, means subtracted.
+    """Freeze a network and put the preprocessing of `keras.applications.vgg16` before it: RGB uint8, means subtracted.
 
-    VGG16 wants BGR. Instead of flipping every image, the input channels of the first kernel are flipped once:
-    the same sums in another order, and no gather in the exported graph. Changes `bgr_network` in place.
+    VGG16 takes BGR. The first kernel's input channels are reversed once instead of every image: the same sums, and no
+    Gather in the exported graph. Changes `bgr_network` in place.
     """
     first = next(layer for layer in bgr_network.layers if isinstance(layer, keras.layers.Conv2D))
     kernel, *bias = first.get_weights()
@@ -90,10 +88,18 @@ def export_base(base: Base, config: BuildConfig, path: Path) -> None:
     cache_in(config.cache).files(key, [path], lambda: export.export(base.network, export.IMAGE, export.FEATURES, path))
 
 
+def sha256_of_values(network: keras.Model) -> str:
+    """SHA-256 over the weights of a network in layer order."""
+    digest = hashlib.sha256()
+    for values in network.get_weights():
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
 def _imagenet(shape: tuple[int, int, int]) -> keras.Model:
     try:
         return keras.applications.VGG16(include_top=False, weights="imagenet", input_shape=shape)
-    except Exception as error:  # keras.utils.get_file reports whatever the network did as a bare Exception
+    except Exception as error:  # keras.utils.get_file raises network errors as plain Exception
         raise WeightsError(
             "the ImageNet weights are not in the Keras cache ($KERAS_HOME or ~/.keras, in models/) and could not "
             f"be downloaded: {_first_line(error)}. Try again with a network, or name an .h5 file with "
@@ -109,20 +115,12 @@ def _from_file(path: Path, shape: tuple[int, int, int]) -> keras.Model:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that the file lacks
+            warnings.simplefilter("error", UserWarning)  # Keras only warns about layers that the file lacks
             return keras.applications.VGG16(include_top=False, weights=str(path), input_shape=shape)
     except (ValueError, OSError, KeyError, UserWarning) as error:
         raise WeightsError(
             f"{path} does not hold the weights of VGG16 without its top in the Keras layout: {_first_line(error)}"
         ) from error
-
-
-def sha256_of_values(network: keras.Model) -> str:
-    """SHA-256 over the weights of a network in layer order."""
-    digest = hashlib.sha256()
-    for values in network.get_weights():
-        digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()
 
 
 def _first_line(error: Exception) -> str:

@@ -221,7 +221,7 @@ def export_model(
     path, config = build.folder / MODEL_FILE, build.config
     with build.stages.stage("export", "base and head joined in one ONNX graph"):
         head = export.export(network.head.trained.network, export.FEATURES, export.LOGITS, _head_file(build))
-        export.join(export.load(network.int8), head, path)
+        export.join(network.int8, head, path)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         size = (config.image_size, config.image_size)
         return Manifest(
@@ -281,7 +281,7 @@ def write_report(
                 quantisation.candidates,
                 quantisation.chosen,
                 selection.count_correct(networks.full.head, quantisation.candidates, networks.full.reference),
-                list(network.heads),
+                network.heads,
                 network.head,
                 network.baseline,
                 calibrated.threshold,
@@ -296,7 +296,7 @@ def write_report(
                 "same_graph_fp32": network.fp32.stat().st_size + _head_file(build).stat().st_size,
             },
         )
-        scored = verify.scored(test, data.labels, calibrated.threshold.value, data.root)
+        scored = test.scored(data.labels, calibrated.threshold.value, data.root)
         (folder / PREDICTIONS_FILE).write_bytes(write_csv(scored))
         figures.write_figures(results, folder / "figures")
         thumbnails = _thumbnails_of_mistakes(results, test, data, config.image_size)

@@ -1,5 +1,4 @@
-"""Stage 4: what the frozen base says of every picture. It never changes, so it is run once per picture, ever: the next
-build finds in the cache what this one computed."""
+"""The frozen base's output for every image. The base never changes, so each image is computed once and then cached."""
 
 from __future__ import annotations
 
@@ -25,11 +24,8 @@ from model_build.progress import progress_bar
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Outputs of a graph for the readable examples of one split.
-
-    `values` is float32 [n, ...], `labels` int64 [n], both in the order of `examples`. `unreadable` holds those
-    that were left out.
-    """
+    """A graph's output for the readable examples: `values` float32 [n, ...] and `labels` int64 [n], in the order of
+    `examples`. `unreadable` are the examples left out."""
 
     examples: tuple[Example, ...]
     values: np.ndarray
@@ -38,14 +34,22 @@ class Features:
 
 
 def extract(graph: Path, examples: Sequence[Example], config: BuildConfig, *, flipped: bool = False) -> Features:
-    """What `graph`, image -> anything, says of the examples' pictures, showing progress; `flipped`: of their mirror
-    images, left for right. From `config.cache` where it holds it, else computed and kept there.
+    """The output of `graph` (image -> anything) for the examples, from the cache where possible; shows progress.
 
-    DataError if none of the pictures can be read. Whether enough of each label can is `dataset.require_enough`'s to
-    say, of a whole split: a sample may hold a single picture of a label.
+    `flipped` mirrors the images left to right. DataError if no image can be read; `dataset.require_enough` checks
+    whole splits, because a sample may hold a single image of a label.
     """
     content = graph.read_bytes()
-    cache, key = cache_in(config.cache), _key(content, config.image_size, flipped)
+    key = key_of(
+        "features",
+        hashlib.sha256(content).hexdigest(),
+        config.image_size,
+        flipped,
+        decoder_fingerprint(),
+        source_of(classifier.__file__, __file__),
+        [version("onnxruntime"), platform.machine()],
+    )
+    cache = cache_in(config.cache)
     rows = cache.rows(key, [example.sha256 for example in examples])
     missing = [example for example in examples if example.sha256 not in rows]
     with progress_bar(len(examples), "images") as advance:
@@ -54,45 +58,34 @@ def extract(graph: Path, examples: Sequence[Example], config: BuildConfig, *, fl
             cache.add_rows(key, computed)
             rows.update(computed)
             advance(len(computed))
-    return _gathered(examples, rows)
+    return _features(examples, rows)
 
 
 def _run(
     content: bytes, graph: Path, examples: Sequence[Example], config: BuildConfig, flipped: bool
 ) -> Iterator[list[tuple[str, CachedRow]]]:
-    """The rows of the examples, some at a time, those that cannot be read last."""
+    """Batches of rows; the last holds the unreadable images."""
     session = open_session(content, graph, CORES)
     reader = PictureReader(examples, config.image_size)
-    for part, pixels in reader.batches(config.inference_batch):
-        seen = np.ascontiguousarray(pixels[:, :, ::-1]) if flipped else pixels
-        (values,) = session.run(None, {IMAGE: seen})
-        yield [(example.sha256, row) for example, row in zip(part, values, strict=True)]
+    for batch, pixels in reader.batches(config.inference_batch):
+        images = np.ascontiguousarray(pixels[:, :, ::-1]) if flipped else pixels
+        (values,) = session.run(None, {IMAGE: images})
+        yield [(example.sha256, row) for example, row in zip(batch, values, strict=True)]
     yield [(example.sha256, reason) for example, reason in reader.unreadable.items()]
 
 
-def _gathered(examples: Sequence[Example], rows: Mapping[str, CachedRow]) -> Features:
+def _features(examples: Sequence[Example], rows: Mapping[str, CachedRow]) -> Features:
+    """The rows in the order of the examples, which may hold an image twice."""
+    readable: list[Example] = []
     unreadable: dict[Example, Unreadable] = {}
-    kept: list[Example] = []
     values: list[np.ndarray] = []
     for example in examples:
         row = rows[example.sha256]
         if isinstance(row, Unreadable):
             unreadable[example] = row
         else:
-            kept.append(example)
+            readable.append(example)
             values.append(row)
-    require_readable(kept, unreadable)
-    return Features(tuple(kept), np.stack(values), np.array([example.label for example in kept]), unreadable)
-
-
-def _key(graph: bytes, image_size: int, flipped: bool) -> str:
-    """What the answer for a picture depends on besides its content."""
-    return key_of(
-        "features",
-        hashlib.sha256(graph).hexdigest(),
-        image_size,
-        flipped,
-        decoder_fingerprint(),
-        source_of(classifier.__file__, __file__),
-        [version("onnxruntime"), platform.machine()],
-    )
+    require_readable(readable, unreadable)
+    labels = np.array([example.label for example in readable])
+    return Features(tuple(readable), np.stack(values), labels, unreadable)

@@ -1,6 +1,6 @@
-"""What a finished model depends on, as one hash: equal keys mean that building again would give the same.
+"""A hash of everything a finished model depends on: equal fingerprints mean that a new build would give the same.
 
-Imports no TensorFlow, so that asking whether a model is current takes no time.
+Imports no TensorFlow, so that checking whether a model is current is fast.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from evaluation import metrics
+from evaluation import charts, metrics, pages, predictions, thumbnails
 from labeller import classifier, manifest
 from model_build.cache import source_of
 from model_build.config import BuildConfig
@@ -30,22 +30,38 @@ PACKAGES = (
     "scikit-learn",
     "scipy",
 )
-"""What computes; in the manifest and in report.json with their versions."""
+"""The packages that compute; manifest.json and report.json name their versions."""
 
-NOT_OF_THE_MODEL = frozenset({"__main__.py", "cache.py", "progress.py"})
-"""Modules of this package that no byte of the model's folder depends on."""
+SHARED = (classifier, manifest, metrics, predictions, charts, pages, thumbnails)
+"""Modules of the functions that shape files of the model's folder, besides the decoders. The folder includes the card,
+so pages and their templates count too."""
+
+PACKAGE = Path(__file__).parent
+
+WITHOUT_EFFECT = frozenset({"__main__.py", "atomic_folder.py", "cache.py", "progress.py", "report/summary.py"})
+"""Modules of this package that change no byte of the folder: command line, disk and terminal."""
 
 
 def build_fingerprint(config: BuildConfig, data: Dataset) -> str:
-    """SHA-256 over the settings, the content of pictures and weights, the source that makes a model of them, and the
-    packages' versions. Where things lie does not count. OSError if a weight file that is named cannot be read."""
+    """SHA-256 over settings, images, weights, source and versions of packages, but no paths.
+
+    OSError if the weight file cannot be read.
+    """
     settings = {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
     if config.weights not in ("imagenet", "random"):
         settings["weights"] = hashlib.sha256(Path(config.weights).read_bytes()).hexdigest()
-    parts = [settings, data.digest, _source_digest(), decoder_fingerprint(), {name: version(name) for name in PACKAGES}]
+    versions = {name: version(name) for name in PACKAGES}
+    parts = [settings, data.digest, source_of(*source_files()), decoder_fingerprint(), versions]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _source_digest() -> str:
-    own = sorted(path for path in Path(__file__).parent.rglob("*.py") if path.name not in NOT_OF_THE_MODEL)
-    return source_of(*(module.__file__ for module in (classifier, manifest, metrics)), *map(str, own))
+def source_files() -> list[str]:
+    """The modules and templates that a model's folder depends on, besides the decoders."""
+    modules = [path for path in PACKAGE.rglob("*.py") if str(path.relative_to(PACKAGE)) not in WITHOUT_EFFECT]
+    templates = [
+        path
+        for folder in (PACKAGE / "report" / "templates", pages.TEMPLATES)
+        for path in folder.iterdir()
+        if path.is_file()
+    ]
+    return [str(module.__file__) for module in SHARED] + sorted(map(str, modules + templates))

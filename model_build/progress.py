@@ -1,4 +1,4 @@
-"""What a person sees while a build runs: a line when a stage starts, a bar while it lasts, seconds when it ends."""
+"""The build's progress on the terminal: a line when a stage starts, a bar while it runs, its seconds when it ends."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-LOG_INTERVAL = 10.0  # seconds between lines where there is no terminal to redraw
+LOG_INTERVAL = 10.0  # seconds between lines where no terminal shows a bar
 
 
 class Stages:
-    """Times the stages of a build and says where it is. `seconds` holds the finished ones in order."""
+    """Prints and times the stages of a build. `seconds` holds those that are finished, in order."""
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def stage(self, name: str, what: str) -> Iterator[None]:
-        """One stage: announced, timed, recorded under `name`."""
-        print(f"[{len(self.seconds) + 1}/{self.total}] {name}: {what}", flush=True)
+    def stage(self, name: str, description: str) -> Iterator[None]:
+        """Announce, time and record one stage."""
+        print(f"[{len(self.seconds) + 1}/{self.total}] {name}: {description}", flush=True)
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 2)
@@ -33,14 +33,14 @@ class Stages:
 
 @contextmanager
 def progress_bar(total: int, unit: str) -> Iterator[Callable[[int], object]]:
-    """Show how many of `total` are done: a bar on a terminal, a line now and then in a log.
+    """Show how many of `total` are done: a bar on a terminal, a line every 10 s in a log.
 
-    The context gives a function to be called with the number done since the last call.
+    Yields a function that takes the number done since its last call.
     """
     if sys.stdout.isatty():
         layout = "      {percentage:3.0f}% |{bar:24}| {n_fmt}/{total_fmt} {unit}, {rate_fmt}, {remaining} left"
-        with tqdm(total=total, unit=unit, file=sys.stdout, bar_format=layout, leave=False) as live:
-            yield live.update
+        with tqdm(total=total, unit=unit, file=sys.stdout, bar_format=layout, leave=False) as bar:
+            yield bar.update
         return
     start = last = time.perf_counter()
     done = 0
@@ -51,25 +51,27 @@ def progress_bar(total: int, unit: str) -> Iterator[Callable[[int], object]]:
         now = time.perf_counter()
         if now - last >= LOG_INTERVAL:
             last = now
-            print(f"      {done}/{total} {unit}, {done / (now - start):.1f} a second", flush=True)
+            print(f"      {done}/{total} {unit}, {done / (now - start):.1f} per second", flush=True)
 
     yield advance
 
 
 @contextmanager
 def quiet_start() -> Iterator[None]:
-    """Withhold what native libraries write to standard error while they are imported: TensorFlow announces
-    that it found no GPU, four lines before it reads any setting. Shown after all if the import fails."""
+    """Hide what native libraries write to standard error while they are imported, unless the import fails.
+
+    TensorFlow reports a missing GPU in four lines before it reads any setting.
+    """
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as withheld:
-        os.dup2(withheld.fileno(), 2)
+    standard_error = os.dup(2)
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
         try:
             yield
         except BaseException:
-            withheld.seek(0)
-            os.write(kept, withheld.read())
+            hidden.seek(0)
+            os.write(standard_error, hidden.read())
             raise
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(standard_error, 2)
+            os.close(standard_error)

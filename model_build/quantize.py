@@ -1,5 +1,5 @@
-"""Stage 3: the frozen base in INT8. Static, per channel, QDQ, calibrated on training images; the way to choose the
-ranges is chosen by measuring what it does to the features of validation images."""
+"""The frozen base in INT8: static, per channel, QDQ. Every candidate way to choose the activation ranges, calibrated on
+training images, is measured by its effect on the features of validation images."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import onnx
 import onnxruntime as ort
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.calibrate import (
+    CalibraterBase,
     HistogramCollector,
     TensorsData,
     create_calibrator,
@@ -40,26 +41,26 @@ ActivationRanges = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Lowest and highest value of each activation, by the name of the tensor."""
 
 HISTOGRAM_BINS = 512
-"""Over -max..max of an activation. The entropy search takes the cube of it: 2,048 bins, the library's default for
-percentiles, take half a minute."""
+"""Bins over -max..max of an activation. The entropy search is cubic in it: 2,048, the library's default for
+percentiles, takes half a minute."""
 
 QUANTISED_BINS = 128
 """Levels that the entropy method compares with, the library's default."""
 
 
 class QuantisationError(Exception):
-    """The base cannot be quantised; the message says what came of the attempts."""
+    """The base cannot be quantised; the message says what was tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuantisedBase:
-    """What a candidate does to the base, and the file it is in.
+    """The base, quantised by a candidate, in the file `path`.
 
-    `error` is the mean over images of the root mean square of INT8 - FP32 over an image's average-pooled features,
-    divided by the standard deviation of the FP32 ones over the images: 0 is no difference, about 1 as bad as knowing
-    nothing, infinite a graph that gives no finite numbers. A mean over images, so that one whose activations leave
-    the ranges counts by its share. `images` were calibrated on; `milliseconds` are of one image, alone, on all cores;
-    `features` are those of the images compared, float32 [m, h, w, C].
+    `error` is the root mean square of INT8 - FP32 over an image's average-pooled features, as a mean over images (so
+    that one image outside the ranges counts by its share), divided by the standard deviation of the FP32 features over
+    the images: 0 is no difference, about 1 as bad as knowing nothing, infinite a graph without finite numbers. `images`
+    is the number calibrated on; `milliseconds` one image alone on all cores; `features` float32 [m, h, w, C] those of
+    the images compared.
     """
 
     candidate: QuantisationCandidate
@@ -68,69 +69,6 @@ class QuantisedBase:
     milliseconds: float
     path: Path
     features: np.ndarray = field(compare=False, repr=False)
-
-
-class _Pictures(CalibrationDataReader):
-    """Feeds onnxruntime's calibrators."""
-
-    def __init__(self, pictures: np.ndarray) -> None:
-        self._feeds: Iterator[dict[str, np.ndarray]] = ({IMAGE: pixels[np.newaxis]} for pixels in pictures)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next image, or None after the last."""
-        return next(self._feeds, None)
-
-
-def compare(
-    fp32: Path, config: BuildConfig, calibration: np.ndarray, reference: Features, folder: Path
-) -> list[QuantisedBase]:
-    """Quantise `fp32`, a graph image -> features, by every candidate of the settings and measure each.
-
-    `calibration` uint8 [n, S, S, 3] are the images whose activations set the ranges, in an order in which every
-    beginning is a fair sample: a candidate takes as many of the first as it wants and `images_for` allows.
-    `reference` is what `fp32` says of other images. Files go into `folder`.
-    """
-    prepared = folder / "prepared.onnx"
-    with detect_full_disk(folder, fp32.stat().st_size):
-        quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
-    _, unseen = PictureReader(reference.examples, config.image_size).all(config.inference_batch)
-    counts = {candidate: images_for(candidate, len(calibration), config) for candidate in config.quantisations}
-    measured = []
-    with detect_full_disk(folder, fp32.stat().st_size):
-        for number, (candidate, ranges) in enumerate(_ranges(prepared, counts, calibration, folder)):
-            path = folder / f"candidate{number}.onnx"
-            quantize(prepared, path, ranges, candidate.float_layers)
-            features, milliseconds = measure(path, unseen)
-            error = relative_error(features, reference.values)
-            measured.append(QuantisedBase(candidate, counts[candidate], error, milliseconds, path, features))
-            print_measured(measured[-1])
-    return measured
-
-
-def images_for(candidate: QuantisationCandidate, available: int, config: BuildConfig) -> int:
-    """How many calibration images a candidate gets: histograms are dear, so theirs are limited by the budget."""
-    if candidate.ranges is not Ranges.MINMAX:
-        available = min(available, config.affordable(config.histogram_megapixels))
-    return min(candidate.images, available)
-
-
-def choose_quantisation(measured: Sequence[QuantisedBase], same_error: float, float_gain: float) -> QuantisedBase:
-    """The first whose error is at most (1 + same_error) times the smallest.
-
-    A candidate with layers in FP32 takes part only if its error is less than that of the best without by at least
-    the share `float_gain`. Times are not looked at: they differ from run to run, and the model must not.
-    QuantisationError if no candidate gives finite numbers.
-    """
-    smallest = min((each.error for each in measured if not each.candidate.float_layers), default=math.inf)
-    allowed = [
-        each for each in measured if not each.candidate.float_layers or each.error <= smallest * (1 - float_gain)
-    ]
-    best = min((each.error for each in allowed), default=math.inf)
-    if not math.isfinite(best):
-        raise QuantisationError(
-            f"none of {len(measured)} ways to quantise the network gives finite numbers; are the base weights sound?"
-        )
-    return next(each for each in allowed if each.error <= best * (1 + same_error))
 
 
 def quantise_base(
@@ -178,12 +116,59 @@ def comparison_examples(data: Dataset, config: BuildConfig) -> list[Example]:
     return spread(data.splits["validation"], config.affordable(config.quantisation_megapixels))
 
 
+def compare(
+    fp32: Path, config: BuildConfig, calibration: np.ndarray, reference: Features, folder: Path
+) -> list[QuantisedBase]:
+    """Quantise `fp32`, image -> features, by every candidate, measure each, and write the files into `folder`.
+
+    `calibration` uint8 [n, S, S, 3] sets the ranges; a candidate takes the first images of it, so every beginning must
+    be a fair sample. `reference` are FP32 features of other images.
+    """
+    prepared = folder / "prepared.onnx"
+    with detect_full_disk(folder, fp32.stat().st_size):
+        quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
+    _, unseen = PictureReader(reference.examples, config.image_size).all(config.inference_batch)
+    counts = {candidate: _image_count(candidate, len(calibration), config) for candidate in config.quantisations}
+    compared = []
+    with detect_full_disk(folder, fp32.stat().st_size):
+        for number, (candidate, ranges) in enumerate(_ranges(prepared, counts, calibration, folder)):
+            path = folder / f"candidate{number}.onnx"
+            quantize(prepared, path, ranges, candidate.float_layers)
+            features, milliseconds = measure(path, unseen)
+            error = relative_error(features, reference.values)
+            print(
+                f"      {candidate.name:<30}{counts[candidate]:>4} images  error {error:8.2%}  "
+                f"{milliseconds:6.1f} ms per image",
+                flush=True,
+            )
+            compared.append(QuantisedBase(candidate, counts[candidate], error, milliseconds, path, features))
+    return compared
+
+
+def choose_quantisation(compared: Sequence[QuantisedBase], same_error: float, float_gain: float) -> QuantisedBase:
+    """The first whose error is at most (1 + same_error) times the smallest.
+
+    A candidate with layers in FP32 takes part only if its error is lower than the best without by at least the share
+    `float_gain`. Times do not count: they differ from run to run, and the model must not. QuantisationError if no
+    candidate gives finite numbers.
+    """
+    smallest = min((base.error for base in compared if not base.candidate.float_layers), default=math.inf)
+    allowed = [
+        base for base in compared if not base.candidate.float_layers or base.error <= smallest * (1 - float_gain)
+    ]
+    best = min((base.error for base in allowed), default=math.inf)
+    if not math.isfinite(best):
+        raise QuantisationError(
+            f"none of {len(compared)} quantisations of the network gives finite numbers; check the base weights"
+        )
+    return next(base for base in allowed if base.error <= best * (1 + same_error))
+
+
 def save(compared: Sequence[QuantisedBase], chosen: QuantisedBase, table: Path, features: Path) -> None:
     """Write the comparison for `load`: figures to `table` (JSON), features to `features` (NumPy)."""
     rows = [(base.images, base.error, base.milliseconds) for base in compared]
     table.write_text(json.dumps({"measured": rows, "chosen": compared.index(chosen)}), "utf-8")
-    with features.open("wb") as file:
-        np.save(file, np.stack([base.features for base in compared]))
+    np.save(features, np.stack([base.features for base in compared]))
 
 
 def load(
@@ -205,29 +190,28 @@ def measure(int8: Path, unseen: np.ndarray) -> tuple[np.ndarray, float]:
     options = ort.SessionOptions()
     options.intra_op_num_threads = CORES
     session = ort.InferenceSession(int8, options, providers=["CPUExecutionProvider"])
-    session.run(None, {IMAGE: unseen[:1]})  # the first call also allocates
+    session.run(None, {IMAGE: unseen[:1]})  # the first call also allocates memory
     start = time.perf_counter()
     features = np.concatenate([session.run(None, {IMAGE: pixels[np.newaxis]})[0] for pixels in unseen])
-    milliseconds = (time.perf_counter() - start) / len(unseen) * 1000
-    return features, milliseconds
+    return features, (time.perf_counter() - start) / len(unseen) * 1000
 
 
 def relative_error(features: np.ndarray, expected: np.ndarray) -> float:
     """`error` of QuantisedBase, for feature maps float [m, h, w, C]."""
-    pooled, wanted = (maps.mean(axis=(1, 2), dtype=np.float64) for maps in (features, expected))
-    difference = float(np.sqrt(((pooled - wanted) ** 2).mean(axis=1)).mean())
-    deviation = float(np.sqrt(wanted.var(axis=0).mean()))
+    int8, fp32 = (maps.mean(axis=(1, 2), dtype=np.float64) for maps in (features, expected))
+    difference = float(np.sqrt(((int8 - fp32) ** 2).mean(axis=1)).mean())
+    deviation = float(np.sqrt(fp32.var(axis=0).mean()))
     if not math.isfinite(difference):
         return math.inf
     return difference / deviation if deviation else (0.0 if difference == 0 else math.inf)
 
 
 def quantize(prepared: Path, int8: Path, ranges: ActivationRanges, float_layers: Sequence[int] = ()) -> None:
-    """Write a graph as INT8, activations in the given ranges, the convolutions `float_layers` left as they are.
+    """Write a graph as INT8 with the given activation ranges; the convolutions `float_layers` stay in FP32.
 
-    Weights get 7 of the 8 bits (`reduce_range`): on x86 without VNNI two products of 8-bit operands saturate
-    the 16-bit sum of VPMADDUBSW (255 * 127 * 2 > 32,767), with 7-bit weights they cannot, so every CPU
-    computes the same. Activations are unsigned, since nearly all come from a ReLU.
+    Weights get 7 of the 8 bits (`reduce_range`): on x86 without VNNI two products of 8-bit operands saturate the 16-bit
+    sum of VPMADDUBSW (255 * 127 * 2 > 32,767). With 7-bit weights they cannot, so every CPU computes the same.
+    Activations are unsigned, because nearly all follow a ReLU.
     """
     layers = [node.name for node in onnx.load(prepared).graph.node if node.op_type == "Conv"]
     stored = int8.with_suffix(".ranges.json")
@@ -236,7 +220,7 @@ def quantize(prepared: Path, int8: Path, ranges: ActivationRanges, float_layers:
         str(prepared),
         str(int8),
         calibration_cache_path=stored,
-        calibrate_method=CalibrationMethod.MinMax,  # what the file says; the ranges are taken from it as they are
+        calibrate_method=CalibrationMethod.MinMax,  # the format of the file; its ranges are used unchanged
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         reduce_range=True,
@@ -246,10 +230,17 @@ def quantize(prepared: Path, int8: Path, ranges: ActivationRanges, float_layers:
     )
 
 
+def _image_count(candidate: QuantisationCandidate, available: int, config: BuildConfig) -> int:
+    """Calibration images of a candidate. Histograms are slow, so the settings limit theirs."""
+    if candidate.ranges is not Ranges.MINMAX:
+        available = min(available, config.affordable(config.histogram_megapixels))
+    return min(candidate.images, available)
+
+
 def _ranges(
     prepared: Path, counts: Mapping[QuantisationCandidate, int], calibration: np.ndarray, folder: Path
 ) -> Iterator[tuple[QuantisationCandidate, ActivationRanges]]:
-    """The ranges of every candidate from the number of images it gets. No image is run twice for the same thing."""
+    """The ranges of every candidate, from its number of images. Extremes and histograms are collected once."""
     extremes = _extremes(prepared, calibration, set(counts.values()), folder)
     clipping = {count for candidate, count in counts.items() if candidate.ranges is not Ranges.MINMAX}
     histograms = {count: _histograms(prepared, calibration[:count], folder) for count in clipping}
@@ -260,21 +251,20 @@ def _ranges(
             yield candidate, {**extremes[count], **_clipped(histograms[count], candidate)}
 
 
-def _extremes(prepared: Path, pictures: np.ndarray, counts: set[int], folder: Path) -> dict[int, ActivationRanges]:
+def _extremes(prepared: Path, pixels: np.ndarray, counts: set[int], folder: Path) -> dict[int, ActivationRanges]:
     """Smallest and largest values over the first images, for each of `counts`."""
     calibrator = create_calibrator(prepared, augmented_model_path=str(folder / "extremes.onnx"))
-    found: dict[int, ActivationRanges] = {}
+    extremes: dict[int, ActivationRanges] = {}
     done = 0
     for count in sorted(counts):
-        for pixels in pictures[done:count]:  # singly: a calibrator keeps the activations of all it gets in one go
-            calibrator.collect_data(_Pictures(pixels[np.newaxis]))
-        found[count] = {name: data.range_value for name, data in calibrator.compute_data().items()}
+        _collect(calibrator, pixels[done:count])
+        extremes[count] = {name: data.range_value for name, data in calibrator.compute_data().items()}
         done = count
-    return found
+    return extremes
 
 
-def _histograms(prepared: Path, pictures: np.ndarray, folder: Path) -> HistogramCollector:
-    """How the values of the convolutions' and the ReLUs' outputs are distributed over these images."""
+def _histograms(prepared: Path, pixels: np.ndarray, folder: Path) -> HistogramCollector:
+    """Histograms of the convolutions' and the ReLUs' outputs."""
     calibrator = create_calibrator(
         prepared,
         ["Relu"],
@@ -282,10 +272,23 @@ def _histograms(prepared: Path, pictures: np.ndarray, folder: Path) -> Histogram
         calibrate_method=CalibrationMethod.Percentile,
         extra_options={"num_bins": HISTOGRAM_BINS, "symmetric": False},
     )
-    with redirect_stdout(StringIO()):
-        for pixels in pictures:
-            calibrator.collect_data(_Pictures(pixels[np.newaxis]))
+    _collect(calibrator, pixels)
     return calibrator.collector
+
+
+class _OneImage(CalibrationDataReader):
+    def __init__(self, pixels: np.ndarray) -> None:
+        self._feeds = iter([{IMAGE: pixels[np.newaxis]}])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._feeds, None)
+
+
+def _collect(calibrator: CalibraterBase, images: np.ndarray) -> None:
+    """Run images one by one: a calibrator keeps the activations of all images of one call in memory."""
+    with redirect_stdout(StringIO()):
+        for pixels in images:
+            calibrator.collect_data(_OneImage(pixels))
 
 
 def _clipped(histograms: HistogramCollector, candidate: QuantisationCandidate) -> ActivationRanges:
@@ -293,16 +296,7 @@ def _clipped(histograms: HistogramCollector, candidate: QuantisationCandidate) -
     histograms.percentile = candidate.percentile
     histograms.num_quantized_bins = QUANTISED_BINS
     with redirect_stdout(StringIO()):
-        found = histograms.compute_collection_result()
+        ranges = histograms.compute_collection_result()
     return {
-        name: (np.float32(values[0]).reshape(1), np.float32(values[1]).reshape(1)) for name, values in found.items()
+        name: (np.float32(values[0]).reshape(1), np.float32(values[1]).reshape(1)) for name, values in ranges.items()
     }
-
-
-def print_measured(measured: QuantisedBase) -> None:
-    """One line of the comparison."""
-    print(
-        f"      {measured.candidate.name:<30}{measured.images:>4} images  error {measured.error:8.2%}  "
-        f"{measured.milliseconds:6.1f} ms an image",
-        flush=True,
-    )

@@ -1,5 +1,5 @@
-"""Stage 8: the finished file, loaded as Lambda loads it, on pictures it has never seen. Stops a build that is not
-worth shipping. The only stage that looks at the test pictures."""
+"""Verify the exported model on the test images, and stop a build that is not worth shipping. No other stage uses the
+test images."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from model_build.selection import TrainedNetwork
 
 
 class VerificationError(Exception):
-    """The finished model is not what was trained; the message gives both figures."""
+    """The exported model is not what was trained; the message gives both figures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Share of right answers with its 95% Wilson interval, rounded as in report.json; NaN for no images."""
+    """Share of right predictions with its 95% Wilson interval, rounded as in report.json; NaN for no images."""
 
     images: int
     correct: int
@@ -49,7 +49,7 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class SplitAccuracy:
-    """`int8` on all pictures; `fp32` and `int8_on_fp32_images` on the same sample; None for training."""
+    """`int8` on all images; `fp32` and `int8_on_fp32_images` on the same sample; None for training."""
 
     int8: Accuracy
     fp32: Accuracy | None = None
@@ -58,7 +58,7 @@ class SplitAccuracy:
 
 @dataclass(frozen=True, slots=True)
 class BaselineTest(Accuracy):
-    """The baseline on test pictures, and the head on the same ones, with the McNemar p-value."""
+    """The baseline on test images and the head on the same ones, with the McNemar p-value."""
 
     head_correct: int
     p_value: float
@@ -66,7 +66,7 @@ class BaselineTest(Accuracy):
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Predictions for some examples: `logits` float [n, labels], `labels` int64 [n] are the true ones."""
+    """Predictions for some examples: `logits` float [n, labels]; `labels` int64 [n] are the true ones."""
 
     examples: tuple[Example, ...]
     logits: np.ndarray
@@ -85,38 +85,37 @@ class Predictions:
 
     @property
     def confidence(self) -> np.ndarray:
-        """Its probability, float64 [n]."""
+        """Probability of the likeliest label, float64 [n]."""
         return self.probabilities.max(axis=1)
 
     @property
     def right(self) -> np.ndarray:
-        """Whether it is the true one, bool [n]."""
+        """Whether the likeliest label is the true one, bool [n]."""
         return np.asarray(self.predicted == self.labels)
 
-
-def scored(answers: Predictions, labels: Sequence[str], threshold: float, root: Path) -> list[Scored]:
-    """The answers as predictions.csv has them, and as the nightly report compares itself with."""
-    return [
-        Scored(
-            key=example.path.relative_to(root).as_posix(),
-            true=labels[true],
-            sha256=example.sha256,
-            prediction=Prediction(labels[best], float(row[best]), dict(zip(labels, row.tolist(), strict=True))),
-            unsure=bool(row[best] < threshold),
-        )
-        for example, row, best, true in zip(
-            answers.examples, answers.probabilities, answers.predicted, answers.labels, strict=True
-        )
-    ]
+    def scored(self, labels: Sequence[str], threshold: float, root: Path) -> list[Scored]:
+        """The rows of predictions.csv, with which the nightly report compares itself; keys are paths below `root`."""
+        return [
+            Scored(
+                key=example.path.relative_to(root).as_posix(),
+                true=labels[true],
+                sha256=example.sha256,
+                prediction=Prediction(labels[best], float(row[best]), dict(zip(labels, row.tolist(), strict=True))),
+                unsure=bool(row[best] < threshold),
+            )
+            for example, row, best, true in zip(
+                self.examples, self.probabilities, self.predicted, self.labels, strict=True
+            )
+        ]
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What verification found.
+    """The figures of the finished model.
 
-    `test` are the finished INT8 model's predictions for the test pictures; `accuracy` is by split. `baseline` compares
-    the plain classifier with the head on a sample of the test pictures, both on FP32 features. `largest_difference` is
-    that of a probability between the joined graph and Keras. `unreadable` are the test files that were left out.
+    `test` are its predictions for the test images; `accuracy` is by split. `baseline` compares the baseline with the
+    head on a sample of the test images, both on FP32 features. `largest_difference` is that of a probability between
+    the exported graph and Keras. `unreadable` are the test images left out.
     """
 
     test: Predictions
@@ -126,23 +125,10 @@ class Verification:
     unreadable: Mapping[Example, Unreadable]
 
 
-def agreement(
-    classifier: Classifier, head: keras.Model, temperature: float, features: Features, images: int = 32
-) -> float:
-    """Largest absolute difference of a probability between the finished graph, fed with pixels, and the Keras
-    head, fed with the features it was trained on, over some of those pictures."""
-    chosen = np.unique(np.linspace(0, len(features.examples) - 1, images).astype(int))
-    examples = [features.examples[index] for index in chosen]
-    ((_, pixels),) = PictureReader(examples, classifier.input_size[0]).batches(len(examples))
-    expected = keras.ops.softmax(run(head, features.values[chosen]) / temperature)
-    got = [[prediction.scores[label] for label in classifier.labels] for prediction in classifier.predict(pixels)]
-    return float(np.abs(np.array(got) - keras.ops.convert_to_numpy(expected)).max())
-
-
 def verify(
     classifier: Classifier, network: TrainedNetwork, temperature: float, data: Dataset, config: BuildConfig
 ) -> Verification:
-    """Score the finished model on the test images; `network` is what it was exported from.
+    """Score the finished model; `network` is what it was exported from.
 
     Raises VerificationError if the graph disagrees with Keras, or if INT8 loses more than the tolerance against FP32 on
     the same test images; DataError if too few test images of a label can be read.
@@ -174,12 +160,24 @@ def verify(
         ),
     }
     require_little_loss(accuracy["test"], config.int8_tolerance)
-    baseline = against(network.baseline.predict(sample.values) == sample.labels, sample_right)
+    baseline = compare_with_baseline(network.baseline.predict(sample.values) == sample.labels, sample_right)
     return Verification(test, accuracy, baseline, difference, reader.unreadable)
 
 
+def agreement(
+    classifier: Classifier, head: keras.Model, temperature: float, features: Features, images: int = 32
+) -> float:
+    """Largest absolute difference of a probability between the finished graph on pixels and the Keras head on the
+    features of the same images."""
+    chosen = np.unique(np.linspace(0, len(features.examples) - 1, images).astype(int))
+    examples = [features.examples[index] for index in chosen]
+    ((_, pixels),) = PictureReader(examples, classifier.input_size[0]).batches(len(examples))
+    expected = softmax(run(head, features.values[chosen]), temperature)
+    return float(np.abs(softmax(classifier.logits(pixels), temperature) - expected).max())
+
+
 def predict(classifier: Classifier, reader: PictureReader, temperature: float, batch: int) -> Predictions:
-    """The finished model's predictions for each readable picture."""
+    """The finished model's predictions for every readable image."""
     examples: list[Example] = []
     logits = [np.empty((0, len(classifier.labels)))]
     with progress_bar(len(reader.examples), "images") as advance:
@@ -187,13 +185,13 @@ def predict(classifier: Classifier, reader: PictureReader, temperature: float, b
             examples += part
             logits.append(classifier.logits(pixels))
             advance(len(part))
-    labels = np.array([example.label for example in examples])
+    labels = np.array([example.label for example in examples], int)
     return Predictions(tuple(examples), np.concatenate(logits), labels, temperature)
 
 
 def require_little_loss(test: SplitAccuracy, tolerance: float) -> None:
-    """Raise VerificationError if INT8 is right on fewer of the same images than FP32 by more than `tolerance`
-    (a share of them) and by more than one image."""
+    """Raise VerificationError if INT8 is right on fewer of the same images than FP32 by more than the share `tolerance`
+    and by more than one image."""
     fp32, int8 = test.fp32, test.int8_on_fp32_images
     if fp32 is None or int8 is None:
         raise ValueError("INT8 and FP32 must be compared on the same test images first")
@@ -205,11 +203,10 @@ def require_little_loss(test: SplitAccuracy, tolerance: float) -> None:
         )
 
 
-def against(baseline: np.ndarray, head: np.ndarray) -> BaselineTest:
-    """Compare baseline and head, right or not on the same pictures, by McNemar's test."""
+def compare_with_baseline(baseline: np.ndarray, head: np.ndarray) -> BaselineTest:
+    """Compare baseline and head, right or not on the same images, by McNemar's test."""
     p_value = mcnemar_test(int((head & ~baseline).sum()), int((baseline & ~head).sum()))
-    accuracy = Accuracy.of(baseline)
-    return BaselineTest(**asdict(accuracy), head_correct=int(head.sum()), p_value=round(p_value, 4))
+    return BaselineTest(**asdict(Accuracy.of(baseline)), head_correct=int(head.sum()), p_value=round(p_value, 4))
 
 
 def _right(trained: TrainedHead, features: Features) -> np.ndarray:
@@ -217,6 +214,6 @@ def _right(trained: TrainedHead, features: Features) -> np.ndarray:
 
 
 def _accuracy_on(sample: Features, examples: Sequence[Example], right: np.ndarray) -> Accuracy:
-    """Accuracy on the examples of `sample`, out of `right`, which has an entry for each of `examples`."""
+    """Accuracy on the examples of `sample`; `right` has an entry for each of `examples`."""
     by_example = dict(zip(examples, right.tolist(), strict=True))
     return Accuracy.of([by_example[example] for example in sample.examples])

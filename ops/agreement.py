@@ -1,4 +1,4 @@
-"""Two models' answers side by side: counted on a sample of uploads, and put into words."""
+"""How far a candidate agrees with the deployed model: counts on a sample of uploads, and both results as text."""
 
 from __future__ import annotations
 
@@ -12,41 +12,45 @@ from datetime import date
 from evaluation.comparison import Comparison, Outcome
 from evaluation.metrics import Interval, wilson_interval
 from evaluation.predictions import Unscored
+from labeller.aws_errors import AwsFailure, Gone
 from labeller.images import Unreadable
 from labeller.results import Status
-from labeller.storage import AwsFailure, Gone
+from labeller.text import printable
 from ops.labels import LabelRow
 
 SHOWN = 20  # flips that are printed; --json has all
 
+Answer = tuple[str, float]
+"""The candidate's label and its confidence, 0 to 1."""
+
 
 @dataclass(frozen=True, slots=True)
-class Flip:
+class UploadFlip:
     """An upload that the candidate gives another label."""
 
     object: str  # bucket/key
     before: str
     now: str
-    confidence: float  # the candidate's, 0..1
+    confidence: float  # the candidate's, 0 to 1
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """The candidate and the rows, on a sample of a day's uploads. No truth is known of them."""
+    """The candidate compared with the rows of a sample of a day's uploads, whose true labels are unknown."""
 
     day: date
     compared: int
     agreed: int  # the likeliest label is the same
-    interval: Interval  # of the share that agrees, at 95 %
+    interval: Interval  # of the share that agrees, at 95%
     unsure_before: int  # of those compared
     unsure_now: int
     models_before: dict[str, int]  # version that gave the label -> uploads
-    flips: tuple[Flip, ...]  # the surest first
-    left_out: dict[str, int]  # why -> uploads that could not be compared
+    flips: tuple[UploadFlip, ...]  # the most confident first
+    left_out: dict[str, int]  # reason -> uploads that could not be compared
 
 
-def sample(rows: Iterable[LabelRow], size: int) -> list[LabelRow]:
-    """`size` of the rows, by a hash of their objects: no label, hour or name is favoured, and always the same ones."""
+def draw_sample(rows: Iterable[LabelRow], size: int) -> list[LabelRow]:
+    """`size` of the rows, by a hash of their objects: always the same ones, and independent of label, hour and name."""
 
     def rank(row: LabelRow) -> bytes:
         return hashlib.sha256(f"{row['object']} {row['version']}".encode()).digest()
@@ -54,32 +58,33 @@ def sample(rows: Iterable[LabelRow], size: int) -> list[LabelRow]:
     return heapq.nsmallest(size, rows, key=rank)
 
 
-def agreement(
-    day: date, rows: Sequence[LabelRow], ends: Sequence[tuple[str, float] | Exception], threshold: float
+def measure_agreement(
+    day: date, rows: Sequence[LabelRow], answers: Sequence[Answer | Exception], threshold: float
 ) -> Agreement:
-    """Count. `ends` are the candidate's label and confidence for each row, or why there is none.
+    """Count; `answers` has the candidate's answer for each row, or why there is none.
 
-    What is the candidate's own fault (ModelError) is raised, as is AwsFailure where nothing at all could be had.
+    Raises an error that is the candidate's fault (ModelError), and AwsFailure if no upload could be fetched.
     """
     left_out: Counter[str] = Counter()
     compared: list[tuple[LabelRow, str, float]] = []
-    for row, end in zip(rows, ends, strict=True):
-        match end:
+    failures: list[AwsFailure] = []
+    for row, answer in zip(rows, answers, strict=True):
+        match answer:
             case (label, confidence):
                 compared.append((row, label, confidence))
             case Unreadable():
-                left_out[f"unreadable: {end.reason}"] += 1
+                left_out[f"unreadable: {answer.reason}"] += 1
             case Gone():
                 left_out["deleted or replaced since"] += 1
             case AwsFailure():
                 left_out["AWS failed"] += 1
+                failures.append(answer)
             case Exception():
-                raise end
-    failures = [end for end in ends if isinstance(end, AwsFailure)]
+                raise answer
     if failures and not compared:
         raise failures[0]
     flips = [
-        Flip(row["object"], row["label"], label, confidence)
+        UploadFlip(row["object"], row["label"], label, confidence)
         for row, label, confidence in compared
         if label != row["label"]
     ]
@@ -97,52 +102,57 @@ def agreement(
     )
 
 
-# ---- in words ---------------------------------------------------------------------------------------------
+# ---- as text ----------------------------------------------------------------------------------------------
 
 
-def lines_of_test_set(candidate: str, found: Comparison) -> list[str]:
-    """What the test set says, for people."""
+def comparison_lines(candidate: str, comparison: Comparison) -> list[str]:
+    """The comparison on the test set; `candidate` is the model's version."""
     verdict = {
-        Outcome.SAME: "no difference that chance could not explain",
-        Outcome.BETTER: "BETTER, and chance is an unlikely explanation",
-        Outcome.WORSE: "WORSE, and chance is an unlikely explanation",
-    }[found.outcome]
+        Outcome.SAME: "no significant difference",
+        Outcome.BETTER: "significantly BETTER",
+        Outcome.WORSE: "significantly WORSE",
+    }[comparison.outcome]
+    before = _share(comparison.correct_before, comparison.pictures_before)
     return [
-        f"Test set, {found.pictures_now:,} pictures:",
-        f"  deployed   {_share(found.correct_before, found.pictures_before)}   {found.model_version} ({found.against})",
-        f"  candidate  {_share(found.correct_now, found.pictures_now)}   {candidate}",
-        f"  {found.newly_right} newly right, {found.newly_wrong} newly wrong, {found.flipped} with another label",
-        f"  {verdict} (McNemar's test: p = {found.p_value:.3f})",
-        *(f"    {flip.key}: {flip.before} -> {flip.now}, is {flip.true}" for flip in found.flips[:SHOWN]),
+        f"Test set, {comparison.pictures_now:,} pictures:",
+        f"  deployed   {before}   {comparison.model_version} ({comparison.against})",
+        f"  candidate  {_share(comparison.correct_now, comparison.pictures_now)}   {candidate}",
+        f"  {comparison.newly_right} newly right, {comparison.newly_wrong} newly wrong, "
+        f"{comparison.flipped} with another label",
+        f"  {verdict} (McNemar's test: p = {comparison.p_value:.3f})",
+        *(
+            f"    {printable(flip.key)}: {flip.before} -> {flip.now}, is {flip.true}"
+            for flip in comparison.flips[:SHOWN]
+        ),
     ]
 
 
-def lines_of_unscored(unscored: Sequence[Unscored]) -> list[str]:
-    """The test pictures that the candidate has no answer to, by cause and with an example; nothing for none."""
-    causes = Counter(each.cause for each in unscored)
-    examples = {each.cause: each for each in reversed(unscored)}
+def unscored_lines(unscored: Sequence[Unscored]) -> list[str]:
+    """The test pictures without an answer of the candidate, by cause and with an example."""
+    causes = Counter(picture.cause for picture in unscored)
+    examples = {picture.cause: picture for picture in reversed(unscored)}
     return [
-        f"  left out   {count:,} without the candidate's answer, such as {_name(examples[cause].key)}: "
+        f"  left out   {count:,} without the candidate's answer, such as {printable(examples[cause].key)}: "
         f"{examples[cause].reason}"
         for cause, count in causes.most_common()
     ]
 
 
-def lines_of_uploads(found: Agreement) -> list[str]:
-    """What the uploads say, for people."""
-    if not found.compared:
-        left = "".join(f"; {count:,} {why}" for why, count in found.left_out.items())
-        return [f"Uploads of {found.day}: none to compare{left}"]
-    models = ", ".join(f"{version} ({count:,})" for version, count in found.models_before.items())
+def upload_lines(agreement: Agreement) -> list[str]:
+    """The agreement on the uploads."""
+    if not agreement.compared:
+        left_out = "".join(f"; {count:,} {reason}" for reason, count in agreement.left_out.items())
+        return [f"Uploads of {agreement.day}: none to compare{left_out}"]
+    models = ", ".join(f"{version} ({count:,})" for version, count in agreement.models_before.items())
     return [
-        f"Uploads of {found.day}, a sample of {found.compared:,}, labelled by {models}:",
-        f"  agreement  {_share(found.agreed, found.compared)}",
-        f"  unsure     {found.unsure_before:,} before, {found.unsure_now:,} now",
-        *(f"  left out   {count:,} {why}" for why, count in found.left_out.items()),
-        f"  {len(found.flips):,} with another label{', the surest first' if found.flips else ''}",
+        f"Uploads of {agreement.day}, a sample of {agreement.compared:,}, labelled by {models}:",
+        f"  agreement  {_share(agreement.agreed, agreement.compared)}",
+        f"  unsure     {agreement.unsure_before:,} before, {agreement.unsure_now:,} now",
+        *(f"  left out   {count:,} {reason}" for reason, count in agreement.left_out.items()),
+        f"  {len(agreement.flips):,} with another label{', the most confident first' if agreement.flips else ''}",
         *(
-            f"    {_name(flip.object)}: {flip.before} -> {flip.now} ({flip.confidence:.4f})"
-            for flip in found.flips[:SHOWN]
+            f"    {printable(flip.object)}: {flip.before} -> {flip.now} ({flip.confidence:.4f})"
+            for flip in agreement.flips[:SHOWN]
         ),
     ]
 
@@ -150,7 +160,3 @@ def lines_of_uploads(found: Agreement) -> list[str]:
 def _share(part: int, whole: int) -> str:
     interval = wilson_interval(part, whole)
     return f"{part / whole:7.2%}  ({interval.low:.2%} to {interval.high:.2%}; {part:,} of {whole:,})"
-
-
-def _name(path: str) -> str:
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in path)

@@ -28,6 +28,7 @@ from typing import Any
 import boto3
 
 from evaluation.storage import rows_of_day
+from labeller.text import printable
 from ops.cli import add_stack_argument, command_parser, day, exit_status, positive
 from ops.stack import describe_stack
 
@@ -70,7 +71,7 @@ def format_row(row: LabelRow) -> str:
     """A row as a line for people; characters of the object's name that would move the cursor are escaped."""
     confidence = "" if "confidence" not in row else f"{row['confidence']:.4f}"
     status = row.get("reason") or row["status"]
-    name = "".join(character if character.isprintable() else repr(character)[1:-1] for character in row["object"])
+    name = printable(row["object"])
     version = "" if row["version"] == "null" else f"  {row['version']}"
     return f"{row['classified_at']}  {status:<16}{confidence:>6}  {name}{version}"
 

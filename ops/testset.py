@@ -2,10 +2,10 @@
 
     python -m ops.testset DIR [--stack NAME] [--delete]
 
-Pictures that are there already, with the same content, are not sent again. Files that the labeller could not read are
-left out and named. What is in the bucket and not in DIR stays, unless --delete is given.
+Pictures that the bucket already has, with the same content, are not sent again. Files that the labeller cannot read are
+left out and named. Objects that are not in DIR stay, unless --delete is given.
 
-Exit status: 0; 1 nothing was done, for a reason given; 2 wrong arguments; 3 some files were left out.
+Exit status: 0; 1 it could not be done; 2 wrong arguments; 3 some files were left out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import boto3
 
@@ -29,33 +29,43 @@ from ops.cli import CommandError, add_stack_argument, command_parser, exit_statu
 from ops.stack import describe_stack
 from score.testset import TESTSET_PREFIX
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
 BUCKET_OUTPUT = "ReportsBucketName"  # of template.yaml
 SPLITS = {"train", "validation", "test"}
-_SENDERS = 8  # threads; an upload waits for the network most of the time
-_SIZE = (32, 32)  # pixels; only whether a file can be decoded counts
+_SENDERS = 8  # threads; an upload mostly waits for the network
+_SIZE = (32, 32)  # pixels; it only matters whether the file can be decoded
 
 
 class UploadError(CommandError):
     """The test set cannot be uploaded; the message says what to do."""
 
 
+class Stored(NamedTuple):
+    """An object of the bucket, as S3 lists it."""
+
+    size: int  # bytes
+    etag: str
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What was done."""
+    """The result of an upload."""
 
     uploaded: int
     unchanged: int
-    left_out: Mapping[str, str]  # file -> why
+    left_out: Mapping[str, str]  # file -> reason
     others: tuple[str, ...]  # keys under testset/ that are not in the folder
-    deleted: bool  # whether these were deleted
+    deleted: bool  # whether the others were deleted
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = command_parser("ops.testset", __doc__)
-    parser.add_argument("folder", type=folder, metavar="DIR", help="a folder of pictures for each label")
+    parser.add_argument("folder", type=folder, metavar="DIR", help="a folder with a folder of pictures for each label")
     add_stack_argument(parser)
-    parser.add_argument("--delete", action="store_true", help="delete what is in the bucket and not in DIR")
+    parser.add_argument("--delete", action="store_true", help="delete objects of the test set that are not in DIR")
     options = parser.parse_args(arguments)
 
     def run() -> int:
@@ -67,14 +77,14 @@ def main(arguments: list[str] | None = None) -> int:
     return exit_status(run, OSError)
 
 
-def upload(s3: Any, bucket: str, folder: Path, delete: bool = False) -> Summary:
+def upload(s3: S3Client, bucket: str, folder: Path, delete: bool = False) -> Summary:
     """Make testset/ in the bucket hold the pictures of `folder`. Raises UploadError, ClientError."""
     files = dict(_pictures(folder))
-    there = _listed(s3, bucket)
+    stored = _list_stored(s3, bucket)
     left_out: dict[str, str] = {}
 
     def send(key: str) -> bool:
-        """Whether it had to be uploaded."""
+        """Whether the file had to be uploaded."""
         path = files[key]
         content = path.read_bytes()
         try:
@@ -83,7 +93,7 @@ def upload(s3: Any, bucket: str, folder: Path, delete: bool = False) -> Summary:
             left_out[str(path)] = str(error)
             return False
         sha256 = hashlib.sha256(content).hexdigest()
-        if key in there and _is_same(s3, bucket, key, there[key], content, sha256):
+        if key in stored and _is_same(s3, bucket, key, stored[key], content, sha256):
             return False
         s3.put_object(
             Bucket=bucket,
@@ -94,21 +104,20 @@ def upload(s3: Any, bucket: str, folder: Path, delete: bool = False) -> Summary:
         )
         return True
 
+    uploaded = 0
     with progress_bar(len(files), "pictures") as advance, ThreadPoolExecutor(_SENDERS) as pool:
-        sent = []
-        for uploaded in pool.map(send, files):
-            sent.append(uploaded)
+        for is_sent in pool.map(send, files):
+            uploaded += is_sent
             advance(1)
-    others = tuple(sorted(set(there) - set(files)))
+    others = tuple(sorted(stored.keys() - files.keys()))
     if delete:
         _delete(s3, bucket, others)
-    uploaded_count = sum(sent)
-    return Summary(uploaded_count, len(files) - uploaded_count - len(left_out), left_out, others, delete)
+    return Summary(uploaded, len(files) - uploaded - len(left_out), left_out, others, delete)
 
 
 def print_summary(summary: Summary, bucket: str) -> None:
-    """What was done, line by line."""
-    print(f"{summary.uploaded} uploaded to s3://{bucket}/{TESTSET_PREFIX}, {summary.unchanged} were there already.")
+    """Print the result; the files left out go to standard error."""
+    print(f"{summary.uploaded} uploaded to s3://{bucket}/{TESTSET_PREFIX}, {summary.unchanged} already there.")
     for path, reason in sorted(summary.left_out.items()):
         print(f"left out: {path}: {reason}", file=sys.stderr)
     if summary.others and summary.deleted:
@@ -139,27 +148,26 @@ def _pictures(folder: Path) -> Iterator[tuple[str, Path]]:
         raise UploadError(f"{folder} has no pictures in label folders: DIR/<label>/picture.jpg")
 
 
-def _listed(s3: Any, bucket: str) -> dict[str, tuple[int, str]]:
-    """Size and ETag of every object of the test set, by key."""
+def _list_stored(s3: S3Client, bucket: str) -> dict[str, Stored]:
+    """Every object of the test set, by key."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=TESTSET_PREFIX)
-    found = (item for page in pages for item in page.get("Contents", []))
-    return {item["Key"]: (int(item["Size"]), item["ETag"].strip('"')) for item in found}
+    objects = (entry for page in pages for entry in page.get("Contents", []))
+    return {entry["Key"]: Stored(entry["Size"], entry["ETag"].strip('"')) for entry in objects}
 
 
-def _is_same(s3: Any, bucket: str, key: str, there: tuple[int, str], content: bytes, sha256: str) -> bool:
-    size, etag = there
-    if size != len(content):
+def _is_same(s3: S3Client, bucket: str, key: str, stored: Stored, content: bytes, sha256: str) -> bool:
+    if stored.size != len(content):
         return False
-    # An ETag is the MD5 unless the bucket encrypts with KMS or the object came in parts: then our own note decides.
-    if etag == hashlib.md5(content, usedforsecurity=False).hexdigest():
+    # The ETag is the MD5, except under KMS and for uploads in parts: then our own SHA-256 decides.
+    if stored.etag == hashlib.md5(content, usedforsecurity=False).hexdigest():
         return True
-    return bool(s3.head_object(Bucket=bucket, Key=key)["Metadata"].get("sha256") == sha256)
+    return s3.head_object(Bucket=bucket, Key=key)["Metadata"].get("sha256") == sha256
 
 
-def _delete(s3: Any, bucket: str, keys: tuple[str, ...]) -> None:
-    for start in range(0, len(keys), 1000):  # the most that one call takes
-        objects = [{"Key": key} for key in keys[start : start + 1000]]
-        answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+def _delete(s3: S3Client, bucket: str, keys: tuple[str, ...]) -> None:
+    for start in range(0, len(keys), 1000):  # the limit of DeleteObjects
+        batch = keys[start : start + 1000]
+        answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True})
         if answer.get("Errors"):
             first = answer["Errors"][0]
             raise UploadError(f"{first['Key']} could not be deleted: {first['Code']}: {first.get('Message', '')}")

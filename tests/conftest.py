@@ -1,4 +1,4 @@
-"""Nothing here reaches AWS: the credentials are words, and unit tests may open no socket."""
+"""Fixtures of all tests. Nothing reaches AWS: the credentials are dummies, and unit tests may open no socket."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from local.aws.moto import LocalAws
     from local.aws.stack import Stack
 
-# Powertools reads its variables when labeller.observability is imported, which is before any fixture runs.
+# Powertools reads its variables when labeller.observability is imported, before any fixture runs.
 os.environ.update(
     {
         "AWS_ACCESS_KEY_ID": "testing",
@@ -44,8 +44,8 @@ os.environ.update(
 os.environ.pop("AWS_PROFILE", None)
 
 
-# A shell that starts us in the background lets SIGINT be ignored, here and in every process that tests start. Tests
-# of what Ctrl-C does need it.
+# A shell that starts pytest in the background makes it, and every process that tests start, ignore SIGINT. Tests of
+# Ctrl-C need it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -59,7 +59,7 @@ _own_session = cache(storage.new_session)
 
 @pytest.fixture
 def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An AWS of its own for the test, in memory. The sessions are shared: they parse botocore's models once."""
+    """A separate AWS for the test, in memory. Sessions are shared, because each parses botocore's models."""
     with mock_aws():
         monkeypatch.setattr(boto3, "DEFAULT_SESSION", _session())
         monkeypatch.setattr(storage, "new_session", _own_session)
@@ -79,10 +79,10 @@ def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[[], Printed]:
-    """What a handler has logged and counted since the last call."""
+    """A function that returns what a handler has logged and counted since the last call."""
     from labeller.observability import logger  # after the variables above are set
 
-    # Metrics are printed. The logger holds the stdout of the moment it was made, which capsys does not see.
+    # Metrics are printed. The logger keeps the stdout of its creation, which capsys does not capture.
     log = io.StringIO()
     monkeypatch.setattr(logger.registered_handler, "stream", log)
 
@@ -93,18 +93,18 @@ def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     return read
 
 
-# ---- a real build, of a narrow network on drawn pictures, that several tests look at -------------------------
+# ---- a real build of a narrow network on drawn pictures, shared by several tests ------------------------------
 
 
 @pytest.fixture(scope="session")
 def drawn_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set, 40 / 20 / 20 drawn pictures of each of two classes."""
+    """A data set of drawn pictures: two classes, 40 / 20 / 20 pictures of each."""
     return draw_dataset(tmp_path_factory.mktemp("drawn"), {"train": 40, "validation": 20, "test": 20})
 
 
 @pytest.fixture(scope="session")
 def config(drawn_data: Path, tmp_path_factory: pytest.TempPathFactory) -> BuildConfig:
-    """How `built` is built: small, and quick to learn."""
+    """The configuration of `built`: small and quickly trained."""
     return BuildConfig(
         drawn_data,
         "random",
@@ -119,7 +119,7 @@ def config(drawn_data: Path, tmp_path_factory: pytest.TempPathFactory) -> BuildC
 
 @pytest.fixture(scope="session")
 def built(config: BuildConfig) -> Path:
-    """The folder of a finished model, made by the real pipeline."""
+    """The folder of a finished model, from the real pipeline."""
     from model_build.build import build  # TensorFlow takes seconds to import
     from tests.model_build.narrow import load_narrow
 
@@ -128,7 +128,7 @@ def built(config: BuildConfig) -> Path:
 
 @pytest.fixture
 def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """A file system of as many kilobytes as the parameter says."""
+    """A file system whose size in kilobytes is the parameter."""
     folder = tmp_path / "disk"
     folder.mkdir()
     options = f"size={request.param}k"
@@ -158,7 +158,7 @@ def stack(aws: LocalAws) -> Stack:
 
 @pytest.fixture(scope="session")
 def python() -> Path:
-    """A Python 3.13 with AWS's runtime client. Tests that need it are skipped where none can be installed."""
+    """A Python 3.13 with AWS's runtime client. Skips the test if none can be installed."""
     from layers import PackagingError
     from layers.runtime_python import ensure_runtime
     from local.runtime.emulator import emulator_program

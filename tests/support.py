@@ -1,4 +1,4 @@
-"""What several tests need: the template, pictures, events, and a network whose answers are known by hand."""
+"""Shared by several tests: the template, pictures, events, and a network whose answers are computed by hand."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ RED, BLUE, GREY = (255, 0, 0), (0, 0, 255), (128, 128, 128)
 
 @cache
 def load_template() -> dict[str, Any]:
-    """template.yaml as CloudFormation sees it. Read once: do not change what you get."""
+    """template.yaml as CloudFormation reads it. Cached: do not change the result."""
     return read_template(TEMPLATE)
 
 
 def table_definition() -> dict[str, Any]:
-    """Arguments for create_table: the key schema of template.yaml, so that tests and stack agree."""
+    """Arguments for create_table, from template.yaml's key schema, so that tests and stack agree."""
     tables = [r for r in load_template()["Resources"].values() if r["Type"] == "AWS::DynamoDB::Table"]
     (table,) = tables
     names = ("KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes", "BillingMode")
@@ -52,7 +52,7 @@ def plain(colour: tuple[int, int, int], width: int = 32, height: int = 24) -> Im
 
 
 def photo_like(width: int = 160, height: int = 120, seed: int = 7) -> Image.Image:
-    """Smooth colours and noise, so that compressed files have a body long enough to damage."""
+    """Smooth colours and noise, so that compressed files are long enough to be damaged."""
     y, x = np.mgrid[0:height, 0:width]
     smooth = np.stack([x * 255 // width, y * 255 // height, (x + y) * 255 // (width + height)], axis=-1)
     noise = np.random.default_rng(seed).integers(-20, 20, smooth.shape)
@@ -120,7 +120,7 @@ TEST_EVENT = {
 
 
 def sqs_batch(*bodies: object) -> dict[str, Any]:
-    """An SQS event; the message ids are message-0, message-1, ... A body that is text is sent as it is."""
+    """An SQS event; the message ids are message-0, message-1, ... A text body is sent unchanged."""
     return {
         "Records": [
             {
@@ -139,7 +139,7 @@ def sqs_batch(*bodies: object) -> dict[str, Any]:
 
 
 def sns_envelope(content: object) -> dict[str, Any]:
-    """What SNS puts into a queue around a message, raw delivery off (SNS developer guide, "Fanout to SQS queues")."""
+    """A message as SNS puts it into a queue without raw delivery (SNS developer guide, "Fanout to SQS queues")."""
     return {
         "Type": "Notification",
         "MessageId": "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324",
@@ -151,7 +151,7 @@ def sns_envelope(content: object) -> dict[str, Any]:
 
 
 def sns_event(*contents: object) -> dict[str, Any]:
-    """What SNS invokes a function with; the message ids are sns-0, sns-1, ..."""
+    """The event with which SNS invokes a function; the message ids are sns-0, sns-1, ..."""
     return {
         "Records": [
             {
@@ -199,7 +199,7 @@ def eventbridge_event(
 
 
 def batch_job(*encoded_keys: str, schema: str = "1.0", version_id: str | None = None) -> dict[str, Any]:
-    """What S3 Batch Operations invokes a function with; the task ids are task-0, task-1, ... (it sends one a time)."""
+    """The event of S3 Batch Operations; the task ids are task-0, task-1, ... (S3 itself sends one task each time)."""
     bucket = {"s3BucketArn": "arn:aws:s3:::uploads"} if schema == "1.0" else {"s3Bucket": "uploads"}
     return {
         "invocationSchemaVersion": schema,
@@ -213,12 +213,12 @@ def batch_job(*encoded_keys: str, schema: str = "1.0", version_id: str | None = 
     }
 
 
-# ---- what a function prints -------------------------------------------------------------------------------
+# ---- logs and metrics -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Printed:
-    """What the function wrote to its log."""
+    """The lines that a function logged."""
 
     lines: list[dict[str, Any]]
 
@@ -228,15 +228,15 @@ class Printed:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Sum of each count; the one of cold starts aside."""
-        found: dict[str, float] = {}
+        """Sum of each count, without cold starts."""
+        counts: dict[str, float] = {}
         for line in self.lines:
             for group in line.get("_aws", {}).get("CloudWatchMetrics", []):
                 for metric in group["Metrics"]:
                     name = metric["Name"]
                     if name != "ColdStart" and metric["Unit"] == "Count":
-                        found[name] = found.get(name, 0) + sum(line[name])
-        return found
+                        counts[name] = counts.get(name, 0) + sum(line[name])
+        return counts
 
 
 # ---- network ----------------------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ def write_model(
 ) -> Path:
     """model.onnx and manifest.json of the colour network, or of `network`, in `directory`, which is returned.
 
-    `changes` replace members of the manifest. Its golden picture is one that the network is asked about here.
+    `changes` replace members of the manifest. The golden answer is computed here with the network itself.
     """
     directory.mkdir(parents=True, exist_ok=True)
     content = (network or colour_network(size)).SerializeToString()
@@ -292,10 +292,10 @@ def write_model(
 
 
 def _golden(content: bytes, size: tuple[int, int], labels: int) -> GoldenExample:
-    """An orange tile and its logits; zeros for a network that cannot be asked, which a test is going to show."""
+    """An orange tile and its logits; zeros for a broken network, which some tests load on purpose."""
     orange = np.full((TILE, TILE, 3), (220, 120, 20), np.uint8)
     logits = np.zeros(labels)
-    with suppress(Exception):  # whatever onnxruntime says of a broken network
+    with suppress(Exception):  # any error of onnxruntime's about a broken network
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         (answer,) = session.run([OUTPUT_NAME], {INPUT_NAME: enlarge(orange[np.newaxis], size)})[0]
         if answer.shape == logits.shape and np.isfinite(answer).all():

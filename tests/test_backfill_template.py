@@ -1,4 +1,4 @@
-"""What the template has for objects that are there already."""
+"""The resources of the template for backfills."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def statements(resource: dict[str, Any]) -> list[dict[str, Any]]:
     return [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
 
 
-def test_the_backfill_function_is_the_classify_function_with_a_concurrency_of_its_own() -> None:
+def test_the_backfill_function_is_the_classify_function_with_its_own_concurrency() -> None:
     backfill, classify = properties("BackfillFunction"), properties("ClassifyFunction")
     for same in ("Handler", "CodeUri", "Layers", "Runtime", "Architectures"):
         assert backfill[same] == classify[same], same
     assert backfill["ReservedConcurrentExecutions"] == {"Ref": "BackfillConcurrency"}
     assert "ReservedConcurrentExecutions" not in classify  # uploads are bounded by their queue
-    variables, others = (each["Environment"]["Variables"] for each in (backfill, classify))
+    variables, others = (function["Environment"]["Variables"] for function in (backfill, classify))
     differing = {name for name in variables.keys() | others.keys() if variables.get(name) != others.get(name)}
     assert differing == {"ONNX_THREADS", "POWERTOOLS_SERVICE_NAME"}
 
@@ -50,10 +50,10 @@ def test_nothing_but_batch_operations_invokes_it() -> None:
     sources = [r["Properties"]["FunctionName"] for r in RESOURCES.values() if r["Type"].endswith("EventSourceMapping")]
     assert "BackfillFunction" not in str(sources)
     trust = properties("BackfillJobRole")["AssumeRolePolicyDocument"]["Statement"]
-    assert [each["Principal"] for each in trust] == [{"Service": "batchoperations.s3.amazonaws.com"}]
+    assert [statement["Principal"] for statement in trust] == [{"Service": "batchoperations.s3.amazonaws.com"}]
 
 
-def test_it_is_off_until_a_concurrency_is_given() -> None:
+def test_it_is_off_until_a_concurrency_is_set() -> None:
     # A new account has too little to reserve any, and must be able to deploy the stack.
     assert TEMPLATE_CONTENT["Parameters"]["BackfillConcurrency"]["Default"] == 0
 
@@ -76,7 +76,7 @@ def test_batch_operations_may_invoke_list_and_report_and_nothing_else(stack: Sta
     }
 
 
-def test_a_jobs_list_and_report_lie_where_the_role_may_put_them_and_trigger_nothing(stack: Stack) -> None:
+def test_a_jobs_manifest_and_report_are_where_the_role_may_write_and_trigger_nothing(stack: Stack) -> None:
     reports = stack.outputs["ReportsBucketName"]
     target = BackfillTarget(
         "s", "1" * 12, "us-east-1", "u", reports, stack.outputs["BackfillFunctionArn"], "r", 1, 1769, "x86_64"
@@ -89,11 +89,11 @@ def test_a_jobs_list_and_report_lie_where_the_role_may_put_them_and_trigger_noth
     assert "NotificationConfiguration" not in stack.properties["ReportsBucket"]
 
 
-def test_another_bucket_may_be_labelled_as_the_uploads_are_if_it_is_named(stack: Stack) -> None:
-    def allowed(found: list[dict[str, Any]], bucket: str) -> set[tuple[str, str]]:
+def test_a_named_other_bucket_may_be_labelled_like_the_uploads_bucket(stack: Stack) -> None:
+    def allowed(granted: list[dict[str, Any]], bucket: str) -> set[tuple[str, str]]:
         return {
             (action, str(resource).replace(bucket, "BUCKET"))
-            for statement in found
+            for statement in granted
             for action in as_list(statement["Action"])
             for resource in as_list(statement["Resource"])
             if bucket in str(resource) and action.startswith("s3:")
@@ -106,7 +106,7 @@ def test_another_bucket_may_be_labelled_as_the_uploads_are_if_it_is_named(stack:
 
 
 @pytest.mark.parametrize("name", ["Backfill", "Classify", "Score"])
-def test_a_functions_role_and_log_are_its_own_and_the_one_may_write_the_other(stack: Stack, name: str) -> None:
+def test_each_function_has_its_own_role_which_may_write_its_own_log(stack: Stack, name: str) -> None:
     group = stack.properties[f"{name}Function"]["LoggingConfig"]["LogGroup"]
     assert group == f"/aws/lambda/{stack.name}-{name.lower()}"
     assert properties(f"{name}Function")["Role"] == {"Fn::GetAtt": [f"{name}Role", "Arn"]}
@@ -139,6 +139,6 @@ def test_it_is_built_from_the_same_sources(tmp_path: Path) -> None:
     assert "classify/app.py" in built
 
 
-def test_earlier_models_stay_to_go_back_to_and_earlier_libraries_do_not() -> None:
+def test_earlier_models_are_retained_for_rollback_and_earlier_libraries_are_not() -> None:
     assert properties("ModelLayer")["RetentionPolicy"] == "Retain"
     assert properties("LibrariesLayer")["RetentionPolicy"] == "Delete"

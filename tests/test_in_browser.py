@@ -15,7 +15,7 @@ from PIL import Image
 from evaluation.comparison import compare_pictures
 from evaluation.drift import UploadRow, count_uploads
 from evaluation.predictions import Scored, Unscored
-from evaluation.report import Model, NightlyReport, Speed, TestSetSummary, figures_of, read_report, to_json
+from evaluation.report import Model, NightlyReport, Speed, TestSetSummary, figures_of
 from evaluation.report_page import nights_page, report_page
 from evaluation.thumbnails import thumbnail
 from labeller.results import Prediction, Status
@@ -92,7 +92,7 @@ def hostile_report() -> tuple[NightlyReport, list[Scored]]:
 
 def hostile_pages(folder: Path) -> dict[str, Path]:
     report, scored = hostile_report()
-    nights = [read_report(to_json(report)).night]
+    nights = [report.night]
     pages = {"report": report_page(report, scored, nights), "nights": nights_page([report.date], nights)}
     for name, text in pages.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")

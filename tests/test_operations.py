@@ -1,4 +1,4 @@
-"""docs/operations.md says what template.yaml says."""
+"""docs/operations.md agrees with template.yaml."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def parameter_table() -> str:
     return "\n".join(rows)
 
 
-def test_the_table_of_parameters_is_the_templates() -> None:
-    found = re.search(r"^## Parameters\n\n((?:\|.*\n)+)", TEXT, re.MULTILINE)
+def test_the_table_of_parameters_matches_the_template() -> None:
+    table = re.search(r"^## Parameters\n\n((?:\|.*\n)+)", TEXT, re.MULTILINE)
     expected = parameter_table()
-    assert found is not None, f"put this under '## Parameters' in docs/operations.md:\n{expected}"
-    assert found[1].strip() == expected, f"docs/operations.md should have:\n{expected}"
+    assert table is not None, f"put this under '## Parameters' in docs/operations.md:\n{expected}"
+    assert table[1].strip() == expected, f"docs/operations.md should have:\n{expected}"
 
 
 def test_every_name_in_angle_brackets_is_an_output_or_explained() -> None:
@@ -32,16 +32,16 @@ def test_every_name_in_angle_brackets_is_an_output_or_explained() -> None:
     assert names <= TEMPLATE_CONTENT["Outputs"].keys() | {"TagPrefix"}
 
 
-def test_the_key_policy_is_json_and_serves_every_service_that_writes_with_the_key() -> None:
+def test_the_key_policy_is_json_and_covers_every_service_that_writes_with_the_key() -> None:
     (block,) = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
     policy = json.loads(block)
-    services = {each["Principal"].get("Service") for each in policy["Statement"]}
+    services = {statement["Principal"].get("Service") for statement in policy["Statement"]}
     assert services == {None, "s3.amazonaws.com", "cloudwatch.amazonaws.com", "logs.REGION.amazonaws.com"}
-    unconditional = [each["Sid"] for each in policy["Statement"] if "Condition" not in each]
+    unconditional = [statement["Sid"] for statement in policy["Statement"] if "Condition" not in statement]
     assert unconditional == ["IamDecides"]
 
 
-def test_no_more_sections_about_alarms_than_alarms() -> None:
-    alarms = [each["Properties"] for each in RESOURCES.values() if each["Type"] == "AWS::CloudWatch::Alarm"]
+def test_every_alarm_has_a_section_and_every_section_an_alarm() -> None:
+    alarms = [resource["Properties"] for resource in RESOURCES.values() if resource["Type"] == "AWS::CloudWatch::Alarm"]
     names = {alarm["AlarmName"]["Fn::Sub"].removeprefix("${AWS::StackName}-") for alarm in alarms}
     assert set(re.findall(r"^### (\S+)$", TEXT, re.MULTILINE)) == names

@@ -17,7 +17,8 @@ from cfnlint.api import lint_file
 from labeller import records, settings
 from labeller.events import ObjectRef, parse_request
 from labeller.images import Reason, Unreadable
-from labeller.records import item_for, unreadable
+from labeller.inference import unreadable
+from labeller.records import item_for
 from labeller.results import Tagging
 from labeller.settings import Settings, SettingsError
 from layers.__main__ import OUT as LAYERS

@@ -1,4 +1,4 @@
-"""Result events, gathered on their way to EventBridge."""
+"""Result events, batched for EventBridge."""
 
 from __future__ import annotations
 
@@ -7,56 +7,55 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from classify.lanes import Lane
+from labeller.pipeline import WorkerPool
 from labeller.storage import MAX_ENTRIES, MAX_ENTRIES_BYTES, Storage
 
-_AROUND = 512  # bytes of an entry beside its detail: source, type and name of the bus, with room
+_ENVELOPE_BYTES = 512  # of an entry without its detail: source, type and name of the bus, rounded up
 
-Waiting = tuple[Mapping[str, Any], "asyncio.Future[None]"]
+Pending = tuple[Mapping[str, Any], "asyncio.Future[None]"]
 
 
 class Publisher:
-    """Publishes for one invocation. What comes while a call is under way goes together with the next one."""
+    """Publishes for one invocation. Events that arrive during a call are sent together in the next one."""
 
-    def __init__(self, storage: Storage, lane: Lane) -> None:
+    def __init__(self, storage: Storage, pool: WorkerPool) -> None:
         self._storage = storage
-        self._lane = lane
-        self._waiting: list[Waiting] = []
+        self._pool = pool
+        self._pending: list[Pending] = []
         self._sending: asyncio.Task[None] | None = None
 
     def publish(self, detail: Mapping[str, Any]) -> asyncio.Future[None]:
-        """Begin; the future is done when EventBridge has taken the event, and raises AwsFailure if it has not."""
-        taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((detail, taken))
+        """Begin; the future is done when EventBridge has accepted the event, and raises AwsFailure otherwise."""
+        accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending.append((detail, accepted))
         if self._sending is None or self._sending.done():
-            # A task of its own: if one of those who publish is cancelled, the others' events go all the same.
+            # A task of its own: the cancellation of one publisher must not stop the others' events.
             self._sending = asyncio.create_task(self._send())
-        return taken
+        return accepted
 
     async def _send(self) -> None:
-        while self._waiting:
-            batch = self._take()
-            details = [detail for detail, _ in batch]
-            ends: Sequence[BaseException | None]
+        while self._pending:
+            batch = self._next_batch()
+            failures: Sequence[BaseException | None]
             try:
-                ends = await self._lane(self._storage.put_events, details)
+                failures = await self._pool(self._storage.put_events, [detail for detail, _ in batch])
             except BaseException as error:
-                ends = [error] * len(batch)  # those who wait for it raise it
-            for (_, taken), end in zip(batch, ends, strict=True):
-                if taken.done():  # cancelled
+                failures = [error] * len(batch)  # raised by those who wait for their event
+            for (_, accepted), failure in zip(batch, failures, strict=True):
+                if accepted.done():  # cancelled
                     continue
-                if end is None:
-                    taken.set_result(None)
+                if failure is None:
+                    accepted.set_result(None)
                 else:
-                    taken.set_exception(end)
+                    accepted.set_exception(failure)
 
-    def _take(self) -> list[Waiting]:
-        """The next events for one call: as many as it may carry."""
+    def _next_batch(self) -> list[Pending]:
+        """As many pending events as fit into one call, and at least one."""
         number, size = 0, 0
-        for detail, _ in self._waiting[:MAX_ENTRIES]:
-            size += len(json.dumps(detail, ensure_ascii=False).encode()) + _AROUND
+        for detail, _ in self._pending[:MAX_ENTRIES]:
+            size += len(json.dumps(detail, ensure_ascii=False).encode()) + _ENVELOPE_BYTES
             if number and size > MAX_ENTRIES_BYTES:
                 break
             number += 1
-        batch, self._waiting = self._waiting[:number], self._waiting[number:]
+        batch, self._pending = self._pending[:number], self._pending[number:]
         return batch

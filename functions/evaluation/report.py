@@ -86,7 +86,7 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """The figures of a night that the trend shows."""
+    """What later nights need of a night: for the trend and for their comparison."""
 
     date: date
     verdict: Verdict
@@ -98,6 +98,7 @@ class Night:
     uploads: int
     unsure: int  # uploads
     unreadable: int  # uploads
+    predictions_key: str
 
     @property
     def accuracy(self) -> float:
@@ -162,7 +163,7 @@ class NightlyReport:
 
     @property
     def night(self) -> Night:
-        """This night in the trend."""
+        """This night as later nights read it."""
         figures, uploads = self.figures, self.uploads
         index = uploads.stability_index if uploads else None
         return Night(
@@ -176,6 +177,7 @@ class NightlyReport:
             uploads=uploads.total if uploads else 0,
             unsure=uploads.unsure if uploads else 0,
             unreadable=uploads.unreadable if uploads else 0,
+            predictions_key=self.predictions_key,
         )
 
 
@@ -208,22 +210,26 @@ def figures_of(scored: Sequence[Scored], labels: Sequence[str]) -> Figures | Non
     )
 
 
+_BEGINNINGS = {
+    Verdict.BETTER: "Better",
+    Verdict.SAME: "Same as before",
+    Verdict.WORSE: "Worse",
+    Verdict.FIRST: "First night with these pictures",
+}
+
+
 def headline(report: NightlyReport) -> str:
     """The verdict as a sentence."""
     figures = report.figures
     if figures is None:
         return f"Incomplete: none of {report.testset.pictures:,} test pictures could be scored"
     right = f"{figures.correct:,} of {figures.pictures:,} test pictures are right ({figures.accuracy:.1%})"
-    return {
-        Verdict.BETTER: f"Better: {right}",
-        Verdict.SAME: f"Same as before: {right}",
-        Verdict.WORSE: f"Worse: {right}",
-        Verdict.FIRST: f"First night with these pictures: {right}",
-        Verdict.INCOMPLETE: (
-            f"Incomplete: {report.unscored:,} of {report.testset.pictures:,} test pictures could not be scored; "
-            f"of the others, {figures.correct:,} of {figures.pictures:,} are right ({figures.accuracy:.1%})"
-        ),
-    }[report.verdict]
+    if report.verdict is Verdict.INCOMPLETE:
+        return (
+            f"Incomplete: {report.unscored:,} of {report.testset.pictures:,} test pictures could not be scored; of the "
+            f"others, {right.replace('test pictures ', '')}"
+        )
+    return f"{_BEGINNINGS[report.verdict]}: {right}"
 
 
 def reasons(report: NightlyReport) -> list[str]:
@@ -266,23 +272,15 @@ def to_json(report: NightlyReport) -> bytes:
     return (json.dumps(_plain(content), ensure_ascii=False, indent=1) + "\n").encode()
 
 
-@dataclass(frozen=True, slots=True)
-class EarlierReport:
-    """What tonight needs of an earlier report.json."""
-
-    night: Night
-    predictions_key: str
-
-
-def read_report(content: bytes) -> EarlierReport:
-    """An earlier report.json. Raises ValueError for a damaged one and for another schema version."""
+def read_night(content: bytes) -> Night:
+    """The night of a report.json. Raises ValueError for a damaged file and for another schema version."""
     try:
         report = json.loads(content)
         if report["schema_version"] != SCHEMA_VERSION:
             raise ValueError(f"schema_version is {report['schema_version']!r}, this code reads {SCHEMA_VERSION}")
         figures, uploads = report["figures"], report["uploads"]
         index = uploads["stability_index"] if uploads else None
-        night = Night(
+        return Night(
             date=date.fromisoformat(report["date"]),
             verdict=Verdict(report["verdict"]),
             model_version=str(report["model"]["version"]),
@@ -293,8 +291,8 @@ def read_report(content: bytes) -> EarlierReport:
             uploads=int(uploads["total"]) if uploads else 0,
             unsure=int(uploads["unsure"]) if uploads else 0,
             unreadable=int(uploads["unreadable"]) if uploads else 0,
+            predictions_key=str(report["predictions_key"]),
         )
-        return EarlierReport(night, str(report["predictions_key"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a report.json of schema {SCHEMA_VERSION}: {error!r}") from error
 

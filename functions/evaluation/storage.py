@@ -6,21 +6,20 @@ All errors of AWS become AwsFailure, as in labeller.storage, which handles singl
 from __future__ import annotations
 
 import heapq
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from boto3.dynamodb.types import TypeDeserializer
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from evaluation.drift import UploadRow
+from labeller.aws_errors import aws_errors
 from labeller.records import INDEX, index_keys
 from labeller.results import Status
-from labeller.storage import EVENT_SOURCE, AwsFailure
+from labeller.storage import publish_events
 
 if TYPE_CHECKING:  # the stubs are not in Lambda
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -47,20 +46,20 @@ class ReportStorage:
 
     def list_keys(self, prefix: str) -> Iterator[str]:
         """Keys of all objects under `prefix`, in order. Raises AwsFailure."""
-        with _own_errors("ListObjectsV2", f"{self.bucket}/{prefix}"):
+        with aws_errors("ListObjectsV2", f"{self.bucket}/{prefix}"):
             for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                 yield from (item["Key"] for item in page.get("Contents", []))
 
     def list_folders(self, prefix: str) -> list[str]:
         """Names of the "folders" directly under `prefix`, in order. Raises AwsFailure."""
-        with _own_errors("ListObjectsV2", f"{self.bucket}/{prefix}"):
+        with aws_errors("ListObjectsV2", f"{self.bucket}/{prefix}"):
             pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/")
             folders = [folder["Prefix"] for page in pages for folder in page.get("CommonPrefixes", [])]
         return [folder.removeprefix(prefix).rstrip("/") for folder in folders]
 
     def read(self, key: str) -> bytes | None:
         """The object's content; None if it does not exist. Raises AwsFailure."""
-        with _own_errors("GetObject", f"{self.bucket}/{key}"):
+        with aws_errors("GetObject", f"{self.bucket}/{key}"):
             try:
                 response = self._s3.get_object(Bucket=self.bucket, Key=key)
             except self._s3.exceptions.NoSuchKey:
@@ -70,14 +69,14 @@ class ReportStorage:
 
     def write(self, key: str, content: bytes, content_type: str) -> None:
         """Put the object; S3 replaces an earlier one atomically. Raises AwsFailure."""
-        with _own_errors("PutObject", f"{self.bucket}/{key}"):
+        with aws_errors("PutObject", f"{self.bucket}/{key}"):
             self._s3.put_object(
                 Bucket=self.bucket, Key=key, Body=content, ContentType=content_type, CacheControl="no-cache"
             )
 
     def delete(self, key: str) -> None:
         """Delete the object, if it exists. Raises AwsFailure."""
-        with _own_errors("DeleteObject", f"{self.bucket}/{key}"):
+        with aws_errors("DeleteObject", f"{self.bucket}/{key}"):
             self._s3.delete_object(Bucket=self.bucket, Key=key)
 
     def uploads_of_day(self, label: str, day: date) -> Iterator[UploadRow]:
@@ -85,7 +84,7 @@ class ReportStorage:
 
         Raises AwsFailure.
         """
-        with _own_errors("Query", f"{label} of {day}"):
+        with aws_errors("Query", f"{label} of {day}"):
             for row in rows_of_day(self._dynamodb, self._table, label, day, ("status", "label", "confidence")):
                 confidence = row.get("confidence")
                 yield UploadRow(
@@ -94,27 +93,16 @@ class ReportStorage:
 
     def announce(self, detail: Mapping[str, Any]) -> None:
         """Publish AccuracyReported. Raises AwsFailure."""
-        with _own_errors("PutEvents", REPORT_EVENT):
-            response = self._events.put_events(
-                Entries=[
-                    {
-                        "Source": EVENT_SOURCE,
-                        "DetailType": REPORT_EVENT,
-                        "Detail": json.dumps(detail, ensure_ascii=False),
-                        "EventBusName": self._bus,
-                    }
-                ]
-            )
-        refused = response["Entries"][0]
-        if refused.get("ErrorCode"):
-            raise AwsFailure(f"PutEvents for {REPORT_EVENT}: {refused['ErrorCode']}: {refused.get('ErrorMessage', '')}")
+        (failure,) = publish_events(self._events, self._bus, REPORT_EVENT, [(REPORT_EVENT, detail)])
+        if failure is not None:
+            raise failure
 
     def mail(self, subject: str, text: str) -> None:
         """Publish to the topic, which mails its subscribers. Raises AwsFailure."""
         subject = " ".join(subject.split()).encode("ascii", "replace").decode()
         if len(subject) >= _MAX_SUBJECT:
             subject = subject[: _MAX_SUBJECT - 4] + "..."
-        with _own_errors("Publish", self._topic):
+        with aws_errors("Publish", self._topic):
             self._sns.publish(TopicArn=self._topic, Subject=subject, Message=text)
 
 
@@ -142,14 +130,3 @@ def rows_of_day(
             yield from ({name: deserialize(value) for name, value in item.items()} for item in page["Items"])
 
     return heapq.merge(*map(partition_rows, index_keys(label, day)), key=lambda row: row["classified_at"])
-
-
-@contextmanager
-def _own_errors(call: str, what: str) -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "unknown")
-        raise AwsFailure(f"{call} for {what}: {code}: {error}") from error
-    except BotoCoreError as error:  # no response: connection, timeout, incomplete body, credentials
-        raise AwsFailure(f"{call} for {what}: {type(error).__name__}: {error}") from error

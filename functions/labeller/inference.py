@@ -1,33 +1,56 @@
-"""From what S3 handed out to what the network is asked about: the same for uploads and for the test set."""
+"""A fetched object -> the network's answer: the one path of uploads, the test set and a candidate model."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+
+from labeller.classifier import Classifier
 from labeller.images import Decoded, Reason, Unreadable, decode
+from labeller.pipeline import stage
+from labeller.results import Prediction, Result, Status
 from labeller.settings import Settings
 from labeller.storage import Fetched
 
-# How many objects are worked on at once: enough to keep the processors busy while others wait for S3, and no more
-# than fit into memory with all their bytes, whatever the limit on an object's size.
-_MOST_IN_FLIGHT = 16
-_MOST_BYTES_IN_FLIGHT = 400_000_000
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """The network's answer for one object, and the picture it was given."""
+
+    result: Result  # LABELLED or UNSURE
+    prediction: Prediction
+    decoded: Decoded
 
 
-def decode_fetched(fetched: Fetched, size: tuple[int, int], settings: Settings) -> Decoded:
-    """The picture at the network's size (height, width). Raises Unreadable, also for what S3 refused and what is over
-    the limits."""
+def infer(fetched: Fetched, classifier: Classifier, settings: Settings, durations: dict[str, float]) -> Inference:
+    """Decode the object and run the network. Adds the milliseconds of both to `durations`: decode_ms, inference_ms.
+
+    Raises Unreadable, also for an object that S3 refused or that is too large.
+    """
+    with stage("decode", durations):
+        decoded = _decode(fetched, classifier.input_size, settings)
+    with stage("inference", durations):
+        (prediction,) = classifier.predict(decoded.pixels[np.newaxis])
+    threshold = settings.threshold_in_force(classifier.confidence_threshold)
+    return Inference(labelled(prediction, decoded, classifier.version, threshold), prediction, decoded)
+
+
+def labelled(prediction: Prediction, decoded: Decoded, model: str, threshold: float) -> Result:
+    """The result for a decoded picture: LABELLED if the confidence (0..1) reaches `threshold`, else UNSURE."""
+    status = Status.LABELLED if prediction.confidence >= threshold else Status.UNSURE
+    return Result(status, model, prediction, decoded.width, decoded.height, decoded.format)
+
+
+def unreadable(error: Unreadable, model: str) -> Result:
+    """The result for an object that cannot be decoded."""
+    return Result(Status.UNREADABLE, model, reason=error.reason.value, detail=error.detail)
+
+
+def _decode(fetched: Fetched, size: tuple[int, int], settings: Settings) -> Decoded:
     if fetched.refusal is not None:
         raise Unreadable(Reason[fetched.refusal.name], fetched.detail)
     if fetched.data is None:
         limit = settings.max_image_bytes
         raise Unreadable(Reason.TOO_LARGE, f"{fetched.size} bytes, more than the limit of {limit}")
     return decode(fetched.data, size, settings.max_image_pixels)
-
-
-def threshold_in_force(manifest: float, settings: Settings) -> float:
-    """The confidence below which a label is UNSURE: the stack's, or else the manifest's."""
-    return manifest if settings.confidence_threshold is None else settings.confidence_threshold
-
-
-def objects_in_flight(max_bytes: int) -> int:
-    """How many objects of up to `max_bytes` may be worked on at once."""
-    return max(1, min(_MOST_IN_FLIGHT, _MOST_BYTES_IN_FLIGHT // max_bytes))

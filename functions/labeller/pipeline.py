@@ -1,27 +1,25 @@
-"""Work on many items at once, within bounds: of threads, of items in flight, of time.
+"""Work on many items at once, with limits on threads, on items in flight and on time. Knows no pictures and no AWS.
 
-An item is a coroutine, which reads from top to bottom: fetch, decode, predict, write. Each step runs in a lane, some
-threads kept for one kind of work, so while one item waits for the network another one is decoded. Steps wait in
-line; an item holds no thread while it does.
+An item is a coroutine. Each of its steps runs in a pool of threads for one kind of work, so that one item is decoded
+while another one waits for the network. An item that waits for a free thread holds none.
 
-    lane = Lane(2, "cpu")
+    pool = WorkerPool(2, "cpu")
 
     async def work(item):
-        return await lane(predict, await network(fetch, item))
+        return await pool(predict, await network_pool(fetch, item))
 
     results = asyncio.run(run(items, work, in_flight=16, deadline=Deadline.in_seconds(50)))
-
-Knows nothing of pictures or AWS.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import TypeVar, TypeVarTuple
 
 Item = TypeVar("Item")
@@ -30,19 +28,19 @@ Arguments = TypeVarTuple("Arguments")
 
 
 class OutOfTime(Exception):
-    """This could not be finished in time, so it was not begun, or was given up."""
+    """The deadline passed before the work was begun, or before it was finished."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """When everything must have ended: items are begun until `begin`, steps until `end` (time.monotonic)."""
+    """The times (time.monotonic) after which no item is begun, and no step."""
 
     begin: float
     end: float
 
     @classmethod
     def in_seconds(cls, seconds: float, *, item: float = 0.0) -> Deadline:
-        """The deadline `seconds` from now, where an item takes `item` seconds and is not begun any later."""
+        """The deadline in `seconds`; no item is begun in its last `item` seconds, which one item may take."""
         end = monotonic() + seconds
         return cls(end - item, end)
 
@@ -51,31 +49,41 @@ _deadline: contextvars.ContextVar[Deadline | None] = contextvars.ContextVar("dea
 
 
 def ensure_time() -> None:
-    """Raise OutOfTime if the item that this step belongs to has been given up.
+    """Raise OutOfTime if the item of the current step has been given up.
 
-    For steps that repeat themselves: a process may be halted after its answer and resumed much later, as Lambda does,
-    and a thread must not then send what was true long ago.
+    For steps with retries: Lambda may halt a process after its answer and resume it much later, and a thread must not
+    then send outdated results.
     """
     deadline = _deadline.get()
     if deadline is not None and monotonic() >= deadline.end:
-        raise OutOfTime("the time for this is over")
+        raise OutOfTime("the deadline has passed")
 
 
-class Lane:
-    """Runs functions in at most `threads` threads of its own, in the order of the calls."""
+class WorkerPool:
+    """Runs functions in up to `threads` threads, in the order of the calls."""
 
     def __init__(self, threads: int, name: str) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)  # threads start when they are needed
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)  # starts a thread when it is needed
 
     async def __call__(self, function: Callable[[*Arguments], Result], /, *arguments: *Arguments) -> Result:
-        """function(*arguments), or what it raises. OutOfTime if the time was over before its turn came."""
+        """function(*arguments), or its exception. OutOfTime if the deadline passed before its turn."""
         context = contextvars.copy_context()
 
         def step() -> Result:
             ensure_time()
             return function(*arguments)
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: context.run(step))
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: context.run(step))
+
+
+@contextmanager
+def stage(name: str, durations: dict[str, float]) -> Iterator[None]:
+    """Add the milliseconds that the block takes to durations["<name>_ms"]."""
+    start = perf_counter()
+    try:
+        yield
+    finally:
+        durations[f"{name}_ms"] = durations.get(f"{name}_ms", 0.0) + (perf_counter() - start) * 1000
 
 
 async def run(
@@ -85,18 +93,18 @@ async def run(
     in_flight: int,
     deadline: Deadline | None = None,
 ) -> list[Result | Exception]:
-    """work(item) of every item, in the order of the items: its result, or the exception it raised.
+    """The result of work(item), or the exception it raised, for every item, in their order.
 
-    At most `in_flight` items are worked on at a time, and `items` is drawn from no further ahead, so it may be endless
-    in memory's terms. What cannot be begun in time, or has not ended at the deadline, ends as OutOfTime; a thread
-    that is in the middle of such an item's step finishes the step, and nobody waits for it.
+    At most `in_flight` items are worked on at a time. `items` is read no further ahead, so that it may be a generator.
+    Items that cannot be begun or finished in time get OutOfTime. A thread in the middle of such an item's step
+    finishes that step, and nothing waits for it.
     """
     source = enumerate(items)
     results: dict[int, Result | Exception] = {}
 
     async def worker() -> None:
         _deadline.set(deadline)
-        for index, item in source:  # shared: each worker draws its next item
+        for index, item in source:  # shared: each worker takes the next item
             results[index] = await _attempt(work, item, deadline)
 
     await asyncio.gather(*(worker() for _ in range(in_flight)))
@@ -115,12 +123,12 @@ async def _attempt(
             return await work(item)
     except TimeoutError as error:
         if deadline is not None and limit.expired():
-            return OutOfTime("given up: it had not ended in time")
+            return OutOfTime("given up: not finished in time")
         return error
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        return OutOfTime("given up, because what it waited for was")
-    except Exception as error:  # the item's own, which must not end its neighbours
+        return OutOfTime("given up: work that it waited for was cancelled")
+    except Exception as error:  # belongs to this item and must not end the others
         return error

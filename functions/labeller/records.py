@@ -7,13 +7,10 @@ import zlib
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 from labeller.events import Change, ObjectRef
-from labeller.results import Prediction, Result, Status, Tagging
-
-if TYPE_CHECKING:  # images.py loads Pillow
-    from labeller.images import Decoded, Unreadable
+from labeller.results import Result, Status, Tagging
 
 MAX_TAGS = 10  # S3 user guide, "Categorizing your objects using tags"
 MAX_TAG_VALUE = 256  # characters, same page
@@ -21,13 +18,12 @@ TAG_SUFFIXES = ("", "-confidence", "-model")
 SEQUENCER_LENGTH = 32  # S3's have 16 to 18 digits; the rest is room
 
 INDEX = "by-label-and-day"
-# A day's rows of one label are spread over so many partitions of the index, each of which takes 1,000 writes a
-# second (DynamoDB developer guide, "Using write sharding"). May be raised, but not lowered: older rows stay where
-# they are, and the query looks into the partitions of today's number.
+# Partitions of the index for one label and day; each takes 1,000 writes a second (DynamoDB developer guide, "Using
+# write sharding"). May be raised but not lowered: existing rows stay in their partitions, and queries read these only.
 INDEX_SHARDS = 8
 
-# An item of DynamoDB's has at most 400 KB. Keys (1,024 bytes) and all else of S3's are bounded; labels are not.
-MAX_SCORES = 100  # the highest are kept
+# A DynamoDB item has at most 400 KB. S3's values are bounded (a key has 1,024 bytes); labels are not.
+MAX_SCORES = 100  # the highest
 _LONGEST_TEXT = 500  # characters of details and labels; 4 bytes each in UTF-8 at most
 
 # Letters and digits of any script, space, and + - = . _ : / @ (S3 API reference, "Tag").
@@ -41,17 +37,6 @@ class Tag(TypedDict):
     Value: str
 
 
-def labelled(prediction: Prediction, decoded: Decoded, model: str, threshold: float) -> Result:
-    """The result for a decoded picture: LABELLED from `threshold` (0..1) of confidence on, else UNSURE."""
-    status = Status.LABELLED if prediction.confidence >= threshold else Status.UNSURE
-    return Result(status, model, prediction, decoded.width, decoded.height, decoded.format)
-
-
-def unreadable(error: Unreadable, model: str) -> Result:
-    """The result for something that cannot be decoded."""
-    return Result(Status.UNREADABLE, model, reason=error.reason.value, detail=error.detail)
-
-
 def is_tag_text(text: str) -> bool:
     """Whether S3 accepts `text` in a tag, its length aside."""
     return bool(text) and not _NOT_IN_TAGS.search(text)
@@ -63,7 +48,7 @@ def tag_value(text: str) -> str:
 
 
 def tags_for(result: Result, prefix: str) -> list[Tag]:
-    """Our tags: <prefix> is the label, UNSURE or UNREADABLE; -confidence 0.0000 to 1.0000; -model version."""
+    """Our tags: <prefix> (the label, UNSURE or UNREADABLE), -confidence (0.0000 to 1.0000) and -model (version)."""
     prediction = result.prediction
     label = prediction.label if prediction and result.status is Status.LABELLED else result.status.value
     tags = [Tag(Key=prefix, Value=tag_value(label))]
@@ -73,9 +58,9 @@ def tags_for(result: Result, prefix: str) -> list[Tag]:
 
 
 def merge_tags(existing: Iterable[Tag], ours: Iterable[Tag], prefix: str) -> list[Tag] | None:
-    """Everybody else's tags in their order, then `ours` in place of any earlier ones of `prefix`.
+    """The others' tags in their order, then `ours`, which replace earlier tags of `prefix`.
 
-    None if that makes more than S3's ten: then the object's tags are to be left as they are.
+    None if these exceed S3's ten: then the object's tags must not be changed.
     """
     names = {prefix + suffix for suffix in TAG_SUFFIXES}
     merged = [*(tag for tag in existing if tag["Key"] not in names), *ours]
@@ -83,7 +68,7 @@ def merge_tags(existing: Iterable[Tag], ours: Iterable[Tag], prefix: str) -> lis
 
 
 def padded(sequencer: str) -> str:
-    """A sequencer made comparable as text: S3 says to fill the shorter one with zeros on the right."""
+    """A sequencer in comparable form: S3 says to pad the shorter one with zeros on the right."""
     return sequencer.upper().ljust(SEQUENCER_LENGTH, "0")
 
 
@@ -97,27 +82,27 @@ def item_for(
     classified_at: datetime,
     ttl_days: int,
 ) -> dict[str, Any]:
-    """The row of an object that was looked at: what is known, numbers as Decimal, nothing for what is not known.
+    """The row of a labelled or unreadable object. Numbers are Decimal, unknown values are left out.
 
-    `etag` and `size` (bytes) are those of the content that was looked at. `classified_at` must know its time zone.
+    `etag` and `size` (bytes) belong to the fetched content. `classified_at` must be time zone aware.
 
-        object, version   the key of the table: bucket/key, and the version id, or "null" as S3 itself has it
+        object, version   the table's key: bucket/key, and the version id, or S3's own "null"
         bucket, key
         status            LABELLED, UNSURE, UNREADABLE; DELETED in the rows of `deleted_item`
-        label             the likeliest, for UNSURE too, so that the row keeps what the tag does not say
+        label             the most likely one, for UNSURE too, where the tag does not say it
         confidence        of that label, 0..1
         scores            label -> 0..1, the 100 highest
-        model             its version
-        etag, size        of the content; left out where it could not be fetched (ARCHIVED, ENCRYPTED)
+        model             version
+        etag, size        of the content; left out if it could not be fetched (ARCHIVED, ENCRYPTED)
         width, height     in pixels, as displayed
         format            JPEG, PNG, ...
-        reason, detail    images.Reason, and in words, of UNREADABLE; DELETE_MARKER where that is what DELETED is
-        sequencer         of the last event that wrote the row, padded; left out until an event with one comes
+        reason, detail    of UNREADABLE: images.Reason, and in words; of DELETED: DELETE_MARKER, if it is one
+        sequencer         of the last event that wrote the row, padded; left out before the first such event
         event_time        of that event, as its sender wrote it
-        classified_at     when the row was written, ISO 8601, UTC
-        tagging           what became of the tags: WRITTEN, NO_ROOM, ARCHIVED, DENIED
-        label_day         key of the index, see `index_keys`
-        expires_at        seconds since 1970, for DynamoDB to delete the row; left out if `ttl_days` is 0
+        classified_at     time of writing, ISO 8601, UTC
+        tagging           WRITTEN, NO_ROOM, ARCHIVED, DENIED
+        label_day         the index's key, see `index_keys`
+        expires_at        when DynamoDB deletes the row, seconds since 1970; left out if `ttl_days` is 0
     """
     prediction = result.prediction
     best = sorted(prediction.scores.items(), key=lambda score: -score[1])[:MAX_SCORES] if prediction else []
@@ -140,28 +125,26 @@ def item_for(
 
 
 def deleted_item(ref: ObjectRef, *, deleted_at: datetime, ttl_days: int) -> dict[str, Any]:
-    """The row of an object, or version, that is no more.
+    """The row of a deleted object or version.
 
-    Nothing stays of what was known of the picture: whoever deletes it means it. A delete marker has a row of its
-    own, under its own version; the rows of the versions that it hides stay, as the versions themselves do.
+    It keeps nothing about the picture, as its deletion demands. A delete marker has its own row, under its own
+    version; the rows of the hidden versions stay, as the versions themselves do.
     """
     reason = Change.DELETE_MARKER.value if ref.change is Change.DELETE_MARKER else None
     return _row(ref, Status.DELETED, Status.DELETED.value, {"reason": reason}, deleted_at, ttl_days)
 
 
 def index_keys(label: str, day: date) -> list[str]:
-    """The partitions of the index that hold the rows of a label and a day (UTC), each sorted by classified_at.
+    """The index's partitions for a label and a day (UTC), each sorted by classified_at: query all of them and merge.
 
-    `label`: one of the model's, or UNSURE, UNREADABLE, DELETED. Query each, and merge.
+    `label`: one of the model's, or UNSURE, UNREADABLE, DELETED.
     """
     return [_index_key(label, day, shard) for shard in range(INDEX_SHARDS)]
 
 
 def event_detail(item: Mapping[str, Any]) -> dict[str, Any]:
-    """What the result event says of a row of item_for: docs/image-classified.schema.json describes it.
-
-    No scores: with many labels they would not fit into an event; the row has them.
-    """
+    """The result event for a row of item_for, as in docs/image-classified.schema.json. It has no scores: with many
+    labels they would not fit."""
     names = ("bucket", "key", "status", "label", "confidence", "model", "reason", "etag", "sequencer", "tagging")
     detail = {name: item[name] for name in names if name in item}
     if "confidence" in detail:
@@ -175,7 +158,7 @@ def _row(
     shard = zlib.crc32(ref.path.encode()) % INDEX_SHARDS
     item = {
         "object": ref.path,
-        "version": ref.version_id or "null",  # S3's own name for the version of an unversioned object
+        "version": ref.version_id or "null",  # S3's name for the version of an unversioned object
         "bucket": ref.bucket,
         "key": ref.key,
         "status": status.value,

@@ -1,5 +1,4 @@
-"""What the environment may say, read once at first use. The table below holds the only defaults there are;
-template.yaml passes every one of these variables explicitly."""
+"""Environment variables -> Settings. DEFAULTS holds all defaults; template.yaml passes every variable explicitly."""
 
 from __future__ import annotations
 
@@ -16,22 +15,27 @@ DEFAULTS: Mapping[str, str] = {
     "MODEL_DIR": "/opt/model",  # where Lambda unpacks the model layer
     "ONNX_THREADS": "1",  # template.yaml derives it from the memory size: 1,769 MB are one vCPU
     "TAG_PREFIX": "image-label",
-    "MAX_IMAGE_BYTES": "26214400",  # 25 MiB; a 50-megapixel JPEG of a camera has about 20
+    "MAX_IMAGE_BYTES": "26214400",  # 25 MiB; a camera's 50-megapixel JPEG has about 20
     "MAX_IMAGE_PIXELS": str(DEFAULT_MAX_IMAGE_PIXELS),
-    "ROW_TTL_DAYS": "0",  # keep for ever
-    "CONFIDENCE_THRESHOLD": "",  # the one of the model's manifest, chosen on its validation pictures
-    "KEY_PREFIX": "",  # objects whose keys begin otherwise are left alone
-    "KEY_SUFFIXES": "",  # such as ".jpg,.png", in any case of letters; none: all keys
+    "ROW_TTL_DAYS": "0",  # keep rows for ever
+    "CONFIDENCE_THRESHOLD": "",  # empty: the manifest's, chosen on the validation pictures
+    "KEY_PREFIX": "",  # only objects whose keys start with it are labelled
+    "KEY_SUFFIXES": "",  # such as ".jpg,.png", in upper or lower case; empty: all keys
     "EVENT_BUS": "default",  # name or ARN
 }
 NAMES = frozenset((*REQUIRED, *DEFAULTS))
 
-_PILLOW_LIMIT = 178_956_970  # twice PIL.Image.MAX_IMAGE_PIXELS, above which Pillow refuses by itself
+_PILLOW_LIMIT = 178_956_970  # twice PIL.Image.MAX_IMAGE_PIXELS, above which Pillow itself refuses
 _TAG_KEY_LENGTH = 128  # S3 API reference, PutObjectTagging
+
+# Enough objects to keep the processors busy while others wait for S3, and no more than fit into memory with all
+# their bytes, whatever the limit on an object's size.
+_MAX_IN_FLIGHT = 16
+_MAX_BYTES_IN_FLIGHT = 400_000_000
 
 
 class SettingsError(Exception):
-    """An environment variable is missing or makes no sense. The message names it."""
+    """An environment variable is missing or invalid. The message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +49,27 @@ class Settings:
     max_image_bytes: int
     max_image_pixels: int
     row_ttl_days: int  # 0: rows stay
-    confidence_threshold: float | None  # 0..1, below it a label is UNSURE; None: the manifest's
+    confidence_threshold: float | None  # 0..1; None: the manifest's
     key_prefix: str
     key_suffixes: tuple[str, ...]  # in lower case; empty: any
-    event_bus: str  # EventBridge's, for the result events
+    event_bus: str  # name or ARN, for the result events
+
+    @property
+    def objects_in_flight(self) -> int:
+        """The number of objects that are worked on at once."""
+        return max(1, min(_MAX_IN_FLIGHT, _MAX_BYTES_IN_FLIGHT // self.max_image_bytes))
+
+    def threshold_in_force(self, manifest: float) -> float:
+        """The confidence below which a label is UNSURE: the environment's, or else the manifest's."""
+        return manifest if self.confidence_threshold is None else self.confidence_threshold
 
     def wants(self, key: str) -> bool:
-        """Whether the object is to be labelled, by its key."""
+        """Whether the object with this key is to be labelled."""
         return key.startswith(self.key_prefix) and (not self.key_suffixes or key.lower().endswith(self.key_suffixes))
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
-        """The settings in `env`, usually os.environ; SettingsError names the variable at fault."""
+        """The settings in `env`, usually os.environ. Raises SettingsError."""
         for name in REQUIRED:
             if not env.get(name):
                 raise SettingsError(f"the environment variable {name} is not set; template.yaml passes it")
@@ -96,7 +109,7 @@ def _probability(values: Mapping[str, str], name: str) -> float | None:
         number = float(text)
     except ValueError:
         number = -1.0
-    if not 0 <= number <= 1:  # not a number (NaN) is outside too
+    if not 0 <= number <= 1:  # false for NaN too
         raise SettingsError(f"{name} must be a number between 0 and 1, or empty for the model's own, not {text!r}")
     return number
 

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from evaluation.report import NIGHTS, EarlierReport, read_report
+from evaluation.report import NIGHTS, Night, read_night
 from evaluation.storage import ReportStorage
+from labeller.aws_errors import AwsFailure
 from labeller.observability import logger
-from labeller.storage import AwsFailure
 from score.keys import LATEST, LIST, PAGE, PREDICTIONS, REPORT, REPORTS_PREFIX, night_key, run_key
 
 _TYPES = {"html": "text/html; charset=utf-8", "json": "application/json", "csv": "text/csv; charset=utf-8"}
@@ -37,19 +37,19 @@ def list_nights(storage: ReportStorage) -> list[date]:
     return [night for name in storage.list_folders(REPORTS_PREFIX) if (night := _night(name)) is not None]
 
 
-def read_earlier(storage: ReportStorage, nights: Iterable[date]) -> list[EarlierReport]:
-    """The reports of the last NIGHTS of these nights, oldest first, without unreadable ones (logged).
+def read_earlier(storage: ReportStorage, nights: Iterable[date]) -> list[Night]:
+    """The last NIGHTS of these nights, oldest first, without those whose report is unreadable (logged).
 
     Raises AwsFailure.
     """
-    reports = []
+    readable = []
     for night in sorted(nights)[-NIGHTS:]:
         content = storage.read(night_key(night, REPORT))
         try:
-            reports.append(read_report(content or b""))
+            readable.append(read_night(content or b""))
         except ValueError as error:
             logger.warning("an earlier report cannot be read", night=str(night), error=str(error))
-    return reports
+    return readable
 
 
 def publish(

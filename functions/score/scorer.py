@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from evaluation.predictions import Identity, Scored, Unscored
+from evaluation.comparison import Reference
+from evaluation.predictions import Scored, Unscored
 from evaluation.thumbnails import thumbnail
+from labeller.aws_errors import AwsFailure, Gone
 from labeller.classifier import Classifier
 from labeller.events import ObjectRef
 from labeller.images import Unreadable
-from labeller.inference import decode_fetched, objects_in_flight, threshold_in_force
-from labeller.pipeline import Deadline, Lane, OutOfTime, run
+from labeller.inference import infer
+from labeller.pipeline import Deadline, OutOfTime, WorkerPool, run
+from labeller.results import Status
 from labeller.settings import Settings
-from labeller.storage import AwsFailure, Fetched, Gone, Storage
+from labeller.storage import Fetched, Storage
 from score.testset import Example
 
 OUT_OF_TIME = "DEADLINE: there was no time left to score it"
@@ -42,7 +43,7 @@ class Scorer:
     storage: Storage
     classifier: Classifier
     settings: Settings
-    compared: Sequence[Mapping[Identity, str]]  # earlier answers that tonight's are compared with
+    references: Sequence[Reference] = ()  # what the answers will be compared with
 
     def score(self, examples: Sequence[Example], deadline: Deadline) -> ScoringRun:
         """Score the examples in order until the deadline.
@@ -50,11 +51,11 @@ class Scorer:
         Each picture runs on one processor, all processors at once, while others are downloaded, as in classify. A
         picture that cannot be fetched, decoded or reached in time is unscored, with the reason. Raises ModelError.
         """
-        in_flight = objects_in_flight(self.settings.max_image_bytes)
-        network, processors = Lane(in_flight, "aws"), Lane(self.settings.onnx_threads, "cpu")
+        in_flight = self.settings.objects_in_flight
+        aws_pool, cpu_pool = WorkerPool(in_flight, "aws"), WorkerPool(self.settings.onnx_threads, "cpu")
 
         async def work(example: Example) -> tuple[Scored, float]:
-            return await processors(self._score_one, example, await network(self._fetch, example))
+            return await cpu_pool(self._score_one, example, await aws_pool(self._fetch, example))
 
         start = time.perf_counter()
         results = asyncio.run(run(examples, work, in_flight=in_flight, deadline=deadline))
@@ -75,22 +76,22 @@ class Scorer:
 
     def _score_one(self, example: Example, fetched: Fetched) -> tuple[Scored, float]:
         """The answer, and the milliseconds that the network took for it."""
-        decoded = decode_fetched(fetched, self.classifier.input_size, self.settings)
-        start = time.perf_counter()
-        (prediction,) = self.classifier.predict(decoded.pixels[np.newaxis])
-        milliseconds = 1000 * (time.perf_counter() - start)
+        durations: dict[str, float] = {}
+        inference = infer(fetched, self.classifier, self.settings, durations)
+        prediction, decoded = inference.prediction, inference.decoded
         identity = (example.label, hashlib.sha256(fetched.data or b"").hexdigest())
         # The report shows only the pictures that are wrong or got another label than before.
-        shown = {prediction.label} != {example.label, *(a[identity] for a in self.compared if identity in a)}
+        before = [reference.answers.get(identity, prediction.label) for reference in self.references]
+        shown = {example.label, *before} != {prediction.label}
         scored = Scored(
             key=example.name,
             true=example.label,
             sha256=identity[1],
             prediction=prediction,
-            unsure=prediction.confidence < threshold_in_force(self.classifier.confidence_threshold, self.settings),
+            unsure=inference.result.status is Status.UNSURE,
             thumbnail=thumbnail(decoded.pixels, decoded.width, decoded.height) if shown else None,
         )
-        return scored, milliseconds
+        return scored, durations["inference_ms"]
 
 
 def _reason(error: Exception) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -42,10 +43,7 @@ class Kind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class LayerRedundancy:
     """Loss of the head, to first order, if one layer alone has only a half or a quarter of its `channels`, a half
-    chosen by LASSO, or the rank with which it takes a half or a quarter of the multiplications.
-
-    None for the channels of the last layer: they are the features, and stay.
-    """
+    chosen by LASSO, or the rank with a half or a quarter of the multiplications. None for the features: they stay."""
 
     channels: int
     half: float | None
@@ -72,18 +70,13 @@ class NetworkCandidate:
 
 def plan_candidates(config: BuildConfig) -> list[NetworkCandidate]:
     """The networks to compare with the full one: the whole curve for `auto`, else the single one that was asked for."""
-    size = config.image_size
-    if config.compress != "auto":
-        speedup = float(config.compress)
-        return [NetworkCandidate(candidate_name(speedup), Kind.BOTH, size, speedup)]
-    candidates = [
-        NetworkCandidate(candidate_name(speedup), Kind.BOTH, size, speedup) for speedup in config.compress_times
-    ]
-    for kind in (Kind.CHANNELS, Kind.RANKS):
-        candidates += [
-            NetworkCandidate(f"{candidate_name(speedup)}, {kind} only", kind, size, speedup)
-            for speedup in config.compress_singly
-        ]
+    size, auto = config.image_size, config.compress == "auto"
+    speedups = config.compress_times if auto else (float(config.compress),)
+    candidates = [NetworkCandidate(candidate_name(speedup), Kind.BOTH, size, speedup) for speedup in speedups]
+    if not auto:
+        return candidates
+    for kind, speedup in itertools.product((Kind.CHANNELS, Kind.RANKS), config.compress_singly):
+        candidates.append(NetworkCandidate(f"{candidate_name(speedup)}, {kind} only", kind, size, speedup))
     for share in config.compress_sizes:
         side = max(32, round(share * size / 16) * 16)
         if side < size:
@@ -130,7 +123,10 @@ def solve_candidates(
             kept = [order.kept(width) for order, width in zip(orders, shape.widths, strict=False)]
             kept.append(np.arange(shape.widths[-1]))
             smaller = solve.shrink(full, statistics, sensitivity, kept, shape.ranks)
-            _write(smaller, candidate, folder)
+            graph, shape_file = candidate.files(folder)
+            model = network.to_keras(smaller, candidate.image_size)
+            export.export(model, export.IMAGE, export.FEATURES, graph)
+            shape_file.write_text(json.dumps(asdict(smaller.shape)), "utf-8")
             print(f"      solved: {candidate.name:<28}{_layer_list(shape)}", flush=True)
 
     key = key_of(
@@ -139,7 +135,7 @@ def solve_candidates(
         sha256_of_values(head.trained.network),
         [example.sha256 for example in examples],
         decoder_fingerprint(),
-        [[candidate.name, candidate.kind, candidate.image_size, candidate.speedup] for candidate in candidates],
+        [astuple(candidate) for candidate in candidates],
         [config.image_size, config.seed, config.compress_megapixels, config.compress_rows, config.compress_step],
         source_of(*(module.__file__ for module in (allocation, network, pruning, solve, export, low_rank)), __file__),
     )
@@ -159,25 +155,12 @@ def _shape(
     return allocation.allocate(
         [Losses(channels, ranks.loss) for channels, ranks in zip(channel_losses, columns, strict=True)],
         full.shape,
-        full.sides(config.image_size),
+        config.image_size,
         1 / candidate.speedup,
         config.compress_step,
         channels=candidate.kind is not Kind.RANKS,
         ranks=candidate.kind is not Kind.CHANNELS,
     )
-
-
-def _write(smaller: ConvNet, candidate: NetworkCandidate, folder: Path) -> None:
-    graph, shape_file = candidate.files(folder)
-    model = network.to_keras(smaller, candidate.image_size)
-    export.export(model, export.IMAGE, export.FEATURES, graph)
-    content = {
-        "channels": smaller.shape.widths,
-        "ranks": smaller.shape.ranks,
-        "multiplications": smaller.multiplications(candidate.image_size),
-        "cost": smaller.cost(candidate.image_size),
-    }
-    shape_file.write_text(json.dumps(content), "utf-8")
 
 
 def _layer_list(shape: Shape) -> str:

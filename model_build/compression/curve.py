@@ -16,15 +16,9 @@ from evaluation.metrics import mcnemar_test
 from labeller.classifier import open_session
 from model_build import export, selection
 from model_build.base import Base
+from model_build.compression import candidates as plans
 from model_build.compression import network
-from model_build.compression.candidates import (
-    Kind,
-    LayerRedundancy,
-    NetworkCandidate,
-    candidate_name,
-    plan_candidates,
-    solve_candidates,
-)
+from model_build.compression.candidates import Kind, LayerRedundancy, NetworkCandidate
 from model_build.compression.network import Shape
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, spread
@@ -50,22 +44,22 @@ Quantise = Callable[[Path, Path, Features, BuildConfig], object]
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """A measured network: its base, in FP32 and INT8, and the head trained on its features.
-
-    `multiplications` and `cost` (`network.layer_cost`) are those of the base for one image; `log_losses` [n] those of
-    the validation pictures.
-    """
+    """A measured network: its base, in FP32 and INT8, and the head trained on its features, with the log losses [n] of
+    the validation pictures."""
 
     name: str
     kind: Kind
     image_size: int
     shape: Shape
-    multiplications: int
-    cost: int
     fp32: Path
     int8: Path
     head: EvaluatedHead
     log_losses: np.ndarray
+
+    @property
+    def cost(self) -> int:
+        """Estimated time of one image, in multiply-accumulates."""
+        return self.shape.cost(self.image_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,25 +89,23 @@ def full_point(
     base: Base, config: BuildConfig, fp32: Path, int8: Path, head: EvaluatedHead, validation: Features
 ) -> CurvePoint:
     """The full network as a point of the curve. Raises StructureError."""
-    full, size = network.from_keras(base.network), config.image_size
-    losses = log_losses(head.logits, validation.labels)
-    multiplications, cost = full.multiplications(size), full.cost(size)
-    return CurvePoint(Kind.FULL, Kind.FULL, size, full.shape, multiplications, cost, fp32, int8, head, losses)
+    shape, losses = network.from_keras(base.network).shape, log_losses(head.logits, validation.labels)
+    return CurvePoint(Kind.FULL, Kind.FULL, config.image_size, shape, fp32, int8, head, losses)
 
 
 def measure_curve(
     base: Base, full: CurvePoint, data: Dataset, config: BuildConfig, quantise: Quantise, folder: Path
 ) -> Curve:
     """Build and measure every network of the settings. Their files are written to `folder`."""
-    candidates = plan_candidates(config)
-    redundancy = solve_candidates(base, full.head, candidates, folder, data, config)
+    candidates = plans.plan_candidates(config)
+    redundancy = plans.solve_candidates(base, full.head, candidates, folder, data, config)
     points = [full]
     for candidate in candidates:
         settings = replace(config, image_size=candidate.image_size, heads=(full.head.candidate,))
         points.append(_trained(candidate, folder, data, settings, quantise))
         _print(points[-1], full)
     milliseconds = time_graphs({point.name: (point.int8, point.image_size) for point in points})
-    name = None if config.compress == "auto" else candidate_name(float(config.compress))
+    name = None if config.compress == "auto" else plans.candidate_name(float(config.compress))
     return Curve(points, milliseconds, redundancy, choose_network(points, config.compress_loss, name))
 
 
@@ -151,10 +143,8 @@ def log_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def compare_with_full(test: Features, full: EvaluatedHead, right: np.ndarray) -> FullComparison:
-    """The shipped and the full network on the same test pictures.
-
-    `test` are the features of the full network's INT8 base, `right` bool [n] says where the shipped network is right.
-    """
+    """Compare on test: `test` are the features of the full network's INT8 base, `right` bool [n] says where the shipped
+    network is right."""
     full_right = full.trained.logits(test.values).argmax(axis=1) == test.labels
     only_full, only_shipped = int((full_right & ~right).sum()), int((right & ~full_right).sum())
     p_value = round(mcnemar_test(only_full, only_shipped), 4)
@@ -192,26 +182,16 @@ def _trained(
     quantise(fp32, int8, extract(fp32, unseen, config), config)
     training, validation = (extract(int8, data.splits[split], config) for split in ("train", "validation"))
     (head,) = selection.train_heads(training, validation, len(data.labels), config)
-    solved = json.loads(shape_file.read_text("utf-8"))
-    return CurvePoint(
-        candidate.name,
-        candidate.kind,
-        config.image_size,
-        Shape(tuple(solved["channels"]), tuple(solved["ranks"])),
-        solved["multiplications"],
-        solved["cost"],
-        fp32,
-        int8,
-        head,
-        log_losses(head.logits, validation.labels),
-    )
+    shape = Shape(**{name: tuple(values) for name, values in json.loads(shape_file.read_text("utf-8")).items()})
+    losses = log_losses(head.logits, validation.labels)
+    return CurvePoint(candidate.name, candidate.kind, config.image_size, shape, fp32, int8, head, losses)
 
 
 def _print(point: CurvePoint, full: CurvePoint) -> None:
     validation = point.head.validation
+    multiplications = point.shape.multiplications(point.image_size) / 1e9
     print(
-        f"      {point.name:<28}{point.multiplications / 1e9:6.2f} G multiplications, estimated "
-        f"{full.cost / point.cost:.2f}x faster, "
-        f"validation {validation.accuracy:.1%}, log loss {validation.log_loss:.4f}",
+        f"      {point.name:<28}{multiplications:6.2f} G multiplications, estimated {full.cost / point.cost:.2f}x "
+        f"faster, validation {validation.accuracy:.1%}, log loss {validation.log_loss:.4f}",
         flush=True,
     )

@@ -18,11 +18,8 @@ of a compressed stand-in: 51% at 0, 8.5% at 0.25, 4.8% at 0.5, 4.1% at 0.6, 4.4%
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """Columns of a kernel, the most important first.
-
-    `columns` [3 * in, k]; `loss[r]` is the loss of the outputs with only the first r columns: it falls to 0. The loss
-    has the unit and meaning of `pruning.Elimination`.
-    """
+    """`columns` [3 * in, k] of a kernel, the most important first; `loss[r]`, in the unit of `pruning.Elimination`, is
+    the loss of the outputs with only the first r columns: it falls to 0."""
 
     columns: np.ndarray
     loss: np.ndarray

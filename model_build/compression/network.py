@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import keras
@@ -24,15 +24,37 @@ class StructureError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Output channels and rank of every layer; rank None is a whole kernel."""
+    """Per layer: output channels, rank (None for a whole kernel), and whether a pooling follows."""
 
     widths: tuple[int, ...]
     ranks: tuple[int | None, ...]
+    pooled: tuple[bool, ...]
 
-    def cost(self, sides: Sequence[int], inputs: int = 3) -> int:
-        """Estimated time of one image, in multiply-accumulates; `sides` as from `ConvNet.sides`."""
-        layers = zip((inputs, *self.widths[:-1]), self.widths, self.ranks, strict=True)
-        return sum(side * side * layer_cost(*layer) for side, layer in zip(sides, layers, strict=True))
+    def sides(self, image_size: int) -> list[int]:
+        """Side of each layer's output, before its pooling."""
+        return [image_size >> sum(self.pooled[:layer]) for layer in range(len(self.pooled))]
+
+    def multiplications(self, image_size: int) -> int:
+        """Multiply-accumulates for one image."""
+        return sum(count * taps * inputs * outputs for count, taps, inputs, outputs in self._kernels(image_size))
+
+    def cost(self, image_size: int) -> int:
+        """Estimated time of one image, in multiply-accumulates."""
+        return sum(
+            count * (taps * inputs * outputs + INPUT_COST * inputs + OUTPUT_COST * outputs)
+            for count, taps, inputs, outputs in self._kernels(image_size)
+        )
+
+    def _kernels(self, image_size: int) -> Iterator[tuple[int, int, int, int]]:
+        """Positions, taps, inputs and outputs of every kernel."""
+        inputs = 3
+        for side, width, rank in zip(self.sides(image_size), self.widths, self.ranks, strict=True):
+            if rank is None:
+                yield side * side, 9, inputs, width
+            else:
+                yield side * side, 3, inputs, rank
+                yield side * side, 3, rank, width
+            inputs = width
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,39 +103,9 @@ class ConvNet:
 
     @property
     def shape(self) -> Shape:
-        """Channels and ranks of the layers."""
-        return Shape(tuple(layer.width for layer in self.layers), tuple(layer.rank for layer in self.layers))
-
-    def sides(self, image_size: int) -> list[int]:
-        """Side of each layer's output, before its pooling."""
-        sides, side = [], image_size
-        for layer in self.layers:
-            sides.append(side)
-            side //= 2 if layer.pooled else 1
-        return sides
-
-    def multiplications(self, image_size: int) -> int:
-        """Multiply-accumulates for one image."""
-        return sum(
-            side * side * kernel.size
-            for side, layer in zip(self.sides(image_size), self.layers, strict=True)
-            for kernel in layer.kernels
-        )
-
-    def cost(self, image_size: int) -> int:
-        """Estimated time of one image, in multiply-accumulates."""
-        return self.shape.cost(self.sides(image_size))
-
-
-def layer_cost(inputs: int, outputs: int, rank: int | None) -> int:
-    """Estimated time of one position of a layer, in multiply-accumulates."""
-    if rank is None:
-        return _kernel_cost(9, inputs, outputs)
-    return _kernel_cost(3, inputs, rank) + _kernel_cost(3, rank, outputs)
-
-
-def _kernel_cost(taps: int, inputs: int, outputs: int) -> int:
-    return taps * inputs * outputs + INPUT_COST * inputs + OUTPUT_COST * outputs
+        """Channels, ranks and poolings of the layers."""
+        rows = ((layer.width, layer.rank, layer.pooled) for layer in self.layers)
+        return Shape(*zip(*rows, strict=True))
 
 
 def from_keras(model: keras.Model) -> ConvNet:
@@ -139,18 +131,18 @@ def to_keras(network: ConvNet, image_size: int) -> keras.Model:
     pixels = keras.Input((image_size, image_size, 3), dtype="uint8", name="image")
     activations = keras.ops.cast(pixels, "float32") - np.array(CAFFE_MEANS_RGB, np.float32)
     for index, layer in enumerate(network.layers):
-        *columns, last = layer.kernels
-        for kernel in columns:
-            column = keras.layers.Conv2D(
-                kernel.shape[-1], kernel.shape[:2], padding="same", use_bias=False, name=f"column{index}"
+        for kernel in layer.kernels:
+            last = kernel is layer.kernels[-1]
+            convolution = keras.layers.Conv2D(
+                kernel.shape[-1],
+                kernel.shape[:2],
+                padding="same",
+                use_bias=last,
+                activation="relu" if last else None,
+                name=f"{'conv' if last else 'column'}{index}",
             )
-            activations = column(activations)
-            column.set_weights([kernel])
-        convolution = keras.layers.Conv2D(
-            layer.width, last.shape[:2], padding="same", activation="relu", name=f"conv{index}"
-        )
-        activations = convolution(activations)
-        convolution.set_weights([last, layer.bias])
+            activations = convolution(activations)
+            convolution.set_weights([kernel, layer.bias] if last else [kernel])
         if layer.pooled:
             activations = keras.layers.MaxPooling2D(name=f"pool{index}")(activations)
     model = keras.Model(pixels, activations, name="base")

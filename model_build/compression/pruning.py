@@ -1,8 +1,5 @@
-"""Which channels a layer can lose.
-
-Backward elimination: always remove the channel whose absence costs least once the weights of the remaining ones are
-solved again (Optimal Brain Surgeon, Hassibi & Stork 1993).
-"""
+"""Which channels a layer can lose: backward elimination of the channel whose absence costs least once the weights of
+the others are solved again (Optimal Brain Surgeon, Hassibi & Stork 1993)."""
 
 from __future__ import annotations
 
@@ -17,11 +14,8 @@ RIDGE = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Elimination:
-    """The order in which channels are removed, and the loss after each.
-
-    `loss[k]` is the loss of the output without the first k channels of `order`; it starts at 0 and rises. The last
-    channel is never removed.
-    """
+    """The order in which channels are removed, the last one never; `loss[k]` is the loss of the output without the
+    first k of them: it starts at 0 and rises."""
 
     order: np.ndarray
     loss: np.ndarray
@@ -76,10 +70,7 @@ def lasso(covariance: np.ndarray, consumption: np.ndarray, count: int) -> np.nda
 
 
 def loss_without(covariance: np.ndarray, consumption: np.ndarray, kept: np.ndarray) -> float:
-    """Loss, as in `Elimination`, if only the channels `kept` stay and the weights are solved again.
-
-    `consumption` as for `lasso`.
-    """
+    """Loss, as in `Elimination`, if only the channels `kept` stay; `consumption` as for `lasso`."""
     removed = np.setdiff1d(np.arange(len(covariance)), kept)
     known = regularised(covariance)[np.ix_(kept, kept)]
     cross = covariance[np.ix_(kept, removed)]

@@ -68,7 +68,7 @@ def gather_statistics(network: ConvNet, pixels: np.ndarray, positions: int, seed
     """Run the full network on `pixels` and record `positions` random positions of each image and layer."""
     random = np.random.default_rng(seed)
     chosen = []
-    for side in network.sides(pixels.shape[1]):
+    for side in network.shape.sides(pixels.shape[1]):
         indices = np.stack([random.permutation(side * side)[: min(positions, side * side)] for _ in pixels])
         chosen.append(np.stack(np.unravel_index(indices, (side, side)), axis=-1))
     outputs: list[list[np.ndarray]] = [[] for _ in chosen]
@@ -96,9 +96,8 @@ def gather_statistics(network: ConvNet, pixels: np.ndarray, positions: int, seed
 def sensitivities(network: ConvNet, pixels: np.ndarray, head: keras.Model, seed: int) -> list[np.ndarray]:
     """Sensitivity of the head's logits to each layer's outputs before the ReLU, to first order.
 
-    A matrix [channels, channels] A per layer: e' A e is the expected squared change of the logits by an error e at one
-    position. Computed from the gradients of the centred logits with random signs: their second moment, summed over the
-    positions of an image.
+    A matrix A [channels, channels] per layer: e' A e is the expected squared change of the logits by an error e at one
+    position. A is the second moment of the gradients of the centred logits, with random signs, summed over positions.
     """
     random = np.random.default_rng(seed)
     sums = [np.zeros((width, width)) for width in network.shape.widths]
@@ -121,10 +120,8 @@ def sensitivities(network: ConvNet, pixels: np.ndarray, head: keras.Model, seed:
 
 
 def consumptions(network: ConvNet, sensitivity: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """How the next layer, and the head after it, consumes the channels of each layer but the last.
-
-    A matrix [channels, channels] per layer: an error e in the channels costs e' consumption e.
-    """
+    """How the next layer, and the head after it, consumes the channels of each layer but the last: a matrix [channels,
+    channels] per layer; an error e in the channels costs e' consumption e."""
     matrices = []
     for layer, next_sensitivity in zip(network.layers[1:], sensitivity[1:], strict=True):
         (kernel,) = layer.kernels
@@ -154,10 +151,8 @@ def shrink(
     kept: Sequence[np.ndarray],
     ranks: Sequence[int | None],
 ) -> ConvNet:
-    """The network with only the channels `kept[l]` of each layer l and kernels of the given ranks.
-
-    The weights are solved again from the first layer that changes. If nothing changes, the network stays the same.
-    """
+    """The network with only the channels `kept[l]` of each layer l and kernels of the given ranks. The weights are
+    solved again from the first layer that changes."""
     layers: list[Convolution] = []
     activations, inputs, changed = centred(statistics.pixels), np.arange(3), False
     for index, (layer, channels, rank) in enumerate(zip(network.layers, kept, ranks, strict=True)):
@@ -220,10 +215,8 @@ def solve_weights(inputs: np.ndarray, target: np.ndarray, rounds: int = ROUNDS) 
 
 
 def patches(activations: np.ndarray, positions: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The neighbourhoods of `positions` [n, p, 2] in `activations` [n, h, w, C], `height` x `width`, both odd.
-
-    float32 [n * p, height * width * C], zeros outside the image.
-    """
+    """float32 [n * p, height * width * C]: the neighbourhoods of `positions` [n, p, 2] in `activations` [n, h, w, C],
+    zeros outside the image. Height and width are odd."""
     result = np.empty((*positions.shape[:2], height * width, activations.shape[-1]), np.float32)
     rows, columns = positions[..., 0], positions[..., 1]
     above, left = height // 2, width // 2

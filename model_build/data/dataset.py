@@ -1,7 +1,7 @@
-"""Stage 1: the data manifest. Which pictures, with which label, in which split, and the SHA-256 of each.
+"""The data set: which images, with which label, in which split, and the SHA-256 of each.
 
-A data set is a folder with `train/`, `validation/` and `test/`, each holding one folder of pictures per label; or a
-folder of such label folders alone, which is then split by the content of the pictures (`splitting`).
+A data set is a folder with `train/`, `validation/` and `test/`, each with a folder of images per label; or a folder of
+such label folders alone, which is split by the content of the images (`splitting`).
 """
 
 from __future__ import annotations
@@ -12,22 +12,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model_build.data import duplicates, folders, splitting
-from model_build.data.folders import SPLITS, DataError, name_below, printable
+from labeller.images import Unreadable, decode
+from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
+from labeller.text import printable
+from model_build.data import folders, splitting
+from model_build.data.folders import SPLITS, UNSPLIT, DataError, FolderListing, name_below
 
-__all__ = ["SPLITS", "DataError", "Dataset", "Example", "require_enough", "scan", "spread"]
+__all__ = ["SPLITS", "DataError", "Dataset", "Example", "print_counts", "require_enough", "scan", "spread"]
 
 MINIMUM: Mapping[str, int] = {"train": 10, "validation": 5, "test": 5}
-"""Pictures of each label that a split must have. From fewer nothing can be learnt, and nobody could tell whether it
-was; what is worth shipping takes hundreds."""
+"""Images of each label that a split must have, only to make training and testing possible; a useful model takes
+hundreds."""
 
 LEFT_OUT_PRINTED = 5
 """Files left out that the terminal names; report.json names all."""
 
+PAIRS_NAMED = 3
+"""Duplicates that an error names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One picture of the data set. `label` indexes `Dataset.labels`."""
+    """One image of the data set. `label` indexes `Dataset.labels`."""
 
     path: Path
     label: int
@@ -36,10 +42,10 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """The data set: labels in order of their index (sorted folder names), and the examples of each split.
+    """The labels in order of their index (sorted folder names), and the examples of each split.
 
-    `left_out` says why of files that are not among them, by their path below `root`. `split_by_content`: the splits
-    were made here, not by who made the folders.
+    `left_out` gives the reason for each other file, by its path below `root`. `split_by_content`: the folder had no
+    splits.
     """
 
     root: Path
@@ -59,44 +65,43 @@ class Dataset:
         return digest.hexdigest()
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Pictures per split and label."""
+        """Images per split and label."""
         return {
             split: {label: _count(examples, index) for index, label in enumerate(self.labels)}
             for split, examples in self.splits.items()
         }
 
     def name(self, example: Example) -> str:
-        """The example's path below the data set's folder, fit for a terminal and for UTF-8."""
+        """The example's path below `root`, printable."""
         return name_below(self.root, example.path)
 
 
 def scan(root: Path) -> Dataset:
-    """Read the data set's folders; `folders` says what counts as a picture.
+    """Read the data set's folders; the module `folders` defines which files count.
 
-    Every file is taken for a picture; whether it can be decoded shows when it is used. Of files of a label and split
-    with the same content the first one counts. Raises DataError for folders that make no data set, the same picture
-    under two labels or in two splits, and too few pictures of a label.
+    Whether a file can be decoded only shows when it is used. Of equal files in one label and split the first counts.
+    DataError for unusable folders, the same image under two labels or in two splits, and too few images of a label.
     """
-    found = folders.list_files(root)
-    sha256s = {path: folders.sha256_of(path) for places in found.classes.values() for paths in places for path in paths}
-    left_out = dict(found.left_out)
-    twice = _duplicates(found, sha256s)
-    left_out |= {found.name(path): f"the same picture as {found.name(first)}" for path, first in twice.items()}
+    listing = folders.list_files(root)
+    paths = [path for by_label in listing.classes.values() for files in by_label for path in files]
+    sha256s = {path: folders.sha256_of(path) for path in paths}
+    copies = _copies(listing, sha256s)
+    left_out = {path: f"the same picture as {listing.name(first)}" for path, first in copies.items()}
     classes = {
-        place: [
-            [Example(path, label, sha256s[path]) for path in paths if path not in twice]
-            for label, paths in enumerate(by_label)
+        split: [
+            [Example(path, label, sha256s[path]) for path in files if path not in copies]
+            for label, files in enumerate(by_label)
         ]
-        for place, by_label in found.classes.items()
+        for split, by_label in listing.classes.items()
     }
-    by_content = folders.UNSPLIT in classes
-    if by_content:
-        _require_enough_to_split(found.labels, classes[folders.UNSPLIT])
-        classes = _split_by_content(classes[folders.UNSPLIT])
+    unsplit = classes.pop(UNSPLIT, None)
+    if unsplit is not None:
+        classes = _split_by_content(listing.labels, unsplit)
     splits = {
         split: tuple(example for examples in by_label for example in examples) for split, by_label in classes.items()
     }
-    data = Dataset(root, found.labels, splits, left_out, by_content)
+    left_out_by_name = {**listing.left_out, **{listing.name(path): reason for path, reason in left_out.items()}}
+    data = Dataset(root, listing.labels, splits, left_out_by_name, split_by_content=unsplit is not None)
     for split in SPLITS:
         require_enough(data, split, splits[split])
     return data
@@ -108,27 +113,26 @@ def print_counts(data: Dataset) -> None:
         print(f"      {split:<10} " + ", ".join(f"{count} {printable(label)}" for label, count in counts.items()))
     if data.split_by_content:
         print("      (split by image content, because there are no folders train, validation and test)")
-    for name, why in list(data.left_out.items())[:LEFT_OUT_PRINTED]:
-        print(f"      left out: {name}: {why}")
+    for name, reason in list(data.left_out.items())[:LEFT_OUT_PRINTED]:
+        print(f"      left out: {name}: {reason}")
     if len(data.left_out) > LEFT_OUT_PRINTED:
         print(f"      left out: {len(data.left_out) - LEFT_OUT_PRINTED} more files; report.json lists them")
 
 
 def require_enough(data: Dataset, split: str, usable: Sequence[Example]) -> None:
-    """Raise DataError if the usable examples of a split are too few of any label."""
+    """Raise DataError if a label of a split has too few usable examples."""
     for index, label in enumerate(data.labels):
-        count, given = _count(usable, index), _count(data.splits[split], index)
+        count, total = _count(usable, index), _count(data.splits[split], index)
         if count < MINIMUM[split]:
-            unread = f"; {given - count} more cannot be read" if given > count else ""
+            unreadable = f"; {total - count} more cannot be read" if total > count else ""
             raise DataError(
                 f"too few pictures of {label!r} in {split} ({data.root}): {count} where at least {MINIMUM[split]} "
-                f"are needed{unread}"
+                f"are needed{unreadable}"
             )
 
 
 def spread(examples: Sequence[Example], count: int) -> list[Example]:
-    """At most `count` of the examples, evenly spaced in order: since classes lie one after the other, each
-    class gets its share, and the same data always gives the same choice."""
+    """At most `count` of the examples at equal distances: as classes follow each other, each gets its share."""
     count = min(count, len(examples))
     return [examples[index * len(examples) // count] for index in range(count)]
 
@@ -137,46 +141,55 @@ def _count(examples: Iterable[Example], label: int) -> int:
     return sum(example.label == label for example in examples)
 
 
-def _duplicates(found: folders.FolderListing, sha256s: Mapping[Path, str]) -> dict[Path, Path]:
-    """Files to leave out, each with the file that holds the same picture. DataError where leaving one out is no way."""
+def _copies(listing: FolderListing, sha256s: Mapping[Path, str]) -> dict[Path, Path]:
+    """Each file to leave out, with the file that holds the same image. DataError if the two differ in label or split:
+    then one label is wrong, or the test accuracy too good."""
     home = {
-        path: (place, label)
-        for place, by_label in found.classes.items()
-        for label, paths in enumerate(by_label)
-        for path in paths
+        path: (split, label)
+        for split, by_label in listing.classes.items()
+        for label, files in enumerate(by_label)
+        for path in files
     }
-    pairs = [(first, other) for first, *others in duplicates.groups(sha256s.items()) for other in others]
-    labels = [(one, other) for one, other in pairs if home[one][1] != home[other][1]]
-    if labels:
+    by_content: dict[str, list[Path]] = {}
+    for path, sha256 in sha256s.items():
+        by_content.setdefault(sha256, []).append(path)
+    # Equal files that are not images are left out later, as unreadable.
+    groups = [paths for paths in by_content.values() if len(paths) > 1 and _is_image(paths[0])]
+    pairs = [(first, other) for first, *others in groups for other in others]
+    if labels := [pair for pair in pairs if home[pair[0]][1] != home[pair[1]][1]]:
         raise DataError(
-            f"{found.root} has the same picture under two labels: {_named(found, labels)}. Delete the one that is wrong"
+            f"{listing.root} has the same picture under two labels: {_named(listing, labels)}. Delete the wrong one"
         )
-    splits = [(one, other) for one, other in pairs if home[one][0] != home[other][0]]
-    if splits:
+    if splits := [pair for pair in pairs if home[pair[0]][0] != home[pair[1]][0]]:
         raise DataError(
-            f"{found.root} has the same picture in two splits, which makes the accuracy look better than it is: "
-            f"{_named(found, splits)}. Delete one of each"
+            f"{listing.root} has the same picture in two splits, which makes the accuracy look better than it is: "
+            f"{_named(listing, splits)}. Delete one of each"
         )
     return {other: first for first, other in pairs}
 
 
-def _named(found: folders.FolderListing, pairs: Sequence[tuple[Path, Path]]) -> str:
-    return duplicates.named([(found.name(one), found.name(other)) for one, other in pairs])
+def _is_image(path: Path) -> bool:
+    try:
+        decode(folders.content_of(path), (8, 8), DEFAULT_MAX_IMAGE_PIXELS)
+    except (Unreadable, OSError):
+        return False
+    return True
 
 
-def _require_enough_to_split(labels: Sequence[str], classes: Sequence[Sequence[Example]]) -> None:
+def _named(listing: FolderListing, pairs: Sequence[tuple[Path, Path]]) -> str:
+    text = "; ".join(f"{listing.name(one)} and {listing.name(other)}" for one, other in pairs[:PAIRS_NAMED])
+    return text if len(pairs) <= PAIRS_NAMED else f"{text}; and {len(pairs) - PAIRS_NAMED} more such pairs"
+
+
+def _split_by_content(labels: Sequence[str], classes: Sequence[Sequence[Example]]) -> dict[str, list[list[Example]]]:
     needed = sum(MINIMUM.values())
+    splits: dict[str, list[list[Example]]] = {split: [] for split in SPLITS}
     for label, examples in zip(labels, classes, strict=True):
         if len(examples) < needed:
             parts = ", ".join(f"{count} for {split}" for split, count in MINIMUM.items())
             raise DataError(
                 f"too few pictures of {label!r}: {len(examples)} where at least {needed} are needed ({parts})"
             )
-
-
-def _split_by_content(classes: Sequence[Sequence[Example]]) -> dict[str, list[list[Example]]]:
-    splits: dict[str, list[list[Example]]] = {split: [] for split in SPLITS}
-    for examples in classes:
         home = splitting.split((example.sha256 for example in examples), MINIMUM)
         for split in SPLITS:
             splits[split].append([example for example in examples if home[example.sha256] == split])

@@ -1,4 +1,4 @@
-"""Pictures of the data set as the network sees them: decoded by `labeller.images`, as in production."""
+"""Read and decode the data set's images, by `labeller.images`, as in production."""
 
 from __future__ import annotations
 
@@ -22,55 +22,54 @@ from model_build.data.dataset import DataError, Example
 from model_build.data.folders import MAX_BYTES, content_of
 
 DECODING = (images, colours, signatures)
-"""The modules that make pixels of bytes."""
+"""The modules that turn bytes into pixels."""
 
 DECODERS = ("pillow", "pillow-heif", "numpy")
-"""The libraries by which they do."""
+"""The libraries they use."""
 
 CORES = len(os.sched_getaffinity(0))
-"""Cores this process may use; a container's CPU quota is not seen by `os.cpu_count`."""
+"""Cores this process may use; `os.cpu_count` ignores a container's CPU set."""
 
 AHEAD = 16 * CORES
-"""Pictures decoded ahead of the network: enough that it need not wait, and no more memory for more pictures."""
+"""Images decoded ahead: enough to keep the network busy, and a bound on memory."""
 
 
 def decoder_fingerprint() -> list[object]:
-    """What the pixels of a picture depend on besides its content and their size: a part of the key of all that is kept
-    of pictures."""
+    """Everything the pixels depend on besides the image's content and size; part of the key of every cached result."""
     sources = source_of(*(module.__file__ for module in DECODING))
     return [sources, MAX_BYTES, DEFAULT_MAX_IMAGE_PIXELS, {name: version(name) for name in DECODERS}]
 
 
 def thumbnails(examples: Sequence[Example], image_size: int) -> dict[Example, str]:
-    """What the network sees of each readable example, small and in its own proportions, as a data URI."""
-    found: dict[Example, str] = {}
+    """The network's input for each readable example, small and in its original proportions, as a data URI."""
+    uris: dict[Example, str] = {}
     for example in examples:
         with suppress(Unreadable):
             decoded = read(example, image_size)
-            found[example] = thumbnail(decoded.pixels, decoded.width, decoded.height)
-    return found
+            uris[example] = thumbnail(decoded.pixels, decoded.width, decoded.height)
+    return uris
 
 
 def read(example: Example, image_size: int) -> Decoded:
-    """Decode one example. Raises Unreadable, and DataError if the file is not what it was when the build began."""
+    """Decode one example. Raises Unreadable, and DataError if the file changed since the build began."""
     try:
         content = content_of(example.path)
     except OSError as error:
-        raise DataError(f"{example.path} could be read when the build began, and no longer: {error}") from error
+        raise DataError(f"{example.path} could be read when the build began, but not now: {error}") from error
     if hashlib.sha256(content).hexdigest() != example.sha256:
-        raise DataError(f"{example.path} changed while the build ran; start again when nobody writes to the data")
+        raise DataError(f"{example.path} changed while the build ran; start again when nothing writes to the data")
     return decode(content, (image_size, image_size), DEFAULT_MAX_IMAGE_PIXELS)
 
 
 def require_readable(readable: Sequence[Example], unreadable: Mapping[Example, Unreadable]) -> None:
-    """Raise DataError, which names one and says what is wrong with it, if all examples are unreadable."""
+    """Raise DataError if all examples are unreadable, with the reason for one of them."""
     if not readable and unreadable:
         example, reason = next(iter(unreadable.items()))
         raise DataError(f"none of {len(unreadable)} pictures can be read, such as {example.path}: {reason}")
 
 
 class PictureReader:
-    """Reads examples in batches. What could not be read is left out, and is in `unreadable` afterwards."""
+    """Reads examples in batches. Unreadable ones are left out and kept in `unreadable`."""
 
     def __init__(self, examples: Sequence[Example], image_size: int) -> None:
         self.examples = examples
@@ -80,35 +79,34 @@ class PictureReader:
     def batches(self, size: int) -> Iterator[tuple[list[Example], np.ndarray]]:
         """At most `size` examples at a time, in order, and their pixels, uint8 [n, S, S, 3] RGB.
 
-        Decodes in threads while the caller works: Pillow releases the interpreter lock.
+        Threads decode while the caller computes: Pillow releases the interpreter lock.
         """
-        kept: list[Example] = []
+        batch: list[Example] = []
         pixels: list[np.ndarray] = []
         with ThreadPoolExecutor(CORES) as pool:
             source = iter(self.examples)
-            waiting = deque((example, pool.submit(self._read, example)) for example in islice(source, AHEAD))
-            while waiting:
-                example, future = waiting.popleft()
-                waiting += ((following, pool.submit(self._read, following)) for following in islice(source, 1))
+            pending = deque((example, pool.submit(self._read, example)) for example in islice(source, AHEAD))
+            while pending:
+                example, future = pending.popleft()
+                pending += ((following, pool.submit(self._read, following)) for following in islice(source, 1))
                 try:
                     pixels.append(future.result())
                 except Unreadable as reason:
                     self.unreadable[example] = reason
                     continue
-                kept.append(example)
-                if len(kept) == size:
-                    yield kept, np.stack(pixels)
-                    kept, pixels = [], []
-        if kept:
-            yield kept, np.stack(pixels)
+                batch.append(example)
+                if len(batch) == size:
+                    yield batch, np.stack(pixels)
+                    batch, pixels = [], []
+        if batch:
+            yield batch, np.stack(pixels)
 
-    def all(self, at_once: int) -> tuple[list[Example], np.ndarray]:
-        """The readable examples and the pixels of all of them; for as many as memory holds. DataError if there are
-        none."""
-        batches = list(self.batches(at_once))
-        kept = [example for part, _ in batches for example in part]
-        require_readable(kept, self.unreadable)
-        return kept, np.concatenate([pixels for _, pixels in batches])
+    def all(self, batch: int) -> tuple[list[Example], np.ndarray]:
+        """All readable examples and their pixels. DataError if every example is unreadable."""
+        batches = list(self.batches(batch))
+        readable = [example for part, _ in batches for example in part]
+        require_readable(readable, self.unreadable)
+        return readable, np.concatenate([pixels for _, pixels in batches])
 
     def _read(self, example: Example) -> np.ndarray:
         return read(example, self.image_size).pixels

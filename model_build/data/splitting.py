@@ -1,10 +1,9 @@
-"""Training, validation and test pictures out of one heap, by the content of each picture.
+"""Split unsplit images into training, validation and test by the content of each image.
 
-Where a picture goes is read off its SHA-256 alone: the first half of all values trains, the next quarter validates, the
-last one tests. So the same data always gives the same splits whatever the files are called, copies of a picture land
-together, and a picture that is added moves no other: what was a test picture once is never trained on later. Only where
-a class is so small that a split would be short of its minimum, that split gets what lies nearest to its share of the
-values from the splits that can spare it; in such a class an added picture may move another.
+The SHA-256 of an image alone decides: the first half of all values trains, the next quarter validates, the last tests.
+So the same data always gives the same splits, whatever the file names; copies stay together; and an added image moves
+no other: a test image is never trained on later. Only in a class too small for a split's minimum, that split gets the
+images nearest to its share of the values from splits that can spare them; there an added image may move another.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 SHARES: Mapping[str, tuple[float, float]] = {"train": (0.0, 0.5), "validation": (0.5, 0.75), "test": (0.75, 1.0)}
-"""The part of the hash values, as from 0 to 1, that belongs to each split: 2 : 1 : 1, as in the article's data."""
+"""Each split's range of the hash values, scaled to 0..1: 2 : 1 : 1."""
 
 
 def split(sha256s: Iterable[str], minimum: Mapping[str, int]) -> dict[str, str]:
-    """The split of each picture of one class, by its SHA-256; each split has its minimum where there are enough."""
+    """The split of each image of one class, by its SHA-256; each split has its minimum if there are enough images."""
     home = {sha256: _split_of(_position(sha256)) for sha256 in sorted(set(sha256s))}
     while True:
         count = Counter(home.values())
@@ -30,7 +29,7 @@ def split(sha256s: Iterable[str], minimum: Mapping[str, int]) -> dict[str, str]:
 
 
 def _position(sha256: str) -> float:
-    return int(sha256[:13], 16) / 16**13  # 52 bits: what a float holds
+    return int(sha256[:13], 16) / 16**13  # 52 bits, which a float holds exactly
 
 
 def _split_of(position: float) -> str:

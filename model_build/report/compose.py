@@ -108,7 +108,7 @@ def mistakes_of(test: Predictions, data: Dataset, threshold: float) -> list[repo
 
 
 def calibration_of(predictions: Predictions, threshold: float) -> reports.SplitCalibration:
-    """reports.Reliability before and after calibration, and the effect of the confidence threshold."""
+    """Reliability before and after calibration, and the effect of the confidence threshold."""
     labelled = predictions.confidence >= threshold
     accuracy = Accuracy.of(predictions.right[labelled])
     return reports.SplitCalibration(
@@ -180,7 +180,7 @@ def _compression(decisions: Decisions, config: BuildConfig) -> reports.Compressi
             point.image_size,
             point.shape.widths,
             point.shape.ranks,
-            point.multiplications,
+            point.shape.multiplications(point.image_size),
             point.int8.stat().st_size,
             round(curve.milliseconds[point.name], 2),
             reports.NetworkValidation(

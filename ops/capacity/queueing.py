@@ -1,12 +1,12 @@
-"""Uploads wait in a queue, Lambda's pollers take them in batches: a simulation, exact for the rules it states.
+"""Simulates a queue whose messages Lambda takes in batches; exact for the rules below.
 
-The rules (Lambda developer guide, "Configuring scaling behavior for SQS event source mappings" and "Configuring
-maximum concurrency"): five batches at once to begin with; while messages are left over, 300 more a minute, up to
-MaximumConcurrency; back to five when traffic is low. An invocation takes the oldest messages, as many as there are
-up to the batch size. An environment that has just finished is taken first; where none is idle, one starts cold.
+Rules (Lambda developer guide, "Configuring scaling behavior for SQS event source mappings" and "Configuring maximum
+concurrency"): Lambda starts with five batches at once, adds 300 a minute while messages are left over, up to
+MaximumConcurrency, and returns to five when traffic is low. An invocation takes the oldest messages, up to the batch
+size. It runs in the environment that finished last; if no environment is idle, one starts cold.
 
-Not in it: throttling by the account, retries, and the several hosts of a queue, which make batches smaller than
-the backlog would allow while it is short.
+Not simulated: throttling by the account, retries, and the several hosts of a queue, which make batches smaller while
+the backlog is short.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Times = NDArray[np.float64]  # seconds since the beginning, in ascending order where they are arrivals
+Times = NDArray[np.float64]  # seconds since the start; arrivals are in ascending order
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +29,23 @@ class Scaling:
 
     most: int  # MaximumConcurrency, or what the account has left
     start: int = 5
-    growth: float = 5.0  # more a second while messages are left over: 300 a minute
-    calm: float = 60.0  # seconds without a backlog after which it falls back; assumed, AWS names no figure
-    keep: float = 300.0  # seconds that an idle environment lives; assumed, AWS names no figure
+    growth: float = 5.0  # added per second while messages are left over: 300 a minute
+    calm: float = 60.0  # seconds without a backlog until it falls back; assumed, AWS gives no figure
+    keep: float = 300.0  # seconds that an idle environment is kept; assumed, AWS gives no figure
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What became of each message. inf: not by the end of the simulation."""
+    """When each message arrived, started and finished; inf if not by the end of the simulation."""
 
     arrived: Times
-    started: Times  # given to the function; the queue's age of a message is up to here
+    started: Times  # given to the function: a message's age in the queue ends here
     finished: Times
     cold_starts: int
     invocations: int
     busy_seconds: float  # of all environments together, initialisation included
     most_at_once: int
-    end: float  # seconds; nothing is started later
+    end: float  # seconds; no message starts later
 
     @property
     def age(self) -> Times:
@@ -53,18 +53,12 @@ class Run:
         begun = np.isfinite(self.started)
         return np.asarray(self.started[begun] - self.arrived[begun])
 
-    @property
-    def seconds(self) -> Times:
-        """From arrival to label of each message that was started."""
-        begun = np.isfinite(self.started)
-        return np.asarray(self.finished[begun] - self.arrived[begun])
-
     def queued(self, time: float) -> int:
-        """How many messages wait at `time`."""
+        """Number of messages waiting at `time`."""
         return int((self.arrived <= time).sum() - (self.started <= time).sum())
 
     def longest_queue(self) -> int:
-        """The most messages that ever waited; it is reached at an arrival."""
+        """The largest number of messages waiting at once; it is reached at an arrival."""
         started = np.sort(self.started)
         waiting = np.arange(1, len(self.arrived) + 1) - np.searchsorted(started, self.arrived, side="right")
         return int(waiting.max(initial=0))
@@ -78,12 +72,12 @@ def simulate(
     init_seconds: float = 0.0,
     end: float = math.inf,
 ) -> Run:
-    """Play the arrivals until `end`. `batch_seconds(n)` is how long a warm function takes for n messages."""
+    """Simulate the arrivals until `end`. `batch_seconds(n)` is the time that a warm function takes for n messages."""
     arrivals = arrived.tolist()
     started = np.full(len(arrivals), np.inf)
     finished = np.full(len(arrivals), np.inf)
-    busy: list[float] = []  # heap of the times at which invocations end
-    idle: list[float] = []  # since when, the latest last
+    busy: list[float] = []  # heap of the times at which running invocations end
+    idle: list[float] = []  # time since which each idle environment is idle, the latest last
     limit, grown, blocked = min(scaling.start, scaling.most), -math.inf, -math.inf
     cold, invocations, busy_seconds, most = 0, 0, 0.0, 0
     first, now = 0, 0.0
@@ -108,7 +102,7 @@ def simulate(
         took = batch_seconds(last - first)
         warm = bool(idle) and now - idle.pop() <= scaling.keep
         if not warm:
-            idle.clear()  # the latest had gone, so all had
+            idle.clear()  # the latest has expired, so all have
             cold += 1
             took += init_seconds
         heapq.heappush(busy, now + took)
@@ -124,19 +118,19 @@ def constant(rate: float, seconds: float, seed: int) -> Times:
 
 
 def daily(mean: float, seed: int, swing: float = 0.8, hours: float = 24.0) -> Times:
-    """A day that begins at its quietest hour: `mean` a second, times 1 - swing there and 1 + swing twelve hours on."""
+    """Arrivals of a day that starts at its quietest hour: `mean` a second, times 1 - swing then, 1 + swing at noon."""
     return varying(
         lambda time: mean * (1 - swing * np.cos(2 * np.pi * time / 86400)), mean * (1 + swing), hours * 3600, seed
     )
 
 
 def burst(rate: float, extra: int, at: float, seconds: float, seed: int) -> Times:
-    """`constant`, and `extra` more messages all at the moment `at`."""
+    """`constant`, and `extra` more messages, all at the time `at`."""
     return np.sort(np.concatenate([constant(rate, seconds, seed), np.full(extra, at)]))
 
 
 def varying(rate: Callable[[Times], Times], highest: float, seconds: float, seed: int) -> Times:
-    """Arrivals at a rate that changes with time and never passes `highest`: Lewis and Shedler's thinning (1979)."""
-    chance = np.random.default_rng(seed)
-    times = np.sort(chance.uniform(0, seconds, chance.poisson(highest * seconds)))
-    return np.asarray(times[chance.uniform(0, highest, len(times)) < rate(times)])
+    """Arrivals at a rate that varies with time and never exceeds `highest`: thinning (Lewis and Shedler, 1979)."""
+    rng = np.random.default_rng(seed)
+    times = np.sort(rng.uniform(0, seconds, rng.poisson(highest * seconds)))
+    return np.asarray(times[rng.uniform(0, highest, len(times)) < rate(times)])

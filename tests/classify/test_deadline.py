@@ -9,7 +9,7 @@ import pytest
 
 from classify import app
 from labeller.events import ObjectRef
-from labeller.pipeline import Deadline, Lane, OutOfTime, run
+from labeller.pipeline import Deadline, OutOfTime, WorkerPool, run
 from labeller.records import Tag
 from labeller.storage import Fetched, Storage
 from tests.classify.conftest import LambdaContext, Service
@@ -41,7 +41,7 @@ def test_what_s3_does_not_hand_out_in_time_fails_alone_and_is_written_nowhere(
     assert answer == {"batchItemFailures": [{"itemIdentifier": "message-1"}]}
     assert set(service.rows()) == {"a.png", "b.png"}
     release.set()
-    app.get_labeller().lanes.aws._pool.shutdown(wait=True)  # type: ignore[attr-defined]
+    app.get_labeller().aws_pool._threads.shutdown(wait=True)
     assert set(service.rows()) == {"a.png", "b.png"}  # the fetch came to its end, and nothing followed
     output = printed()
     assert output.metrics == {"Labelled": 2, "OutOfTime": 1, "Failed": 1}
@@ -73,7 +73,7 @@ def test_the_messages_are_done_when_they_come_again(service: Service) -> None:
 
 def test_a_call_of_an_object_that_was_given_up_sends_nothing_when_it_is_resumed(service: Service) -> None:
     service.upload("a.png", encoded(plain(RED)))
-    storage, lane = app.get_labeller().storage, Lane(1, "lane")
+    storage, pool = app.get_labeller().storage, WorkerPool(1, "aws")
     resumed, said = threading.Event(), []
 
     def write() -> None:
@@ -85,10 +85,10 @@ def test_a_call_of_an_object_that_was_given_up_sends_nothing_when_it_is_resumed(
 
     ref = ObjectRef("uploads", "a.png", None, "0A", "", None, None)
     (end,) = asyncio.run(
-        run([write], lane, in_flight=1, deadline=Deadline.in_seconds(0.1))  # given up while it waits
+        run([write], pool, in_flight=1, deadline=Deadline.in_seconds(0.1))  # given up while it waits
     )
     resumed.set()
-    asyncio.run(lane(abs, 1))  # until the lane's one thread is free
+    asyncio.run(pool(abs, 1))  # until the pool's one thread is free
 
     assert isinstance(end, OutOfTime)
     assert len(said) == 1

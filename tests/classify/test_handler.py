@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from classify import app
+from labeller.aws_errors import AwsFailure
 from labeller.events import MalformedEvent
 from labeller.manifest import MANIFEST_FILE, GoldenExample, Manifest, ModelError
 from labeller.settings import SettingsError
-from labeller.storage import AwsFailure
 from tests.classify.conftest import BUCKET, TABLE, Service
 from tests.support import (
     BLUE,

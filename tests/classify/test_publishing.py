@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from classify.publishing import Publisher
-from labeller.storage import AwsFailure
+from labeller.aws_errors import AwsFailure
 
 
 class Bus:

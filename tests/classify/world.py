@@ -17,12 +17,12 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from classify.labelling import Labeller
-from classify.lanes import Lanes
+from labeller.aws_errors import AwsFailure
 from labeller.classifier import load_classifier
 from labeller.events import Change, ObjectRef
 from labeller.records import padded
 from labeller.settings import Settings
-from labeller.storage import AwsFailure, Storage
+from labeller.storage import Storage
 from tests.support import BLUE, RED, encoded, plain, write_model
 
 BUCKET, KEY = "uploads", "k.png"
@@ -167,8 +167,9 @@ class World:
         self.labeller = Labeller(
             labeller.settings,
             labeller.classifier,
-            Storage(self.bucket, self.table, "results"),
-            Lanes(aws=one_call, cpu=at_once),
+            Storage(self.bucket, self.table, "results", None),
+            aws_pool=one_call,
+            cpu_pool=at_once,
         )
         self.notifies = notifies
         self.clock = 0
@@ -309,7 +310,7 @@ def _is_deleted(row: Row) -> bool:
 
 
 def real_labeller(directory: Path) -> Labeller:
-    """Settings and network; storage and lanes are each world's own."""
+    """Settings and network; each world has its own storage and pools."""
     settings = Settings.from_env({"RESULTS_TABLE": "results"})
     classifier = load_classifier(write_model(directory), 1)
-    return Labeller(settings, classifier, Storage(None, None, "results"), Lanes(aws=one_call, cpu=at_once))
+    return Labeller(settings, classifier, Storage(None, None, "results", None), aws_pool=one_call, cpu_pool=at_once)

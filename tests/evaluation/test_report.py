@@ -14,7 +14,6 @@ from evaluation.comparison import Outcome, compare_counts, compare_pictures
 from evaluation.drift import UploadRow, count_uploads
 from evaluation.predictions import Scored, Unscored
 from evaluation.report import (
-    EarlierReport,
     Model,
     NightlyReport,
     Speed,
@@ -22,7 +21,7 @@ from evaluation.report import (
     Verdict,
     figures_of,
     headline,
-    read_report,
+    read_night,
     reasons,
     to_json,
 )
@@ -232,10 +231,8 @@ def test_undefined_figures_are_null() -> None:
 
 def test_a_later_night_reads_back_what_it_needs() -> None:
     written = report()
-    read = read_report(to_json(written))
-    assert isinstance(read, EarlierReport)
-    assert read.predictions_key == written.predictions_key
-    night = read.night
+    night = read_night(to_json(written))
+    assert night.predictions_key == written.predictions_key
     assert (night.date, night.verdict, night.model_version) == (NIGHT, Verdict.FIRST, "vgg16-1")
     assert (night.pictures, night.accuracy) == (40, 0.925)
     assert (night.uploads, night.unsure_share, night.unreadable_share) == (2, 0, 0.5)
@@ -243,7 +240,7 @@ def test_a_later_night_reads_back_what_it_needs() -> None:
 
 def test_tonights_entry_of_the_trend_equals_what_a_later_night_reads() -> None:
     for written in variants():
-        read, own = read_report(to_json(written)).night, written.night
+        read, own = read_night(to_json(written)), written.night
         assert (read.date, read.verdict, read.pictures, read.correct) == (NIGHT, own.verdict, own.pictures, own.correct)
         assert (read.uploads, read.unsure, read.unreadable) == (own.uploads, own.unsure, own.unreadable)
         assert read.interval.low == pytest.approx(own.interval.low, abs=1e-6)
@@ -251,7 +248,7 @@ def test_tonights_entry_of_the_trend_equals_what_a_later_night_reads() -> None:
 
 
 def test_a_night_without_figures_can_be_read() -> None:
-    night = read_report(to_json(variants()[2])).night
+    night = read_night(to_json(variants()[2]))
     assert night.pictures == 0
     assert math.isnan(night.accuracy)
 
@@ -261,7 +258,7 @@ def test_a_night_without_figures_can_be_read() -> None:
 )
 def test_a_damaged_report_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"schema|JSON|Expecting|decode"):
-        read_report(content)
+        read_night(content)
 
 
 def test_every_flip_is_counted_and_some_are_listed() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeller.pipeline import Deadline, Lane, OutOfTime, ensure_time, run
+from labeller.pipeline import Deadline, OutOfTime, WorkerPool, ensure_time, run, stage
 
 
 class Broken(Exception):
@@ -51,7 +51,7 @@ ITEMS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30)
 def test_whatever_happens_each_item_ends_as_its_own_work_does_in_order_and_within_bounds(
     items: list[tuple[int, int]], in_flight: int, first: int, second: int
 ) -> None:
-    lanes = Lane(first, "first"), Lane(second, "second")
+    pools = WorkerPool(first, "first"), WorkerPool(second, "second")
     flying, working = Gauge(), (Gauge(), Gauge())
     drawn = 0
 
@@ -64,8 +64,8 @@ def test_whatever_happens_each_item_ends_as_its_own_work_does_in_order_and_withi
 
     ended: list[int] = []
 
-    def step(lane: int, number: int, fails: bool) -> int:
-        with working[lane]:
+    def step(pool: int, number: int, fails: bool) -> int:
+        with working[pool]:
             if fails:
                 raise Broken(number)
             return number * 10
@@ -76,8 +76,8 @@ def test_whatever_happens_each_item_ends_as_its_own_work_does_in_order_and_withi
             try:
                 for _ in range(pauses):
                     await asyncio.sleep(0)
-                once = await lanes[0](step, 0, number, failing == 1)
-                twice = await lanes[1](step, 1, once, failing == 2)
+                once = await pools[0](step, 0, number, failing == 1)
+                twice = await pools[1](step, 1, once, failing == 2)
                 if failing == 3:
                     raise Broken(number)
                 return twice
@@ -101,7 +101,7 @@ def test_no_items_are_no_results() -> None:
 
 
 def test_while_one_item_waits_another_one_is_worked_on() -> None:
-    network, cpu = Lane(4, "network"), Lane(1, "cpu")
+    network, cpu = WorkerPool(4, "network"), WorkerPool(1, "cpu")
     here = threading.Barrier(4)  # passes only if four are inside at once
 
     async def work(item: int) -> int:
@@ -128,7 +128,7 @@ def test_what_cannot_be_finished_in_time_is_not_begun() -> None:
 
 
 def test_what_has_not_ended_at_the_deadline_is_given_up_and_takes_no_further_step() -> None:
-    lane = Lane(2, "lane")
+    pool = WorkerPool(2, "pool")
     steps: list[str] = []
     release = threading.Event()
 
@@ -138,8 +138,8 @@ def test_what_has_not_ended_at_the_deadline_is_given_up_and_takes_no_further_ste
 
     async def work(item: str) -> str:
         if item == "slow":
-            await lane(slow, "first")
-            await lane(slow, "second")
+            await pool(slow, "first")
+            await pool(slow, "second")
         return item
 
     start = time.monotonic()
@@ -154,7 +154,7 @@ def test_what_has_not_ended_at_the_deadline_is_given_up_and_takes_no_further_ste
 
 
 def test_a_step_that_outlives_its_item_is_told_so() -> None:
-    lane = Lane(1, "lane")
+    pool = WorkerPool(1, "pool")
     resumed, said = threading.Event(), []
 
     def retries() -> None:
@@ -166,25 +166,25 @@ def test_a_step_that_outlives_its_item_is_told_so() -> None:
             said.append(error)
 
     async def work(_: int) -> None:
-        await lane(retries)
+        await pool(retries)
 
     asyncio.run(run([1], work, in_flight=1, deadline=Deadline.in_seconds(0.1)))
     resumed.set()
-    asyncio.run(lane(abs, 1))  # the lane's only thread has come to the end of the first step
+    asyncio.run(pool(abs, 1))  # the pool's only thread has finished the first step
 
     assert len(said) == 1
 
 
 def test_a_step_still_in_line_at_the_deadline_never_runs() -> None:
-    lane = Lane(1, "lane")
+    pool = WorkerPool(1, "pool")
     release, ran = threading.Event(), []
 
     async def work(item: int) -> None:
-        await lane(release.wait, 5) if item == 0 else await lane(ran.append, item)
+        await pool(release.wait, 5) if item == 0 else await pool(ran.append, item)
 
     results = asyncio.run(run([0, 1], work, in_flight=2, deadline=Deadline.in_seconds(0.1)))
     release.set()
-    asyncio.run(lane(abs, 1))
+    asyncio.run(pool(abs, 1))
 
     assert [type(result) for result in results] == [OutOfTime, OutOfTime]
     assert ran == []
@@ -222,3 +222,12 @@ def test_an_item_that_waits_for_what_another_one_cancels_ends_alone() -> None:
 
     assert isinstance(given_up, OutOfTime)
     assert done == 1
+
+
+def test_a_repeated_stage_adds_its_milliseconds_and_a_failed_one_counts() -> None:
+    durations: dict[str, float] = {"write_ms": 1000.0}
+
+    with pytest.raises(KeyError), stage("write", durations):
+        raise KeyError
+
+    assert 1000.0 <= durations["write_ms"] < 1100.0

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from labeller.events import Change, ObjectRef
 from labeller.images import Decoded, Reason, Unreadable
+from labeller.inference import labelled, unreadable
 from labeller.records import (
     INDEX_SHARDS,
     Tag,
@@ -19,12 +20,10 @@ from labeller.records import (
     event_detail,
     index_keys,
     item_for,
-    labelled,
     merge_tags,
     padded,
     tag_value,
     tags_for,
-    unreadable,
 )
 from labeller.results import RESERVED_LABELS, Prediction, Result, Status, Tagging
 

@@ -18,8 +18,9 @@ from botocore.exceptions import EndpointConnectionError, IncompleteReadError
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
+from labeller.aws_errors import AwsFailure, Denied, Gone
 from labeller.events import ObjectRef
-from labeller.storage import AwsFailure, Denied, Fetched, Gone, Refusal, Storage, connect
+from labeller.storage import Fetched, Refusal, Storage, connect
 from tests.support import table_definition
 
 BUCKET, TABLE = "uploads", "results"
@@ -50,7 +51,7 @@ class Stubbed:
         self.s3, self.dynamodb = Stubber(self.s3_client), Stubber(self.dynamodb_client)
         self.s3.activate()
         self.dynamodb.activate()
-        self.storage = Storage(self.s3_client, self.dynamodb_client, TABLE)
+        self.storage = Storage(self.s3_client, self.dynamodb_client, TABLE, boto3.client("events"))
 
 
 @pytest.fixture
@@ -240,7 +241,7 @@ def test_no_connection_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "get_object", unreachable)
 
     with pytest.raises(AwsFailure, match="GetObject for uploads/k: EndpointConnectionError"):
-        Storage(client, boto3.client("dynamodb"), TABLE).fetch(ref("k"), 10)
+        Storage(client, boto3.client("dynamodb"), TABLE, boto3.client("events")).fetch(ref("k"), 10)
 
 
 # ---- tags -------------------------------------------------------------------------------------------------

@@ -21,9 +21,9 @@ def out(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=["exchange", "two renames"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "two renames":
-        monkeypatch.setattr(module, "_exchanged", lambda one, other: False)
+        monkeypatch.setattr(module, "_exchange", lambda one, other: False)
     return request.param
 
 
@@ -39,20 +39,20 @@ def content(folder: Path) -> dict[str, str]:
 OLD = {"manifest.json": "old", "only in the old one": "x"}
 
 
-def test_the_new_folder_takes_the_place_of_the_old_one_and_nothing_is_left_beside_it(out: Path, way: str) -> None:
+def test_the_new_folder_replaces_the_old_one_and_nothing_is_left_beside_it(out: Path, method: str) -> None:
     replace(out)
     assert content(out) == {"manifest.json": "new"}
     assert [path.name for path in out.parent.iterdir()] == ["model"]
 
 
-def test_where_nothing_was_the_folder_is_made_with_its_parents(tmp_path: Path, way: str) -> None:
+def test_a_missing_folder_is_created_with_its_parents(tmp_path: Path, method: str) -> None:
     replace(tmp_path / "a/b/model")
     assert content(tmp_path / "a/b/model") == {"manifest.json": "new"}
     assert [path.name for path in (tmp_path / "a/b").iterdir()] == ["model"]
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError("x")])
-def test_whatever_goes_wrong_leaves_the_old_folder_as_it_was(out: Path, way: str, error: BaseException) -> None:
+def test_any_error_leaves_the_old_folder_unchanged(out: Path, method: str, error: BaseException) -> None:
     def fail() -> None:
         with atomic_folder(out, "manifest.json") as folder:
             (folder / "manifest.json").write_text("half")
@@ -64,8 +64,8 @@ def test_whatever_goes_wrong_leaves_the_old_folder_as_it_was(out: Path, way: str
     assert [path.name for path in out.parent.iterdir()] == ["model"]
 
 
-def test_a_disk_that_proves_full_only_at_the_end_leaves_the_old_folder_as_it_was(
-    out: Path, way: str, monkeypatch: pytest.MonkeyPatch
+def test_a_disk_found_full_at_the_end_leaves_the_old_folder_unchanged(
+    out: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
@@ -76,7 +76,7 @@ def test_a_disk_that_proves_full_only_at_the_end_leaves_the_old_folder_as_it_was
     assert content(out) == OLD
 
 
-def test_a_rename_that_fails_half_way_is_taken_back(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_second_rename_is_undone(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rename = Path.rename
 
     def fails(path: Path, target: Path) -> Path:
@@ -84,7 +84,7 @@ def test_a_rename_that_fails_half_way_is_taken_back(out: Path, monkeypatch: pyte
             raise OSError(5, "Input/output error")
         return rename(path, target)
 
-    monkeypatch.setattr(module, "_exchanged", lambda one, other: False)
+    monkeypatch.setattr(module, "_exchange", lambda one, other: False)
     monkeypatch.setattr(Path, "rename", fails)
     with pytest.raises(OSError, match="Input/output"):
         replace(out)
@@ -92,7 +92,7 @@ def test_a_rename_that_fails_half_way_is_taken_back(out: Path, monkeypatch: pyte
     assert [path.name for path in out.parent.iterdir()] == ["model"]
 
 
-def test_the_old_folder_is_put_back_if_a_build_was_killed_between_two_renames(out: Path) -> None:
+def test_the_old_folder_is_restored_after_a_build_was_killed_between_two_renames(out: Path) -> None:
     out.rename(out.with_name("model.previous"))
     with atomic_folder(out, "manifest.json") as folder:
         assert content(out) == OLD
@@ -101,17 +101,17 @@ def test_the_old_folder_is_put_back_if_a_build_was_killed_between_two_renames(ou
     assert [path.name for path in out.parent.iterdir()] == ["model"]
 
 
-def test_a_killed_build_leaves_the_old_folder_and_what_it_left_is_removed_by_the_next(out: Path) -> None:
+def test_a_killed_build_leaves_the_old_folder_and_the_next_build_removes_the_partial_one(out: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from model_build.atomic_folder import atomic_folder\n"
         "with atomic_folder(Path(sys.argv[1]), 'manifest.json') as folder:\n"
-        "    (folder / 'work').mkdir(); (folder / 'work/half').write_text('half'); print('at it', flush=True)\n"
+        "    (folder / 'work').mkdir(); (folder / 'work/half').write_text('half'); print('started', flush=True)\n"
         "    time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(out)], stdout=subprocess.PIPE) as killed:
         assert killed.stdout is not None
-        assert killed.stdout.readline() == b"at it\n"
-        with pytest.raises(OutputError, match=r"another build is at work in .*model\.partial"):
+        assert killed.stdout.readline() == b"started\n"
+        with pytest.raises(OutputError, match=r"another build is writing to .*model\.partial"):
             replace(out)
         killed.send_signal(signal.SIGKILL)
     assert content(out) == OLD
@@ -120,51 +120,51 @@ def test_a_killed_build_leaves_the_old_folder_and_what_it_left_is_removed_by_the
     assert [path.name for path in out.parent.iterdir()] == ["model"]
 
 
-def test_a_build_that_starts_while_another_clears_away_the_old_model_loses_nothing(
-    out: Path, way: str, monkeypatch: pytest.MonkeyPatch
+def test_a_build_started_while_another_deletes_the_old_model_loses_nothing(
+    out: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second one waits for its turn, at the start or, in a folder that the first one leaves alone, at the end."""
+    """The second build is refused: at its start, or at its end if it got a folder of its own."""
     rmtree = shutil.rmtree
-    seen: list[str] = []
+    events: list[str] = []
 
     def while_clearing(path: Path, ignore_errors: bool = False) -> None:
-        if (out / "manifest.json").read_text() == "first" and not seen:
-            seen.append("started")
+        if (out / "manifest.json").read_text() == "first" and not events:
+            events.append("started")
             try:
                 with atomic_folder(out, "manifest.json") as folder:
                     (folder / "manifest.json").write_text("second")
-                    rmtree(path, ignore_errors=True)  # the first one goes on
-                    seen.append((folder / "manifest.json").read_text())
+                    rmtree(path, ignore_errors=True)  # the first build continues
+                    events.append((folder / "manifest.json").read_text())
             except OutputError:
-                seen.append("told to wait")
+                events.append("refused")
         rmtree(path, ignore_errors=ignore_errors)
 
     monkeypatch.setattr(shutil, "rmtree", while_clearing)
     replace(out, "first")
     monkeypatch.undo()
-    expected = {"exchange": ["told to wait"], "two renames": ["second", "told to wait"]}[way]
-    assert seen == ["started", *expected]
+    expected = {"exchange": ["refused"], "two renames": ["second", "refused"]}[method]
+    assert events == ["started", *expected]
     assert content(out) == {"manifest.json": "first"}
     assert [path.name for path in out.parent.iterdir()] == ["model"]
 
 
-def test_there_is_a_whole_model_at_every_moment(out: Path, tmp_path: Path) -> None:
+def test_a_complete_model_exists_at_every_moment(out: Path, tmp_path: Path) -> None:
     probe = tmp_path / "probe"
     for name in ("one", "other"):
         (probe / name).mkdir(parents=True)
-    if not module._exchanged(probe / "one", probe / "other"):
-        pytest.skip("this file system knows no exchange of two folders")
+    if not module._exchange(probe / "one", probe / "other"):
+        pytest.skip("this file system cannot exchange two folders")
     done = threading.Event()
     missing: list[str] = []
 
-    def look() -> None:
+    def watch() -> None:
         while not done.is_set():
             try:
                 (out / "manifest.json").read_text()
             except OSError as error:
                 missing.append(str(error))
 
-    watcher = threading.Thread(target=look)
+    watcher = threading.Thread(target=watch)
     watcher.start()
     for number in range(200):
         replace(out, str(number))
@@ -173,24 +173,24 @@ def test_there_is_a_whole_model_at_every_moment(out: Path, tmp_path: Path) -> No
     assert missing == []
 
 
-def test_a_link_to_a_model_stays_one(out: Path, tmp_path: Path, way: str) -> None:
+def test_a_link_to_a_model_stays_a_link(out: Path, tmp_path: Path, method: str) -> None:
     (tmp_path / "link").symlink_to(out)
     replace(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
     assert content(out) == {"manifest.json": "new"}
 
 
-def test_a_folder_that_is_no_model_is_not_replaced(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_model_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "photographs").mkdir()
-    (tmp_path / "photographs/wedding.jpg").write_text("dear")
-    with pytest.raises(OutputError, match=r"photographs is there and is no model \(manifest\.json is missing\)"):
+    (tmp_path / "photographs/wedding.jpg").write_text("precious")
+    with pytest.raises(OutputError, match=r"photographs exists and is not a model \(manifest\.json is missing\)"):
         replace(tmp_path / "photographs")
-    assert content(tmp_path / "photographs") == {"wedding.jpg": "dear"}
-    with pytest.raises(OutputError, match=r"wedding\.jpg is there and is no model"):
+    assert content(tmp_path / "photographs") == {"wedding.jpg": "precious"}
+    with pytest.raises(OutputError, match=r"wedding\.jpg exists and is not a model"):
         replace(tmp_path / "photographs/wedding.jpg")
 
 
-def test_an_empty_folder_may_be_filled(tmp_path: Path, way: str) -> None:
+def test_an_empty_folder_may_be_filled(tmp_path: Path, method: str) -> None:
     (tmp_path / "model").mkdir()
     replace(tmp_path / "model")
     assert content(tmp_path / "model") == {"manifest.json": "new"}

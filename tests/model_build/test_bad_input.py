@@ -1,4 +1,4 @@
-"""Builds that cannot be finished: one line that says why, exit status 1, the previous model byte for byte as it was."""
+"""Builds that fail: one line with the reason, exit status 1, and the previous model unchanged byte for byte."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command builds with a narrow network."""
+    """Let the command build a narrow network."""
     from model_build import build as module
 
     monkeypatch.setattr(module, "build", partial(module.build, load_base=load_narrow))
@@ -29,7 +29,7 @@ def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def short(config: BuildConfig, tmp_path: Path) -> BuildConfig:
-    """A build of seconds, over a model that was there before."""
+    """A build that takes seconds, over an existing model."""
     heads = (replace(config.heads[0], epochs=2),)
     return replace(config, out=old_model(tmp_path), cache=tmp_path / "cache", heads=heads)
 
@@ -51,7 +51,7 @@ def beside(out: Path) -> list[str]:
 
 
 def fails(config: BuildConfig, capsys: pytest.CaptureFixture[str], status: int = 1) -> str:
-    """The one line that the build says when it fails."""
+    """The one line that a failed build prints."""
     before = content(config.out)
     assert run(config) == status
     assert content(config.out) == before
@@ -61,16 +61,16 @@ def fails(config: BuildConfig, capsys: pytest.CaptureFixture[str], status: int =
     return lines[0]
 
 
-# Where a disk of so many kilobytes is full: writing the exported base; while quantising, where Python writes; where
-# native code does, which says nothing and leaves half a file.
+# A disk of this many kilobytes fills up while the exported base is written; during quantisation, when Python writes;
+# and when native code writes, which reports nothing and leaves half a file.
 @pytest.mark.parametrize("small_disk", [12, 150, 300], indirect=True)
-def test_a_full_disk_is_told_wherever_it_shows(short: BuildConfig, small_disk: Path, capsys) -> None:
+def test_a_full_disk_is_reported_at_any_stage(short: BuildConfig, small_disk: Path, capsys) -> None:
     line = fails(replace(short, out=old_model(small_disk)), capsys)
     assert line.startswith(f"error: {small_disk}/model")
-    assert "No space left on device. No model was made; what was in" in line
+    assert "No space left on device. No model was built; " in line
 
 
-def test_an_interrupted_build_says_so(short: BuildConfig, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_build_is_reported(short: BuildConfig, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     from model_build import build as module
 
     def interrupted(*_: object) -> None:
@@ -78,10 +78,10 @@ def test_an_interrupted_build_says_so(short: BuildConfig, capsys, monkeypatch: p
 
     monkeypatch.setattr(module, "build", partial(module.build, load_base=interrupted))
     line = fails(short, capsys, INTERRUPTED)
-    assert line == f"error: interrupted. No model was made; what was in {short.out} before is as it was"
+    assert line == f"error: interrupted. No model was built; {short.out} is unchanged"
 
 
-def test_a_weight_file_that_is_damaged_is_told(short: BuildConfig, tmp_path: Path, capsys, monkeypatch) -> None:
+def test_a_damaged_weight_file_is_reported(short: BuildConfig, tmp_path: Path, capsys, monkeypatch) -> None:
     from model_build import base
     from model_build import build as module
 
@@ -89,7 +89,7 @@ def test_a_weight_file_that_is_damaged_is_told(short: BuildConfig, tmp_path: Pat
     damaged = tmp_path / "elsewhere" / "w.h5"
     damaged.parent.mkdir()
     damaged.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(1000))
-    line = fails(replace(short, weights=str(damaged), out=old_model(tmp_path / "place")), capsys)
+    line = fails(replace(short, weights=str(damaged), out=old_model(tmp_path / "output")), capsys)
     assert line.startswith(f"error: {damaged} does not hold the weights of VGG16 without its top")
 
 
@@ -119,13 +119,13 @@ def test_a_weight_file_that_is_damaged_is_told(short: BuildConfig, tmp_path: Pat
         "nothing to test on",
     ],
 )
-def test_data_that_cannot_be_used_are_told(
+def test_unusable_data_is_reported(
     short: BuildConfig, drawn_data: Path, tmp_path: Path, capsys, damage: Callable[[Path], None], message: str
 ) -> None:
     data = Path(shutil.copytree(drawn_data, tmp_path / "data"))
     damage(data)
-    (tmp_path / "place").mkdir()
-    out = old_model(tmp_path / "place")
+    (tmp_path / "output").mkdir()
+    out = old_model(tmp_path / "output")
     assert re.search(message, fails(replace(short, data=data, out=out), capsys))
 
 
@@ -140,6 +140,6 @@ def spoil_all(split: Path) -> None:
 
 
 def spoil(folder: Path, keep: int) -> None:
-    """All but `keep` pictures are none any more."""
+    """Make all but `keep` pictures unreadable."""
     for path in sorted(folder.iterdir())[keep:]:
         path.write_text(f"was {path}")

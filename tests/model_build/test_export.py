@@ -46,19 +46,18 @@ def test_the_exported_base_computes_what_keras_computes(base: keras.Model, pixel
     np.testing.assert_allclose(one, expected[:1], rtol=1e-3, atol=1e-3)
 
 
-def test_the_exported_base_leaves_no_transposes_between_its_layers(base: keras.Model, tmp_path: Path) -> None:
+def test_the_exported_base_has_no_transposes_between_its_layers(base: keras.Model, tmp_path: Path) -> None:
     graph = export(base, IMAGE, FEATURES, tmp_path / "base.onnx").graph
     kinds = [node.op_type for node in graph.node]
-    assert kinds.count("Transpose") == 2  # pixels are NHWC and so are Keras's features; all between is NCHW
+    assert kinds.count("Transpose") == 2  # pixels and Keras's features are NHWC, everything between is NCHW
     assert (kinds.count("Conv"), kinds.count("MaxPool")) == (13, 5)
 
 
 def test_the_joined_graph_is_the_head_on_the_base(
     base: keras.Model, head: keras.Model, pixels: np.ndarray, tmp_path: Path
 ) -> None:
-    first = export(base, IMAGE, FEATURES, tmp_path / "base.onnx")
-    second = export(head, FEATURES, LOGITS, tmp_path / "head.onnx")
-    join(first, second, tmp_path / "joined.onnx")
+    export(base, IMAGE, FEATURES, tmp_path / "base.onnx")
+    join(tmp_path / "base.onnx", export(head, FEATURES, LOGITS, tmp_path / "head.onnx"), tmp_path / "joined.onnx")
     expected = head.predict(base.predict(pixels, verbose=0), verbose=0)
     np.testing.assert_allclose(run(tmp_path / "joined.onnx", {IMAGE: pixels}), expected, rtol=1e-3, atol=1e-3)
     graph = onnx.load(tmp_path / "joined.onnx").graph

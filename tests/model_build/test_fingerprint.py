@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from evaluation import metrics
-from labeller import classifier, colours, manifest
+from evaluation import pages
+from labeller import colours
 from model_build import fingerprint as module
 from model_build.config import BuildConfig
 from model_build.data.dataset import scan
-from model_build.fingerprint import PACKAGES, build_fingerprint
+from model_build.fingerprint import PACKAGE, PACKAGES, SHARED, WITHOUT_EFFECT, build_fingerprint, source_files
 from tests.model_build.data.test_dataset import make
 
 
@@ -22,7 +22,7 @@ def key(config: BuildConfig) -> str:
     return build_fingerprint(config, scan(config.data))
 
 
-def test_the_same_inputs_in_another_place_have_the_same_key(config: BuildConfig, tmp_path: Path) -> None:
+def test_the_same_inputs_at_other_paths_have_the_same_fingerprint(config: BuildConfig, tmp_path: Path) -> None:
     moved = tmp_path / "moved.h5"
     moved.write_bytes(b"weights")
     other = replace(config, data=make(tmp_path / "other"), weights=str(moved), out=tmp_path / "out")
@@ -40,12 +40,12 @@ def test_the_same_inputs_in_another_place_have_the_same_key(config: BuildConfig,
     ],
     ids=["image size", "seed", "kind of weights", "content of the weight file", "a picture"],
 )
-def test_whatever_the_model_depends_on_changes_the_key(config: BuildConfig, change) -> None:
+def test_every_input_of_the_model_changes_the_fingerprint(config: BuildConfig, change) -> None:
     before = key(config)
     assert key(change(config)) != before
 
 
-@pytest.mark.parametrize("source", [colours, classifier, manifest, metrics])
+@pytest.mark.parametrize("source", [colours, *SHARED], ids=lambda module: module.__name__)
 def test_the_source_that_the_functions_share_counts(
     config: BuildConfig, source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,9 +55,17 @@ def test_the_source_that_the_functions_share_counts(
     assert key(config) != before
 
 
+def test_all_of_the_package_and_the_templates_count_but_not_command_line_disk_and_terminal() -> None:
+    own = {path.relative_to(PACKAGE).as_posix() for path in map(Path, source_files()) if path.is_relative_to(PACKAGE)}
+    assert {"build.py", "data/reader.py", "compression/solve.py", "report/card.py", "report/templates/card.html"} <= own
+    assert not own & WITHOUT_EFFECT
+    assert all((PACKAGE / name).is_file() for name in WITHOUT_EFFECT)  # none has moved
+    assert str(pages.TEMPLATES / "base.html") in source_files()
+
+
 @pytest.mark.parametrize("name", PACKAGES)
 def test_the_version_of_every_package_counts(config: BuildConfig, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = key(config)
     version = module.version
-    monkeypatch.setattr(module, "version", lambda each: "0" if each == name else version(each))
+    monkeypatch.setattr(module, "version", lambda package: "0" if package == name else version(package))
     assert key(config) != before

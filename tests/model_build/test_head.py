@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model_build.config import HeadCandidate, Pooling
+from model_build.config import BuildConfig, HeadCandidate, Pooling
 from model_build.data.dataset import Example
 from model_build.features import Features
 from model_build.head import TrainedHead, on_feature_maps, pool, statistics, train
@@ -32,10 +32,11 @@ def trained() -> TrainedHead:
 
 
 def trained_on(training: Features, validation: Features, **changes: Any) -> TrainedHead:
-    return train(QUICK, training, validation, 2, **{"seed": 7, "batch": 32, "patience": 8, **changes})
+    settings = {"seed": 7, "training_batch": 32, "patience": 8, **changes}
+    return train(QUICK, training, validation, 2, BuildConfig(Path("unused"), **settings))
 
 
-def test_it_learns_what_is_there_to_learn(trained: TrainedHead) -> None:
+def test_a_head_learns_separable_labels(trained: TrainedHead) -> None:
     unseen = separable(100, seed=3)
     assert (trained.logits(unseen.values).argmax(axis=1) == unseen.labels).mean() > 0.97
 
@@ -55,7 +56,7 @@ def test_the_same_features_and_seed_give_the_same_model(trained: TrainedHead) ->
 def test_the_epoch_kept_is_the_one_with_the_lowest_validation_loss() -> None:
     from sklearn.metrics import log_loss
 
-    # Labels of training that say nothing about validation: the loss there rises once they are learnt by heart.
+    # Random training labels say nothing about validation: the loss there rises once they are memorised.
     random = np.random.default_rng(8)
     training, validation = separable(60, seed=1), separable(40, seed=2)
     training.labels[:] = random.integers(0, 2, 60)
@@ -68,12 +69,12 @@ def test_the_epoch_kept_is_the_one_with_the_lowest_validation_loss() -> None:
     assert log_loss(validation.labels, probabilities) == pytest.approx(losses[kept.epoch - 1], rel=1e-4)
 
 
-def test_pooling_gives_what_it_says() -> None:
+def test_each_pooling_matches_numpy() -> None:
     values = np.random.default_rng(6).normal(0, 1, (5, *SHAPE)).astype(np.float32)
     np.testing.assert_allclose(pool(values, Pooling.AVERAGE), values.mean(axis=(1, 2)), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(pool(values, Pooling.MAXIMUM), values.max(axis=(1, 2)))
     np.testing.assert_array_equal(pool(values, Pooling.FLATTEN), values.reshape(5, -1))
-    # Of three places the last has no neighbour: its average is over what is there.
+    # Of three positions the last has no neighbour: its average is over fewer values.
     corners = [values[:, rows, columns].mean(axis=(1, 2)) for rows in HALVES for columns in HALVES]
     np.testing.assert_allclose(pool(values, Pooling.GRID), np.hstack(corners), rtol=1e-5, atol=1e-6)
 
@@ -99,13 +100,13 @@ def test_folding_the_standardisation_changes_no_logit(pooling: Pooling) -> None:
     np.testing.assert_allclose(folded.predict(values, verbose=0), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_channel_silent_in_training_is_not_blown_up() -> None:
+def test_a_channel_silent_in_training_is_not_amplified() -> None:
     pooled = pool(separable(50, seed=1).values, Pooling.AVERAGE)
     _, deviation = statistics(pooled)
     assert pooled[:, 1].std() == 0
     assert deviation[1] == pytest.approx(np.sqrt(pooled.var(axis=0).mean() / 100))
 
 
-def test_features_that_never_vary_are_left_unscaled() -> None:
+def test_features_that_never_vary_are_not_scaled() -> None:
     _, deviation = statistics(np.ones((4, 3)))
     np.testing.assert_array_equal(deviation, np.ones(3))

@@ -13,7 +13,7 @@ from tests.ops.test_batch_operations import ACCOUNT, JOB, Stubbed, expect_stack
 
 @pytest.fixture(autouse=True)
 def no_bench(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was measured on this machine, at whatever size, is none of the tests' business."""
+    """Measurements of this machine must not change the tests."""
     monkeypatch.setattr(backfill, "measured_image", lambda: measured_image(bench=None))
 
 
@@ -37,8 +37,8 @@ def state(status: str, total: int = 1000, succeeded: int = 0, failed: int = 0, s
 
 
 def expect_states(stubbed: Stubbed, *states: dict[str, Any]) -> None:
-    for each in states:
-        stubbed.expect("s3control", "describe_job", {"Job": each}, {"AccountId": ACCOUNT, "JobId": JOB})
+    for job in states:
+        stubbed.expect("s3control", "describe_job", {"Job": job}, {"AccountId": ACCOUNT, "JobId": JOB})
 
 
 def expect_status(stubbed: Stubbed, status: str) -> None:
@@ -86,7 +86,7 @@ def test_the_objects_are_counted_and_the_user_asked_before_anything_starts(
 
 
 @pytest.mark.parametrize("answer", ["", "n", "what?"])
-def test_anything_but_yes_calls_it_off(stubbed: Stubbed, capsys: pytest.CaptureFixture[str], answer: str) -> None:
+def test_any_answer_but_yes_cancels_the_job(stubbed: Stubbed, capsys: pytest.CaptureFixture[str], answer: str) -> None:
     expect_stack(stubbed)
     stubbed.expect("s3control", "list_jobs", {"Jobs": []})
     stubbed.expect("s3control", "create_job", {"JobId": JOB})
@@ -97,7 +97,7 @@ def test_anything_but_yes_calls_it_off(stubbed: Stubbed, capsys: pytest.CaptureF
     assert "Nothing was labelled" in capsys.readouterr().out
 
 
-def test_scripts_say_yes_beforehand(stubbed: Stubbed) -> None:
+def test_with_yes_nothing_is_asked(stubbed: Stubbed) -> None:
     expect_stack(stubbed)
     stubbed.expect("s3control", "list_jobs", {"Jobs": []})
     stubbed.expect("s3control", "create_job", {"JobId": JOB})
@@ -108,7 +108,7 @@ def test_scripts_say_yes_beforehand(stubbed: Stubbed) -> None:
     assert run_job(stubbed.clients, parse(["--stack", "stack"]), user, no_sleep) == 0
 
 
-def test_a_job_that_is_not_over_is_taken_up_and_no_second_one_made(
+def test_an_unfinished_job_is_followed_and_no_second_one_created(
     stubbed: Stubbed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expect_stack(stubbed)
@@ -119,14 +119,14 @@ def test_a_job_that_is_not_over_is_taken_up_and_no_second_one_made(
     assert "following job" in capsys.readouterr().out
 
 
-def test_the_job_that_is_named_is_followed(stubbed: Stubbed) -> None:
+def test_a_named_job_is_followed(stubbed: Stubbed) -> None:
     expect_stack(stubbed)
     expect_states(stubbed, state("Complete", succeeded=1000))
     assert run_job(stubbed.clients, parse(["--stack", "stack", "--job", JOB]), console()[0], no_sleep) == 0
     stubbed.assert_no_pending_responses()
 
 
-def test_interrupted_it_says_that_the_job_goes_on_and_how_to_stop_it(
+def test_interrupted_it_says_that_the_job_keeps_running_and_how_to_cancel_it(
     stubbed: Stubbed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt(_: float) -> None:
@@ -140,7 +140,7 @@ def test_interrupted_it_says_that_the_job_goes_on_and_how_to_stop_it(
     assert "--requested-job-status Cancelled" in printed
 
 
-def test_a_job_that_fails_says_why(stubbed: Stubbed, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_reason_of_a_failed_job_is_printed(stubbed: Stubbed, capsys: pytest.CaptureFixture[str]) -> None:
     expect_stack(stubbed)
     reasons = [{"FailureCode": "ManifestNotFound", "FailureReason": "it is gone"}]
     expect_states(stubbed, state("Failed") | {"FailureReasons": reasons})
@@ -158,7 +158,7 @@ def test_objects_that_failed_make_the_command_fail(
     assert "uploads/a.jpg: denied" in capsys.readouterr().out
 
 
-def test_progress_is_a_line() -> None:
+def test_progress_is_one_line() -> None:
     assert progress_line(state("Preparing", 1234)) == "Preparing: S3 lists the objects, 1,234 so far"
     assert progress_line(state("Ready", 0)) == "Ready: 0 of 0 (0.0%), 0 failed"
     line = progress_line(state("Active", 10_000, 4_000, 1_000, seconds=100))

@@ -34,7 +34,7 @@ TARGET = BackfillTarget("stack", ACCOUNT, "eu-central-1", "uploads", "reports", 
 
 
 class Stubbed:
-    """Clients that answer as told, and whose arguments botocore checks."""
+    """Clients with the answers that a test expects; botocore checks the arguments."""
 
     def __init__(self) -> None:
         self.clients = Clients.connect()
@@ -86,24 +86,24 @@ def expect_stack(stubbed: Stubbed, concurrency: int = 10, **outputs: str) -> Non
 # ---- the stack --------------------------------------------------------------------------------------------
 
 
-def test_the_stack_says_what_it_has(stubbed: Stubbed) -> None:
+def test_the_target_is_read_from_the_stack(stubbed: Stubbed) -> None:
     expect_stack(stubbed)
     assert find_target(stubbed.clients, "stack") == TARGET
 
 
-def test_a_stack_that_is_not_there_is_named(stubbed: Stubbed) -> None:
+def test_a_stack_that_does_not_exist_is_named(stubbed: Stubbed) -> None:
     stubbed.stubs["cloudformation"].add_client_error("describe_stacks", "ValidationError", "does not exist")
     with pytest.raises(CommandError, match=r"stack cannot be read: .*STACK="):
         find_target(stubbed.clients, "stack")
 
 
-def test_a_stack_of_an_older_template_is_to_be_deployed(stubbed: Stubbed) -> None:
+def test_a_stack_of_an_older_template_must_be_deployed_again(stubbed: Stubbed) -> None:
     expect_stack(stubbed, BackfillJobRoleArn="")
     with pytest.raises(CommandError, match="has no output BackfillJobRoleArn"):
         find_target(stubbed.clients, "stack")
 
 
-def test_a_function_that_may_not_run_is_told_before_a_job_is_made(stubbed: Stubbed) -> None:
+def test_backfills_that_are_switched_off_are_reported_before_a_job_is_created(stubbed: Stubbed) -> None:
     expect_stack(stubbed, concurrency=0)
     with pytest.raises(CommandError, match="parameter BackfillConcurrency"):
         find_target(stubbed.clients, "stack")
@@ -119,7 +119,7 @@ def create(stubbed: Stubbed, selection: Selection, etag: str | None = None) -> d
     return request
 
 
-def test_s3_lists_the_objects_under_the_prefix_and_waits_for_a_confirmation(stubbed: Stubbed) -> None:
+def test_s3_lists_the_objects_under_the_prefix_and_waits_for_confirmation(stubbed: Stubbed) -> None:
     request = create(stubbed, Selection("uploads", "2025/"))
     assert request["ConfirmationRequired"] is True
     generator = request["ManifestGenerator"]["S3JobManifestGenerator"]
@@ -157,7 +157,7 @@ def test_a_manifest_may_be_a_list_of_keys_or_an_inventory(
     assert "ManifestGenerator" not in request
 
 
-def test_a_list_of_keys_on_this_machine_is_put_where_the_job_may_read_it(stubbed: Stubbed, tmp_path: Path) -> None:
+def test_a_manifest_of_this_machine_is_uploaded_where_the_job_may_read_it(stubbed: Stubbed, tmp_path: Path) -> None:
     (tmp_path / "keys.csv").write_text("uploads,a+b.jpg\n")
     # printf 'uploads,a+b.jpg\n' | sha256sum
     key = "backfill/manifests/5f8a5980691fa87b91a941006c5301fecd8e085f577a82c55b1d577de1b72721.csv"
@@ -169,19 +169,19 @@ def test_a_list_of_keys_on_this_machine_is_put_where_the_job_may_read_it(stubbed
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [(None, "cannot be read"), ("", "must have lines"), ("uploads,a,v1\n", "no versions"), ("uploads\n", "line 1")],
 )
-def test_a_file_that_is_no_list_of_keys_is_not_uploaded(
-    stubbed: Stubbed, tmp_path: Path, content: str | None, said: str
+def test_a_file_that_is_not_a_manifest_is_not_uploaded(
+    stubbed: Stubbed, tmp_path: Path, content: str | None, message: str
 ) -> None:
     if content is not None:
         (tmp_path / "keys.csv").write_text(content)
-    with pytest.raises(CommandError, match=said):
+    with pytest.raises(CommandError, match=message):
         batch_operations.upload_manifest(stubbed.clients, TARGET, str(tmp_path / "keys.csv"))
 
 
-def test_a_file_that_is_no_text_is_not_uploaded(stubbed: Stubbed, tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_not_uploaded(stubbed: Stubbed, tmp_path: Path) -> None:
     (tmp_path / "keys.csv").write_bytes(b"uploads,\xff.jpg\n")
     with pytest.raises(CommandError, match="not a list of bucket,key in UTF-8"):
         batch_operations.upload_manifest(stubbed.clients, TARGET, str(tmp_path / "keys.csv"))
@@ -194,7 +194,7 @@ def test_a_manifest_that_the_jobs_role_may_not_read_is_refused(stubbed: Stubbed)
         batch_operations.upload_manifest(stubbed.clients, TARGET, "s3://lists/keys.csv")
 
 
-def test_a_manifests_etag_is_asked_of_s3(stubbed: Stubbed) -> None:
+def test_the_etag_of_a_manifest_is_read_from_s3(stubbed: Stubbed) -> None:
     stubbed.expect("s3", "head_object", {"ETag": '"abc"'}, {"Bucket": "lists", "Key": "keys.csv"})
     stubbed.expect("s3control", "create_job", {"JobId": JOB})
     assert (
@@ -210,7 +210,7 @@ def test_a_manifest_is_named_by_bucket_and_key(manifest: str) -> None:
         batch_operations.split_s3_url(manifest)
 
 
-def test_only_the_stacks_own_backfills_count_as_under_way(stubbed: Stubbed) -> None:
+def test_only_backfills_of_the_stack_count_as_unfinished(stubbed: Stubbed) -> None:
     jobs = [
         {"JobId": JOB, "Description": "stack: backfill of uploads/", "Status": "Active"},
         {"JobId": "job-2", "Description": "other: backfill of uploads/", "Status": "Active"},
@@ -223,7 +223,7 @@ def test_only_the_stacks_own_backfills_count_as_under_way(stubbed: Stubbed) -> N
     stubbed.assert_no_pending_responses()
 
 
-def test_failed_tasks_are_told_with_their_keys_decoded(stubbed: Stubbed) -> None:
+def test_failed_tasks_are_listed_with_decoded_keys(stubbed: Stubbed) -> None:
     def body(text: str) -> dict[str, Any]:
         data = text.encode()
         return {"Body": StreamingBody(io.BytesIO(data), len(data))}
@@ -266,19 +266,19 @@ IMAGE = Image(
 )
 
 
-def test_minutes_are_the_objects_by_the_functions_concurrency() -> None:
+def test_minutes_follow_from_the_objects_and_the_concurrency() -> None:
     # 1,769 MB: 300 ms an object, ten at once: 12,000 objects in 360 s.
     assert estimate(12_000, TARGET, False, IMAGE, load_prices()).minutes == pytest.approx((6, 6))
 
 
-def test_no_more_than_ten_invocations_a_second_and_concurrency_are_counted_on() -> None:
+def test_a_unit_of_concurrency_allows_ten_invocations_a_second() -> None:
     # Looking at an object that is labelled takes 0.4 x 120 ms = 48 ms, but Lambda allows ten a second each.
     low, high = estimate(12_000, TARGET, True, IMAGE, load_prices()).minutes
     assert low == pytest.approx(12_000 * 0.1 / 10 / 60)
     assert high == pytest.approx(12_000 * 0.348 / 10 / 60)
 
 
-def test_stale_labels_only_costs_between_nothing_to_do_and_everything() -> None:
+def test_stale_only_costs_between_none_stale_and_all_stale() -> None:
     prices = Prices(
         "", "", "", dict.fromkeys(load_prices().unit_prices, 0.0) | {"s3_batch_object": 1.0, "s3_put": 10.0}
     )
@@ -286,7 +286,7 @@ def test_stale_labels_only_costs_between_nothing_to_do_and_everything() -> None:
     assert estimate(100, TARGET, False, IMAGE, prices).dollars == (1100, 1100)
 
 
-def test_the_estimate_reads_as_a_sentence() -> None:
+def test_the_estimate_is_one_sentence() -> None:
     sentence = str(batch_operations.Estimate(1_000_000, (90.2, 90.2), (16.5, 16.5)))
     assert sentence == "1,000,000 objects, about 90 minutes, about $16.50"
     sentence = str(batch_operations.Estimate(10, (1.0, 2.0), (0.1, 0.2)))

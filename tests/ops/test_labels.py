@@ -13,7 +13,8 @@ from boto3.dynamodb.types import TypeSerializer
 from evaluation.storage import rows_of_day
 from labeller.events import Change, ObjectRef
 from labeller.images import Reason, Unreadable
-from labeller.records import deleted_item, item_for, unreadable
+from labeller.inference import unreadable
+from labeller.records import deleted_item, item_for
 from labeller.results import Tagging
 from local.aws.moto import LocalAws
 from local.aws.stack import Stack
@@ -48,13 +49,13 @@ def filled(aws: LocalAws, stack: Stack) -> Stack:
     return stack
 
 
-def test_all_rows_of_the_day_come_in_the_order_of_their_writing(aws: LocalAws, filled: Stack) -> None:
+def test_all_rows_of_the_day_come_in_the_order_of_writing(aws: LocalAws, filled: Stack) -> None:
     rows = list(rows_of_day(aws.client("dynamodb"), filled.results_table, "DELETED", date(2026, 11, 23)))
 
     assert [row["key"] for row in rows] == [f"{minute * 43 % 100}.jpg" for minute in range(100)]  # 7 x 43 = 301
 
 
-def test_pages_are_followed_and_no_more_are_read_than_wanted(aws: LocalAws, filled: Stack) -> None:
+def test_all_pages_are_read_but_only_as_needed(aws: LocalAws, filled: Stack) -> None:
     dynamodb = aws.client("dynamodb")
     asked: list[int] = []
 
@@ -71,7 +72,9 @@ def test_pages_are_followed_and_no_more_are_read_than_wanted(aws: LocalAws, fill
     assert few <= 11 < 50 <= len(asked)  # 8 shards; 100 rows at 2 a page
 
 
-def test_the_command_prints_a_line_for_each(aws: LocalAws, filled: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_a_line_for_each_row(
+    aws: LocalAws, filled: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--label", "UNREADABLE", "--day", "2026-11-23", "--stack", filled.name]) == 0
 
     # The name's escape sequence must not reach the terminal.
@@ -89,7 +92,7 @@ def test_the_command_prints_json_and_stops_at_the_limit(
     assert [(row["key"], row["status"]) for row in rows] == [("0.jpg", "DELETED"), ("43.jpg", "DELETED")]
 
 
-def test_a_day_without_any_says_so(aws: LocalAws, filled: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_day_without_rows_is_reported(aws: LocalAws, filled: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--label", "cats", "--day", "2020-01-01", "--table", filled.results_table]) == 0
 
     output = capsys.readouterr()
@@ -98,7 +101,9 @@ def test_a_day_without_any_says_so(aws: LocalAws, filled: Stack, capsys: pytest.
 
 
 @pytest.mark.parametrize("where", [["--stack", "nowhere"], ["--table", "nothing"]])
-def test_what_is_not_there_is_an_error(aws: LocalAws, capsys: pytest.CaptureFixture[str], where: list[str]) -> None:
+def test_a_missing_stack_or_table_is_an_error(
+    aws: LocalAws, capsys: pytest.CaptureFixture[str], where: list[str]
+) -> None:
     assert main(["--label", "cats", *where]) == 1
     assert capsys.readouterr().err.startswith("error: ")
 

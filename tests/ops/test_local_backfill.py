@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from labeller.aws_errors import AwsFailure
 from labeller.events import ObjectRef
-from labeller.storage import AwsFailure, Storage
+from labeller.storage import Storage
 from local.aws.moto import LocalAws, process_environment
 from local.aws.stack import Stack
 from ops import backfill, local_backfill
@@ -70,7 +71,7 @@ def test_a_manifest_names_the_objects(
     for key in ("listed/a b.png", "listed/c.png"):
         aws.client("s3").put_object(Bucket=stack.uploads_bucket, Key=key, Body=encoded(plain(RED)))
     manifest = tmp_path / "keys.csv"
-    manifest.write_text(f"{stack.uploads_bucket},listed/a+b.png\n")
+    manifest.write_text(f"{stack.uploads_bucket},listed/a+b.png\n{stack.uploads_bucket},listed/\n")  # and a folder
 
     assert command("--manifest", str(manifest)) == 0
 
@@ -79,7 +80,7 @@ def test_a_manifest_names_the_objects(
     assert "listed/c.png" not in rows(aws, stack)
 
 
-def test_tags_are_read_though_the_store_counts_none(
+def test_tags_are_read_even_if_the_store_sends_no_count(
     aws: LocalAws, stack: Stack, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Storage.fetch

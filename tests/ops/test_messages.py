@@ -1,4 +1,4 @@
-"""What the commands say to somebody who has forgotten, or mistyped, something."""
+"""Messages of the commands about missing and mistyped arguments."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
-    ("without", "said"),
+    ("without", "message"),
     [
         ("AWS_DEFAULT_REGION", "AWS_DEFAULT_REGION=eu-central-1"),
         ("AWS_ACCESS_KEY_ID", "no AWS credentials on this machine"),
     ],
 )
-def test_without_region_or_credentials_it_says_how_to_give_them(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, without: str, said: str
+def test_a_missing_region_or_missing_credentials_are_reported_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, without: str, message: str
 ) -> None:
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, "/dev/null")
@@ -44,11 +44,11 @@ def test_without_region_or_credentials_it_says_how_to_give_them(
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
     assert COMMANDS[command]([]) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("command", "arguments", "said"),
+    ("command", "arguments", "message"),
     [
         (testset.main, [""], "no folder is named (make: DIR=... or MODEL=...)"),
         (shadow.main, [""], "no folder is named (make: DIR=... or MODEL=...)"),
@@ -58,17 +58,17 @@ def test_without_region_or_credentials_it_says_how_to_give_them(
         (labels.main, ["--label", "cats", "--limit", "many"], "it must be a whole number of 1 or more, not 'many'"),
     ],
 )
-def test_an_argument_that_is_none_is_said_with_what_would_do(
-    capsys: pytest.CaptureFixture[str], command: Callable[[list[str]], int], arguments: list[str], said: str
+def test_an_invalid_argument_is_reported_with_a_valid_form(
+    capsys: pytest.CaptureFixture[str], command: Callable[[list[str]], int], arguments: list[str], message: str
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         command(arguments)
     assert caught.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--manifest", "keys.csv", "--bucket", "b", "--prefix", "p"], "leave BUCKET and PREFIX out"),
         (["--job", "id", "--stale-only"], "STALE_ONLY cannot be changed any more"),
@@ -78,15 +78,15 @@ def test_an_argument_that_is_none_is_said_with_what_would_do(
         (["--engine", "local", "--bucket", "b", "--job", "id"], "JOB is for S3 Batch Operations"),
     ],
 )
-def test_a_backfill_leaves_no_argument_out_without_a_word(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+def test_a_backfill_refuses_arguments_that_it_would_ignore(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert backfill.main(arguments) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--bench", "--write"])
-def test_capacity_names_the_file_that_is_not_there(
+def test_capacity_names_a_missing_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str
 ) -> None:
     monkeypatch.setattr(figures, "scenarios", lambda *_: [])
@@ -94,7 +94,7 @@ def test_capacity_names_the_file_that_is_not_there(
     assert str(tmp_path / "none") in capsys.readouterr().err
 
 
-def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
     script = tmp_path / "many.py"
     script.write_text(
         "import sys\n"
@@ -108,7 +108,7 @@ def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.count("\n"), done.stderr) == (0, 1, "")
 
 
-def test_a_stack_says_what_it_was_deployed_with(moto: None) -> None:
+def test_parameters_are_those_of_the_deployment(moto: None) -> None:
     template = {
         "Parameters": {"ConfidenceThreshold": {"Type": "String", "Default": ""}},
         "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},

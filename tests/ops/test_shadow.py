@@ -15,14 +15,14 @@ import onnx
 import pytest
 from scipy.stats import binomtest
 
+from labeller.aws_errors import AwsFailure, Gone
 from labeller.images import Reason, Unreadable
 from labeller.manifest import ModelError
-from labeller.storage import AwsFailure, Gone
 from local.aws.moto import LocalAws, process_environment
 from local.aws.poller import LambdaContext
 from local.aws.stack import Stack
 from ops import shadow
-from ops.agreement import Agreement, Flip, agreement, lines_of_uploads, sample
+from ops.agreement import Agreement, UploadFlip, draw_sample, measure_agreement, upload_lines
 from ops.stack import StackDescription, describe_stack
 from tests.support import BLUE, RED, colour_network, encoded, notification, plain, record, write_model
 
@@ -30,7 +30,7 @@ TODAY = datetime.now(UTC).date()
 
 
 def brighter_is_blue() -> onnx.ModelProto:
-    """The colour network, but for what has much green in it: that it calls blue."""
+    """The colour network, except that it calls pictures with much green blue."""
     network = colour_network((8, 8))
     (weights,) = network.graph.initializer
     values = onnx.numpy_helper.to_array(weights).copy()
@@ -88,31 +88,31 @@ def command(
     return run
 
 
-# ---- the whole --------------------------------------------------------------------------------------------
+# ---- the command ------------------------------------------------------------------------------------------
 
 
-def test_a_candidate_that_says_the_same_agrees_everywhere(command: Callable[..., tuple[int, str]]) -> None:
+def test_an_equal_candidate_agrees_everywhere(command: Callable[..., tuple[int, str]]) -> None:
     status, printed = command("same")
     assert status == 0
     assert "Test set, 24 pictures:" in printed
     assert printed.count("100.00%") >= 3  # both on the test set, and the agreement
     assert "colour-1 (" in printed
     assert "0 newly right, 0 newly wrong, 0 with another label" in printed
-    assert "no difference that chance could not explain (McNemar's test: p = 1.000)" in printed
+    assert "no significant difference (McNemar's test: p = 1.000)" in printed
 
 
-def test_a_worse_candidate_is_told_by_flips_accuracy_and_mcnemar_before_it_is_deployed(
+def test_a_worse_candidate_shows_in_flips_accuracy_and_mcnemars_test(
     command: Callable[..., tuple[int, str]],
 ) -> None:
     status, printed = command("worse", "--json")
-    found = json.loads(printed)
+    figures = json.loads(printed)
     assert status == 3
-    test_set = found["test_set"]
+    test_set = figures["test_set"]
     assert (test_set["correct_before"], test_set["correct_now"]) == (24, 18)
     assert (test_set["newly_right"], test_set["newly_wrong"]) == (0, 6)
     assert test_set["p_value"] == pytest.approx(binomtest(6, 6, 0.5).pvalue)
     assert {flip["key"] for flip in test_set["flips"]} == {f"red/{number}.png" for number in range(0, 12, 2)}
-    uploads = found["uploads"]
+    uploads = figures["uploads"]
     assert (uploads["compared"], uploads["agreed"]) == (3, 2)
     [flip] = uploads["flips"]
     assert flip["object"].endswith("/orange <b>.png")
@@ -120,25 +120,25 @@ def test_a_worse_candidate_is_told_by_flips_accuracy_and_mcnemar_before_it_is_de
     assert uploads["models_before"] == {"colour-1": 3}
 
 
-def test_uploads_that_are_gone_or_replaced_are_counted_and_not_compared(
+def test_deleted_and_replaced_uploads_are_counted_and_not_compared(
     command: Callable[..., tuple[int, str]],
 ) -> None:
     _, printed = command("same", "--json")
     assert json.loads(printed)["uploads"]["left_out"] == {"deleted or replaced since": 2}
 
 
-def test_no_more_than_the_sample_is_looked_at(command: Callable[..., tuple[int, str]]) -> None:
+def test_only_the_sample_is_compared(command: Callable[..., tuple[int, str]]) -> None:
     _, printed = command("same", "--json", "--sample", "2")
     uploads = json.loads(printed)["uploads"]
     assert uploads["compared"] + sum(uploads["left_out"].values()) == 2
 
 
-def test_a_day_without_uploads_says_so(command: Callable[..., tuple[int, str]]) -> None:
+def test_a_day_without_uploads_is_reported(command: Callable[..., tuple[int, str]]) -> None:
     _, printed = command("same", "--day", "2001-01-01")
     assert "Uploads of 2001-01-01: none to compare" in printed
 
 
-def test_the_latest_night_speaks_for_the_deployed_model(
+def test_the_latest_report_has_the_deployed_models_answers(
     live: LocalAws, stack: Stack, models: dict[str, Path], command: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
     from local.score import run_score
@@ -152,7 +152,7 @@ def test_the_latest_night_speaks_for_the_deployed_model(
     assert "BETTER" in printed
 
 
-def test_without_report_and_model_it_says_what_to_do(
+def test_without_report_and_baseline_the_error_says_what_to_do(
     live: LocalAws, stack: Stack, command: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
     s3, bucket = live.client("s3"), stack.outputs["ReportsBucketName"]
@@ -163,14 +163,14 @@ def test_without_report_and_model_it_says_what_to_do(
     assert "BASELINE=" in printed
 
 
-def test_a_candidate_that_is_no_model_is_an_error(
+def test_a_folder_without_a_model_is_an_error(
     live: LocalAws, stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert shadow.main([str(tmp_path), "--stack", stack.name]) == 1
     assert "manifest.json is missing" in capsys.readouterr().err
 
 
-def test_test_pictures_without_an_answer_are_not_left_out_without_a_word(
+def test_test_pictures_without_an_answer_are_listed(
     live: LocalAws, stack: Stack, command: Callable[..., tuple[int, str]]
 ) -> None:
     key, bucket = "testset/red/notes.png", stack.outputs["ReportsBucketName"]
@@ -181,10 +181,10 @@ def test_test_pictures_without_an_answer_are_not_left_out_without_a_word(
     finally:
         live.client("s3").delete_object(Bucket=bucket, Key=key)
     assert "1 without the candidate's answer, such as red/notes.png: NOT_AN_IMAGE: " in printed
-    assert [each["key"] for each in json.loads(as_json)["unscored"]] == ["red/notes.png"]
+    assert [picture["key"] for picture in json.loads(as_json)["unscored"]] == ["red/notes.png"]
 
 
-def test_uploads_are_unsure_by_the_stacks_own_threshold(
+def test_the_stacks_threshold_decides_what_is_unsure(
     command: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def describe(name: str) -> StackDescription:
@@ -192,32 +192,32 @@ def test_uploads_are_unsure_by_the_stacks_own_threshold(
 
     monkeypatch.setattr(shadow, "describe_stack", describe)
     _, printed = command("same", "--json")
-    found = json.loads(printed)["uploads"]
-    assert found["unsure_now"] == found["compared"] == 3  # by the manifest's 0.9 all three are sure
+    uploads = json.loads(printed)["uploads"]
+    assert uploads["unsure_now"] == uploads["compared"] == 3  # by the manifest's 0.9 all three are sure
 
 
-# ---- its parts --------------------------------------------------------------------------------------------
+# ---- sample and agreement ---------------------------------------------------------------------------------
 
 
 def row(name: str, label: str = "cats", status: str = "LABELLED", model: str = "m1") -> dict[str, Any]:
     return {"object": f"b/{name}", "version": "null", "label": label, "status": status, "model": model}
 
 
-def test_the_sample_is_the_same_whatever_the_order_and_favours_no_name() -> None:
+def test_the_sample_depends_on_neither_order_nor_name() -> None:
     rows = [row(f"{index:05}") for index in range(2000)]
-    chosen = sample(rows, 200)
-    assert chosen == sample(reversed(rows), 200)
-    first_half = sum(int(each["object"].removeprefix("b/")) < 1000 for each in chosen)
+    chosen = draw_sample(rows, 200)
+    assert chosen == draw_sample(reversed(rows), 200)
+    first_half = sum(int(row["object"].removeprefix("b/")) < 1000 for row in chosen)
     assert binomtest(first_half, 200, 0.5).pvalue > 0.001
 
 
-def test_fewer_uploads_than_the_sample_are_all_taken() -> None:
-    assert len(sample([row("a"), row("b")], 500)) == 2
+def test_fewer_uploads_than_the_sample_size_are_all_sampled() -> None:
+    assert len(draw_sample([row("a"), row("b")], 500)) == 2
 
 
 def test_agreement_counts_labels_uncertainty_and_what_is_left_out() -> None:
     rows = [row("a"), row("b", "dogs"), row("c", status="UNSURE", model="m0"), row("d"), row("e"), row("f")]
-    ends: list[tuple[str, float] | Exception] = [
+    answers: list[tuple[str, float] | Exception] = [
         ("cats", 0.99),
         ("cats", 0.7),
         ("cats", 0.4),
@@ -225,32 +225,32 @@ def test_agreement_counts_labels_uncertainty_and_what_is_left_out() -> None:
         Gone("gone"),
         AwsFailure("throttled"),
     ]
-    found = agreement(date(2026, 11, 23), rows, ends, threshold=0.5)
+    agreement = measure_agreement(date(2026, 11, 23), rows, answers, threshold=0.5)
     low, high = binomtest(2, 3).proportion_ci(method="wilson")
-    assert found == Agreement(
+    assert agreement == Agreement(
         day=date(2026, 11, 23),
         compared=3,
         agreed=2,
-        interval=found.interval,
+        interval=agreement.interval,
         unsure_before=1,
         unsure_now=1,
         models_before={"m1": 2, "m0": 1},
-        flips=(Flip("b/b", "dogs", "cats", 0.7),),
+        flips=(UploadFlip("b/b", "dogs", "cats", 0.7),),
         left_out={"unreadable: TRUNCATED": 1, "deleted or replaced since": 1, "AWS failed": 1},
     )
-    assert (found.interval.low, found.interval.high) == pytest.approx((low, high))
+    assert (agreement.interval.low, agreement.interval.high) == pytest.approx((low, high))
 
 
-def test_where_aws_gives_nothing_its_words_are_passed_on() -> None:
+def test_if_no_upload_can_be_fetched_the_error_of_aws_is_raised() -> None:
     with pytest.raises(AwsFailure, match="denied"):
-        agreement(TODAY, [row("a")], [AwsFailure("denied")], 0.5)
+        measure_agreement(TODAY, [row("a")], [AwsFailure("denied")], 0.5)
 
 
 def test_a_broken_candidate_is_not_counted_as_disagreement() -> None:
     with pytest.raises(ModelError):
-        agreement(TODAY, [row("a")], [ModelError("NaN")], 0.5)
+        measure_agreement(TODAY, [row("a")], [ModelError("NaN")], 0.5)
 
 
 def test_names_of_uploads_cannot_move_the_cursor() -> None:
-    found = agreement(TODAY, [row("a\x1b[2Jb")], [("dogs", 0.9)], 0.5)
-    assert not any("\x1b" in line for line in lines_of_uploads(found))
+    agreement = measure_agreement(TODAY, [row("a\x1b[2Jb")], [("dogs", 0.9)], 0.5)
+    assert not any("\x1b" in line for line in upload_lines(agreement))

@@ -42,22 +42,24 @@ def test_the_folders_become_labels(s3: Any, folder: Path) -> None:
     assert s3.head_object(Bucket=BUCKET, Key="testset/dogs/c.png")["ContentType"] == "image/png"
 
 
-def test_only_what_changed_is_sent_again(s3: Any, folder: Path) -> None:
+def test_only_changed_files_are_sent_again(s3: Any, folder: Path) -> None:
     upload(s3, BUCKET, folder)
     (folder / "cats/a.png").write_bytes(encoded(plain(BLUE)))
     summary = upload(s3, BUCKET, folder)
     assert (summary.uploaded, summary.unchanged) == (1, 2)
 
 
-def test_under_a_key_of_kms_where_etags_are_no_digests_only_what_changed_is_sent_too(s3: Any, folder: Path) -> None:
+def test_only_changed_files_are_sent_under_kms_whose_etags_are_no_digests(s3: Any, folder: Path) -> None:
     upload(s3, BUCKET, folder)
-    listed = {key: (size, "0123456789abcdef-kms") for key, (size, _) in testset._listed(s3, BUCKET).items()}
+    stored = {
+        key: stored._replace(etag="0123456789abcdef-kms") for key, stored in testset._list_stored(s3, BUCKET).items()
+    }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(testset, "_listed", lambda *_: listed)
+        patch.setattr(testset, "_list_stored", lambda *_: stored)
         assert upload(s3, BUCKET, folder).uploaded == 0
 
 
-def test_nothing_is_deleted_unless_asked_for(s3: Any, folder: Path) -> None:
+def test_nothing_is_deleted_without_delete(s3: Any, folder: Path) -> None:
     upload(s3, BUCKET, folder)
     (folder / "dogs/c.png").rename(folder / "dogs/d.png")
     summary = upload(s3, BUCKET, folder)
@@ -67,13 +69,13 @@ def test_nothing_is_deleted_unless_asked_for(s3: Any, folder: Path) -> None:
     assert "testset/dogs/c.png" not in keys(s3)
 
 
-def test_reports_are_none_of_its_business(s3: Any, folder: Path) -> None:
+def test_reports_are_left_alone(s3: Any, folder: Path) -> None:
     s3.put_object(Bucket=BUCKET, Key="accuracy/latest/index.html", Body=b"x")
     upload(s3, BUCKET, folder, delete=True)
     assert "accuracy/latest/index.html" in keys(s3)
 
 
-def test_what_cannot_be_read_is_left_out_and_named(s3: Any, folder: Path) -> None:
+def test_unreadable_files_are_left_out_and_named(s3: Any, folder: Path) -> None:
     (folder / "cats/notes.jpg").write_text("Milk")
     (folder / "cats/.DS_Store").write_text("")
     summary = upload(s3, BUCKET, folder)
@@ -91,7 +93,7 @@ def test_what_cannot_be_read_is_left_out_and_named(s3: Any, folder: Path) -> Non
         (("UNSURE",), "cannot be labels"),
     ],
 )
-def test_a_folder_that_is_no_test_set_is_refused(s3: Any, tmp_path: Path, made: tuple[str, ...], words: str) -> None:
+def test_a_folder_that_is_not_a_test_set_is_refused(s3: Any, tmp_path: Path, made: tuple[str, ...], words: str) -> None:
     for name in made:
         (tmp_path / name).mkdir(parents=True)
     with pytest.raises(UploadError, match=words):
@@ -107,7 +109,7 @@ def test_the_command_finds_the_bucket_by_the_stack(s3: Any, folder: Path, capsys
     }
     boto3.client("cloudformation").create_stack(StackName="pets", TemplateBody=json.dumps(template))
     assert testset.main([str(folder), "--stack", "pets"]) == 0
-    assert "3 uploaded to s3://reports/testset/, 0 were there already." in capsys.readouterr().out
+    assert "3 uploaded to s3://reports/testset/, 0 already there." in capsys.readouterr().out
     assert testset.main([str(folder), "--stack", "birds"]) == 1
     assert "the stack birds cannot be read" in capsys.readouterr().err
     (folder / "cats/notes.jpg").write_text("Milk")

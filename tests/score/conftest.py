@@ -15,7 +15,8 @@ import pytest
 
 from labeller.events import ObjectRef
 from labeller.images import Decoded
-from labeller.records import item_for, labelled
+from labeller.inference import labelled
+from labeller.records import item_for
 from labeller.results import Prediction, Tagging
 from score import app
 from tests.support import encoded, plain, table_definition, write_model

@@ -10,8 +10,8 @@ import pytest
 from botocore.client import BaseClient
 
 from labeller import settings as shared
+from labeller.aws_errors import AwsFailure
 from labeller.records import INDEX
-from labeller.storage import AwsFailure
 from score import app
 from score import settings as own
 from score.keys import REPORTS_PREFIX
@@ -188,7 +188,7 @@ def test_the_schedule_passes_its_time() -> None:
         name: value.replace("<aws.scheduler.scheduled-time>", "2026-11-24T23:30:00Z") for name, value in event.items()
     }
     scheduled = NightRun.from_event(filled, "b7c5d1f0-0000", ZoneInfo("Europe/Berlin"))
-    assert str(scheduled.night) == "2026-11-25"
+    assert str(scheduled.date) == "2026-11-25"
 
 
 def test_the_function_has_lambdas_longest_timeout_and_a_destination_for_failures() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from labeller.aws_errors import AwsFailure
 from labeller.manifest import ModelError
 from labeller.settings import SettingsError
-from labeller.storage import AwsFailure
 from score import app
 from tests.score.conftest import NIGHT, Service
 from tests.support import Printed

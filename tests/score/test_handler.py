@@ -11,8 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from labeller.images import Reason, Unreadable
+from labeller.inference import unreadable
 from labeller.manifest import ModelError
-from labeller.records import unreadable
 from labeller.settings import SettingsError
 from score import app
 from score.testset import InvalidTestSet

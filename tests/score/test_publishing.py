@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from evaluation.storage import ReportStorage
-from labeller.storage import AwsFailure
+from labeller.aws_errors import AwsFailure
 from score import app
 from tests.score.conftest import BUCKET, NIGHT, Service
 from tests.support import BLUE, encoded, plain

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_build.compression.allocation import Losses, allocate
-from model_build.compression.network import INPUT_COST, OUTPUT_COST, Shape, layer_cost
+from model_build.compression.network import INPUT_COST, OUTPUT_COST, Shape
 
-FULL, SIDES = Shape((16, 32, 32), (None, None, None)), [8, 8, 4]
+POOLED = (False, True, False)
+FULL, SIZE = Shape((16, 32, 32), (None, None, None), POOLED), 8  # sides 8, 8 and 4
 LOSSES = [
     Losses(np.linspace(0, 1, 16) ** 2, np.linspace(1, 0, 10) ** 2),
     Losses(np.linspace(0, 3, 32) ** 2, np.linspace(2, 0, 49) ** 2),
@@ -21,25 +22,27 @@ LOSSES = [
 
 
 def allocated(share: float, losses: list[Losses] = LOSSES, **which: Any) -> Shape:
-    return allocate(losses, FULL, SIDES, share, 4, **which)
+    return allocate(losses, FULL, SIZE, share, 4, **which)
 
 
-def test_the_cost_of_a_layer_is_counted_by_hand() -> None:
-    assert layer_cost(3, 16, None) == 9 * 3 * 16 + INPUT_COST * 3 + OUTPUT_COST * 16
-    assert layer_cost(16, 32, 8) == 3 * 16 * 8 + 3 * 8 * 32 + INPUT_COST * (16 + 8) + OUTPUT_COST * (8 + 32)
+def layer_cost(inputs: int, outputs: int, rank: int | None) -> int:
+    """The cost of one position."""
+    if rank is None:
+        return 9 * inputs * outputs + INPUT_COST * inputs + OUTPUT_COST * outputs
+    return 3 * inputs * rank + 3 * rank * outputs + INPUT_COST * (inputs + rank) + OUTPUT_COST * (rank + outputs)
 
 
 def test_the_cost_of_a_network_is_the_sum_over_its_positions() -> None:
-    shape = Shape((16, 32, 32), (None, 8, None))
+    shape = Shape((16, 32, 32), (None, 8, None), POOLED)
     expected = 64 * layer_cost(3, 16, None) + 64 * layer_cost(16, 32, 8) + 16 * layer_cost(32, 32, None)
-    assert shape.cost(SIDES) == expected
+    assert shape.cost(SIZE) == expected
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.4, 1.0), st.booleans())
 def test_a_share_is_met_in_whole_steps_and_the_features_stay(share: float, channels: bool) -> None:
     shape = allocated(share, channels=channels)
-    assert shape.cost(SIDES) <= share * FULL.cost(SIDES)
+    assert shape.cost(SIZE) <= share * FULL.cost(SIZE)
     assert shape.widths[-1] == 32
     assert all(width % 4 == 0 for width in shape.widths)
     assert all(rank is None or rank % 4 == 0 for rank in shape.ranks)
@@ -77,7 +80,7 @@ def test_a_share_out_of_reach_leaves_one_step_in_every_layer() -> None:
 
 
 def test_a_smaller_share_gives_a_lower_cost() -> None:
-    costs = [allocated(share).cost(SIDES) for share in (0.8, 0.6, 0.4)]
+    costs = [allocated(share).cost(SIZE) for share in (0.8, 0.6, 0.4)]
     assert costs == sorted(costs, reverse=True)
 
 

@@ -38,7 +38,7 @@ def point(name: str, cost: int, correct: int, more: float = 0.0, size: int = 64)
     head = EvaluatedHead(HeadCandidate("a", Pooling.AVERAGE), trained, validation, np.empty(0), 0.0)
     noise = RANDOM.normal(size=1000)
     losses = LOSSES + more + 0.1 * (noise - noise.mean()) / noise.std() if cost < 100 else LOSSES
-    return CurvePoint(name, Kind.BOTH, size, Shape((8,), (None,)), cost, cost, Path("a"), Path("b"), head, losses)
+    return CurvePoint(name, Kind.BOTH, size, Shape((cost,), (None,), (False,)), Path("a"), Path("b"), head, losses)
 
 
 POINTS = [point("full", 100, 950), point("2", 50, 948), point("3", 33, 947), point("4", 25, 946)]
@@ -188,4 +188,4 @@ def test_the_same_settings_give_the_same_compressed_model_without_the_cache(
 def test_an_invalid_compression_is_refused(asked: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--compress", asked])
-    assert "is neither none nor auto nor a number" in capsys.readouterr().err
+    assert "is not none, auto or a number" in capsys.readouterr().err

@@ -148,7 +148,7 @@ def test_channels_and_ranks_are_lowered_together(full: ConvNet, pixels: np.ndarr
     ]
     ranks: list[int | None] = [None, *([8] * 12)]
     smaller = solve.shrink(full, statistics, equal_sensitivities(full), kept, ranks)
-    assert smaller.shape == Shape(tuple(len(channels) for channels in kept), tuple(ranks))
+    assert smaller.shape == Shape(tuple(len(channels) for channels in kept), tuple(ranks), full.shape.pooled)
     assert error(full, smaller, pixels) < 0.2 * features(full, pixels).var()
 
 
@@ -256,9 +256,9 @@ def test_multiplications_are_counted_by_hand() -> None:
     made = ConvNet(
         (Convolution((whole,), np.zeros(8), pooled=True), Convolution((column, row), np.zeros(16, np.float32)))
     )
-    assert made.sides(64) == [64, 32]  # after the pooling
-    assert made.multiplications(64) == 64 * 64 * 9 * 3 * 8 + 32 * 32 * 3 * (8 * 5 + 5 * 16)
-    assert made.shape == Shape((8, 16), (None, 5))
+    assert made.shape.sides(64) == [64, 32]  # after the pooling
+    assert made.shape.multiplications(64) == 64 * 64 * 9 * 3 * 8 + 32 * 32 * 3 * (8 * 5 + 5 * 16)
+    assert made.shape == Shape((8, 16), (None, 5), (True, False))
 
 
 def test_a_base_with_other_layers_is_refused() -> None:

@@ -27,7 +27,7 @@ def between(page: str, name: str) -> str:
     return page.partition(f"<!-- {name} -->\n")[2].partition(f"\n<!-- /{name} -->")[0]
 
 
-def test_the_page_says_what_the_command_prints(sections: dict[str, str]) -> None:
+def test_the_page_has_the_tables_that_the_command_prints(sections: dict[str, str]) -> None:
     page = PAGE.read_text(encoding="utf-8")
     written = {name: between(page, name) for name in sections}
     assert written == sections, "run `python -m ops.capacity --defaults --write docs/scale.md`"
@@ -44,7 +44,7 @@ def test_a_thousand_a_second_need_the_invocations_of_littles_law() -> None:
     assert figures.needed_concurrency(image, 1769, 1000) == pytest.approx(100)
 
 
-def test_the_sizes_recommended_are_the_cheapest_and_the_smallest_that_is_about_as_fast_as_the_largest() -> None:
+def test_recommended_are_the_cheapest_size_and_the_smallest_within_ten_percent_of_the_fastest() -> None:
     by_cost, by_latency = figures.recommended_sizes(Image(), load_prices())
     assert by_cost == 1769  # what is waited for costs least there; processor time costs the same everywhere
     times = {size: Image().batch_ms(1, size, "x86_64") for size in memory_sizes()}

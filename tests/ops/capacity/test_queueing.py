@@ -14,12 +14,12 @@ arrival_times = st.lists(st.floats(0, 200), min_size=1, max_size=60).map(lambda 
 
 
 def fixed(most: int) -> Scaling:
-    """So many invocations at once, from the beginning and for good; environments are never given up."""
+    """A constant number of invocations at once; environments never end."""
     return Scaling(most, start=most, keep=math.inf, calm=math.inf)
 
 
-def takes(seconds: float, each: float = 0.0) -> Callable[[int], float]:
-    return lambda images: seconds + each * images
+def takes(seconds: float, per_image: float = 0.0) -> Callable[[int], float]:
+    return lambda images: seconds + per_image * images
 
 
 # ---- cases worked out by hand -----------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def test_only_a_new_environment_starts_cold() -> None:
     assert run.busy_seconds == 3 + 2 * 3
 
 
-def test_an_environment_that_was_idle_too_long_is_gone() -> None:
+def test_an_environment_that_is_idle_too_long_ends() -> None:
     run = simulate(np.array([0.0, 400.0]), takes(1), Scaling(5, keep=300), batch_size=1, init_seconds=2)
     assert run.cold_starts == 2
     assert simulate(np.array([0.0, 299.0]), takes(1), Scaling(5, keep=300), batch_size=1).cold_starts == 1
@@ -96,7 +96,7 @@ def test_waiting_agrees_with_erlangs_formula() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(arrival_times, st.floats(0.1, 20), st.integers(1, 12), st.integers(1, 10), st.floats(0, 100))
-def test_every_arrival_is_done_or_under_way_or_waits(
+def test_every_arrival_is_finished_or_running_or_waiting(
     arrivals: Times, seconds: float, most: int, batch: int, end: float
 ) -> None:
     run = simulate(arrivals, takes(seconds, 0.1), Scaling(most), batch, init_seconds=1.5, end=end)
@@ -109,7 +109,9 @@ def test_every_arrival_is_done_or_under_way_or_waits(
 
 @settings(deadline=None, max_examples=60)
 @given(arrival_times, st.floats(0.1, 20), st.integers(1, 12), st.integers(1, 10))
-def test_nothing_is_taken_before_it_came_or_out_of_turn(arrivals: Times, seconds: float, most: int, batch: int) -> None:
+def test_messages_start_after_their_arrival_and_in_order(
+    arrivals: Times, seconds: float, most: int, batch: int
+) -> None:
     run = simulate(arrivals, takes(seconds), Scaling(most), batch, init_seconds=1.0)
     assert (run.age >= 0).all()
     assert (np.diff(run.started) >= 0).all()
@@ -118,7 +120,7 @@ def test_nothing_is_taken_before_it_came_or_out_of_turn(arrivals: Times, seconds
 
 @settings(deadline=None, max_examples=60)
 @given(arrival_times, st.floats(0.1, 20), st.integers(1, 12))
-def test_never_do_more_run_than_may(arrivals: Times, seconds: float, most: int) -> None:
+def test_no_more_invocations_run_than_allowed(arrivals: Times, seconds: float, most: int) -> None:
     run = simulate(arrivals, takes(seconds), Scaling(most), batch_size=1, init_seconds=1.0)
     at_once = [int(((run.started <= begun) & (run.finished > begun)).sum()) for begun in run.started]
     assert max(at_once) == run.most_at_once <= most
@@ -126,7 +128,7 @@ def test_never_do_more_run_than_may(arrivals: Times, seconds: float, most: int) 
 
 @settings(deadline=None, max_examples=60)
 @given(arrival_times, st.floats(0.1, 20), st.integers(1, 12))
-def test_more_at_once_never_makes_a_message_wait_longer(arrivals: Times, seconds: float, most: int) -> None:
+def test_more_concurrency_never_lengthens_a_wait(arrivals: Times, seconds: float, most: int) -> None:
     # A theorem for single service in order of arrival (Kiefer and Wolfowitz 1955); with batches or cold starts,
     # which depend on how many come together, it need not hold.
     fewer = simulate(arrivals, takes(seconds), fixed(most), batch_size=1)
@@ -154,11 +156,11 @@ def test_arrivals_repeat_with_their_seed() -> None:
     assert len(constant(50, 100, seed=1)) != len(constant(50, 100, seed=2))
 
 
-def test_a_constant_rate_brings_as_many_as_it_says() -> None:
+def test_a_constant_rate_yields_the_expected_number() -> None:
     assert len(constant(50, 1000, seed=1)) == pytest.approx(50_000, abs=4 * math.sqrt(50_000))
 
 
-def test_a_day_is_quiet_at_its_beginning_and_busy_twelve_hours_on() -> None:
+def test_a_day_starts_quiet_and_peaks_twelve_hours_later() -> None:
     arrivals = daily(2, seed=1)
     by_hour = np.histogram(arrivals, bins=24, range=(0, 86400))[0] / 3600
     assert len(arrivals) == pytest.approx(2 * 86400, rel=0.01)
@@ -168,7 +170,7 @@ def test_a_day_is_quiet_at_its_beginning_and_busy_twelve_hours_on() -> None:
     assert by_hour[12] == pytest.approx(4 - quiet, abs=0.15)
 
 
-def test_a_burst_comes_all_at_once_on_top() -> None:
+def test_a_burst_adds_to_the_constant_rate_at_one_moment() -> None:
     arrivals = burst(1, 500, at=60, seconds=120, seed=1)
     assert (arrivals == 60).sum() == 500
     assert (np.diff(arrivals) >= 0).all()

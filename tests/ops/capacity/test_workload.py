@@ -20,16 +20,16 @@ PLAIN = Image(
 )
 
 
-def prices(**each: float) -> Prices:
+def prices(**given: float) -> Prices:
     names = json.loads(FILE.read_text())["prices"]
-    return Prices("nowhere", "2026-01-01", "", {name: each.get(name, 0.0) for name in names})
+    return Prices("nowhere", "2026-01-01", "", {name: given.get(name, 0.0) for name in names})
 
 
-def test_one_vcpu_takes_an_images_processor_time_and_its_waiting() -> None:
+def test_one_vcpu_takes_processor_time_plus_waiting() -> None:
     assert PLAIN.batch_ms(1, 1769, "x86_64") == pytest.approx(50 + 100)
 
 
-def test_of_one_image_only_a_share_of_the_inference_is_faster_on_two_vcpus() -> None:
+def test_two_vcpus_speed_up_only_the_parallel_share_of_one_image() -> None:
     # 10 + 10 + 40 ms in one thread, 40 ms in two.
     assert PLAIN.batch_ms(1, 2 * 1769, "x86_64") == pytest.approx(50 + 60 + 20)
 
@@ -38,7 +38,7 @@ def test_a_batch_keeps_all_vcpus_busy_and_waits_once() -> None:
     assert PLAIN.batch_ms(10, 2 * 1769, "x86_64") == pytest.approx(50 + 10 * 100 / 2)
 
 
-def test_the_share_of_bare_inference_is_what_waiting_and_other_work_leave_of_it() -> None:
+def test_waiting_and_other_work_lower_the_share_of_bare_inference() -> None:
     # 10 x 80 ms on two vCPUs alone, and 50 ms of waiting and 10 x 100 ms on two vCPUs.
     assert PLAIN.inference_share(10, 2 * 1769) == pytest.approx(400 / 550)
 
@@ -93,12 +93,12 @@ def test_a_backfill_of_a_million_of_which_three_quarters_are_current_pays_for(na
     assert cost.total == pytest.approx(dollars)
 
 
-def test_what_is_kept_is_three_tags_and_a_row_an_object() -> None:
+def test_three_tags_and_a_row_are_kept_for_an_object() -> None:
     assert kept_cost(PLAIN, prices(s3_tag_month=1.0)) == 3e6
     assert kept_cost(Image(row_kb=0.7, index_kb=0.3), prices(dynamodb_gb_month=1.0)) == pytest.approx(1)
 
 
-def test_every_price_says_its_unit_and_where_it_was_looked_up() -> None:
+def test_every_price_has_a_unit_and_a_source() -> None:
     content = json.loads(FILE.read_text())
     assert content["region"]
     assert content["looked_up"].count("-") == 2
@@ -119,4 +119,4 @@ def test_every_price_is_used() -> None:
             for part in both
             for architecture in ARCHITECTURES
         ]
-        assert any((each if isinstance(each, float) else each.total) > 0 for each in used), name
+        assert any((cost if isinstance(cost, float) else cost.total) > 0 for cost in used), name
