@@ -73,5 +73,5 @@ def test_a_file_above_the_functions_limit_is_left_out_unread(tmp_path: Path) -> 
     assert list(reader.batches(1)) == []
     assert [str(reason) for reason in reader.unreadable.values()] == [
         "TOO_LARGE: 26214401 bytes, more than the limit of 26214400",
-        "NOT_AN_IMAGE: the content starts like no known picture format",
+        "NOT_AN_IMAGE: the first bytes are not those of a known picture format",
     ]
