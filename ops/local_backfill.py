@@ -67,11 +67,12 @@ def run(options: argparse.Namespace, console: Console) -> int:
                 return label_batch(labeller, batch)
 
         results, failures = label_objects(objects, label, console)
-        log.writelines(f"{printable(ref.path)}: {error}\n" for ref, error in failures)
+        reasons = [printable(f"{ref.path}: {error}") for ref, error in failures]  # an error names the object, too
+        log.writelines(f"{reason}\n" for reason in reasons)
     counts = ", ".join(f"{number:,} {result}" for result, number in results.most_common())
     console.print(f"{results.total():,} of {len(objects):,} done ({counts or 'none'}), {len(failures):,} failed")
-    for ref, error in failures[:SHOWN]:
-        console.print(f"  {printable(ref.path)}: {error}")
+    for reason in reasons[:SHOWN]:
+        console.print(f"  {reason}")
     if failures:
         console.print(f"All failures are in {options.log}. Run this again: what is done is skipped.")
     return 1 if failures else 0

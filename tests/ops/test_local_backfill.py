@@ -127,6 +127,29 @@ def test_failures_are_printed_with_their_reasons_and_make_the_command_fail(
     assert "throttled" in (tmp_path / "log").read_text()
 
 
+def test_a_hostile_key_reaches_neither_the_terminal_nor_the_log_through_its_error(
+    aws: LocalAws,
+    stack: Stack,
+    command: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def fail(_: Storage, ref: ObjectRef, *__: object) -> None:
+        raise AwsFailure(f"PutItem for {ref.path}: throttled")
+
+    monkeypatch.setattr(Storage, "replace_row", fail)
+    monkeypatch.setattr("ops.local_backfill.time.sleep", lambda _: None)
+    key = "hostile/\x1b[31m\u202egnp.png"
+    aws.client("s3").put_object(Bucket=stack.uploads_bucket, Key=key, Body=encoded(plain(RED)))
+
+    assert command("--bucket", stack.uploads_bucket, "--prefix", "hostile/") == 1
+
+    for text in (capsys.readouterr().out, (tmp_path / "log").read_text()):
+        assert r"PutItem for " + stack.uploads_bucket + r"/hostile/\x1b[31m\u202egnp.png: throttled" in text
+        assert all(line.isprintable() for line in text.splitlines())
+
+
 # ---- the loop ---------------------------------------------------------------------------------------------
 
 
