@@ -1,14 +1,14 @@
-"""Any event that tells of objects -> Request. Beyond this module no raw event is passed around.
+"""Lambda events about S3 objects -> Request. No other module handles raw events.
 
-    SQS batch        messages holding any of the three below, or an SNS envelope around one (raw delivery off)
+    SQS batch        messages with an S3 or EventBridge event, also in an SNS envelope (raw delivery off)
     S3               a notification, {"Records": [{"eventSource": "aws:s3", ...}]}
     EventBridge      "Object Created" or "Object Deleted" of the source aws.s3
     SNS              {"Records": [{"EventSource": "aws:sns", ...}]} around a notification
     Batch Operations tasks, invocation schema 1.0 (bucket's ARN) and 2.0 (bucket's name)
 
 Formats: Amazon S3 user guide, "Event message structure", "EventBridge event message structure", "Invoke AWS Lambda
-function"; SNS developer guide, "Fanout to Amazon SQS queues". Versions are not looked at: members that are known
-are read, others ignored, as S3 asks of those who receive its 2.x events.
+function"; SNS developer guide, "Fanout to Amazon SQS queues". Unknown members are ignored whatever the version, as S3
+asks of receivers of its 2.x events.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import unquote_plus
 
-ONLY_STALE = "onlyStale"  # argument of a job of S3 Batch Operations; "true" or anything else
-_LONGEST_TIME = 64  # characters; an ISO 8601 time has 24
-_LONGEST_RESULT = 1024  # characters of a task's result in the report of a job
+ONLY_STALE = "onlyStale"  # argument of an S3 Batch Operations job; only "true" counts
+_MAX_TIME_LENGTH = 64  # characters; an ISO 8601 time has 24
+_MAX_RESULT_LENGTH = 1024  # characters of a task's result in the job's report
 
 
 class MalformedEvent(Exception):
-    """This is no event that this service knows, or one that lacks what is needed."""
+    """The event is of an unknown kind or incomplete."""
 
 
 class Source(StrEnum):
-    """Who calls, and so what is to be answered."""
+    """The caller, which determines the answer's format."""
 
     SQS = "SQS"
     S3 = "S3"
@@ -43,27 +43,27 @@ class Source(StrEnum):
 class Change(StrEnum):
     """What happened to an object."""
 
-    CREATED = "CREATED"  # put, copied, uploaded in parts; or, by Batch Operations, just named
-    DELETED = "DELETED"  # for good: an object of an unversioned bucket, or the version named
-    DELETE_MARKER = "DELETE_MARKER"  # hidden by the delete marker whose version is named; its versions remain
+    CREATED = "CREATED"  # put, copied, uploaded in parts; or named by Batch Operations
+    DELETED = "DELETED"  # permanently: an object of an unversioned bucket, or the named version
+    DELETE_MARKER = "DELETE_MARKER"  # hidden by a delete marker, whose version is named; older versions remain
 
 
 class TaskResult(StrEnum):
-    """How a task of S3 Batch Operations ended."""
+    """The result of an S3 Batch Operations task."""
 
     SUCCEEDED = "Succeeded"
-    TEMPORARY_FAILURE = "TemporaryFailure"  # the job tries the task again
+    TEMPORARY_FAILURE = "TemporaryFailure"  # the job retries the task
     PERMANENT_FAILURE = "PermanentFailure"
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectRef:
-    """An object that something happened to."""
+    """A created or deleted object."""
 
     bucket: str
-    key: str  # decoded, as S3 itself knows it
+    key: str  # decoded
     version_id: str | None  # None in a bucket without versioning
-    sequencer: str  # hexadecimal; orders the events of one key; "" where the sender gives none
+    sequencer: str  # hexadecimal; orders the events of one key; "" if the sender has none
     event_time: str  # ISO 8601, UTC
     size: int | None  # bytes, at the time of the event
     etag: str | None
@@ -71,17 +71,17 @@ class ObjectRef:
 
     @property
     def path(self) -> str:
-        """bucket/key, for messages and as the row's key."""
+        """bucket/key, for messages and as the key of the row."""
         return f"{self.bucket}/{self.key}"
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What one message or task tells of: the least that its sender can be asked to bring again."""
+    """The objects of one message or task, the unit of retries."""
 
     id: str | None  # SQS and SNS message id, EventBridge event id, task id; None for S3's own notification
-    refs: tuple[ObjectRef, ...]  # in the order of the sender
-    malformed: tuple[MalformedEvent, ...] = ()  # one for each record that could not be understood
+    refs: tuple[ObjectRef, ...]  # in the sender's order
+    malformed: tuple[MalformedEvent, ...] = ()  # one for each invalid record
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +90,9 @@ class Request:
 
     source: Source
     deliveries: tuple[Delivery, ...]
-    schema_version: str = ""  # this and all below of Batch Operations only; these two it wants back
+    schema_version: str = ""  # this and the following: Batch Operations only. The answer repeats these two
     invocation_id: str = ""
-    only_stale: bool = False  # the job's argument `onlyStale`: objects whose label is of this model are left alone
+    only_stale: bool = False  # the job's argument `onlyStale`: skip objects whose label is of this model
 
     @property
     def refs(self) -> tuple[ObjectRef, ...]:
@@ -101,11 +101,10 @@ class Request:
 
 
 def parse_request(event: object) -> Request:
-    """What a raw Lambda event asks for. MalformedEvent where it is of no known shape as a whole.
+    """The request of a raw Lambda event. Raises MalformedEvent if the event as a whole is of no known kind.
 
-    A message, task or record that cannot be understood is told of in its Delivery, beside the sound ones. S3's
-    test event, events of other kinds (tagging, restoring) and keys ending in "/" (what consoles make for folders)
-    give no refs.
+    An invalid message, task or record is listed in its Delivery, beside the valid ones. S3's test event, other kinds
+    of events (tagging, restoring) and keys ending in "/" (a console's folders) give no refs.
     """
     if not isinstance(event, Mapping):
         raise MalformedEvent(f"an event is a JSON object, this is {type(event).__name__}")
@@ -123,19 +122,19 @@ def parse_request(event: object) -> Request:
 
 
 def batch_operations_answer(request: Request, results: Mapping[str | None, tuple[TaskResult, str]]) -> dict[str, Any]:
-    """What S3 Batch Operations wants back; `results` holds, by task id, how it ended and what the report shall say."""
+    """The answer to S3 Batch Operations; `results` has the result and the text for the job's report, by task id."""
     return {
         "invocationSchemaVersion": request.schema_version,
         "treatMissingKeysAs": "TemporaryFailure",
         "invocationId": request.invocation_id,
         "results": [
-            {"taskId": task, "resultCode": result.value, "resultString": said[:_LONGEST_RESULT]}
-            for task, (result, said) in results.items()
+            {"taskId": task, "resultCode": result.value, "resultString": text[:_MAX_RESULT_LENGTH]}
+            for task, (result, text) in results.items()
         ],
     }
 
 
-# ---- who calls --------------------------------------------------------------------------------------------
+# ---- callers ----------------------------------------------------------------------------------------------
 
 
 def _message(record: Mapping[str, Any]) -> Delivery:
@@ -179,11 +178,11 @@ def _batch_operations(event: Mapping[str, Any]) -> Request:
     )
 
 
-# ---- what is told -----------------------------------------------------------------------------------------
+# ---- records ----------------------------------------------------------------------------------------------
 
 
 def _delivery(identity: str | None, content: object) -> Delivery:
-    """What a notification of S3's or an event of EventBridge's tells of."""
+    """The objects of an S3 notification or an EventBridge event."""
     if not isinstance(content, Mapping):
         error = MalformedEvent(f"a notification is a JSON object, this is {type(content).__name__}")
         return Delivery(identity, (), (error,))
@@ -211,7 +210,7 @@ def _collect(identity: str | None, records: list[Any], read: Any) -> Delivery:
 
 
 def _record(record: Mapping[str, Any]) -> Iterator[ObjectRef]:
-    """One record of a notification. Keys are encoded as HTML forms are: "+" is a space, "%2B" a plus sign."""
+    """One record of a notification. Keys are encoded as in HTML forms: "+" is a space, "%2B" a plus sign."""
     source, name = record.get("eventSource"), record.get("eventName")
     if source != "aws:s3" or not isinstance(name, str):
         raise MalformedEvent(f"not of an S3 notification: eventSource {source!r}, eventName {name!r}")
@@ -240,7 +239,7 @@ def _change(name: str) -> Change | None:
 
 
 def _event(event: Mapping[str, Any]) -> Iterator[ObjectRef]:
-    """One event of EventBridge's. Keys come as they are."""
+    """One EventBridge event. Keys are not encoded."""
     if event.get("source") != "aws.s3":
         raise MalformedEvent(f"an EventBridge event of {event.get('source')!r}, not of aws.s3")
     kind, detail = event["detail-type"], event["detail"]
@@ -263,7 +262,7 @@ def _event(event: Mapping[str, Any]) -> Iterator[ObjectRef]:
 
 
 def _task(task: Mapping[str, Any]) -> Iterator[ObjectRef]:
-    """One task of Batch Operations. Keys are encoded as in a notification; there is neither time nor sequencer."""
+    """One Batch Operations task. Keys are encoded as in a notification; time and sequencer are missing."""
     bucket = task.get("s3Bucket") or task["s3BucketArn"].rpartition(":")[2]
     key = unquote_plus(task["s3Key"], errors="strict")
     yield _reference(bucket, key, task.get("s3VersionId"), None, None, None, None, Change.CREATED)
@@ -274,18 +273,18 @@ def _reference(
 ) -> ObjectRef:
     if not isinstance(bucket, str) or not bucket or not isinstance(key, str) or not key:
         raise MalformedEvent(f"a record names bucket {bucket!r} and key {key!r}")
-    f"{bucket}{key}{version_id}".encode()  # ValueError for half a surrogate pair, which no name in S3 has
+    f"{bucket}{key}{version_id}".encode()  # ValueError for a lone surrogate, which no name in S3 has
     sequencer, time = sequencer or "", time or ""
     if not isinstance(sequencer, str) or not set(sequencer) <= set(string.hexdigits):
         raise MalformedEvent(f"the sequencer of {bucket}/{key} is not hexadecimal: {sequencer!r}")
-    if not isinstance(time, str) or len(time) > _LONGEST_TIME:
+    if not isinstance(time, str) or len(time) > _MAX_TIME_LENGTH:
         raise MalformedEvent(f"the time of the event for {bucket}/{key} is {str(time)[:80]!r}")
     if not isinstance(version_id or "", str) or not isinstance(etag or "", str):
         raise MalformedEvent(f"version or ETag of {bucket}/{key} is no text: {version_id!r}, {etag!r}")
     return ObjectRef(
         bucket=bucket,
         key=key,
-        # "null" is S3's name for what was written while versioning was off, which may be replaced.
+        # "null" is S3's name for an object written while versioning was off, which can be replaced.
         version_id=None if version_id in (None, "", "null") else version_id,
         sequencer=sequencer,
         event_time=time,
