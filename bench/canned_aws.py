@@ -11,11 +11,10 @@ import multiprocessing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
-
-import psutil
 
 FIRST_BYTE = 0.020  # seconds; S3's median for small objects, from a function in the same region
 
@@ -107,8 +106,7 @@ class CannedAws:
 
     def cpu_seconds(self) -> float:
         """Processor time of the server so far."""
-        times = psutil.Process(self._process.pid).cpu_times()
-        return float(times.user + times.system)
+        return int(Path(f"/proc/{self._process.pid}/schedstat").read_text().split()[0]) / 1e9  # it has one thread
 
 
 def _serve(objects: Sequence[bytes], delay: float, pipe: Connection) -> None:

@@ -17,6 +17,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from labeller.events import ONLY_STALE, ObjectRef
+from labeller.text import printable
 from ops.capacity.prices import Prices
 from ops.capacity.workload import Architecture, Image, backfill_cost
 from ops.cli import CommandError
@@ -321,7 +322,9 @@ def failures(clients: Clients, target: BackfillTarget, job: str) -> list[str]:
             if part["TaskExecutionStatus"] != "failed" or len(lines) >= SHOWN:
                 continue
             rows = clients.s3.get_object(Bucket=part["Bucket"], Key=part["Key"])["Body"].read().decode("utf-8")
-            lines += [f"{row[0]}/{unquote_plus(row[1])}: {row[-1]}" for row in csv.reader(io.StringIO(rows)) if row]
+            lines += [
+                printable(f"{row[0]}/{unquote_plus(row[1])}: {row[-1]}") for row in csv.reader(io.StringIO(rows)) if row
+            ]
         return lines[:SHOWN]
     except ClientError as error:
         return [f"the report in s3://{target.reports_bucket}/{folder}/ cannot be read: {error}"]

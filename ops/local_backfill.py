@@ -23,6 +23,7 @@ import boto3
 from labeller.events import Delivery, ObjectRef, Request, Source
 from labeller.pipeline import Deadline
 from labeller.storage import connect
+from labeller.text import printable
 from ops import ROOT
 from ops.batch_operations import read_manifest
 from ops.cli import CommandError, Console
@@ -53,7 +54,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         with redirect_stdout(log):  # Powertools' logger keeps the stream that it is created with
             labeller = load_labeller(only_stale=not options.all)
         if options.manifest:
-            objects = list(read_manifest(Path(options.manifest)))
+            objects = [ref for ref in read_manifest(Path(options.manifest)) if not ref.key.endswith("/")]
         else:
             objects = list(list_objects(boto3.client("s3"), options.bucket, options.prefix))
         console.print(f"{len(objects):,} objects, {BATCH} at once on this machine; log: {options.log}")
@@ -66,11 +67,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
                 return label_batch(labeller, batch)
 
         results, failures = label_objects(objects, label, console)
-        log.writelines(f"{ref.path}: {error}\n" for ref, error in failures)
+        log.writelines(f"{printable(ref.path)}: {error}\n" for ref, error in failures)
     counts = ", ".join(f"{number:,} {result}" for result, number in results.most_common())
     console.print(f"{results.total():,} of {len(objects):,} done ({counts or 'none'}), {len(failures):,} failed")
     for ref, error in failures[:SHOWN]:
-        console.print(f"  {ref.path}: {error}")
+        console.print(f"  {printable(ref.path)}: {error}")
     if failures:
         console.print(f"All failures are in {options.log}. Run this again: what is done is skipped.")
     return 1 if failures else 0

@@ -1,4 +1,4 @@
-"""Views of template.yaml that several tests take."""
+"""Views of template.yaml that several tests share."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def shown_metrics() -> set[Metric]:
-    """What the dashboard's graphs show."""
+    """The metrics on the dashboard's graphs."""
     found = set()
     for widget in dashboard()["widgets"]:
         for metric in widget["properties"].get("metrics", []):
@@ -70,7 +70,7 @@ def shown_metrics() -> set[Metric]:
 
 
 def watched_metrics() -> set[Metric]:
-    """What the alarms look at."""
+    """The metrics that the alarms watch."""
     found = set()
     for alarm in of_type("AWS::CloudWatch::Alarm").values():
         queries = [query["MetricStat"]["Metric"] for query in alarm.get("Metrics", []) if "MetricStat" in query]

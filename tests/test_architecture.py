@@ -1,4 +1,4 @@
-"""The shape of the code: import rules, what each function's zip contains, and the length of functions.
+"""The shape of the code: import rules, what each function's zip contains, and the size of functions and modules.
 
 The import rules themselves are the contracts in pyproject.toml, which `make lint` checks too.
 """
@@ -20,7 +20,7 @@ from local import ROOT
 SOURCES = ("functions", "model_build", "layers", "ops", "local", "bench")
 FILES = [file for source in SOURCES for file in sorted((ROOT / source).rglob("*.py"))]
 
-LONGEST_FUNCTION = 60  # lines
+LONGEST_FUNCTION, LONGEST_MODULE = 60, 350  # lines
 
 PACKAGED = dict(
     re.findall(r"^(build-\w+).*: PACKAGES := (.*)$", (ROOT / "functions" / "Makefile").read_text(), re.MULTILINE)
@@ -73,3 +73,9 @@ def test_no_function_is_longer_than_a_screen() -> None:
     }
 
     assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FUNCTION} == {}
+
+
+def test_no_module_is_longer_than_a_person_can_hold_in_the_head() -> None:
+    lengths = {str(file.relative_to(ROOT)): len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
+
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_MODULE} == {}

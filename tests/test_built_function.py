@@ -1,4 +1,4 @@
-"""What is deployed, run as Lambda runs it: the result of `sam build` with its layers, Python 3.13, AWS's own runtime
+"""The built function as Lambda runs it: the output of `sam build` with its layers, on Python 3.13, with AWS's runtime
 client and emulator, against the local AWS. No Docker, no network."""
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from layers import PackagingError, bytecode
 from layers.__main__ import OUT
 from layers.packing import fill_model
 from local.aws.moto import LocalAws, local_aws
+from local.aws.results import ObjectResult, read_result
 from local.aws.stack import Stack, deploy, function_of
 from local.runtime.emulator import RuntimeEmulator
-from local.runtime.invoke import built_function, objects_named, prepare, put_missing, recorded, with_bucket
+from local.runtime.invoke import built_function, objects_named, prepare, put_missing, with_bucket
 from local.runtime.sam_build import SamBuild, read_build
 from local.score import SCORE_FUNCTION, draw_testset
 from ops.cli import CommandError
@@ -62,15 +63,15 @@ def running(prepared: tuple[SamBuild, Path]) -> Iterator[tuple[LocalAws, Stack, 
             yield aws, stack, runtime
 
 
-def invoke(running: tuple[LocalAws, Stack, RuntimeEmulator], name: str) -> tuple[Any, list[dict[str, Any]]]:
-    """The response to a sample event, and what is recorded of each object that it names."""
+def invoke(running: tuple[LocalAws, Stack, RuntimeEmulator], name: str) -> tuple[Any, list[ObjectResult]]:
+    """The response to a sample event, and the result of each object that it names."""
     aws, stack, runtime = running
     event = with_bucket(json.loads((ROOT / "events" / name).read_text("utf-8")), stack.uploads_bucket)
     references = objects_named(event)
     put_missing(aws, references)
     response, report = runtime.invoke(event)
     assert report.error is None
-    return response, [recorded(aws, stack, reference) for reference in references]
+    return response, [read_result(aws, stack, ref.bucket, ref.key, ref.version_id) for ref in references]
 
 
 def test_the_build_holds_the_handlers_code_and_nothing_else(prepared: tuple[SamBuild, Path]) -> None:
@@ -78,7 +79,7 @@ def test_the_build_holds_the_handlers_code_and_nothing_else(prepared: tuple[SamB
     assert sorted(path.name for path in folder.iterdir()) == ["classify", "labeller"]
     files = [path for path in folder.rglob("*") if path.is_file()]
     sources = {path for path in files if path.suffix == ".py"}
-    # A cold start would compile what has none: each source has its bytecode, and there is nothing else.
+    # Without bytecode, a cold start would compile: each source has its own, and there is nothing else.
     compiled = {path.parent.parent / (path.name.partition(".")[0] + ".py") for path in files if path.suffix == ".pyc"}
     assert compiled == sources
     assert len(files) == 2 * len(sources)
@@ -92,23 +93,23 @@ def test_a_batch_of_uploads_is_labelled_in_tags_and_rows(
     assert response == {"batchItemFailures": []}
     assert len(found) == 2
     for each in found:
-        assert each["row"]["label"] in manifest.labels
-        assert each["row"]["model"] == each["tags"]["image-label-model"] == manifest.model_version
-        assert each["tags"]["image-label"] == each["row"]["label"]
-        assert each["row"]["object"] == each["object"]
+        assert each.row["label"] in manifest.labels
+        assert each.row["model"] == each.tags["image-label-model"] == manifest.model_version
+        assert each.tags["image-label"] == each.row["label"]
+        assert each.row["object"] == each.path
 
 
 def test_a_raw_notification_is_labelled_too(running: tuple[LocalAws, Stack, RuntimeEmulator]) -> None:
     response, (found,) = invoke(running, "s3-put.json")
     assert response == {"labelled": 1}
-    assert found["row"]["status"] == "LABELLED"
+    assert found.row["status"] == "LABELLED"
 
 
 @pytest.mark.parametrize("name", ["sns-put.json", "eventbridge-created.json", "sqs-sns.json", "sqs-eventbridge.json"])
 def test_every_other_shape_is_labelled_too(running: tuple[LocalAws, Stack, RuntimeEmulator], name: str) -> None:
     response, (found,) = invoke(running, name)
     assert response in ({"labelled": 1}, {"batchItemFailures": []})
-    assert found["row"]["status"] == "LABELLED"
+    assert found.row["status"] == "LABELLED"
 
 
 @pytest.mark.parametrize("schema", ["1.0", "2.0"])
@@ -117,13 +118,13 @@ def test_a_task_of_batch_operations_has_its_result(
 ) -> None:
     response, (found,) = invoke(running, f"batch-operations-{schema}.json")
     assert [each["resultCode"] for each in response["results"]] == ["Succeeded"]
-    assert found["row"]["status"] == "LABELLED"
+    assert found.row["status"] == "LABELLED"
 
 
 def test_a_poisoned_message_fails_alone(running: tuple[LocalAws, Stack, RuntimeEmulator]) -> None:
     response, (found,) = invoke(running, "sqs-poison.json")
     assert len(response["batchItemFailures"]) == 1
-    assert found["row"]["status"] == "LABELLED"
+    assert found.row["status"] == "LABELLED"
 
 
 def test_s3s_test_event_is_dropped(running: tuple[LocalAws, Stack, RuntimeEmulator]) -> None:
@@ -133,10 +134,10 @@ def test_s3s_test_event_is_dropped(running: tuple[LocalAws, Stack, RuntimeEmulat
 @pytest.mark.parametrize("name", ["sqs-deleted.json", "eventbridge-deleted.json"])
 def test_deletions_mark_their_rows(running: tuple[LocalAws, Stack, RuntimeEmulator], name: str) -> None:
     _, found = invoke(running, name)
-    assert {each["row"]["status"] for each in found} == {"DELETED"}
+    assert {each.row["status"] for each in found} == {"DELETED"}
     # An event from before the deletion changes nothing, though there is an object of that name again.
     _, (late, *_) = invoke(running, "sqs-batch.json" if name.startswith("eventbridge") else "s3-put.json")
-    assert late["row"]["status"] == "DELETED"
+    assert late.row["status"] == "DELETED"
 
 
 def test_a_night_is_scored_and_reported(

@@ -1,4 +1,4 @@
-"""What the template's switches do, and what it forbids whatever they say: every reference resolved by a deployment."""
+"""The template's options, and what holds with all of them. A deployment resolves every reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alarms and dashboard look at numbers that exist, and say what to do."""
+"""Alarms and dashboard use metrics that exist, and the alarms say what to do."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ def test_no_two_widgets_lie_on_each_other() -> None:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_tells_the_topic_when_it_begins_and_ends_and_is_quiet_where_nothing_happens(name: str) -> None:
+def test_an_alarm_notifies_the_topic_when_it_begins_and_ends_and_ignores_missing_data(name: str) -> None:
     alarm = ALARMS[name]
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmsTopic"}]
-    # But for the one whose silence is the news: a night without a report.
+    # Except for a night without a report.
     assert alarm["TreatMissingData"] == ("breaching" if name == "AccuracyAlarm" else "notBreaching")
 
 
@@ -107,7 +107,7 @@ def test_every_result_ends_the_silence_and_failures_do_not() -> None:
 
 
 def silent(uploads: float | None, **results: float | None) -> bool:
-    """The alarm's expression, worked out by Python: its operators but AND, and IF and FILL as CloudWatch has them."""
+    """The alarm's expression, evaluated in Python, with IF and FILL as CloudWatch defines them."""
     queries = properties("NoResultsAlarm")["Metrics"]
     names = [query["Id"] for query in queries if "MetricStat" in query]
     values: dict[str, Any] = dict.fromkeys(names) | {"uploads": uploads} | results

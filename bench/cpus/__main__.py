@@ -1,59 +1,55 @@
-"""The command line of the comparison: `python -m bench.cpus --help` (make verify-cpus)."""
+"""Compares the finished model's answers on several CPUs: `make verify-cpus`."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.cpus import plain, sysroot
-from bench.cpus.compare import ARM64_TOLERANCE, Run, compare, report, table, target_met
-from bench.cpus.machines import CPUINFO, EMULATED, Machine, MissingTools, native, require_tools
-from bench.cpus.runs import Measurement, MeasurementError, measure_all, measure_natively, measure_on_arm64
+from bench.cpus import VerifyError, plain, sysroot
+from bench.cpus.compare import ARM64_TOLERANCE, Run, compare, report, target_met
+from bench.cpus.machines import EMULATED, Machine, require_tools, this_machine
+from bench.cpus.runs import Measurement, measure_all, measure_natively, measure_on_arm64
+from bench.sources import MODEL, demo_inputs
+from bench.table import table
 from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
 from layers import ROOT, PackagingError
 from model_build.data import dataset
 from model_build.data.dataset import DataError, Example
 from model_build.data.reader import PictureReader
+from ops.cli import INTERRUPTED, command_parser, positive
 
 OURS, PLAIN = "7-bit kernels (build/model)", "plain U8S8"
-DEMO_INPUTS = ROOT / "build" / "demo" / "inputs.json"
 
-TARGET_MISSED, CANNOT_RUN, TOOLS_MISSING, INTERRUPTED = 1, 2, 3, 130  # exit statuses
+TARGET_MISSED, CANNOT_RUN, TOOLS_MISSING = 1, 2, 3  # exit statuses
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Compare; returns 0 when the target is met, 1 when it is missed, 2 for an error, 3 for missing tools."""
-    parser = argparse.ArgumentParser(prog="python -m bench.cpus", description=__doc__)
-    parser.add_argument("--model", type=Path, default=ROOT / "build" / "model", help="folder of the built model")
-    parser.add_argument("--data", type=Path, help="data set, of which the test photographs are taken [the demo's]")
-    parser.add_argument("--weights", help="base weights the model was made of: imagenet, random, a file [the demo's]")
-    parser.add_argument("--photographs", type=int, default=40, help="test photographs, spread over the classes [40]")
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "cpus", help="folder of what this makes")
+    """Compare; returns 0 if the target is met, 1 if it is missed, 2 for an error, 3 for missing tools."""
+    parser = command_parser("bench.cpus", __doc__)
+    parser.add_argument("--model", type=Path, default=MODEL, help="folder of the built model [build/model]")
+    parser.add_argument("--data", type=Path, help="data set, of which the test photographs are used [the demo's]")
+    parser.add_argument("--weights", help="base weights of the model: imagenet, random, a file [the demo's]")
+    parser.add_argument("--photographs", type=positive, default=40, help="number of test photographs [40]")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "cpus", help="output folder [build/cpus]")
     options = parser.parse_args(arguments)
-    if options.photographs < 1:
-        parser.error("--photographs must be at least 1")
     try:
         require_tools()
-        chosen = _chosen_by_demo()
-        data, weights = options.data or chosen.get("data"), options.weights or chosen.get("weights")
+        demo = demo_inputs()
+        data, weights = options.data or demo.get("data"), options.weights or demo.get("weights")
         if not data:
             raise DataError("no photographs: name the data set with --data (make: DATA=...)")
         return run(options.model, ROOT / data, weights, options.photographs, options.out)
-    except MissingTools as error:
+    except (VerifyError, DataError, ModelError, PackagingError) as error:
         print(f"verify-cpus: {error}", file=sys.stderr)
-        return TOOLS_MISSING
-    except (DataError, ModelError, PackagingError, MeasurementError, sysroot.SysrootError) as error:
-        print(f"verify-cpus: {error}", file=sys.stderr)
-        return CANNOT_RUN
+        return error.exit_code if isinstance(error, VerifyError) else CANNOT_RUN
     except OSError as error:
         print(f"verify-cpus: {error.filename or options.out}: {error.strerror or error}", file=sys.stderr)
         return CANNOT_RUN
     except KeyboardInterrupt:
-        print("verify-cpus: interrupted; the next run goes on from here", file=sys.stderr)
+        print("verify-cpus: interrupted; the next run continues from here", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -66,12 +62,10 @@ def run(model: Path, data: Path, weights: str | None, photographs: int, out: Pat
     python = sysroot.prepare(out / "arm64")
     models = {OURS: model}
     try:
-        if not weights:
-            raise plain.PlainModelError("name the base weights with --weights (make: WEIGHTS=...)")
         models[PLAIN] = _plain(model, manifest, weights, out)
     except plain.PlainModelError as error:
         print(f"No comparison with a plain model: {error}")
-    here = native(CPUINFO.read_text("utf-8"))
+    here = this_machine()
     print(f"{len(paths)} test photographs on {len(EMULATED) + 1} CPUs, {len(models)} models ...", flush=True)
     measurements = [
         _measurement(name, folder, machine, paths, python, out / "arm64")
@@ -79,8 +73,8 @@ def run(model: Path, data: Path, weights: str | None, photographs: int, out: Pat
         for name, folder in models.items()
     ]
     runs = measure_all(measurements, plain.write_probe(out / "probe.onnx"), out / "answers")
-    natively = {run.model: run for run in runs if run.machine is here}
-    rows = [compare(natively[name], run) for name in models for run in runs if run.model == name]
+    native_runs = {run.model: run for run in runs if run.machine is here}
+    rows = [compare(native_runs[name], run) for name in models for run in runs if run.model == name]
     details = {
         "model_version": manifest.model_version,
         "image_size": manifest.input_size[0],
@@ -89,8 +83,9 @@ def run(model: Path, data: Path, weights: str | None, photographs: int, out: Pat
     }
     text = json.dumps(report(rows, OURS, details), indent=2, ensure_ascii=False) + "\n"
     (out / "cpus.json").write_text(text, encoding="utf-8")
-    print(f"\n{table(rows)}\n")
-    _explain(natively)
+    widths = {f"{name}_width": max(len(getattr(row, name)) for row in rows) for name in ("model", "cpu")}
+    print(f"\n{table('cpus', {'rows': rows, **widths})}\n")
+    _explain(native_runs)
     if not target_met(rows, OURS):
         print(
             f"verify-cpus: {manifest.model_version} does not give the same answers everywhere (allowed: identical on "
@@ -98,12 +93,12 @@ def run(model: Path, data: Path, weights: str | None, photographs: int, out: Pat
             file=sys.stderr,
         )
         return TARGET_MISSED
-    print(f"{manifest.model_version} gives the same answers on all of them; {out / 'cpus.json'} has the figures.")
+    print(f"{manifest.model_version} gives the same answers on all CPUs; the figures are in {out / 'cpus.json'}.")
     return 0
 
 
 def readable(examples: Sequence[Example], count: int, image_size: int) -> list[Path]:
-    """At most `count` of the pictures that can be read, spread over the classes. DataError if there are none."""
+    """At most `count` of the readable pictures, spread over the classes. Raises DataError if there are none."""
     usable = list(examples)
     while chosen := dataset.spread(usable, count):
         reader = PictureReader(chosen, image_size)
@@ -115,10 +110,12 @@ def readable(examples: Sequence[Example], count: int, image_size: int) -> list[P
     raise DataError("none of the test pictures can be read")
 
 
-def _plain(model: Path, manifest: Manifest, weights: str, out: Path) -> Path:
+def _plain(model: Path, manifest: Manifest, weights: str | None, out: Path) -> Path:
+    if not weights:
+        raise plain.PlainModelError("name the base weights with --weights (make: WEIGHTS=...)")
     folder = out / f"plain-{manifest.model_sha256[:12]}"
     if not (folder / MANIFEST_FILE).is_file():  # written last
-        print("plain: the same model with 8-bit kernels is made, for comparison ...", flush=True)
+        print("building the same model with 8-bit kernels, for comparison ...", flush=True)
         plain.make(model, weights, folder)
     return folder
 
@@ -126,28 +123,19 @@ def _plain(model: Path, manifest: Manifest, weights: str, out: Path) -> Path:
 def _measurement(
     name: str, folder: Path, machine: Machine, photographs: Sequence[Path], python: Path, arm64: Path
 ) -> Measurement:
-    step = round(1 / machine.share)
-    some = photographs[::step]
+    sample = photographs[:: round(1 / machine.share)]
     if machine.architecture == "x86_64":
-        return measure_natively(name, folder, machine, some)
-    return measure_on_arm64(name, folder, machine, some, python, arm64 / "site", sysroot.cpu_root(arm64, machine))
+        return measure_natively(name, folder, machine, sample)
+    return measure_on_arm64(name, folder, machine, sample, python, arm64 / "site", sysroot.cpu_root(arm64, machine))
 
 
-def _explain(natively: dict[str, Run]) -> None:
+def _explain(native_runs: Mapping[str, Run]) -> None:
     print(
-        "Each row is compared with the native one of its model. products: what the CPU's U8S8 kernel makes of sums of "
-        "255 x 127;\nself-check: whether a function would start there."
+        "Each row is compared with the native row of its model. products: the CPU's U8S8 kernel adds up 255 x 127;\n"
+        "self-check: whether a function would start on that CPU."
     )
-    if any("without VNNI" in run.machine.title for run in natively.values()):
-        print("This CPU saturates itself, so the plain model's native row is already wrong; arm64 shows by how much.")
-
-
-def _chosen_by_demo() -> dict[str, str]:
-    """Data and weights of the demo's model (local.demo.inputs), relative to the checkout, if there was a demo."""
-    try:
-        return dict(json.loads(DEMO_INPUTS.read_text("utf-8"))["inputs"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+    if any("without VNNI" in run.machine.title for run in native_runs.values()):
+        print("This CPU saturates too, so the plain model's native row is already wrong; arm64 shows by how much.")
 
 
 if __name__ == "__main__":

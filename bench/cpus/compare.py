@@ -1,4 +1,4 @@
-"""Answers of one model on several CPUs -> what differs, and whether that is within the target. Pure."""
+"""The answers of one model on several CPUs: differences, and whether they are within the target. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Scores = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one model answered on one CPU. `answers` are the probabilities by label, by photograph."""
+    """The answers of one model on one CPU: probabilities by label, by photograph."""
 
     model: str  # for the table
     machine: Machine
@@ -31,8 +31,8 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A run against the native run of the same model, on the photographs that both have."""
+class Comparison:
+    """A run against the native run of the same model, on the photographs of both."""
 
     model: str
     cpu: str
@@ -40,21 +40,21 @@ class Row:
     photographs: int
     same_label: int
     largest_difference: float  # of a probability
-    products: str  # exact or saturate: what the CPU's U8S8 kernels do with large products
+    products: str  # exact or saturate: large products in the CPU's U8S8 kernels
     self_check: str
 
     @property
     def within_target(self) -> bool:
-        """Same labels, and no probability further off than the architecture may be."""
+        """Same labels, and no probability differs by more than the architecture's tolerance."""
         tolerance = X86_TOLERANCE if self.architecture == "x86_64" else ARM64_TOLERANCE
         return self.same_label == self.photographs > 0 and self.largest_difference <= tolerance
 
 
-def compare(native: Run, run: Run) -> Row:
-    """`run` against `native`. A run against itself gives the row of the reference."""
+def compare(native: Run, run: Run) -> Comparison:
+    """`run` against `native`, which may be the same."""
     common = [name for name in run.answers if name in native.answers]
     pairs = [(native.answers[name], run.answers[name]) for name in common]
-    return Row(
+    return Comparison(
         run.model,
         run.machine.title,
         run.machine.architecture,
@@ -67,26 +67,12 @@ def compare(native: Run, run: Run) -> Row:
 
 
 def likeliest(scores: Scores) -> str:
-    """The label with the highest probability, the first of equals."""
+    """The label with the highest probability, the first among equals."""
     return max(scores, key=lambda label: scores[label])
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows for a person."""
-    model = max(len(row.model) for row in rows)
-    cpu = max(len(row.cpu) for row in rows)
-    lines = [f"{'model':<{model}}  {'CPU':<{cpu}}  same label  largest difference  products  self-check"]
-    for row in rows:
-        share = f"{row.same_label} of {row.photographs}"
-        lines.append(
-            f"{row.model:<{model}}  {row.cpu:<{cpu}}  {share:>10}  {row.largest_difference:>18.2g}  "
-            f"{row.products:<8}  {row.self_check}"
-        )
-    return "\n".join(lines)
-
-
-def report(rows: Sequence[Row], ours: str, details: Mapping[str, Any]) -> dict[str, Any]:
-    """cpus.json: the rows, and whether those of the model `ours` are all within the target."""
+def report(rows: Sequence[Comparison], ours: str, details: Mapping[str, Any]) -> dict[str, Any]:
+    """cpus.json: the rows, and whether all of the model `ours` are within the target."""
     return {
         "format_version": 1,
         **details,
@@ -95,7 +81,7 @@ def report(rows: Sequence[Row], ours: str, details: Mapping[str, Any]) -> dict[s
     }
 
 
-def target_met(rows: Sequence[Row], ours: str) -> bool:
+def target_met(rows: Sequence[Comparison], ours: str) -> bool:
     """True if the model `ours` has rows, and all of them are within the target and pass their self-check."""
     own = [row for row in rows if row.model == ours]
     return bool(own) and all(row.within_target and row.self_check == "passes" for row in own)

@@ -1,7 +1,7 @@
-"""What runs on each CPU: `python -m bench.cpus.measure MODEL PROBE < photographs`, a path a line, in JSON.
+"""The program that runs on each CPU: `python -m bench.cpus.measure MODEL PROBE PHOTOGRAPH...`.
 
-Prints a line of JSON about the CPU and one for each photograph: its path, its SHA-256 and the probabilities of all
-labels, by labeller.images and labeller.classifier as in Lambda. Imports nothing that a layer does not hold.
+Prints a line of JSON about the CPU and one per photograph, with its path, its SHA-256 and the probabilities of all
+labels, by labeller.images and labeller.classifier as in Lambda. Imports only what a layer holds.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import json
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,34 +22,30 @@ from labeller.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, ModelError
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 
 PROBE_PRODUCTS = 64
-"""Products of 255 and 127 that the probe adds up. Exactly 2,072,640; where pairs saturate 16 bits, 32 x 32,767."""
+"""Products of 255 and 127 that the probe adds up: exactly 2,072,640; where pairs saturate 16 bits, 32 x 32,767."""
 
 
-def main(model: Path, probe: Path) -> None:
-    """Measure on the CPU that this runs on."""
+def main(model: Path, probe: Path, photographs: Sequence[str]) -> None:
+    """Measure on this CPU."""
     manifest = Manifest.from_file(model / MANIFEST_FILE)
     session = open_session((model / MODEL_FILE).read_bytes(), model / MODEL_FILE, threads=1)
     classifier = Classifier(manifest, session)
     _print(
-        {
-            "architecture": platform.machine(),
-            "python": platform.python_version(),
-            "onnxruntime": onnxruntime.__version__,
-            "sum_of_products": sum_of_products(probe),
-            "self_check": _self_check(classifier),
-        }
+        architecture=platform.machine(),
+        python=platform.python_version(),
+        onnxruntime=onnxruntime.__version__,
+        sum_of_products=sum_of_products(probe),
+        self_check=_self_check(classifier),
     )
-    for line in sys.stdin:
-        path = json.loads(line)
+    for path in photographs:
         content = Path(path).read_bytes()
         pixels = decode(content, classifier.input_size, DEFAULT_MAX_IMAGE_PIXELS).pixels
         (prediction,) = classifier.predict(pixels[np.newaxis])
-        sha256 = hashlib.sha256(content).hexdigest()
-        _print({"photograph": path, "sha256": sha256, "scores": dict(prediction.scores)})
+        _print(photograph=path, sha256=hashlib.sha256(content).hexdigest(), scores=dict(prediction.scores))
 
 
 def sum_of_products(probe: Path) -> int:
-    """What this CPU's U8S8 kernel makes of the sum of 64 products of 255 and 127; see `plain.write_probe`."""
+    """The sum of 64 products of 255 and 127 by this CPU's U8S8 kernel; see `plain.write_probe`."""
     session = open_session(probe.read_bytes(), probe, threads=1)
     row = np.full((1, PROBE_PRODUCTS), 255, np.uint8)
     return int(session.run(None, {"row": row})[0].ravel()[0])
@@ -62,9 +59,9 @@ def _self_check(classifier: Classifier) -> str:
     return "passes"
 
 
-def _print(record: dict[str, object]) -> None:
-    print(json.dumps(record, ensure_ascii=True), flush=True)
+def _print(**record: object) -> None:
+    print(json.dumps(record), flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

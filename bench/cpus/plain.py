@@ -1,4 +1,4 @@
-"""The finished model as it would be without the measure: all 8 bits for the kernels. And a probe of the kernels."""
+"""The finished model with 8-bit instead of 7-bit kernels, for comparison; and a probe of a CPU's kernels."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from bench.cpus import VerifyError
 from bench.cpus.measure import PROBE_PRODUCTS
 from labeller.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
 from model_build import golden
 from model_build.progress import quiet_start
 
 
-class PlainModelError(Exception):
-    """The plain model cannot be made; the message says why."""
+class PlainModelError(VerifyError):
+    """The plain model cannot be built; the message says why."""
 
 
 def make(model: Path, weights: str, out: Path) -> Path:
-    """Write to `out` the finished model of the folder `model`, its kernels quantised anew to 8 bits from the base
-    `weights` that it was made of; everything else, the activations' ranges and the head, stays. Returns `out`.
+    """Write the model of the folder `model` to `out`, with its kernels quantised to 8 bits from the base `weights`.
 
-    Raises PlainModelError where the weights are others than the manifest's.
+    The ranges of the activations and the head stay. Returns `out`. Raises PlainModelError if the weights are not the
+    manifest's.
     """
     manifest = Manifest.from_file(model / MANIFEST_FILE)
     kernels, sha256 = _base_kernels(weights, manifest.input_size[0])
     expected = manifest.build.get("weights_sha256")
     if sha256 != expected:
         raise PlainModelError(
-            f"{weights} holds other weights (SHA-256 {sha256[:12]}...) than the model was made of "
+            f"{weights} holds other weights (SHA-256 {sha256[:12]}...) than the model was built from "
             f"({str(expected)[:12]}...); name those with WEIGHTS=..."
         )
     network = onnx.load(model / MODEL_FILE)
@@ -51,11 +52,10 @@ def make(model: Path, weights: str, out: Path) -> Path:
 
 
 def requantise(network: onnx.ModelProto, kernels: list[np.ndarray]) -> None:
-    """Give the quantised convolutions of `network`, in its order, `kernels`, float32 [out, in, h, w], in 8 bits: per
-    output channel, symmetric, the largest weight at 127. Changes `network` in place.
+    """Replace the kernels of the quantised convolutions of `network` by `kernels`, float32 [out, in, h, w], in 8 bits.
 
-    The bias is stored in units of input scale x kernel scale and is converted with it. Raises PlainModelError where
-    a kernel is not the float original of the stored one.
+    Per output channel, symmetric, the largest weight at 127. The bias is stored in units of input scale x kernel scale
+    and is converted with it. Changes `network`. Raises PlainModelError if a kernel is not the float original.
     """
     stored = {item.name: item for item in network.graph.initializer}
     dequantised = {node.output[0]: node for node in network.graph.node if node.op_type == "DequantizeLinear"}
@@ -64,7 +64,7 @@ def requantise(network: onnx.ModelProto, kernels: list[np.ndarray]) -> None:
         raise PlainModelError(f"the model has {len(convolutions)} convolutions, its base weights {len(kernels)}")
     for node, kernel in zip(convolutions, kernels, strict=True):
         if node.input[1] not in dequantised:
-            continue  # left in float
+            continue  # in float
         weight, scale = (stored[name] for name in dequantised[node.input[1]].input[:2])
         old, old_scale = numpy_helper.to_array(weight), numpy_helper.to_array(scale)
         step = old_scale.reshape(-1, 1, 1, 1)
@@ -82,7 +82,7 @@ def requantise(network: onnx.ModelProto, kernels: list[np.ndarray]) -> None:
 
 
 def write_probe(path: Path) -> Path:
-    """Write a network that adds up 64 products of its row, uint8 [1, 64], and 127, by onnxruntime's U8S8 kernel."""
+    """Write a network that adds up 64 products of its input, uint8 [1, 64], and 127 in onnxruntime's U8S8 kernel."""
     weights = np.full((PROBE_PRODUCTS, 16), 127, np.int8)
     graph = helper.make_graph(
         [helper.make_node("MatMulInteger", ["row", "weights"], ["sums"])],

@@ -1,5 +1,7 @@
-"""The measurements: one process for each model and CPU, as many at a time as there are cores. Every answer is kept as
-it comes, so a run that was cut short goes on where it stopped, and one that is finished is not repeated."""
+"""The measurements: one process per model and CPU, as many at a time as there are cores.
+
+Every answer is kept as it arrives, so a run that was cut short continues, and a finished one is not repeated.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,14 @@ import sys
 import sysconfig
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import Any
 
-from bench.cpus import measure
+from bench.cpus import VerifyError, measure
 from bench.cpus.compare import Run
 from bench.cpus.machines import Machine
 from labeller import classifier, manifest
@@ -30,18 +32,12 @@ from model_build.data.reader import CORES, decoder_fingerprint
 from model_build.progress import progress_bar
 
 PATIENCE = 300.0
-"""Seconds without an answer after which an emulator is given up. At 224 pixels a photograph takes some 10 s."""
-
-Answer = TypeVar("Answer")
-
-
-class MeasurementError(Exception):
-    """A process ended before it had answered, or stopped answering; the message ends with its last words."""
+"""Seconds without an answer after which a process is killed. At 224 pixels an emulated photograph takes some 10 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One model on one CPU: the command that starts Python there, and what to ask it."""
+    """One model on one CPU: the command that starts Python there, and the photographs to measure."""
 
     model: str  # for the table
     folder: Path  # of the model
@@ -50,8 +46,13 @@ class Measurement:
     path: tuple[Path, ...]  # PYTHONPATH
     photographs: tuple[Path, ...]
 
+    @property
+    def title(self) -> str:
+        """For messages."""
+        return f"{self.model} on {self.machine.title}"
+
     def key(self) -> str:
-        """Hash of all that the answers depend on, but for the photographs."""
+        """Hash of everything that decides the answers, apart from the photographs."""
         return key_of(
             (self.folder / MANIFEST_FILE).read_text("utf-8"),
             decoder_fingerprint(),
@@ -62,7 +63,7 @@ class Measurement:
 
 def measure_natively(model: str, folder: Path, machine: Machine, photographs: Sequence[Path]) -> Measurement:
     """The measurement on this CPU, or on an emulated x86 one, with this Python."""
-    # Resolved, for QEMU runs a file and follows no virtual environment.
+    # Resolved, because QEMU does not follow a virtual environment's link.
     python = (str(Path(sys.executable).resolve()),)
     emulator = ("qemu-x86_64", "-cpu", machine.cpu) if machine.cpu else ()
     path = (FUNCTIONS, ROOT, Path(sysconfig.get_path("purelib")))
@@ -78,9 +79,12 @@ def measure_on_arm64(
 
 
 def measure_all(measurements: Sequence[Measurement], probe: Path, answers: Path) -> list[Run]:
-    """Run them side by side, showing progress; answers are kept in the folder `answers`. Raises MeasurementError."""
+    """Run as many at a time as there are cores, with progress; keep answers in the folder `answers`.
+
+    Raises VerifyError.
+    """
     answers.mkdir(parents=True, exist_ok=True)
-    total = sum(len(each.photographs) for each in measurements)
+    total = sum(len(measurement.photographs) for measurement in measurements)
     with progress_bar(total, "answers") as advance, ThreadPoolExecutor(CORES) as pool:
         lock = threading.Lock()
 
@@ -88,105 +92,93 @@ def measure_all(measurements: Sequence[Measurement], probe: Path, answers: Path)
             with lock:
                 advance(answered)
 
-        waiting = [pool.submit(_measure, each, probe, answers, count) for each in measurements]
+        futures = [pool.submit(_measure, measurement, probe, answers, count) for measurement in measurements]
         try:
-            return [future.result() for future in waiting]
+            return [future.result() for future in futures]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _measure(each: Measurement, probe: Path, answers: Path, advance: Callable[[int], object]) -> Run:
-    kept = answers / f"{Manifest.from_file(each.folder / MANIFEST_FILE).model_version}-{each.machine.name}.jsonl"
-    about, known = _read(kept, each)
-    missing = [path for path in each.photographs if str(path) not in known]
-    advance(len(each.photographs) - len(missing))
-    if about is None or missing:
-        with kept.open("w", encoding="utf-8") as file:
-
-            def keep(record: dict[str, Any]) -> None:
-                print(json.dumps(record, ensure_ascii=True), file=file, flush=True)
-
-            if about is not None:  # anew, for the last line may have been cut short
-                keep(about)
-                for record in known.values():
-                    keep(record)
-            for record in _ask(each, probe, missing):
-                if "photograph" in record:
-                    known[record["photograph"]] = record
-                    keep(record)
+def _measure(measurement: Measurement, probe: Path, answers: Path, advance: Callable[[int], object]) -> Run:
+    model_version = Manifest.from_file(measurement.folder / MANIFEST_FILE).model_version
+    path = answers / f"{model_version}-{measurement.machine.name}.jsonl"
+    records = _read(path, measurement.key())
+    kept = {record["photograph"] for record in records[1:]}
+    missing = [photograph for photograph in measurement.photographs if str(photograph) not in kept]
+    advance(len(measurement.photographs) - len(missing))
+    if missing or not records:
+        answering = _answers(measurement, probe, missing)
+        try:
+            records = [next(answering) | {"key": measurement.key()}, *records[1:]]
+            with path.open("w", encoding="utf-8") as file:  # again, because the last line may have been cut short
+                file.writelines(json.dumps(record) + "\n" for record in records)
+                for record in answering:
+                    print(json.dumps(record), file=file, flush=True)
+                    records.append(record)
                     advance(1)
-                elif about is None:
-                    about = {"key": each.key(), **record}
-                    keep(about)
-    lacking = [path for path in each.photographs if str(path) not in known]
-    if about is None or lacking:
-        raise MeasurementError(f"{each.model} on {each.machine.title}: {len(lacking)} photographs without an answer")
-    asked = {str(path): known[str(path)]["scores"] for path in each.photographs}
-    return Run(each.model, each.machine, about["sum_of_products"], about["self_check"], asked)
+        finally:
+            answering.close()  # ends the process
+    scores = {record["photograph"]: record["scores"] for record in records[1:]}
+    if lacking := [photograph for photograph in measurement.photographs if str(photograph) not in scores]:
+        raise VerifyError(f"{measurement.title}: {len(lacking)} photographs without an answer")
+    about, asked = records[0], {str(photograph): scores[str(photograph)] for photograph in measurement.photographs}
+    return Run(measurement.model, measurement.machine, about["sum_of_products"], about["self_check"], asked)
 
 
-def _read(kept: Path, each: Measurement) -> tuple[dict[str, Any] | None, dict[str, dict[str, Any]]]:
-    """The head of an earlier run, if it was of the same model, code and CPU, and its answers about photographs that are
-    what they were, by path."""
+def _read(path: Path, key: str) -> list[dict[str, Any]]:
+    """The records of an earlier run with the same key: about the CPU, then about unchanged photographs."""
     try:
-        lines = kept.read_text("utf-8").split("\n")
-        head, *records = [json.loads(line) for line in lines[:-1]]  # what follows the last newline was cut short
+        lines = path.read_text("utf-8").split("\n")
+        about, *records = [json.loads(line) for line in lines[:-1]]  # text after the last newline was cut short
     except (OSError, ValueError):
-        return None, {}
-    if head.get("key") != each.key():
-        return None, {}
-    return head, {record["photograph"]: record for record in records if _unchanged(record)}
+        return []
+    return [about, *(record for record in records if _is_unchanged(record))] if about.get("key") == key else []
 
 
-def _unchanged(record: Mapping[str, Any]) -> bool:
+def _is_unchanged(record: Mapping[str, Any]) -> bool:
     try:
         return sha256_of(Path(record["photograph"])) == record["sha256"]
     except DataError:
         return False
 
 
-def _ask(each: Measurement, probe: Path, photographs: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """What the process prints, record by record. Raises MeasurementError where it fails or falls silent."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(map(str, each.path)),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    command = [*each.python, "-m", measure.__name__, str(each.folder), str(probe)]
-    with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as errors:
-        asked.write("".join(f"{json.dumps(str(path))}\n" for path in photographs).encode())
-        asked.seek(0)
-        process = subprocess.Popen(
-            command, env=environment, stdin=asked, stdout=subprocess.PIPE, stderr=errors, text=True
-        )
-        silent = threading.Event()
+def _answers(
+    measurement: Measurement, probe: Path, photographs: Sequence[Path]
+) -> Generator[dict[str, Any], None, None]:
+    """The records that the process prints. Raises VerifyError if it fails or stops answering."""
+    path = os.pathsep.join(map(str, measurement.path))
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    program = ["-m", measure.__name__, str(measurement.folder), str(probe), *map(str, photographs)]
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
+            [*measurement.python, *program], env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
+        stuck = threading.Event()
 
-        def give_up() -> None:
-            silent.set()
+        def kill() -> None:
+            stuck.set()
             process.kill()
 
-        lines = cast("IO[str]", process.stdout)
         try:
-            while line := _within(PATIENCE, lines.readline, give_up):
-                yield json.loads(line)
-            _within(PATIENCE, process.wait, give_up)
+            line = " "
+            while line:  # until the process closes its output; then it has PATIENCE to end
+                timer = threading.Timer(PATIENCE, kill)
+                timer.start()
+                try:
+                    line = process.stdout.readline()
+                    status = None if line else process.wait()
+                finally:
+                    timer.cancel()
+                if line:
+                    yield json.loads(line)
         finally:
-            process.kill()  # where the caller has stopped listening
-            status = process.wait()
-            lines.close()
-        if silent.is_set() or status != 0:
+            process.kill()  # if the caller has stopped reading
+        if stuck.is_set() or status:
             errors.seek(0)
-            words = errors.read().decode(errors="replace").strip()[-1500:]
-            how = f"no answer for {PATIENCE:g} s" if silent.is_set() else f"exit status {status}"
-            raise MeasurementError(f"{each.model} on {each.machine.title}: {how}\n{words}")
-
-
-def _within(seconds: float, wait: Callable[[], Answer], give_up: Callable[[], None]) -> Answer:
-    """What `wait` returns; after `seconds`, `give_up` is called to make it return."""
-    timer = threading.Timer(seconds, give_up)
-    timer.start()
-    try:
-        return wait()
-    finally:
-        timer.cancel()
+            output = errors.read().decode(errors="replace").strip()[-1500:]
+            reason = f"no answer for {PATIENCE:g} s" if stuck.is_set() else f"exit status {status}"
+            raise VerifyError(f"{measurement.title}: {reason}\n{output}")

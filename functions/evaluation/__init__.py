@@ -1,1 +1,1 @@
-"""How right a model is: metrics, comparison, drift, and the report of a night."""
+"""How right a model is: metrics, comparison, drift, and the nightly report."""

@@ -61,20 +61,27 @@ class Comparison:
         return Outcome.BETTER if now > before else Outcome.WORSE
 
 
-def compare(
-    against: str,
-    model_version: str,
-    answers: Mapping[Identity, str],
-    correct: int,
-    pictures: int,
-    scored: Sequence[Scored],
-) -> Comparison | None:
-    """Picture by picture if any of the earlier `answers` is for the same picture, else by counts.
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Earlier results that tonight is compared with."""
 
-    None if either side has no pictures.
+    name: str  # Comparison.against
+    model_version: str
+    correct: int
+    pictures: int
+    answers: Mapping[Identity, str]  # predicted labels; empty if unknown
+
+
+def compare(reference: Reference | None, scored: Sequence[Scored]) -> Comparison | None:
+    """Picture by picture if both sides have a picture in common, else by counts.
+
+    None if there is no reference, or either side has no pictures.
     """
-    return compare_pictures(against, model_version, answers, scored) or compare_counts(
-        against, model_version, correct, pictures, scored, other_pictures=bool(answers)
+    if reference is None:
+        return None
+    name, version, answers = reference.name, reference.model_version, reference.answers
+    return compare_pictures(name, version, answers, scored) or compare_counts(
+        name, version, reference.correct, reference.pictures, scored, other_pictures=bool(answers)
     )
 
 

@@ -9,31 +9,28 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from labeller.text import printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-# What XML 1.0 and HTML do not allow in text; lone surrogates, which UTF-8 cannot hold; and the controls that turn the
-# direction of text, with which "gpj.exe" reads "exe.jpg".
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-
 
 def render(template: str, folder: Path = TEMPLATES, **values: Any) -> str:
     """The page of a template in `folder`, which may extend base.html. Raises UndefinedError for a missing value.
 
-    Texts among `values` are escaped; a character that no page may hold becomes U+FFFD, wherever it comes from.
+    Texts among `values` are escaped, and so is every character of the page that is not printable.
     """
-    return _FORBIDDEN.sub("\ufffd", _environment(folder).get_template(template).render(values))
+    return printable(_environment(folder).get_template(template).render(values), keep="\n")
 
 
 def macros(template: str, folder: Path = TEMPLATES) -> Any:
-    """The macros of a template in `folder`. They return Markup: escaped, but a page alone replaces characters."""
+    """The macros of a template in `folder`. They return Markup: escaped, but only `render` makes it printable."""
     return _environment(folder).get_template(template).module
 
 

@@ -1,4 +1,4 @@
-"""Pictures in any of Pillow's modes -> 8-bit RGB of the target size: steps 4 and 5 of `images`."""
+"""Convert a picture of any Pillow mode to 8-bit RGB of the target size: steps 4 and 5 of `images`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _GREY16 = np.round(np.arange(65536) / 257).astype(np.uint8)
 
 
 def shrink(image: Image.Image, name: str, target: tuple[int, int]) -> Image.Image:
-    """`image`, read from a file of format `name`, as RGB and resized to `target` = (width, height)."""
+    """`image`, decoded from a file of format `name`, as RGB and resized to `target` = (width, height)."""
     if image.mode in ("I", "F"):
         values = np.asarray(image.resize(target, Image.Resampling.BILINEAR))
         return Image.fromarray(_stretch(values)).convert("RGB")
@@ -19,14 +19,14 @@ def shrink(image: Image.Image, name: str, target: tuple[int, int]) -> Image.Imag
 
 
 def _eight_bit(image: Image.Image, name: str) -> Image.Image:
-    """The picture in one of the modes L, RGB and RGBA, which the resize filter handles correctly."""
+    """The picture in mode L, RGB or RGBA, which the resize filter handles correctly."""
     if image.mode.startswith("I;16"):
         return Image.fromarray(_GREY16[np.asarray(image)])
     if image.has_transparency_data:
         return image if image.mode == "RGBA" else image.convert("RGBA")
     if image.mode == "CMYK" and name == "JPEG" and "adobe" not in image.info:
-        # Adobe's files hold inverted inks, and Pillow inverts every CMYK JPEG. Files without Adobe's marker are not
-        # inverted: undo it.
+        # Adobe's files store inverted inks, and Pillow inverts every CMYK JPEG. Files without Adobe's marker are not
+        # inverted, so undo it.
         image = image.point(lambda ink: 255 - ink)
     if image.mode in ("L", "RGB"):
         return image
@@ -34,8 +34,8 @@ def _eight_bit(image: Image.Image, name: str) -> Image.Image:
 
 
 def _stretch(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Grey of 32-bit integers or floats as 8 bits. Such files declare no white: it is the first of 1 (floats only), 255
-    and 65535 that no value exceeds. With larger or negative values, the whole range is scaled to 0..255."""
+    """Grey of 32-bit integers or floats as 8 bits. Such files do not declare their white: it is the first of 1
+    (floats only), 255 and 65535 that no value exceeds; otherwise, or with negative values, the range is stretched."""
     grey = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(grey.min()), float(grey.max())
     whites = (1.0, 255.0, 65535.0) if np.issubdtype(values.dtype, np.floating) else (255.0, 65535.0)

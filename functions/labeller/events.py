@@ -1,14 +1,14 @@
-"""Lambda events about S3 objects -> Request. No other module handles raw events.
+"""Parse any event about objects into a Request. No other module sees a raw event.
 
-    SQS batch        messages with an S3 or EventBridge event, also in an SNS envelope (raw delivery off)
+    SQS batch        messages that hold an S3 or EventBridge event, or an SNS envelope around one (raw delivery off)
     S3               a notification, {"Records": [{"eventSource": "aws:s3", ...}]}
     EventBridge      "Object Created" or "Object Deleted" of the source aws.s3
     SNS              {"Records": [{"EventSource": "aws:sns", ...}]} around a notification
     Batch Operations tasks, invocation schema 1.0 (bucket's ARN) and 2.0 (bucket's name)
 
 Formats: Amazon S3 user guide, "Event message structure", "EventBridge event message structure", "Invoke AWS Lambda
-function"; SNS developer guide, "Fanout to Amazon SQS queues". Unknown members are ignored whatever the version, as S3
-asks of receivers of its 2.x events.
+function"; SNS developer guide, "Fanout to Amazon SQS queues". The event's version is not checked: known members are
+read and unknown ones ignored, as S3 asks of receivers of its 2.x events.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import unquote_plus
 
-ONLY_STALE = "onlyStale"  # argument of an S3 Batch Operations job; only "true" counts
-_MAX_TIME_LENGTH = 64  # characters; an ISO 8601 time has 24
-_MAX_RESULT_LENGTH = 1024  # characters of a task's result in the job's report
+ONLY_STALE = "onlyStale"  # argument of an S3 Batch Operations job; only the value "true" turns it on
+_LONGEST_TIME = 64  # characters; an ISO 8601 time has 24
+_LONGEST_RESULT = 1024  # characters of a task's result in the report of a job
 
 
 class MalformedEvent(Exception):
-    """The event is of an unknown kind or incomplete."""
+    """The event is of an unknown kind, or lacks a required member."""
 
 
 class Source(StrEnum):
-    """The caller, which determines the answer's format."""
+    """Who invokes the function. It decides the form of the answer."""
 
     SQS = "SQS"
     S3 = "S3"
@@ -43,13 +43,13 @@ class Source(StrEnum):
 class Change(StrEnum):
     """What happened to an object."""
 
-    CREATED = "CREATED"  # put, copied, uploaded in parts; or named by Batch Operations
+    CREATED = "CREATED"  # put, copied or uploaded in parts; or named in a Batch Operations task
     DELETED = "DELETED"  # permanently: an object of an unversioned bucket, or the named version
-    DELETE_MARKER = "DELETE_MARKER"  # hidden by a delete marker, whose version is named; older versions remain
+    DELETE_MARKER = "DELETE_MARKER"  # hidden by the delete marker whose version is named; older versions remain
 
 
 class TaskResult(StrEnum):
-    """The result of an S3 Batch Operations task."""
+    """The result code of an S3 Batch Operations task."""
 
     SUCCEEDED = "Succeeded"
     TEMPORARY_FAILURE = "TemporaryFailure"  # the job retries the task
@@ -58,12 +58,12 @@ class TaskResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ObjectRef:
-    """A created or deleted object."""
+    """The object that an event is about."""
 
     bucket: str
-    key: str  # decoded
+    key: str  # decoded: the key in S3
     version_id: str | None  # None in a bucket without versioning
-    sequencer: str  # hexadecimal; orders the events of one key; "" if the sender has none
+    sequencer: str  # hexadecimal; orders the events of one key; "" if the sender gives none
     event_time: str  # ISO 8601, UTC
     size: int | None  # bytes, at the time of the event
     etag: str | None
@@ -71,17 +71,17 @@ class ObjectRef:
 
     @property
     def path(self) -> str:
-        """bucket/key, for messages and as the key of the row."""
+        """bucket/key, for messages and as the row's key."""
         return f"{self.bucket}/{self.key}"
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The objects of one message or task, the unit of retries."""
+    """The objects of one message or task: the smallest unit that its sender can retry."""
 
-    id: str | None  # SQS and SNS message id, EventBridge event id, task id; None for S3's own notification
+    id: str | None  # SQS and SNS message id, EventBridge event id, task id; None for a direct S3 notification
     refs: tuple[ObjectRef, ...]  # in the sender's order
-    malformed: tuple[MalformedEvent, ...] = ()  # one for each invalid record
+    malformed: tuple[MalformedEvent, ...] = ()  # one for each record that cannot be parsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +90,10 @@ class Request:
 
     source: Source
     deliveries: tuple[Delivery, ...]
-    schema_version: str = ""  # this and the following: Batch Operations only. The answer repeats these two
+    # Batch Operations only. The answer repeats the first two.
+    schema_version: str = ""
     invocation_id: str = ""
-    only_stale: bool = False  # the job's argument `onlyStale`: skip objects whose label is of this model
+    only_stale: bool = False  # the job's argument `onlyStale`: skip objects that this model has labelled
 
     @property
     def refs(self) -> tuple[ObjectRef, ...]:
@@ -101,13 +102,14 @@ class Request:
 
 
 def parse_request(event: object) -> Request:
-    """The request of a raw Lambda event. Raises MalformedEvent if the event as a whole is of no known kind.
+    """Parse a raw Lambda event. Raises MalformedEvent if the event as a whole has no known shape.
 
-    An invalid message, task or record is listed in its Delivery, beside the valid ones. S3's test event, other kinds
-    of events (tagging, restoring) and keys ending in "/" (a console's folders) give no refs.
+    A message, task or record that cannot be parsed is in `malformed` of its Delivery and does not affect the others.
+    S3's test event, events of other kinds (tagging, restoring) and keys that end in "/" (folders made by consoles)
+    give no refs.
     """
     if not isinstance(event, Mapping):
-        raise MalformedEvent(f"an event is a JSON object, this is {type(event).__name__}")
+        raise MalformedEvent(f"the event must be a JSON object, not {type(event).__name__}")
     if "tasks" in event:
         return _batch_operations(event)
     records = event.get("Records")
@@ -122,26 +124,26 @@ def parse_request(event: object) -> Request:
 
 
 def batch_operations_answer(request: Request, results: Mapping[str | None, tuple[TaskResult, str]]) -> dict[str, Any]:
-    """The answer to S3 Batch Operations; `results` has the result and the text for the job's report, by task id."""
+    """The answer to S3 Batch Operations. `results`: by task id, the result code and the text for the job's report."""
     return {
         "invocationSchemaVersion": request.schema_version,
         "treatMissingKeysAs": "TemporaryFailure",
         "invocationId": request.invocation_id,
         "results": [
-            {"taskId": task, "resultCode": result.value, "resultString": text[:_MAX_RESULT_LENGTH]}
+            {"taskId": task, "resultCode": result.value, "resultString": text[:_LONGEST_RESULT]}
             for task, (result, text) in results.items()
         ],
     }
 
 
-# ---- callers ----------------------------------------------------------------------------------------------
+# ---- envelopes --------------------------------------------------------------------------------------------
 
 
 def _message(record: Mapping[str, Any]) -> Delivery:
     try:
         identity, body = record["messageId"], record["body"]
     except (KeyError, TypeError) as error:
-        raise MalformedEvent(f"a message of an SQS batch without messageId or body: {error!r}") from error
+        raise MalformedEvent(f"a message of the SQS batch lacks messageId or body: {error!r}") from error
     try:
         content = _json(body)
         if isinstance(content, Mapping) and content.get("Type") == "Notification" and "Message" in content:
@@ -157,7 +159,7 @@ def _topic_message(record: Mapping[str, Any]) -> Delivery:
         identity = record["Sns"].get("MessageId")
         content = _json(record["Sns"]["Message"])
     except (KeyError, TypeError, AttributeError) as error:
-        return Delivery(identity, (), (MalformedEvent(f"an SNS record is not as it should be: {error!r}"),))
+        return Delivery(identity, (), (MalformedEvent(f"the SNS record is malformed: {error!r}"),))
     except MalformedEvent as error:
         return Delivery(identity, (), (error,))
     return _delivery(identity, content)
@@ -166,7 +168,7 @@ def _topic_message(record: Mapping[str, Any]) -> Delivery:
 def _batch_operations(event: Mapping[str, Any]) -> Request:
     tasks = event["tasks"]
     if not isinstance(tasks, list) or not all(isinstance(task, Mapping) and task.get("taskId") for task in tasks):
-        raise MalformedEvent("an invocation by S3 Batch Operations whose tasks have no taskId")
+        raise MalformedEvent("a task of S3 Batch Operations lacks its taskId")
     job = event.get("job")
     arguments = job.get("userArguments") if isinstance(job, Mapping) else None  # schema 2.0 only
     return Request(
@@ -182,9 +184,9 @@ def _batch_operations(event: Mapping[str, Any]) -> Request:
 
 
 def _delivery(identity: str | None, content: object) -> Delivery:
-    """The objects of an S3 notification or an EventBridge event."""
+    """The objects of an S3 notification or of an EventBridge event."""
     if not isinstance(content, Mapping):
-        error = MalformedEvent(f"a notification is a JSON object, this is {type(content).__name__}")
+        error = MalformedEvent(f"a notification must be a JSON object, not {type(content).__name__}")
         return Delivery(identity, (), (error,))
     if content.get("Event") == "s3:TestEvent":
         return Delivery(identity, ())  # sent once when a notification is configured
@@ -192,7 +194,9 @@ def _delivery(identity: str | None, content: object) -> Delivery:
         return _collect(identity, [content], _event)
     records = content.get("Records")
     if not isinstance(records, list):
-        error = MalformedEvent(f"no list of Records; members: {', '.join(map(str, content))[:200] or 'none'}")
+        error = MalformedEvent(
+            f"no list of Records in the notification: {', '.join(map(str, content))[:200] or 'none'}"
+        )
         return Delivery(identity, (), (error,))
     return _collect(identity, records, _record)
 
@@ -205,15 +209,15 @@ def _collect(identity: str | None, records: list[Any], read: Any) -> Delivery:
         except MalformedEvent as error:
             malformed.append(error)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            malformed.append(MalformedEvent(f"a record is not as it should be: {error!r}"))
+            malformed.append(MalformedEvent(f"the record is malformed: {error!r}"))
     return Delivery(identity, tuple(refs), tuple(malformed))
 
 
 def _record(record: Mapping[str, Any]) -> Iterator[ObjectRef]:
-    """One record of a notification. Keys are encoded as in HTML forms: "+" is a space, "%2B" a plus sign."""
+    """One record of a notification. Its key is encoded like an HTML form: "+" is a space, "%2B" a plus sign."""
     source, name = record.get("eventSource"), record.get("eventName")
     if source != "aws:s3" or not isinstance(name, str):
-        raise MalformedEvent(f"not of an S3 notification: eventSource {source!r}, eventName {name!r}")
+        raise MalformedEvent(f"the record is not from an S3 notification: eventSource {source!r}, eventName {name!r}")
     change = _change(name.removeprefix("s3:"))
     if change is not None:
         item = record["s3"]["object"]
@@ -239,9 +243,9 @@ def _change(name: str) -> Change | None:
 
 
 def _event(event: Mapping[str, Any]) -> Iterator[ObjectRef]:
-    """One EventBridge event. Keys are not encoded."""
+    """One EventBridge event. Its key is not encoded."""
     if event.get("source") != "aws.s3":
-        raise MalformedEvent(f"an EventBridge event of {event.get('source')!r}, not of aws.s3")
+        raise MalformedEvent(f"the EventBridge event is from {event.get('source')!r}, not from aws.s3")
     kind, detail = event["detail-type"], event["detail"]
     if kind in ("Object Created", "Object Deleted"):
         change = Change.CREATED
@@ -262,7 +266,7 @@ def _event(event: Mapping[str, Any]) -> Iterator[ObjectRef]:
 
 
 def _task(task: Mapping[str, Any]) -> Iterator[ObjectRef]:
-    """One Batch Operations task. Keys are encoded as in a notification; time and sequencer are missing."""
+    """One task of Batch Operations. Its key is encoded as in a notification; it has no time and no sequencer."""
     bucket = task.get("s3Bucket") or task["s3BucketArn"].rpartition(":")[2]
     key = unquote_plus(task["s3Key"], errors="strict")
     yield _reference(bucket, key, task.get("s3VersionId"), None, None, None, None, Change.CREATED)
@@ -272,19 +276,19 @@ def _reference(
     bucket: Any, key: Any, version_id: Any, sequencer: Any, time: Any, size: Any, etag: Any, change: Change
 ) -> ObjectRef:
     if not isinstance(bucket, str) or not bucket or not isinstance(key, str) or not key:
-        raise MalformedEvent(f"a record names bucket {bucket!r} and key {key!r}")
-    f"{bucket}{key}{version_id}".encode()  # ValueError for a lone surrogate, which no name in S3 has
+        raise MalformedEvent(f"the record lacks a bucket or a key: bucket {bucket!r}, key {key!r}")
+    f"{bucket}{key}{version_id}".encode()  # ValueError for a lone surrogate, which no S3 name contains
     sequencer, time = sequencer or "", time or ""
     if not isinstance(sequencer, str) or not set(sequencer) <= set(string.hexdigits):
         raise MalformedEvent(f"the sequencer of {bucket}/{key} is not hexadecimal: {sequencer!r}")
-    if not isinstance(time, str) or len(time) > _MAX_TIME_LENGTH:
-        raise MalformedEvent(f"the time of the event for {bucket}/{key} is {str(time)[:80]!r}")
+    if not isinstance(time, str) or len(time) > _LONGEST_TIME:
+        raise MalformedEvent(f"the event for {bucket}/{key} has no valid time: {str(time)[:80]!r}")
     if not isinstance(version_id or "", str) or not isinstance(etag or "", str):
-        raise MalformedEvent(f"version or ETag of {bucket}/{key} is no text: {version_id!r}, {etag!r}")
+        raise MalformedEvent(f"the version or ETag of {bucket}/{key} is not text: {version_id!r}, {etag!r}")
     return ObjectRef(
         bucket=bucket,
         key=key,
-        # "null" is S3's name for an object written while versioning was off, which can be replaced.
+        # "null" is S3's version id for an object written without versioning, which may be replaced.
         version_id=None if version_id in (None, "", "null") else version_id,
         sequencer=sequencer,
         event_time=time,

@@ -1,18 +1,18 @@
-"""Bytes -> RGB pixels: the one definition of decode and resize for training, calibration, verification and serving.
+"""Decode bytes to RGB pixels: the one decode and resize for training, calibration, verification and serving.
 
 The steps, in this order:
 
-1. Recognise the format by content, among `signatures.SUPPORTED`. An animation is represented by its first frame.
+1. Recognise the format by content, among `signatures.SUPPORTED`. The first frame of an animation counts.
 2. Check the header's width x height against the limit before decoding.
-3. Decode a JPEG much larger than needed at 1/2, 1/4 or 1/8 (libjpeg's scaled DCT), but not below twice the target
-   size. A 12-megapixel photograph then takes a quarter of the time and memory.
+3. Decode a JPEG that is much larger than needed at 1/2, 1/4 or 1/8 (libjpeg's scaled DCT), never below twice the
+   target size. A 12-megapixel photograph then takes a quarter of the time and memory.
 4. Convert CMYK, palettes, 16-bit grey and other modes to 8-bit grey or RGB. ICC profiles are not applied.
-5. Resize to the target size, ignoring the aspect ratio, with Pillow's BILINEAR filter, which widens its support when
-   shrinking (antialiasing). Transparent parts become white.
-6. Rotate by the EXIF orientation. Except HEIF: its decoder applies the file's own rotation, and EXIF's must be ignored
-   (ISO/IEC 23008-12, 7.2.2). Pillow reports AVIF's own rotation as EXIF's.
+5. Resize to the target size, ignoring the aspect ratio, with Pillow's BILINEAR filter, which antialiases.
+   Transparent parts become white.
+6. Rotate by the EXIF orientation. Exception: the HEIF decoder has applied the file's own rotation, and EXIF's must
+   be ignored (ISO/IEC 23008-12, 7.2.2). Pillow reports the rotation of AVIF as EXIF's.
 
-A truncated JPEG or PNG is read without its missing rows if they are few (see _rows_read).
+A JPEG or PNG that lacks only a few rows at the end is decoded without them (see _rows_read).
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from PIL import Image, ImageFile
 from labeller import signatures
 from labeller.colours import shrink
 
-# The module that registers each format's reader. It is imported with the first such file, so that a cold start for a
-# JPEG does not load the decoders of AVIF and HEIF. Image.open would import the five most common ones at once.
+# The module that registers each format's reader, imported with the first file of that format: a cold start for a
+# JPEG does not load the decoders of AVIF and HEIF. Image.open would import five formats at once.
 _PLUGINS = {
     "JPEG": "PIL.JpegImagePlugin",
     "PNG": "PIL.PngImagePlugin",
@@ -49,10 +49,10 @@ _PLUGINS = {
     "HEIF": "pillow_heif",
 }
 
-# Exceptions that Pillow 13 raises for invalid or hostile bytes: the documented OSError and SyntaxError, and those of
-# its parsers (ImageFile.__init__ turns some into SyntaxError while opening, but none while loading). AssertionError and
-# AttributeError: its plugins assert, and read incomplete tags. A list and not `Exception`: an error of ours, such as a
-# NameError, must not be recorded as a damaged upload.
+# What Pillow 13 raises for hostile bytes: its documented OSError and SyntaxError, and errors of its parsers (while
+# opening, ImageFile.__init__ turns some into SyntaxError; while loading, nothing does). Its plugins assert
+# (AssertionError) and read half-filled tags (AttributeError). A list instead of `Exception`, so that an error of our
+# own, such as a NameError, is not recorded as the uploader's.
 _DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -68,21 +68,22 @@ _DECODER_ERRORS = (
     zlib.error,
 )
 
-# Larger pictures (in pixels) are decoded one at a time, whatever the number of threads. Decoded and converted to
-# another mode, 25 megapixels take up to 200 MB; ten pictures at the limit would not fit into memory.
+# Pictures with more pixels than this are decoded one at a time, whatever the number of threads. 25 megapixels take up
+# to 200 MB once decoded and converted; ten pictures at the limit would not fit into memory.
 _LARGE = 25_000_000
 _one_large_picture = threading.Lock()
 
-# Decoding a progressive JPEG takes one pass over all pixels for each scan. Ten scans are usual, but a small file can
-# have thousands. This limit of pixels x scans, 20 scans of the largest allowed picture, takes about 3 s.
-_MAX_SCANNED_PIXELS = 2_000_000_000
+# Decoding a progressive JPEG passes over its pixels once for each scan. Ten scans are usual, but a small file can hold
+# thousands. This total, 20 scans of the largest allowed picture, takes about 3 s.
+_MOST_SCANNED = 2_000_000_000
 
-# The largest share of missing rows with which a JPEG or PNG is still read. A JPEG may lack one row of blocks (16 pixels
-# high, plus 2 that chroma upsampling holds back) if that is at most a tenth: a missing end marker alone costs as much.
-_MAX_MISSING = 0.05
-_JPEG_BLOCK_ROWS, _MAX_BLOCKS_MISSING = 18, 0.1
+# A JPEG or PNG is nearly whole if at most this share of its rows is missing. A JPEG may also lack one row of blocks (16
+# pixels, and 2 held back by the upsampling of colours) if that is at most a tenth: losing only the end marker loses
+# that much.
+_MOST_MISSING = 0.05
+_JPEG_BLOCKS, _MOST_BLOCKS_MISSING = 18, 0.1
 
-# A reduced JPEG has at least this multiple of the target size, so that the resize filter still determines the result.
+# A JPEG is decoded to at least this many times the target size, so that the resize filter decides the result.
 _DRAFT_MARGIN = 2
 
 # EXIF orientation (tag 0x0112, EXIF 2.32 section 4.6.4) -> the operation that makes the picture upright.
@@ -102,7 +103,7 @@ _DETAIL_LENGTH = 200  # characters of a decoder's message
 
 
 class Reason(StrEnum):
-    """The reason why an object cannot be read as a picture. The values are stored in rows: do not rename them."""
+    """Why an object cannot be read as a picture. Rows store the values: do not rename them."""
 
     EMPTY = "EMPTY"
     NOT_AN_IMAGE = "NOT_AN_IMAGE"
@@ -111,12 +112,12 @@ class Reason(StrEnum):
     TOO_LARGE = "TOO_LARGE"
     TOO_MANY_PIXELS = "TOO_MANY_PIXELS"
     UNSUPPORTED = "UNSUPPORTED"
-    ARCHIVED = "ARCHIVED"  # in a storage class that requires a restore before reading
+    ARCHIVED = "ARCHIVED"  # in a storage class from which objects must be restored before reading
     ENCRYPTED = "ENCRYPTED"  # with a key that the function may not use
 
 
 class Unreadable(Exception):
-    """The object is not a readable picture. This is a result and not a failure: a retry would not change it."""
+    """The object is not a picture that this service can read. A result, not a failure: retrying changes nothing."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -124,32 +125,33 @@ class Unreadable(Exception):
         self.detail = detail
 
     def __reduce__(self) -> tuple[type[Unreadable], tuple[Reason, str]]:
-        return type(self), (self.reason, self.detail)  # makes it picklable, for the model build's process pools
+        return type(self), (self.reason, self.detail)  # makes it picklable for process pools
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A picture at the network's size, and its original size and format."""
+    """The network's input, and the size and format of the original."""
 
-    pixels: NDArray[np.uint8]  # [height, width, 3] of the target size, RGB, C-contiguous
+    pixels: NDArray[np.uint8]  # height x width x 3, RGB, C-contiguous, of the requested size
     width: int  # of the original, in pixels, as displayed (after EXIF rotation)
     height: int
     format: str  # one of signatures.SUPPORTED
 
 
 def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
-    """Decode `data` and resize it to `size` = (height, width), as 8-bit RGB. Thread-safe.
+    """Decode `data` and resize it to `size` = (height, width), as 8-bit RGB.
 
-    `max_pixels` limits width x height of the original; Pillow's own limit, twice Image.MAX_IMAGE_PIXELS (178,956,970),
-    applies too. Raises Unreadable, and nothing else for any bytes; its detail quotes none of them.
+    `max_pixels` limits width x height of the original, in addition to Pillow's own limit, twice
+    Image.MAX_IMAGE_PIXELS (178,956,970). Raises only Unreadable, whatever the bytes are; its detail quotes none of
+    them. Thread-safe.
     """
     if not data:
         raise Unreadable(Reason.EMPTY, "the object has no content")
     name = signatures.identify(data)
     if name is None:
-        raise Unreadable(Reason.NOT_AN_IMAGE, "the content starts like no known picture format")
+        raise Unreadable(Reason.NOT_AN_IMAGE, "the first bytes are not those of a known picture format")
     if name not in signatures.SUPPORTED:
-        raise Unreadable(Reason.UNSUPPORTED, f"{name} is not among {', '.join(signatures.SUPPORTED)}")
+        raise Unreadable(Reason.UNSUPPORTED, f"{name} is not one of {', '.join(signatures.SUPPORTED)}")
     try:
         with _open(data, name) as image:
             _check_work(image, data, name, max_pixels)
@@ -157,13 +159,13 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
     except Image.DecompressionBombError as error:
         raise Unreadable(Reason.TOO_MANY_PIXELS, str(error)) from error
     except MemoryError as error:
-        raise Unreadable(Reason.TOO_LARGE, "decoding takes more memory than there is") from error
+        raise Unreadable(Reason.TOO_LARGE, "decoding takes more memory than is available") from error
     except _DECODER_ERRORS as error:
         raise _explain(error, data, name) from error
 
 
 def _open(data: bytes, name: str) -> ImageFile.ImageFile:
-    # Not Image.open, which hides the cause of a failure: the row records it.
+    # Not Image.open: it hides the cause of a failure, which the row must name.
     return _reader(name)(io.BytesIO(data), "")
 
 
@@ -171,20 +173,21 @@ def _open(data: bytes, name: str) -> ImageFile.ImageFile:
 def _reader(name: str) -> Callable[[io.BytesIO, str], ImageFile.ImageFile]:
     plugin = import_module(_PLUGINS[name])
     if name == "HEIF":
-        # No thumbnails: they may differ from the picture. One thread: several pictures are decoded at once already.
+        # No thumbnails: they may show something other than the picture to be labelled. One thread: several pictures are
+        # decoded at once already.
         plugin.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
     factory, _ = Image.OPEN[name]
     return factory
 
 
 def _check_work(image: ImageFile.ImageFile, data: bytes, name: str, max_pixels: int) -> None:
-    """Raise Unreadable if decoding would take too much memory or time, according to the header."""
+    """Raise Unreadable if, according to the header, decoding would take too much memory or time."""
     width, height = image.size
     limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
     if width * height > limit:
         raise Unreadable(Reason.TOO_MANY_PIXELS, f"{width} x {height} pixels, more than the limit of {limit}")
     scans = data.count(b"\xff\xda") if name == "JPEG" else 1  # "start of scan"; never within compressed data
-    if scans * width * height > _MAX_SCANNED_PIXELS:
+    if scans * width * height > _MOST_SCANNED:
         raise Unreadable(Reason.TOO_MANY_PIXELS, f"{width} x {height} pixels in {scans} scans")
 
 
@@ -197,7 +200,7 @@ def _decode(image: ImageFile.ImageFile, name: str, size: tuple[int, int]) -> Dec
         orientation = 1 if name == "HEIF" else _orientation(image)
         swapped = orientation in _SWAPS_SIDES
         target = size if swapped else size[::-1]  # Pillow's sizes are (width, height)
-        # Resizing comes before rotating: it is then cheap, and the filter is the same in both directions.
+        # Resize before rotating: rotating a small picture costs nothing, and the filter is symmetric.
         small = shrink(whole, name, target)
     if orientation in _UPRIGHT:
         small = small.transpose(_UPRIGHT[orientation])
@@ -206,10 +209,10 @@ def _decode(image: ImageFile.ImageFile, name: str, size: tuple[int, int]) -> Dec
 
 
 def _load(image: ImageFile.ImageFile, name: str, side: int) -> Image.Image:
-    """The decoded picture. A JPEG may be reduced, to at least `side` x `side`; a truncated file lacks its last rows."""
+    """The decoded picture. A JPEG may be reduced, to no less than `side` x `side`; a cut-off file lacks rows."""
     height = image.height
     if name == "JPEG":
-        image.draft(None, (side, side))  # both sides: whether they swap is not known yet
+        image.draft(None, (side, side))  # one side for both: the EXIF orientation may swap them
     try:
         image.load()
     except OSError as error:
@@ -222,11 +225,11 @@ def _load(image: ImageFile.ImageFile, name: str, side: int) -> Image.Image:
 
 
 def _rows_read(image: ImageFile.ImageFile, name: str, height: int) -> int | None:
-    """The number of rows decoded before the file ended, if nearly all of `height` (before any reduction); else None.
+    """The number of rows decoded before the file ended if nearly all of `height` rows (before reduction); else None.
 
-    Pillow leaves missing rows at zero, so black rows at the end count as missing: in doubt a file is rejected. A
-    progressive JPEG has no complete row before its last scan. Interlaced PNGs and other formats spread the missing
-    data over the picture, or do not report it, and are rejected.
+    Pillow leaves missing pixels at zero, so pure black rows at the bottom count as missing: in doubt a file is refused.
+    A progressive JPEG has either all rows or none. Interlaced PNGs and other formats spread the missing pixels, or
+    cannot tell, and are refused.
     """
     if name not in ("JPEG", "PNG") or image.info.get("interlace"):
         return None
@@ -234,12 +237,12 @@ def _rows_read(image: ImageFile.ImageFile, name: str, height: int) -> int | None
     if box is None:
         return None
     missing = (image.height - box[3]) * height / image.height  # rows of the original
-    blocks = min(_JPEG_BLOCK_ROWS, _MAX_BLOCKS_MISSING * height) if name == "JPEG" else 0
-    return box[3] if missing <= max(_MAX_MISSING * height, blocks) else None
+    blocks = min(_JPEG_BLOCKS, _MOST_BLOCKS_MISSING * height) if name == "JPEG" else 0
+    return box[3] if missing <= max(_MOST_MISSING * height, blocks) else None
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 without one. A damaged EXIF block does not make a picture unreadable."""
+    """The EXIF orientation, 1 if absent. A broken EXIF block does not make a picture unreadable."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except _DECODER_ERRORS:
@@ -248,9 +251,10 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _explain(error: BaseException, data: bytes, name: str) -> Unreadable:
-    """The reason behind a decoder's error: truncated, an unsupported variant, or damaged."""
+    """The reason behind a decoder's error: cut off, an unsupported variant, or damaged."""
     message = str(error).lower()
-    # Decoders quote the invalid bytes, such as a chunk's name. Uploaded content goes neither into the row nor the log.
+    # Decoders quote the offending bytes, such as a chunk's name. They are the uploader's and must reach neither the row
+    # nor the log.
     text = re.sub(r"b?['\"].*|[^ -~]+", "...", str(error), flags=re.DOTALL)[:_DETAIL_LENGTH]
     detail = f"{name}: {text or type(error).__name__}"
     # "truncated" is in Pillow's own messages (ImageFile.load, _safe_read).

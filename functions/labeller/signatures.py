@@ -1,6 +1,7 @@
-"""Recognises file formats by their first bytes, and truncated files by their end.
+"""Recognise a file's format by its first bytes, and tell whether the file is cut off.
 
-File names and Content-Type are ignored: the uploader chooses both.
+`images` decodes. This module explains why a file could not be decoded. It never uses the file name or the
+Content-Type: the uploader chooses both.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-# Formats that images.decode reads, by Pillow's names.
+# The formats that images.decode reads, by Pillow's names.
 SUPPORTED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 
 _STARTS: tuple[tuple[bytes, str], ...] = (
@@ -22,7 +23,7 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"MM\x00*", "TIFF"),
     (b"II+\x00", "TIFF"),
     (b"MM\x00+", "TIFF"),
-    # Picture formats that are not supported.
+    # Picture formats that this service does not read.
     (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG 2000"),
     (b"\xff\x4f\xff\x51", "JPEG 2000"),
     (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "JPEG XL"),
@@ -32,17 +33,17 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"qoif", "QOI"),
     (b"<svg", "SVG"),
 )
-# Brands of ISO base media files (ISO/IEC 23008-12 annex B for HEIF, the AV1 image format for AVIF). mif1 and msf1 mean
-# HEIF with any codec; AVIF files have them too.
+# Brands of ISO base media files (ISO/IEC 23008-12 annex B for HEIF, the AV1 image format for AVIF). mif1 and msf1
+# mean HEIF with any codec, so AVIF files carry them too.
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"), "HEIF"
 )
-_MAX_BOXES = 1000  # pictures have a handful, a hostile file may have millions
+_MOST_BOXES = 1000  # read; a picture has a handful, a hostile file may have millions
 _TAIL = 4096  # bytes at the end that are searched for an end marker: cameras append small trailers after it
 
 
 def identify(data: bytes) -> str | None:
-    """The picture format of the first bytes (a name in SUPPORTED, or an unsupported one), or None."""
+    """The picture format by the first bytes: a name in SUPPORTED or of an unsupported format. None if unknown."""
     for start, name in _STARTS:
         if data.startswith(start):
             return name
@@ -52,7 +53,7 @@ def identify(data: bytes) -> str | None:
         brands = (data[8:12], *(data[i : i + 4] for i in range(16, min(_box_end(data, 0), 64), 4)))
         names = [_BRANDS[brand] for brand in brands if brand in _BRANDS]
         return "AVIF" if "AVIF" in names else next(iter(names), None)
-    # "BM" alone starts many texts, so the size of the following DIB header is checked too.
+    # Text may start with "BM" too, so the size of the DIB header that follows is checked as well.
     if data[:2] == b"BM" and (len(data) < 18 or data[14:18] in _DIB_HEADERS):
         return "BMP"
     return None
@@ -82,7 +83,7 @@ def ends_early(data: bytes, name: str) -> bool:
 
 
 def _box_end(data: bytes, start: int) -> int:
-    """The end of the ISO box at `start`: beyond the data if its header is truncated. Size 0 means "to the end"."""
+    """The end of the ISO box at `start`; past the data if its header is cut off. Size 0 means "to the end"."""
     header = data[start : start + 16]
     if len(header) < 8:
         return start + 8
@@ -94,18 +95,18 @@ def _box_end(data: bytes, start: int) -> int:
 
 def _boxes_end(data: bytes) -> int:
     end = 0
-    for _ in range(_MAX_BOXES):
+    for _ in range(_MOST_BOXES):
         if end >= len(data):
             break
         end = _box_end(data, end)
     return end
 
 
-# Bytes of a value of each TIFF field type (TIFF 6.0 section 2), and the tags with the positions of pixel data:
+# Bytes of a value of each TIFF field type (TIFF 6.0 section 2), and the tags with the positions of the pixels:
 # StripOffsets with StripByteCounts, TileOffsets with TileByteCounts.
 _TIFF_TYPES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _TIFF_PIXELS = ((273, 279), (324, 325))
-_TIFF_PIXEL_TAGS = {tag for pair in _TIFF_PIXELS for tag in pair}
+_TIFF_POSITIONS = {tag for pair in _TIFF_PIXELS for tag in pair}
 
 
 def _tiff_end(data: bytes) -> int:
@@ -128,7 +129,7 @@ def _tiff_end(data: bytes) -> int:
         size = _TIFF_TYPES.get(kind, 1) * length
         at = entry + 8 if size <= 4 else struct.unpack_from(order + "I", data, entry + 8)[0]
         end = max(end, at + size)
-        if kind in (3, 4) and tag in _TIFF_PIXEL_TAGS - set(numbers) and at + size <= len(data):
+        if kind in (3, 4) and tag in _TIFF_POSITIONS - set(numbers) and at + size <= len(data):
             # numpy, because a hostile directory may declare millions of strips.
             numbers[tag] = np.frombuffer(data, f"{order}u{_TIFF_TYPES[kind]}", length, at).astype(np.int64)
     for offsets, sizes in _TIFF_PIXELS:

@@ -1,1 +1,1 @@
-"""The function that asks every night whether the labels are still right."""
+"""The score function: every night, the accuracy of the deployed model on the test set."""

@@ -6,6 +6,7 @@ import os
 from functools import cache
 from typing import Any
 
+from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evaluation.storage import ReportStorage
@@ -14,7 +15,7 @@ from labeller.observability import logger, metrics
 from labeller.storage import connect
 from score.build_figures import read_build_figures
 from score.nightly import NightlyJob, NightRun
-from score.notify import count_failure, count_invalid_testset, notify
+from score.notify import notify
 from score.settings import ScoreSettings
 from score.testset import InvalidTestSet
 
@@ -47,9 +48,9 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         report = job.run(run, lambda: context.get_remaining_time_in_millis() / 1000)
     except InvalidTestSet as error:
         logger.error("no usable test set", error=str(error))
-        count_invalid_testset()
+        metrics.add_metric("TestSetInvalid", MetricUnit.Count, 1)
         raise
     except Exception:  # any failure is counted; Lambda logs the exception
-        count_failure()
+        metrics.add_metric("Failed", MetricUnit.Count, 1)
         raise
     return notify(report, job.reports)

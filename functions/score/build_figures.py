@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluation.predictions import PREDICTIONS_FILE, Identity, read_csv
+from evaluation.comparison import Reference
+from evaluation.predictions import PREDICTIONS_FILE, read_csv
 from labeller.manifest import MANIFEST_FILE, Manifest
 from labeller.observability import logger
 
 
-@dataclass(frozen=True, slots=True)
-class BuildFigures:
-    """The INT8 model on the build's test pictures."""
-
-    correct: int
-    pictures: int
-    answers: Mapping[Identity, str] = field(default_factory=dict)  # predicted labels; empty if unknown
-
-
-def read_build_figures(model_dir: Path) -> BuildFigures | None:
-    """From manifest.json and the predictions.csv beside it. None if the manifest has no such figures.
+def read_build_figures(model_dir: Path) -> Reference | None:
+    """The INT8 model's figures in manifest.json, with the predictions.csv beside it. None without such figures.
 
     A model from elsewhere may have neither; the report then has one comparison less. Raises ModelError.
     """
-    build = Manifest.from_file(model_dir / MANIFEST_FILE).build
+    manifest = Manifest.from_file(model_dir / MANIFEST_FILE)
     try:
-        figures = build["accuracy"]["test"]["int8"]
+        figures = manifest.build["accuracy"]["test"]["int8"]
         correct, pictures = int(figures["correct"]), int(figures["images"])
     except (KeyError, TypeError, ValueError):
         return None
@@ -37,4 +27,4 @@ def read_build_figures(model_dir: Path) -> BuildFigures | None:
     except ValueError as error:
         logger.warning("the build's predictions cannot be read", file=str(path), error=str(error))
         answers = {}
-    return BuildFigures(correct, pictures, answers)
+    return Reference("its own build", manifest.model_version, correct, pictures, answers)

@@ -10,9 +10,9 @@ from statistics import fmean
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from evaluation.comparison import Comparison, compare
+from evaluation.comparison import Comparison, Reference, compare
 from evaluation.drift import UploadRow, Uploads, count_uploads
-from evaluation.predictions import Identity, Scored, read_csv, write_csv
+from evaluation.predictions import Scored, read_csv, write_csv
 from evaluation.processor import this_processor
 from evaluation.report import (
     MAX_UNSCORED,
@@ -33,7 +33,6 @@ from labeller.observability import logger
 from labeller.pipeline import Deadline
 from labeller.results import Status
 from labeller.storage import Storage
-from score.build_figures import BuildFigures
 from score.keys import PREDICTIONS, run_key
 from score.publishing import ReportFiles, list_nights, publish, read_earlier
 from score.scorer import Scorer, ScoringRun
@@ -72,40 +71,34 @@ class NightlyJob:
     classifier: Classifier
     pictures: Storage
     reports: ReportStorage
-    build: BuildFigures | None
+    build: Reference | None  # the figures of the model's own build
 
     def run(self, night: NightRun, seconds_left: Callable[[], float]) -> NightlyReport:
         """Score, publish and return the report. Raises InvalidTestSet, AwsFailure, ModelError."""
         testset = find_test_set(self.reports.bucket, self.reports.list_keys(TESTSET_PREFIX), self.classifier.labels)
         nights = list_nights(self.reports)
         earlier = read_earlier(self.reports, [other for other in nights if other < night.date])
-        last = next((other for other in reversed(earlier) if other.pictures), None)
-        answers = self._answers(last) if last else {}
-        compared = [answers, *([self.build.answers] if self.build else [])]
-        scorer = Scorer(self.reports.bucket, self.pictures, self.classifier, self.settings.shared, compared)
+        last_night = self._last_night(earlier)
+        references = [reference for reference in (last_night, self.build) if reference]
+        scorer = Scorer(self.reports.bucket, self.pictures, self.classifier, self.settings.shared, references)
         deadline = Deadline.in_seconds(seconds_left() - RESERVED_FOR_UPLOADS, item=SECONDS_FOR_A_PICTURE)
         run = scorer.score(testset.examples, deadline)
-        report = self._report(
-            night,
-            testset,
-            run,
-            last_night=compare(
-                f"the night of {last.date}", last.model_version, answers, last.correct, last.pictures, run.scored
-            )
-            if last
-            else None,
-            uploads=self._uploads(night, run.scored, lambda: seconds_left() - RESERVED_FOR_REPORT),
-        )
+        uploads = self._uploads(night, run.scored, lambda: seconds_left() - RESERVED_FOR_REPORT)
+        report = self._report(night, testset, run, compare(last_night, run.scored), uploads)
         self._publish(report, run.scored, earlier, nights)
         return report
 
-    def _answers(self, earlier: Night) -> dict[Identity, str]:
-        """The labels that an earlier night predicted; empty if its file is missing or damaged (logged)."""
+    def _last_night(self, earlier: Sequence[Night]) -> Reference | None:
+        """The last night that scored any picture; without answers if its file is missing or damaged (logged)."""
+        night = next((night for night in reversed(earlier) if night.pictures), None)
+        if night is None:
+            return None
         try:
-            return read_csv(self.reports.read(earlier.predictions_key) or b"")
+            answers = read_csv(self.reports.read(night.predictions_key) or b"")
         except ValueError as error:
-            logger.warning("earlier predictions cannot be read", key=earlier.predictions_key, error=str(error))
-            return {}
+            logger.warning("earlier predictions cannot be read", key=night.predictions_key, error=str(error))
+            answers = {}
+        return Reference(f"the night of {night.date}", night.model_version, night.correct, night.pictures, answers)
 
     def _uploads(self, night: NightRun, scored: Sequence[Scored], seconds_left: Callable[[], float]) -> Uploads | None:
         """The uploads of the whole UTC day before the night.
@@ -134,7 +127,7 @@ class NightlyJob:
         last_night: Comparison | None,
         uploads: Uploads | None,
     ) -> NightlyReport:
-        model, build, settings = self.classifier, self.build, self.settings.shared
+        model, settings = self.classifier, self.settings.shared
         processor, vnni = this_processor()
         return NightlyReport(
             date=night.date,
@@ -160,9 +153,7 @@ class NightlyJob:
                 threads=settings.onnx_threads,
             ),
             last_night=last_night,
-            build=compare("its own build", model.version, build.answers, build.correct, build.pictures, run.scored)
-            if build
-            else None,
+            build=compare(self.build, run.scored),
             uploads=uploads,
             minimum_accuracy=self.settings.minimum_accuracy,
             predictions_key=run_key(night.date, night.run, PREDICTIONS),

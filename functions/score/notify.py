@@ -17,16 +17,6 @@ from score.keys import night_key
 MAX_RECALLS = 50  # labels; with more there is no metric for each, because CloudWatch bills every metric
 
 
-def count_invalid_testset() -> None:
-    """Add the metric of a test set that is missing, empty or does not fit the model; it has an alarm."""
-    metrics.add_metric("TestSetInvalid", MetricUnit.Count, 1)
-
-
-def count_failure() -> None:
-    """Add the metric of a night without a report for any other reason."""
-    metrics.add_metric("Failed", MetricUnit.Count, 1)
-
-
 def notify(report: NightlyReport, storage: ReportStorage) -> dict[str, Any]:
     """Add the metrics, send AccuracyReported and the mail; returns the event's detail.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluation.predictions import Identity, Scored, Unscored
+from evaluation.comparison import Reference
+from evaluation.predictions import Scored, Unscored
 from evaluation.thumbnails import thumbnail
 from labeller.aws_errors import AwsFailure, Gone
 from labeller.classifier import Classifier
@@ -42,7 +43,7 @@ class Scorer:
     storage: Storage
     classifier: Classifier
     settings: Settings
-    compared: Sequence[Mapping[Identity, str]]  # earlier answers that tonight's are compared with
+    references: Sequence[Reference] = ()  # what the answers will be compared with
 
     def score(self, examples: Sequence[Example], deadline: Deadline) -> ScoringRun:
         """Score the examples in order until the deadline.
@@ -80,7 +81,8 @@ class Scorer:
         prediction, decoded = inference.prediction, inference.decoded
         identity = (example.label, hashlib.sha256(fetched.data or b"").hexdigest())
         # The report shows only the pictures that are wrong or got another label than before.
-        shown = {prediction.label} != {example.label, *(a[identity] for a in self.compared if identity in a)}
+        before = [reference.answers.get(identity, prediction.label) for reference in self.references]
+        shown = {example.label, *before} != {prediction.label}
         scored = Scored(
             key=example.name,
             true=example.label,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from local.aws.moto import LocalAws
@@ -11,7 +11,6 @@ from local.aws.moto import LocalAws
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import QueueConfigurationTypeDef
-    from mypy_boto3_sqs import SQSClient
 
 # Types that moto's CloudFormation has no model for, and versions of code, which is not deployed locally.
 NOT_IN_MOTO = {
@@ -27,20 +26,9 @@ NOT_IN_MOTO = {
     "AWS::Scheduler::Schedule",
 }
 
-# The properties of a bucket and a table that moto's CloudFormation sets.
-_BUCKET_BY_MOTO = {"BucketName", "BucketEncryption", "Tags"}
-_TABLE_BY_MOTO = {
-    "TableName",
-    "BillingMode",
-    "AttributeDefinitions",
-    "KeySchema",
-    "GlobalSecondaryIndexes",
-    "LocalSecondaryIndexes",
-    "ProvisionedThroughput",
-    "StreamSpecification",
-    "DeletionProtectionEnabled",
-    "Tags",
-}
+# The properties of the template's buckets and tables that moto's CloudFormation sets.
+_BUCKET_BY_MOTO = {"BucketName", "BucketEncryption"}
+_TABLE_BY_MOTO = {"AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema"}
 # Property -> the call that takes it as an argument of the same name and shape.
 _BUCKET_CALLS = {
     "PublicAccessBlockConfiguration": "put_public_access_block",
@@ -60,69 +48,49 @@ def set_missing(
 
     `types` and `resources` give type and physical id by logical id, `properties` the resolved properties.
     """
+    # Buckets come last: S3 checks a queue's policy when a bucket's notification is set.
+    logical_ids = sorted(properties, key=lambda logical_id: types[logical_id] == "AWS::S3::Bucket")
     return tuple(
         f"{logical_id}.{name}"
-        for resource_type, step in _STEPS.items()
-        for logical_id in properties
-        if types[logical_id] == resource_type
-        for name in sorted(step(aws, resources.get(logical_id, ""), properties[logical_id]) or ())
+        for logical_id in logical_ids
+        for name in sorted(_set(aws, types[logical_id], resources.get(logical_id, ""), properties[logical_id]))
     )
 
 
-# Each step completes the resource with the physical id `name`; it returns the properties that it cannot set.
+def _set(aws: LocalAws, resource_type: str, name: str, properties: Mapping[str, Any]) -> set[str]:
+    """Complete the resource with the physical id `name`; returns the properties that it cannot set."""
+    match resource_type:
+        case "AWS::SQS::Queue":
+            return properties.keys() & {"RedriveAllowPolicy"}
+        case "AWS::SQS::QueuePolicy":
+            policy = {"Policy": json.dumps(properties["PolicyDocument"])}
+            for url in properties["Queues"]:
+                aws.client("sqs").set_queue_attributes(QueueUrl=url, Attributes=policy)
+        case "AWS::S3::BucketPolicy":
+            # moto ignores conditions, which all statements here have: "deny without TLS" would deny everything.
+            return {"PolicyDocument"}
+        case "AWS::SNS::TopicPolicy":
+            document = json.dumps(properties["PolicyDocument"])
+            for topic in properties["Topics"]:
+                aws.client("sns").set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=document)
+        case "AWS::SNS::Subscription":
+            aws.client("sns").subscribe(**properties)
+        case "AWS::CloudWatch::Alarm":  # a threshold that is a parameter's value is text
+            threshold = float(properties["Threshold"])
+            aws.client("cloudwatch").put_metric_alarm(**dict(properties) | {"Threshold": threshold})
+        case "AWS::Scheduler::Schedule":
+            aws.client("scheduler").create_schedule(**properties)  # moto stores it and starts nothing
+        case "AWS::Lambda::EventInvokeConfig":
+            without_version = {key: value for key, value in properties.items() if key != "Qualifier"}  # "$LATEST"
+            aws.client("lambda").put_function_event_invoke_config(**without_version)
+        case "AWS::DynamoDB::Table":
+            return _call(aws.client("dynamodb"), _TABLE_CALLS, {"TableName": name}, properties) - _TABLE_BY_MOTO
+        case "AWS::S3::Bucket":
+            return _set_bucket(aws.client("s3"), name, properties)
+    return set()
 
 
-def _queue(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> set[str]:
-    return properties.keys() & {"RedriveAllowPolicy"}
-
-
-def _queue_policy(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> None:
-    sqs: SQSClient = aws.client("sqs")
-    for url in properties["Queues"]:
-        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(properties["PolicyDocument"])})
-
-
-def _bucket_policy(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> set[str]:
-    # moto ignores a statement's Condition: "deny without TLS" would deny everything.
-    document = properties["PolicyDocument"]
-    document = json.loads(document) if isinstance(document, str) else document
-    statements = [statement for statement in document["Statement"] if "Condition" not in statement]
-    if statements:
-        s3: S3Client = aws.client("s3")
-        s3.put_bucket_policy(Bucket=properties["Bucket"], Policy=json.dumps(document | {"Statement": statements}))
-    return set() if len(statements) == len(document["Statement"]) else {"PolicyDocument"}
-
-
-def _topic_policy(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> None:
-    policy = json.dumps(properties["PolicyDocument"])
-    for topic in properties["Topics"]:
-        aws.client("sns").set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
-
-
-def _subscription(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> None:
-    aws.client("sns").subscribe(**properties)
-
-
-def _alarm(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> None:
-    # A threshold that is a parameter's value is text.
-    aws.client("cloudwatch").put_metric_alarm(**dict(properties) | {"Threshold": float(properties["Threshold"])})
-
-
-def _schedule(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> None:
-    aws.client("scheduler").create_schedule(**properties)  # moto stores it and starts nothing
-
-
-def _invoke_config(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> None:
-    without_version = {key: value for key, value in properties.items() if key != "Qualifier"}  # "$LATEST"
-    aws.client("lambda").put_function_event_invoke_config(**without_version)
-
-
-def _table(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> set[str]:
-    return _call(aws.client("dynamodb"), _TABLE_CALLS, {"TableName": name}, properties) - _TABLE_BY_MOTO
-
-
-def _bucket(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> set[str]:
-    s3: S3Client = aws.client("s3")
+def _set_bucket(s3: S3Client, name: str, properties: Mapping[str, Any]) -> set[str]:
     left_out = _call(s3, _BUCKET_CALLS, {"Bucket": name}, properties) - _BUCKET_BY_MOTO
     notification = properties.get("NotificationConfiguration", {})
     if set(notification) == {"QueueConfigurations"}:
@@ -141,25 +109,7 @@ def _call(client: Any, calls: Mapping[str, str], target: Mapping[str, str], prop
 
 def _notification(configuration: Mapping[str, Any]) -> QueueConfigurationTypeDef:
     """A queue notification of CloudFormation in the shape of the S3 API."""
-    notification: QueueConfigurationTypeDef = {
-        "QueueArn": configuration["Queue"],
-        "Events": [configuration["Event"]],
-    }
+    notification: QueueConfigurationTypeDef = {"QueueArn": configuration["Queue"], "Events": [configuration["Event"]]}
     if rules := configuration.get("Filter", {}).get("S3Key", {}).get("Rules", []):
         notification["Filter"] = {"Key": {"FilterRules": rules}}
     return notification
-
-
-# A queue's policy comes before the bucket's notification: S3 checks that it may send to the queue.
-_STEPS: dict[str, Callable[[LocalAws, str, Mapping[str, Any]], set[str] | None]] = {
-    "AWS::SQS::Queue": _queue,
-    "AWS::SQS::QueuePolicy": _queue_policy,
-    "AWS::S3::BucketPolicy": _bucket_policy,
-    "AWS::SNS::TopicPolicy": _topic_policy,
-    "AWS::SNS::Subscription": _subscription,
-    "AWS::CloudWatch::Alarm": _alarm,
-    "AWS::Scheduler::Schedule": _schedule,
-    "AWS::Lambda::EventInvokeConfig": _invoke_config,
-    "AWS::DynamoDB::Table": _table,
-    "AWS::S3::Bucket": _bucket,
-}

@@ -125,7 +125,7 @@ def conclude(result: DemoRun, total: float, model: Path) -> int:
         f"{len(entries) - pictures(entries)} uploads that are not pictures are UNREADABLE, with the reason.\n"
         f"The classify handler took {result.seconds:.1f} s: {rate:.0f} objects a second on "
         f"{len(os.sched_getaffinity(0))} cores.\n\n"
-        f"Nightly report on the same {pictures(entries)} pictures: {result.night['headline']}.\n\n"
+        f"The nightly report on the same {pictures(entries)} pictures:\n{result.night['headline']}.\n\n"
         f"  contact sheet   {OUT}/index.html\n  nightly report  {OUT}/{night_key(LATEST)}\n"
         f"  results         {OUT}/labels.json\n  logs            {OUT}/classify.log, {OUT}/score.log"
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from local.aws.moto import LocalAws, local_aws, process_environment
 from local.aws.poller import Delivery, deliver
+from local.aws.results import read_result
 from local.aws.stack import Stack, deploy
 from local.demo.contact_sheet import Entry
 from local.score import fetch_reports, run_score
@@ -92,7 +93,7 @@ def label_uploads(uploads: list[Upload], model: Path, out: Path) -> DemoRun:
         with (out / "classify.log").open("w", encoding="utf-8") as log:
             delivery = _classify(aws, stack, model, log)
         seconds = time.perf_counter() - start
-        entries = [read_result(aws, stack, upload) for upload in uploads]
+        entries = [read_entry(aws, stack, upload) for upload in uploads]
         return DemoRun(entries, delivery, seconds, _score_night(aws, stack, uploads, model, out))
 
 
@@ -132,12 +133,10 @@ def _score_night(aws: LocalAws, stack: Stack, uploads: list[Upload], model: Path
     return night
 
 
-def read_result(aws: LocalAws, stack: Stack, upload: Upload) -> Entry:
-    """The tags and the row of an upload."""
-    tags = aws.client("s3").get_object_tagging(Bucket=stack.uploads_bucket, Key=upload.key)["TagSet"]
-    table = aws.session.resource("dynamodb", endpoint_url=aws.endpoint).Table(stack.results_table)
-    key = {"object": f"{stack.uploads_bucket}/{upload.key}", "version": "null"}
-    row: dict[str, Any] = dict(table.get_item(Key=key, ConsistentRead=True).get("Item", {}))
+def read_entry(aws: LocalAws, stack: Stack, upload: Upload) -> Entry:
+    """The result of an upload."""
+    result = read_result(aws, stack, stack.uploads_bucket, upload.key)
+    row = result.row
     confidence = row.get("confidence")
     return Entry(
         key=upload.key,
@@ -147,5 +146,5 @@ def read_result(aws: LocalAws, stack: Stack, upload: Upload) -> Entry:
         status=row.get("status", "MISSING"),
         confidence=None if confidence is None else float(confidence),
         reason=row.get("reason"),
-        tag={tag["Key"]: tag["Value"] for tag in tags}.get(stack.function.environment["TAG_PREFIX"]),
+        tag=result.tags.get(stack.function.environment["TAG_PREFIX"]),
     )

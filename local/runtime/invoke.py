@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from labeller.manifest import MANIFEST_FILE, Manifest
 from layers import PackagingError
 from layers.runtime_python import ensure_runtime
 from local.aws.moto import LocalAws, local_aws
+from local.aws.results import read_result
 from local.aws.stack import FUNCTION, Function, Stack, deploy, function_of
 from local.demo.drawn import draw_picture
 from local.runtime.emulator import EmulatorError, RuntimeEmulator, emulator_program, host_architecture
@@ -117,27 +119,15 @@ def objects_named(event: Any) -> list[ObjectRef]:
 
 
 def with_bucket(event: Any, bucket: str) -> Any:
-    """A copy of `event` with `bucket` in place of the placeholder "uploads", also in the messages that it contains."""
-    if isinstance(event, list):
-        return [with_bucket(item, bucket) for item in event]
-    if not isinstance(event, dict):
-        return event
-    copy = {name: with_bucket(value, bucket) for name, value in event.items()}
-    arn = f"arn:aws:s3:::{bucket}"
-    named = copy.get("bucket")
-    if isinstance(named, dict) and named.get("name") == PLACEHOLDER:
-        copy["bucket"] = named | {"name": bucket} | ({"arn": arn} if "arn" in named else {})
-    if copy.get("s3Bucket") == PLACEHOLDER:
-        copy["s3Bucket"] = bucket
-    if copy.get("s3BucketArn") == f"arn:aws:s3:::{PLACEHOLDER}":
-        copy["s3BucketArn"] = arn
-    for name in ("body", "Message"):  # of SQS, of SNS
-        content = _parsed(copy.get(name))
-        if (renamed := with_bucket(content, bucket)) != content:
-            copy[name] = json.dumps(renamed)
-    if copy.get("body") != event.get("body"):
-        copy["md5OfBody"] = hashlib.md5(copy["body"].encode(), usedforsecurity=False).hexdigest()
-    return copy
+    """A copy of `event` with `bucket` in place of the placeholder "uploads", also inside its messages."""
+
+    def with_digest(value: dict[str, Any]) -> dict[str, Any]:
+        if "md5OfBody" in value:
+            value["md5OfBody"] = hashlib.md5(value["body"].encode(), usedforsecurity=False).hexdigest()
+        return value
+
+    text = re.sub(rf'((?:name|s3Bucket)\\*": *\\*"|:::){PLACEHOLDER}(?=\\*")', rf"\g<1>{bucket}", json.dumps(event))
+    return json.loads(text, object_hook=with_digest)
 
 
 def put_missing(aws: LocalAws, references: list[ObjectRef], picture: bytes | None = None) -> list[str]:
@@ -163,22 +153,6 @@ def put_missing(aws: LocalAws, references: list[ObjectRef], picture: bytes | Non
     return uploaded
 
 
-def recorded(aws: LocalAws, stack: Stack, reference: ObjectRef) -> dict[str, Any]:
-    """The function's result for an object: {"object": "bucket/key", "tags": {name: value}, "row": {...} or None}."""
-    version = {"VersionId": reference.version_id} if reference.version_id else {}
-    try:
-        tags = aws.client("s3").get_object_tagging(Bucket=reference.bucket, Key=reference.key, **version)["TagSet"]
-    except ClientError:
-        tags = []  # deleted, or no such version
-    table = aws.session.resource("dynamodb", endpoint_url=aws.endpoint).Table(stack.results_table)
-    key = {"object": reference.path, "version": reference.version_id or "null"}
-    return {
-        "object": reference.path,
-        "tags": {tag["Key"]: tag["Value"] for tag in tags},
-        "row": table.get_item(Key=key).get("Item"),
-    }
-
-
 def _label(aws: LocalAws, stack: Stack, build: SamBuild, python: Path, event: Any, picture: bytes | None) -> int:
     event = with_bucket(event, stack.uploads_bucket)
     references = objects_named(event)
@@ -186,11 +160,9 @@ def _label(aws: LocalAws, stack: Stack, build: SamBuild, python: Path, event: An
         _log(f"uploaded {path}")
     succeeded = _invoke(built_function(aws, stack, build, python, echo=_log), event)
     for reference in references:
-        result = recorded(aws, stack, reference)
-        _log(f"\n{result['object']}")
-        _log(f"  tags  {result['tags'] or 'none'}")
-        _log(f"  row   {'none' if result['row'] is None else ''}")
-        for name, value in sorted((result["row"] or {}).items()):
+        result = read_result(aws, stack, reference.bucket, reference.key, reference.version_id)
+        _log(f"\n{result.path}\n  tags  {result.tags or 'none'}\n  row   {'' if result.row else 'none'}")
+        for name, value in sorted(result.row.items()):
             _log(f"    {name} = {value if isinstance(value, str) else json.dumps(value, default=float)}")
     return 0 if succeeded else 1
 
@@ -221,13 +193,6 @@ def _invoke(function: RuntimeEmulator, event: Any) -> bool:
 
 def _log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _parsed(body: Any) -> Any:
-    try:
-        return json.loads(body)
-    except (TypeError, ValueError):
-        return None
 
 
 if __name__ == "__main__":

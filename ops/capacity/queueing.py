@@ -53,12 +53,6 @@ class Run:
         begun = np.isfinite(self.started)
         return np.asarray(self.started[begun] - self.arrived[begun])
 
-    @property
-    def seconds(self) -> Times:
-        """From arrival to label of each message that was started."""
-        begun = np.isfinite(self.started)
-        return np.asarray(self.finished[begun] - self.arrived[begun])
-
     def queued(self, time: float) -> int:
         """Number of messages waiting at `time`."""
         return int((self.arrived <= time).sum() - (self.started <= time).sum())

@@ -1,7 +1,7 @@
 import pytest
 from scipy import stats
 
-from evaluation.comparison import Outcome, compare, compare_counts, compare_pictures
+from evaluation.comparison import Outcome, Reference, compare, compare_counts, compare_pictures
 from evaluation.predictions import Scored
 from tests.evaluation.test_predictions import scored
 
@@ -90,9 +90,9 @@ def test_no_pictures_on_one_side_give_no_comparison() -> None:
 
 def test_without_common_pictures_the_counts_are_compared() -> None:
     earlier = answers(pictures(5, 0))
-    other = compare("last night", "m", earlier, 5, 5, pictures(5, 0, first=100))
-    unknown = compare("last night", "m", {}, 5, 5, pictures(5, 0))
-    common = compare("last night", "m", earlier, 5, 5, pictures(5, 0))
+    other = compare(Reference("last night", "m", 5, 5, earlier), pictures(5, 0, first=100))
+    unknown = compare(Reference("last night", "m", 5, 5, {}), pictures(5, 0))
+    common = compare(Reference("last night", "m", 5, 5, earlier), pictures(5, 0))
     assert other is not None
     assert unknown is not None
     assert common is not None

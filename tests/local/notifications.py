@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -22,7 +23,12 @@ def notification(bucket: str, key: str) -> dict[str, Any]:
 def batch(*notifications: dict[str, Any]) -> dict[str, Any]:
     return {
         "Records": [
-            {"eventSource": "aws:sqs", "messageId": str(number), "body": json.dumps(each)}
-            for number, each in enumerate(notifications)
+            {
+                "eventSource": "aws:sqs",
+                "messageId": str(number),
+                "body": (body := json.dumps(notification)),
+                "md5OfBody": hashlib.md5(body.encode()).hexdigest(),
+            }
+            for number, notification in enumerate(notifications)
         ]
     }

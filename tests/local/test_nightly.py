@@ -1,4 +1,4 @@
-"""`make nightly` on a small real model: a deployed template, a test set, the handler in a process of its own."""
+"""`make nightly` on a small real model: the deployed template, a test set, the handler in its own process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_report_is_fetched_and_says_what_the_build_said(nights: tuple[Path, 
     assert "<h1>Same as before" in (out / "accuracy/latest/index.html").read_text("utf-8")
 
 
-def test_reports_of_earlier_runs_are_there_the_next_time(nights: tuple[Path, list[int]]) -> None:
+def test_reports_of_earlier_runs_are_uploaded_for_the_next_one(nights: tuple[Path, list[int]]) -> None:
     out, _ = nights
     (night,) = [path for path in (out / "accuracy").iterdir() if path.is_dir() and path.name != "latest"]
     assert len(list((night / "runs").iterdir())) == 2
@@ -44,7 +44,7 @@ def test_the_log_is_that_of_the_score_function(nights: tuple[Path, list[int]]) -
     assert [line["Accuracy"] for line in logged if "Accuracy" in line]
 
 
-def test_a_model_that_does_not_know_the_labels_is_told(
+def test_labels_that_the_model_does_not_know_are_reported(
     built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from tests.support import RED, encoded, plain

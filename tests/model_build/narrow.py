@@ -1,4 +1,4 @@
-"""A VGG16 of a few channels: the same layers in the same order, small enough to build a model in seconds."""
+"""A VGG16 with few channels: the same layers, small enough to build a model in seconds."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def narrow_vgg(image_size: int, seed: int) -> keras.Model:
 
 
 def load_narrow(weights: str, image_size: int, seed: int) -> Base:
-    """What model_build.base.load is for VGG16."""
+    """Stands in for model_build.base.load."""
     network = narrow_vgg(image_size, seed)
     return Base(on_rgb_pixels(network), weights, sha256_of_values(network))

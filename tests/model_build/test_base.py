@@ -44,19 +44,19 @@ def kernels(model: keras.Model) -> list[np.ndarray]:
     return [values for values in model.get_weights() if values.ndim == 4]
 
 
-def test_rgb_pixels_give_what_keras_preprocessing_and_network_give() -> None:
+def test_rgb_pixels_give_the_output_of_keras_preprocessing_and_network() -> None:
     reference, wrapped = narrow_vgg(64, seed=3), on_rgb_pixels(narrow_vgg(64, seed=3))
     pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
     expected = reference.predict(keras.applications.vgg16.preprocess_input(pixels.astype(np.float32)), verbose=0)
     np.testing.assert_allclose(wrapped.predict(pixels, verbose=0), expected, rtol=1e-3, atol=1e-3)
-    assert expected.std() > 0.1  # a network that is silent would agree with anything
+    assert expected.std() > 0.1  # a silent network would agree with anything
 
 
-def test_nothing_of_the_base_is_trainable() -> None:
+def test_the_base_is_frozen() -> None:
     assert load("random", SIZE, seed=1).network.trainable_weights == []
 
 
-def test_random_weights_are_the_same_for_the_same_seed_only() -> None:
+def test_random_weights_follow_the_seed() -> None:
     first, second, other = (load("random", SIZE, seed) for seed in (1, 1, 2))
     assert first.sha256 == second.sha256 != other.sha256
     assert first.origin == "random"
@@ -71,12 +71,12 @@ def test_a_file_in_the_keras_layout_is_loaded(network: keras.Model, weight_file:
         np.testing.assert_array_equal(got, wanted)
 
 
-def test_a_missing_file_is_an_error_that_says_where_it_was_looked_for(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_that_names_its_path(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=rf"no weight file at {tmp_path}/none\.h5.*'imagenet' or 'random'"):
         load(str(tmp_path / "none.h5"), SIZE, seed=0)
 
 
-def test_a_cut_off_file_is_an_error(weight_file: Path, tmp_path: Path) -> None:
+def test_a_truncated_file_is_an_error(weight_file: Path, tmp_path: Path) -> None:
     broken = tmp_path / "cut.h5"
     broken.write_bytes(weight_file.read_bytes()[:100_000])
     with pytest.raises(WeightsError, match=r"cut\.h5 does not hold the weights of VGG16.*truncated"):
@@ -102,7 +102,7 @@ def test_the_weights_of_a_deeper_network_of_the_same_family_are_an_error(
         load(str(path), SIZE, seed=0)
 
 
-def test_weights_that_are_no_numbers_are_an_error(weight_file: Path, tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_an_error(weight_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "nan.h5"
     path.write_bytes(weight_file.read_bytes())
     with h5py.File(path, "a") as file:
@@ -111,14 +111,14 @@ def test_weights_that_are_no_numbers_are_an_error(weight_file: Path, tmp_path: P
         load(str(path), SIZE, seed=0)
 
 
-def test_an_image_smaller_than_five_poolings_is_an_error() -> None:
+def test_an_image_too_small_for_five_poolings_is_an_error() -> None:
     with pytest.raises(WeightsError, match="image size 31 is too small"):
         load("random", 31, seed=0)
 
 
 @pytest.fixture
 def download(weight_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
-    """Keras's download, from a server on this machine, into a cache of its own."""
+    """Keras's download from a local server into a separate cache."""
     handler = partial(SimpleHTTPRequestHandler, directory=str(weight_file.parent))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -131,7 +131,7 @@ def download(weight_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def known_checksum(weight_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody else's file has the checksum that Keras knows, so Keras is told that of the file served."""
+    """No other file has the checksum in Keras, so it is replaced by the checksum of the served file."""
     get_file = file_utils.get_file
     digest = hashlib.md5(weight_file.read_bytes()).hexdigest()
     monkeypatch.setattr(keras_vgg16.file_utils, "get_file", lambda *a, **k: get_file(*a, **{**k, "file_hash": digest}))
@@ -139,7 +139,7 @@ def known_checksum(weight_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def cached(tmp_path: Path) -> Path:
-    """Where Keras keeps its download."""
+    """The path of Keras's download."""
     path = tmp_path / "keras/models/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
     path.parent.mkdir(parents=True)
     return path
@@ -171,7 +171,7 @@ def test_a_file_in_the_keras_cache_is_used_without_a_network(
     np.testing.assert_array_equal(kernels(load("imagenet", SIZE, seed=0).network)[-1], kernels(network)[-1])
 
 
-def test_half_a_download_in_the_keras_cache_is_fetched_again(
+def test_a_partial_download_in_the_keras_cache_is_downloaded_again(
     download: ThreadingHTTPServer, known_checksum: None, network: keras.Model, weight_file: Path, cached: Path
 ) -> None:
     cached.write_bytes(weight_file.read_bytes()[:5000])
@@ -179,7 +179,7 @@ def test_half_a_download_in_the_keras_cache_is_fetched_again(
     assert cached.read_bytes() == weight_file.read_bytes()
 
 
-def test_no_network_is_an_error_that_says_what_to_do(
+def test_a_missing_network_is_an_error_with_a_remedy(
     download: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keras_vgg16, "WEIGHTS_PATH_NO_TOP", "http://127.0.0.1:9/none.h5")  # nothing listens there

@@ -25,7 +25,7 @@ def report(built: Path) -> dict:
     return json.loads((built / "report.json").read_text("utf-8"))
 
 
-def test_the_folder_holds_the_model_its_manifest_the_report_and_the_card_and_nothing_else(built: Path) -> None:
+def test_the_folder_holds_model_manifest_report_and_card_and_nothing_else(built: Path) -> None:
     files = sorted(path.relative_to(built).as_posix() for path in built.rglob("*") if path.is_file())
     assert files == [
         "figures/confusion.svg",
@@ -39,7 +39,7 @@ def test_the_folder_holds_the_model_its_manifest_the_report_and_the_card_and_not
     assert sorted(path.name for path in built.parent.iterdir()) == ["model"]  # no partial or previous one
 
 
-def test_the_finished_file_labels_unseen_pictures_as_the_report_says(
+def test_the_finished_model_gives_the_confusion_matrix_of_the_report(
     built: Path, drawn_data: Path, report: dict
 ) -> None:
     classifier = load_classifier(built, threads=1)
@@ -57,18 +57,18 @@ def test_the_finished_file_labels_unseen_pictures_as_the_report_says(
     assert right >= 34  # day and night are easy; 20 would be guessing
 
 
-def test_the_answers_to_the_test_pictures_are_kept_for_the_nightly_report(
-    built: Path, drawn_data: Path, report: dict
-) -> None:
-    found = read_csv((built / "predictions.csv").read_bytes())
+def test_the_test_predictions_are_kept_for_the_nightly_report(built: Path, drawn_data: Path, report: dict) -> None:
+    predictions = read_csv((built / "predictions.csv").read_bytes())
     pictures = {
         (path.parent.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in drawn_data.glob("test/*/*")
     }
-    assert set(found) == pictures
-    assert sum(true == label for (true, _), label in found.items()) == report["accuracy"]["test"]["int8"]["correct"]
+    assert set(predictions) == pictures
+    assert (
+        sum(true == label for (true, _), label in predictions.items()) == report["accuracy"]["test"]["int8"]["correct"]
+    )
 
 
-def test_the_report_says_what_went_in_and_how_long_it_took(report: dict, drawn_data: Path) -> None:
+def test_the_report_has_images_and_seconds(report: dict, drawn_data: Path) -> None:
     assert report["images"]["train"] == {"day": 40, "night": 40}
     *stages, total = report["seconds"]
     assert stages == [
@@ -87,10 +87,10 @@ def test_the_report_says_what_went_in_and_how_long_it_took(report: dict, drawn_d
     assert report["accuracy"]["test"]["fp32"]["images"] == 40
     assert report["largest_difference_to_keras"] < 1e-3
     assert report["bytes"]["model.onnx"] < report["bytes"]["same_graph_fp32"]
-    assert str(drawn_data) not in json.dumps(report)  # paths of the machine stay on the machine
+    assert str(drawn_data) not in json.dumps(report)  # the report holds no local path
 
 
-def test_the_report_is_as_its_schema_says_and_says_no_more(report: dict) -> None:
+def test_the_report_matches_its_schema_exactly(report: dict) -> None:
     report_schema().validate(report)
     for part in (report, report["head"], report["calibration"]["test"]["after"], report["accuracy"]["test"]["fp32"]):
         part["surprise"] = 1
@@ -98,12 +98,12 @@ def test_the_report_is_as_its_schema_says_and_says_no_more(report: dict) -> None
         del part["surprise"]
 
 
-def test_the_best_head_on_validation_is_the_one_that_is_shipped(report: dict) -> None:
+def test_the_best_head_on_validation_is_shipped(report: dict) -> None:
     head = report["head"]
-    scores = {each["name"]: each["validation"] for each in head["candidates"]}
+    scores = {candidate["name"]: candidate["validation"] for candidate in head["candidates"]}
     assert list(scores) == ["average", "flatten"]
     assert head["chosen"] == min(scores, key=lambda name: (-scores[name]["correct"], scores[name]["log_loss"]))
-    (chosen,) = (each for each in head["candidates"] if each["name"] == head["chosen"])
+    (chosen,) = (candidate for candidate in head["candidates"] if candidate["name"] == head["chosen"])
     assert len(head["history"]["val_loss"]) == chosen["epochs_run"]
     assert head["history"]["val_loss"][chosen["epoch_kept"] - 1] == pytest.approx(
         chosen["validation"]["log_loss"], abs=2e-4
@@ -113,41 +113,43 @@ def test_the_best_head_on_validation_is_the_one_that_is_shipped(report: dict) ->
 
 
 def test_the_quantisations_are_compared_and_the_choice_follows_the_rule(report: dict) -> None:
-    found = report["quantisation"]
-    errors = {each["name"]: each["error"] for each in found["candidates"]}
+    quantisation = report["quantisation"]
+    errors = {candidate["name"]: candidate["error"] for candidate in quantisation["candidates"]}
     assert list(errors) == ["minmax", "percentile", "entropy", "first layer FP32"]
     allowed = [error for name, error in errors.items() if name != "first layer FP32"]
     smallest = min(allowed)
     if errors["first layer FP32"] <= 0.75 * smallest:
         smallest = errors["first layer FP32"]
-    assert errors[found["chosen"]] <= 1.05 * smallest
+    assert errors[quantisation["chosen"]] <= 1.05 * smallest
     validation = report["accuracy"]["validation"]
-    right = {each["name"]: each["correct"] for each in found["candidates"]}
-    # The chosen one's features were computed again, in batches, for all of validation.
-    assert right[found["chosen"]] == validation["int8_on_fp32_images"]["correct"]
-    assert found["fp32_correct"] == validation["fp32"]["correct"]
-    assert found["images"] == validation["fp32"]["images"]
+    right = {candidate["name"]: candidate["correct"] for candidate in quantisation["candidates"]}
+    # The chosen candidate's features were computed again, in batches, for all of validation.
+    assert right[quantisation["chosen"]] == validation["int8_on_fp32_images"]["correct"]
+    assert quantisation["fp32_correct"] == validation["fp32"]["correct"]
+    assert quantisation["images"] == validation["fp32"]["images"]
 
 
-def test_temperature_and_threshold_of_the_report_are_those_of_the_manifest(built: Path, report: dict) -> None:
+def test_report_and_manifest_agree_on_temperature_and_threshold(built: Path, report: dict) -> None:
     manifest = Manifest.from_file(built / "manifest.json")
-    found = report["calibration"]
-    assert found["temperature"] == manifest.temperature
-    assert found["threshold"]["value"] == manifest.confidence_threshold
+    calibration = report["calibration"]
+    assert calibration["temperature"] == manifest.temperature
+    assert calibration["threshold"]["value"] == manifest.confidence_threshold
     for split in ("validation", "test"):
         for state in ("before", "after"):
-            assert sum(each["count"] for each in found[split][state]["bins"]) == 40
-    labelled = found["validation"]["labelled"]
-    assert found["threshold"]["reached"] == (labelled["correct"] >= 0.99 * labelled["images"])
+            assert sum(point["count"] for point in calibration[split][state]["bins"]) == 40
+    labelled = calibration["validation"]["labelled"]
+    assert calibration["threshold"]["reached"] == (labelled["correct"] >= 0.99 * labelled["images"])
 
 
-def test_the_mistakes_are_all_there_and_the_surest_come_first(report: dict, drawn_data: Path) -> None:
+def test_all_mistakes_are_listed_the_most_confident_first(report: dict, drawn_data: Path) -> None:
     mistakes = report["mistakes"]
     assert len(mistakes) == 40 - report["accuracy"]["test"]["int8"]["correct"]
-    assert [each["confidence"] for each in mistakes] == sorted((each["confidence"] for each in mistakes), reverse=True)
-    for each in mistakes:
-        assert (drawn_data / each["path"]).is_file()
-        assert each["true"] == Path(each["path"]).parent.name != each["predicted"]
+    assert [mistake["confidence"] for mistake in mistakes] == sorted(
+        (mistake["confidence"] for mistake in mistakes), reverse=True
+    )
+    for mistake in mistakes:
+        assert (drawn_data / mistake["path"]).is_file()
+        assert mistake["true"] == Path(mistake["path"]).parent.name != mistake["predicted"]
 
 
 def test_the_same_settings_give_the_same_model_byte_by_byte(built: Path, config: BuildConfig, tmp_path: Path) -> None:
@@ -159,7 +161,7 @@ def test_the_same_settings_give_the_same_model_byte_by_byte(built: Path, config:
     assert (one.temperature, one.confidence_threshold) == (other.temperature, other.confidence_threshold)
 
 
-def test_the_manifest_carries_the_accuracy_and_where_the_model_comes_from(built: Path, report: dict) -> None:
+def test_the_manifest_has_accuracy_and_origin(built: Path, report: dict) -> None:
     manifest = Manifest.from_file(built / "manifest.json")
     assert manifest.build["accuracy"] == report["accuracy"]
     assert manifest.build["weights"] == "random"
@@ -170,9 +172,7 @@ def copy_of(data: Path, place: Path) -> Path:
     return Path(shutil.copytree(data, place))
 
 
-def test_pictures_that_cannot_be_read_are_left_out_and_listed(
-    config: BuildConfig, drawn_data: Path, tmp_path: Path
-) -> None:
+def test_unreadable_images_are_left_out_and_listed(config: BuildConfig, drawn_data: Path, tmp_path: Path) -> None:
     from model_build.build import build
 
     data = copy_of(drawn_data, tmp_path / "data")
@@ -188,9 +188,7 @@ def test_pictures_that_cannot_be_read_are_left_out_and_listed(
     assert report["accuracy"]["test"]["int8"]["images"] == 39
 
 
-def test_a_build_that_fails_leaves_the_previous_model_as_it_was(
-    config: BuildConfig, built: Path, tmp_path: Path
-) -> None:
+def test_a_failed_build_leaves_the_previous_model_unchanged(config: BuildConfig, built: Path, tmp_path: Path) -> None:
     from model_build.build import build
     from model_build.verify import VerificationError
 
@@ -201,16 +199,14 @@ def test_a_build_that_fails_leaves_the_previous_model_as_it_was(
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
-def test_the_command_says_what_is_missing_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_data_folder_is_reported_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--data", str(tmp_path / "nothing"), "--weights", "random", "--out", str(tmp_path / "m")]) == 1
     error = capsys.readouterr().err.strip()
     assert error.startswith(f"error: no folder {tmp_path}/nothing: it does not exist.")
     assert "Traceback" not in error
 
 
-def test_the_command_says_that_the_weights_are_missing(
-    drawn_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_weights_are_reported(drawn_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--data", str(drawn_data), "--weights", str(tmp_path / "w.h5"), "--out", str(tmp_path / "m")]
     assert main(arguments) == 1
     assert f"error: no weight file at {tmp_path}/w.h5" in capsys.readouterr().err

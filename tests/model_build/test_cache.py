@@ -12,7 +12,7 @@ from model_build.cache import Cache, key_of, source_of
 
 
 class Maker:
-    """Writes two files, and counts how often."""
+    """Writes two files and counts its calls."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
@@ -33,7 +33,7 @@ def cache(tmp_path: Path) -> Cache:
 def test_files_are_made_once_and_then_copied(cache: Cache, tmp_path: Path) -> None:
     first, second = Maker(tmp_path / "first"), Maker(tmp_path / "second")
     cache.files("key", first.paths, first)
-    first.paths[0].write_bytes(b"changed by whoever asked for it")
+    first.paths[0].write_bytes(b"changed by the caller")
     cache.files("key", second.paths, second)
     assert (first.calls, second.calls) == (1, 0)
     assert [path.read_bytes() for path in second.paths] == [b"graph", b""]
@@ -54,13 +54,13 @@ def test_files_of_one_name_in_different_folders_are_kept_apart(cache: Cache, tmp
     assert [path.read_text() for path in paths] == ["one", "two"]
 
 
-def test_the_result_of_a_maker_is_passed_on_and_a_copy_has_none(cache: Cache, tmp_path: Path) -> None:
+def test_the_result_of_a_maker_is_returned_and_none_for_a_copy(cache: Cache, tmp_path: Path) -> None:
     path = tmp_path / "made"
     assert cache.files("key", [path], lambda: path.write_text("12345")) == 5
     assert cache.files("key", [path], lambda: path.write_text("12345")) is None
 
 
-def test_another_key_is_made_anew(cache: Cache, tmp_path: Path) -> None:
+def test_another_key_is_computed_anew(cache: Cache, tmp_path: Path) -> None:
     maker = Maker(tmp_path / "made")
     for key in ("one", "other"):
         cache.files(key, maker.paths, maker)
@@ -77,18 +77,18 @@ def test_another_key_is_made_anew(cache: Cache, tmp_path: Path) -> None:
     ],
     ids=["truncated", "emptied", "changed", "deleted"],
 )
-def test_a_damaged_file_is_made_again(cache: Cache, tmp_path: Path, damage) -> None:
+def test_a_damaged_file_is_computed_again(cache: Cache, tmp_path: Path, damage) -> None:
     maker = Maker(tmp_path / "made")
     cache.files("key", maker.paths, maker)
     (entry,) = cache.folder.glob("*base.onnx")
     damage(entry)
     for _ in range(2):
         cache.files("key", maker.paths, maker)
-    assert maker.calls == 2  # and then it is whole again
+    assert maker.calls == 2  # the entry is whole again
     assert maker.paths[0].read_bytes() == b"graph"
 
 
-def test_what_the_maker_raises_is_raised_and_nothing_kept(cache: Cache, tmp_path: Path) -> None:
+def test_a_failed_maker_raises_and_nothing_is_kept(cache: Cache, tmp_path: Path) -> None:
     def fail() -> None:
         (tmp_path / "half").write_bytes(b"half")
         raise ValueError("cannot be made")
@@ -98,9 +98,7 @@ def test_what_the_maker_raises_is_raised_and_nothing_kept(cache: Cache, tmp_path
     assert not cache.folder.exists()
 
 
-def test_a_cache_that_cannot_be_written_gives_the_file_all_the_same(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unwritable_cache_still_gives_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in the way").write_text("")
     cache, maker = Cache(tmp_path / "in the way" / "cache"), Maker(tmp_path / "made")
     cache.files("key", maker.paths, maker)
@@ -108,7 +106,7 @@ def test_a_cache_that_cannot_be_written_gives_the_file_all_the_same(
     assert capsys.readouterr().err.count("cannot be written") == 1
 
 
-def test_a_cache_that_can_only_be_read_is_read(
+def test_a_read_only_cache_is_read(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     maker = Maker(tmp_path / "made")
@@ -116,7 +114,7 @@ def test_a_cache_that_can_only_be_read_is_read(
     cache.add_rows("key", [("picture", np.ones(3, np.float32))])
 
     def refuse(*_: object) -> None:
-        raise PermissionError("somebody else's")
+        raise PermissionError("not yours")
 
     monkeypatch.setattr(os, "utime", refuse)
     cache.files("key", maker.paths, maker)
@@ -125,7 +123,7 @@ def test_a_cache_that_can_only_be_read_is_read(
     assert capsys.readouterr().err == ""
 
 
-def test_rows_that_may_not_be_read_are_not_taken_for_damaged_and_stay(
+def test_rows_without_read_permission_are_not_damaged_and_stay(
     cache: Cache, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache.add_rows("key", [("picture", np.ones(3, np.float32))])
@@ -140,7 +138,7 @@ def test_rows_that_may_not_be_read_are_not_taken_for_damaged_and_stay(
     assert set(cache.rows("key", ["picture"])) == {"picture"}
 
 
-def test_rows_come_back_as_they_were_kept(cache: Cache) -> None:
+def test_rows_are_read_as_they_were_written(cache: Cache) -> None:
     rows = {
         "array": np.arange(12, dtype=np.float32).reshape(2, 3, 2),
         "unreadable": Unreadable(Reason.TRUNCATED, "only 12 of 40 bytes: é"),
@@ -153,7 +151,7 @@ def test_rows_come_back_as_they_were_kept(cache: Cache) -> None:
     assert (kept["unreadable"].reason, kept["unreadable"].detail) == (Reason.TRUNCATED, "only 12 of 40 bytes: é")
 
 
-def test_builds_that_write_the_same_rows_at_once_do_not_harm_each_other(cache: Cache) -> None:
+def test_concurrent_builds_can_write_the_same_rows(cache: Cache) -> None:
     code = (
         "import sys, numpy as np; from pathlib import Path; from model_build.cache import Cache\n"
         "cache = Cache(Path(sys.argv[1]))\n"
@@ -170,9 +168,7 @@ def test_builds_that_write_the_same_rows_at_once_do_not_harm_each_other(cache: C
     assert len(list(cache.folder.iterdir())) == 10  # and no partial file
 
 
-def test_a_build_killed_while_it_writes_leaves_nothing_that_is_trusted(
-    cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_build_killed_while_writing_leaves_no_entry(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(path: Path, target: Path) -> Path:
         raise KeyboardInterrupt(f"before {path} becomes {target}")
 
@@ -183,7 +179,7 @@ def test_a_build_killed_while_it_writes_leaves_nothing_that_is_trusted(
     assert cache.rows("key", ["picture"]) == {}
 
 
-def test_what_was_not_used_for_longest_is_dropped_when_there_is_too_much(tmp_path: Path) -> None:
+def test_the_least_recently_used_entries_are_deleted_above_the_limit(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache", limit=150)
     cache.folder.mkdir()
     for age, name in enumerate(["just used", "used before", "long ago"]):
@@ -193,7 +189,7 @@ def test_what_was_not_used_for_longest_is_dropped_when_there_is_too_much(tmp_pat
     assert sorted(path.name for path in cache.folder.iterdir()) == ["just used", "used before"]
 
 
-def test_using_an_entry_makes_it_young(cache: Cache) -> None:
+def test_reading_an_entry_counts_as_use(cache: Cache) -> None:
     cache.add_rows("key", [("picture", np.ones(3, np.float32))])
     (entry,) = cache.folder.iterdir()
     os.utime(entry, (0, 0))
@@ -201,7 +197,7 @@ def test_using_an_entry_makes_it_young(cache: Cache) -> None:
     assert entry.stat().st_mtime > time.time() - 60
 
 
-def test_what_a_killed_build_left_half_written_goes_after_an_hour(cache: Cache) -> None:
+def test_partial_files_of_killed_builds_are_deleted_after_an_hour(cache: Cache) -> None:
     cache.folder.mkdir()
     for name, age in (("old.partial", 4000), ("new.partial", 10), ("old entry", 4000)):
         (cache.folder / name).write_bytes(b"x")
@@ -210,23 +206,23 @@ def test_what_a_killed_build_left_half_written_goes_after_an_hour(cache: Cache) 
     assert sorted(path.name for path in cache.folder.iterdir()) == ["new.partial", "old entry"]
 
 
-def test_trimming_a_cache_that_is_not_there_does_nothing(cache: Cache) -> None:
+def test_trimming_a_missing_cache_does_nothing(cache: Cache) -> None:
     cache.trim()
     assert not cache.folder.exists()
 
 
-def test_what_was_there_before_is_counted_when_it_is_given_out(cache: Cache, tmp_path: Path) -> None:
+def test_reused_entries_are_those_of_earlier_builds(cache: Cache, tmp_path: Path) -> None:
     maker = Maker(tmp_path / "made")
     for reused in (0, 5):  # a first build, and a second one
         cache.begin()
         cache.files("key", maker.paths, maker)
         if not cache.rows("key", ["a", "b", "c"]):
             cache.add_rows("key", [(name, np.ones(3, np.float32)) for name in ("a", "b", "c")])
-            cache.rows("key", ["a"])  # this build's own
+            cache.rows("key", ["a"])  # written by this build
         assert cache.reused == reused
 
 
-def test_keys_follow_every_part_and_the_source(tmp_path: Path) -> None:
+def test_keys_depend_on_every_part_and_on_the_source(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("one")
     before = source_of(str(tmp_path / "a.py"))
     assert key_of("a", 1, before) == key_of("a", 1, before)

@@ -16,8 +16,8 @@ def log_loss(logits: np.ndarray, labels: np.ndarray, temperature: float) -> floa
 # ---- temperature ----------------------------------------------------------------------------------------
 
 
-def test_the_temperature_is_the_one_that_makes_the_confidence_the_accuracy() -> None:
-    # Every answer has the logits (4, 0) and 3 of 4 are right. The loss is least where the confidence is 0.75:
+def test_the_temperature_makes_confidence_equal_accuracy() -> None:
+    # Every image has the logits (4, 0), and 3 of 4 are right. The loss is minimal at a confidence of 0.75:
     # 1 / (1 + exp(-4 / t)) = 3/4, so exp(4 / t) = 3, so t = 4 / ln 3 = 3.6410.
     logits = np.tile([4.0, 0.0], (8, 1))
     assert fit_temperature(logits, np.array([0, 0, 0, 1] * 2)) == pytest.approx(4 / np.log(3), rel=1e-3)
@@ -28,16 +28,16 @@ def test_no_other_temperature_gives_a_lower_loss(labels: int) -> None:
     random = np.random.default_rng(labels)
     logits = random.normal(0, 3, (300, labels))
     true = np.where(random.random(300) < 0.7, logits.argmax(axis=1), random.integers(0, labels, 300))
-    found = fit_temperature(logits, true)
+    minimum = fit_temperature(logits, true)
     losses = [log_loss(logits, true, temperature) for temperature in np.geomspace(*TEMPERATURES, 200)]
-    assert log_loss(logits, true, found) <= min(losses) + 1e-6
+    assert log_loss(logits, true, minimum) <= min(losses) + 1e-6
 
 
-def test_logits_without_a_mistake_stay_as_they_are() -> None:
+def test_logits_without_a_mistake_get_temperature_1() -> None:
     assert fit_temperature(np.array([[2.0, 0.0], [0.0, 1.0]]), np.array([0, 1])) == 1.0
 
 
-def test_logits_that_know_nothing_get_the_highest_temperature() -> None:
+def test_logits_without_information_get_the_highest_temperature() -> None:
     logits = np.tile([[5.0, 0.0], [0.0, 5.0]], (10, 1))
     assert fit_temperature(logits, np.array([1, 0] * 10)) == pytest.approx(TEMPERATURES[1], rel=1e-3)
 
@@ -50,23 +50,23 @@ def chosen(*answers: tuple[float, int], precision: float = 0.99) -> Threshold:
     return choose_threshold(np.array(confidence), np.array(right, bool), precision)
 
 
-def test_the_threshold_lies_between_the_last_that_spoils_the_precision_and_the_next() -> None:
+def test_the_threshold_lies_halfway_above_the_last_mistake_that_is_too_many() -> None:
     assert chosen((0.9, 1), (0.8, 1), (0.6, 0), (0.7, 1)) == Threshold(pytest.approx(0.65), 0.99, reached=True)
 
 
-def test_mistakes_that_the_precision_allows_are_labelled() -> None:
+def test_mistakes_within_the_precision_are_labelled() -> None:
     # 3 of 4 are right at 0.6 and above, 3 of 5 with the last.
     answers = ((0.9, 1), (0.8, 0), (0.7, 1), (0.6, 1), (0.5, 0))
     assert chosen(*answers, precision=0.75) == Threshold(pytest.approx(0.55), 0.75, reached=True)
 
 
-def test_a_dip_below_the_precision_is_passed_if_more_pictures_make_up_for_it() -> None:
+def test_a_dip_below_the_precision_is_allowed_if_more_images_compensate() -> None:
     # From the top: 0/1, 1/2, 2/3, 3/4.
     answers = ((0.9, 0), (0.8, 1), (0.7, 1), (0.6, 1))
     assert chosen(*answers, precision=0.75) == Threshold(0.0, 0.75, reached=True)
 
 
-def test_exactly_ninety_nine_of_a_hundred_are_enough() -> None:
+def test_exactly_99_of_100_are_enough() -> None:
     answers = [(0.9, 1)] * 99 + [(0.8, 0)] + [(0.7, 0)]
     assert chosen(*answers) == Threshold(pytest.approx(0.75), 0.99, reached=True)
 
@@ -80,20 +80,20 @@ def test_pictures_of_equal_confidence_stay_together() -> None:
     assert chosen((0.9, 1), (0.8, 1), (0.8, 0), (0.8, 1)) == Threshold(pytest.approx(0.85), 0.99, reached=True)
 
 
-def test_between_neighbouring_numbers_the_higher_is_the_threshold() -> None:
-    # Float64 below 1 is a multiple of 2**-53: halfway between two neighbours is rounded to one of them.
+def test_between_adjacent_floats_the_higher_is_the_threshold() -> None:
+    # Halfway between two adjacent floats is rounded to one of them.
     for low in (1 - 2**-52, 1 - 2**-53):
         high = float(np.nextafter(low, 2))
         assert chosen((high, 1), (low, 0)) == Threshold(high, 0.99, reached=True)
 
 
-def test_a_precision_out_of_reach_gives_the_best_there_is() -> None:
+def test_an_unreachable_precision_gives_the_best_share() -> None:
     # From the top 0/1, 1/2, 2/3, 2/4: the best is two thirds.
     answers = ((0.9, 0), (0.8, 1), (0.7, 1), (0.6, 0))
     assert chosen(*answers) == Threshold(pytest.approx(0.65), 0.99, reached=False)
 
 
-def test_if_nothing_is_right_all_is_labelled_and_the_precision_counts_as_not_reached() -> None:
+def test_if_every_image_is_wrong_all_are_labelled_and_the_precision_is_not_reached() -> None:
     assert chosen((0.9, 0), (0.6, 0)) == Threshold(0.0, 0.99, reached=False)
 
 
@@ -115,8 +115,8 @@ def test_no_smaller_threshold_keeps_the_precision(answers: list[tuple[int, bool]
         labelled = right[confidence >= threshold]
         return len(labelled) > 0 and labelled.sum() >= precision * len(labelled)
 
-    found = choose_threshold(confidence, right, precision)
-    assert found.reached == any(enough(value) for value in confidence)
-    if found.reached:
-        assert enough(found.value)
-        assert not any(enough(value) for value in confidence if value < found.value)
+    minimum = choose_threshold(confidence, right, precision)
+    assert minimum.reached == any(enough(value) for value in confidence)
+    if minimum.reached:
+        assert enough(minimum.value)
+        assert not any(enough(value) for value in confidence if value < minimum.value)

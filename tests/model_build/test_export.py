@@ -46,10 +46,10 @@ def test_the_exported_base_computes_what_keras_computes(base: keras.Model, pixel
     np.testing.assert_allclose(one, expected[:1], rtol=1e-3, atol=1e-3)
 
 
-def test_the_exported_base_leaves_no_transposes_between_its_layers(base: keras.Model, tmp_path: Path) -> None:
+def test_the_exported_base_has_no_transposes_between_its_layers(base: keras.Model, tmp_path: Path) -> None:
     graph = export(base, IMAGE, FEATURES, tmp_path / "base.onnx").graph
     kinds = [node.op_type for node in graph.node]
-    assert kinds.count("Transpose") == 2  # pixels are NHWC and so are Keras's features; all between is NCHW
+    assert kinds.count("Transpose") == 2  # pixels and Keras's features are NHWC, everything between is NCHW
     assert (kinds.count("Conv"), kinds.count("MaxPool")) == (13, 5)
 
 

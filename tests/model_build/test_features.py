@@ -21,8 +21,8 @@ SIZE = 8
 
 
 def column_sums(path: Path, gain: float = 1.0) -> Path:
-    """A graph whose answer is known by hand: `gain` x the red sum of each column, float32 [N, 1, 8, 1]. It takes left
-    for right as the picture does."""
+    """A graph with known output: `gain` x the red sum of each column, float32 [N, 1, 8, 1]. A mirrored image mirrors
+    it."""
     graph = helper.make_graph(
         [
             helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
@@ -60,7 +60,7 @@ def graph(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def examples(tmp_path: Path) -> list[Example]:
-    """Ten pictures, each with a bright column of its own, so that no two have the same answer."""
+    """Ten pictures with different bright columns, so that no two have the same output."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for index in range(10):
@@ -72,7 +72,7 @@ def examples(tmp_path: Path) -> list[Example]:
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """How many pictures were decoded for the network since the last call."""
+    """Returns the number of pictures decoded since its last call."""
     seen: list[Example] = []
     read = features.PictureReader._read
 
@@ -95,22 +95,22 @@ def expected(examples: list[Example], gain: float = 1.0) -> np.ndarray:
     return gain * pixels[..., :1].astype(np.float32).sum(axis=1, keepdims=True)
 
 
-def test_features_are_what_the_graph_says_of_each_picture(config, graph, examples) -> None:
-    found = extract(graph, examples, config)
-    assert found.examples == tuple(examples)
-    np.testing.assert_array_equal(found.labels, [0, 1] * 5)
-    np.testing.assert_array_equal(found.values, expected(examples))
-    assert found.values.dtype == np.float32
+def test_features_are_the_output_of_the_graph(config, graph, examples) -> None:
+    features = extract(graph, examples, config)
+    assert features.examples == tuple(examples)
+    np.testing.assert_array_equal(features.labels, [0, 1] * 5)
+    np.testing.assert_array_equal(features.values, expected(examples))
+    assert features.values.dtype == np.float32
 
 
-def test_flipped_features_are_those_of_the_mirrored_picture(config, graph, examples) -> None:
-    extract(graph, examples, config)  # the same pictures as they are: not to be taken for their mirror images
-    found = extract(graph, examples, config, flipped=True)
-    np.testing.assert_array_equal(found.values, expected(examples)[:, :, ::-1])
-    assert not np.array_equal(found.values, expected(examples))
+def test_flipped_features_are_those_of_the_mirrored_image(config, graph, examples) -> None:
+    extract(graph, examples, config)  # cached plain features must not be taken for mirrored ones
+    features = extract(graph, examples, config, flipped=True)
+    np.testing.assert_array_equal(features.values, expected(examples)[:, :, ::-1])
+    assert not np.array_equal(features.values, expected(examples))
 
 
-def test_a_second_extraction_computes_nothing_and_says_the_same(config, graph, examples, computed) -> None:
+def test_a_second_extraction_computes_nothing_and_gives_the_same(config, graph, examples, computed) -> None:
     first = extract(graph, examples, config)
     assert computed() == 10
     again = extract(graph, examples, config)
@@ -119,45 +119,43 @@ def test_a_second_extraction_computes_nothing_and_says_the_same(config, graph, e
     assert again.examples == first.examples
 
 
-def test_a_changed_picture_is_computed_again_and_no_other(config, graph, examples, computed) -> None:
+def test_only_a_changed_picture_is_computed_again(config, graph, examples, computed) -> None:
     extract(graph, examples, config)
     computed()
     Image.new("RGB", (SIZE, SIZE), (9, 0, 0)).save(examples[3].path)
     examples[3] = example_of(examples[3].path, examples[3].label)
-    found = extract(graph, examples, config)
+    features = extract(graph, examples, config)
     assert computed() == 1
-    np.testing.assert_array_equal(found.values, expected(examples))
+    np.testing.assert_array_equal(features.values, expected(examples))
 
 
-def test_a_moved_and_renamed_data_set_costs_nothing(config, graph, examples, computed, tmp_path: Path) -> None:
+def test_a_moved_and_renamed_data_set_computes_nothing(config, graph, examples, computed, tmp_path: Path) -> None:
     first = extract(graph, examples, config)
     computed()
     moved = [
         example_of(Path(shutil.copy(example.path, tmp_path / f"moved {index}.png")), example.label)
         for index, example in enumerate(reversed(examples))
     ]
-    found = extract(graph, moved, config)
+    features = extract(graph, moved, config)
     assert computed() == 0
-    np.testing.assert_array_equal(found.values, first.values[::-1])
+    np.testing.assert_array_equal(features.values, first.values[::-1])
 
 
 def test_another_graph_has_features_of_its_own(config, graph, examples, tmp_path: Path) -> None:
     extract(graph, examples, config)
-    found = extract(column_sums(tmp_path / "other.onnx", gain=2), examples, config)
-    np.testing.assert_array_equal(found.values, expected(examples, gain=2))
+    features = extract(column_sums(tmp_path / "other.onnx", gain=2), examples, config)
+    np.testing.assert_array_equal(features.values, expected(examples, gain=2))
 
 
-def test_pictures_that_cannot_be_read_are_left_out_and_remembered_with_the_reason(
-    config, graph, examples, computed
-) -> None:
+def test_unreadable_pictures_are_left_out_and_cached_with_the_reason(config, graph, examples, computed) -> None:
     examples[2].path.write_bytes(b"no picture")
     examples[2] = example_of(examples[2].path, 0)
     for round_ in ("computed", "from the cache"):
-        found = extract(graph, examples, config)
+        features = extract(graph, examples, config)
         assert computed() == (10 if round_ == "computed" else 0)
-        assert [(e, reason.reason) for e, reason in found.unreadable.items()] == [(examples[2], Reason.NOT_AN_IMAGE)]
-        assert examples[2] not in found.examples
-        np.testing.assert_array_equal(found.values, expected([e for e in examples if e != examples[2]]))
+        assert [(e, reason.reason) for e, reason in features.unreadable.items()] == [(examples[2], Reason.NOT_AN_IMAGE)]
+        assert examples[2] not in features.examples
+        np.testing.assert_array_equal(features.values, expected([e for e in examples if e != examples[2]]))
 
 
 def spoilt(examples: Sequence[Example]) -> list[Example]:
@@ -166,18 +164,18 @@ def spoilt(examples: Sequence[Example]) -> list[Example]:
     return [example_of(e.path, e.label) for e in examples]
 
 
-def test_a_sample_may_lack_a_label_whose_only_picture_in_it_cannot_be_read(config, graph, examples) -> None:
+def test_a_sample_may_lose_the_only_picture_of_a_label(config, graph, examples) -> None:
     (unreadable,) = spoilt(examples[1:2])
-    found = extract(graph, [examples[0], unreadable, examples[2]], config)
-    assert found.examples == (examples[0], examples[2])
+    features = extract(graph, [examples[0], unreadable, examples[2]], config)
+    assert features.examples == (examples[0], examples[2])
 
 
-def test_pictures_none_of_which_can_be_read_are_an_error_that_names_one_and_why(config, graph, examples) -> None:
+def test_only_unreadable_pictures_are_an_error_that_names_one_and_the_reason(config, graph, examples) -> None:
     with pytest.raises(DataError, match=rf"none of 10 pictures can be read, such as {examples[0].path}: NOT_AN_IMAGE"):
         extract(graph, spoilt(examples), config)
 
 
-def test_a_picture_that_changes_while_the_build_runs_is_an_error_and_not_remembered(config, graph, examples) -> None:
+def test_a_picture_that_changes_during_the_build_is_an_error(config, graph, examples) -> None:
     examples[4].path.write_bytes(examples[5].path.read_bytes())
     with pytest.raises(DataError, match=r"4\.png changed while the build ran"):
         extract(graph, examples, config)
@@ -214,17 +212,17 @@ def test_a_damaged_row_is_computed_again(config, graph, examples, computed, dama
     assert computed() == 0  # the entries are whole again
 
 
-def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
+def test_an_unwritable_cache_only_costs_time(
     config, graph, examples, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    found = extract(graph, examples, replace(config, cache=tmp_path / "file" / "cache"))
-    np.testing.assert_array_equal(found.values, expected(examples))
+    features = extract(graph, examples, replace(config, cache=tmp_path / "file" / "cache"))
+    np.testing.assert_array_equal(features.values, expected(examples))
     assert "cannot be written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("small_disk", [4, 20], indirect=True)  # no room for a row; room for some
-def test_a_cache_on_a_full_disk_is_told_once_and_costs_nothing_but_time(
+def test_a_cache_on_a_full_disk_is_reported_once_and_only_costs_time(
     config, graph, examples, small_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     there = replace(config, cache=small_disk / "cache")
@@ -235,7 +233,7 @@ def test_a_cache_on_a_full_disk_is_told_once_and_costs_nothing_but_time(
     assert f"{small_disk}/cache cannot be written" in error
 
 
-def test_what_was_computed_before_an_interruption_is_kept(
+def test_results_before_an_interruption_are_kept(
     config, graph, examples, computed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = onnxruntime.InferenceSession.run
@@ -251,6 +249,6 @@ def test_what_was_computed_before_an_interruption_is_kept(
         extract(graph, examples, config)
     monkeypatch.setattr(onnxruntime.InferenceSession, "run", run)
     computed()
-    found = extract(graph, examples, config)
-    assert computed() == 2  # of ten, two batches of four were done
-    np.testing.assert_array_equal(found.values, expected(examples))
+    features = extract(graph, examples, config)
+    assert computed() == 2  # two batches of four out of ten are cached
+    np.testing.assert_array_equal(features.values, expected(examples))

@@ -1,4 +1,4 @@
-"""The golden example of a built model: the same every time, and one that a wrong computation does not survive."""
+"""The golden example of a built model is reproducible and detects wrong computations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from model_build import golden
 pytestmark = pytest.mark.slow
 
 
-def test_candidates_are_the_same_every_time_and_use_every_intensity() -> None:
+def test_random_tiles_are_reproducible_and_use_every_intensity() -> None:
     tiles = golden.random_tiles()
 
     assert (tiles.shape, tiles.dtype) == ((golden.CANDIDATES, 16, 16, 3), np.uint8)
@@ -33,7 +33,7 @@ def test_choosing_twice_gives_the_example_of_the_manifest(built: Path) -> None:
     assert golden.choose_golden_example(built / MODEL_FILE, manifest.input_size) == manifest.golden
 
 
-def test_the_built_network_passes_its_self_check_exactly_and_with_any_number_of_threads(built: Path) -> None:
+def test_the_built_model_passes_its_self_check_with_any_number_of_threads(built: Path) -> None:
     assert [load_classifier(built, threads).check_itself() < 1e-4 for threads in (1, 2)] == [True, True]
 
 
@@ -45,26 +45,26 @@ def kernels(network: onnx.ModelProto) -> list[onnx.TensorProto]:
 
 
 def swapped_channels(network: onnx.ModelProto) -> None:
-    """Red for blue: what a layout or a channel order got wrong does to the first convolution."""
+    """Swap red and blue in the first convolution, as a wrong channel order does."""
     first = kernels(network)[0]
     first.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(first)[:, ::-1].copy(), first.name))
 
 
 def transposed_kernels(network: onnx.ModelProto) -> None:
-    """Height for width, in the first convolution."""
+    """Swap height and width in the first convolution."""
     first = kernels(network)[0]
     first.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(first).swapaxes(2, 3).copy(), first.name))
 
 
 def unsigned_kernels(network: onnx.ModelProto) -> None:
-    """Every kernel of one layer read as if its sign bit were one more bit of the number, and clipped."""
+    """Read the kernels of one layer as unsigned, and clip them."""
     kernel = kernels(network)[6]
     as_unsigned = numpy_helper.to_array(kernel).view(np.uint8)
     kernel.CopyFrom(numpy_helper.from_array(np.minimum(as_unsigned, 127).astype(np.int8), kernel.name))
 
 
 def silent_channels(network: onnx.ModelProto) -> None:
-    """The last quarter of one layer's channels left out, as by a kernel that does not finish its tail."""
+    """Drop the last quarter of one layer's channels, as a kernel without tail handling does."""
     kernel = kernels(network)[3]
     values = numpy_helper.to_array(kernel).copy()
     values[-len(values) // 4 :] = 0
@@ -72,8 +72,8 @@ def silent_channels(network: onnx.ModelProto) -> None:
 
 
 @pytest.mark.parametrize("damage", [swapped_channels, transposed_kernels, unsigned_kernels, silent_channels])
-def test_a_network_that_computes_something_else_is_refused(built: Path, tmp_path: Path, damage) -> None:
-    """The SHA-256 is right, as it is where the file is whole and the CPU is not."""
+def test_a_model_that_computes_something_else_is_refused(built: Path, tmp_path: Path, damage) -> None:
+    """The SHA-256 is right, as with an intact file on a faulty CPU."""
     network = onnx.load(built / MODEL_FILE)
     damage(network)
     content = network.SerializeToString()
@@ -86,7 +86,7 @@ def test_a_network_that_computes_something_else_is_refused(built: Path, tmp_path
         load_classifier(tmp_path, 1)
 
 
-def test_the_golden_picture_moves_the_logits_by_far_more_than_the_tolerance(built: Path, tmp_path: Path) -> None:
+def test_damage_changes_the_golden_logits_by_far_more_than_the_tolerance(built: Path, tmp_path: Path) -> None:
     shutil.copytree(built, tmp_path / "model")
     manifest = Manifest.from_file(built / MANIFEST_FILE)
     other = replace(manifest.golden, tile=golden.GoldenExample.of(np.full((16, 16, 3), 128, np.uint8), [0]).tile)

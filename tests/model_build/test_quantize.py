@@ -31,7 +31,7 @@ from tests.model_build.narrow import narrow_vgg
 
 @pytest.fixture(scope="module")
 def pixels() -> np.ndarray:
-    """Smooth pictures: noise says nothing about what a convolution does with photographs."""
+    """Smooth pictures, because convolutions treat noise differently from photographs."""
     coarse = np.random.default_rng(2).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)
     return coarse.repeat(8, axis=1).repeat(8, axis=2)
 
@@ -48,7 +48,7 @@ def run(path: Path, pixels: np.ndarray) -> np.ndarray:
 
 
 def reference(fp32: Path, pixels: np.ndarray) -> Features:
-    """What the graph says of the pictures, which are written beside it for the comparison to read."""
+    """The output of the graph for the pictures, which are written to files beside it."""
     examples = []
     for index, picture in enumerate(pixels):
         path = fp32.parent / f"{index}.png"
@@ -87,24 +87,22 @@ def test_no_sum_of_two_products_can_saturate_int16(graphs: tuple[Path, Path]) ->
     assert 255 * largest * 2 <= np.iinfo(np.int16).max
 
 
-def test_every_output_channel_has_a_scale_of_its_own(graphs: tuple[Path, Path]) -> None:
+def test_every_output_channel_has_its_own_scale(graphs: tuple[Path, Path]) -> None:
     for values in kernels(graphs[1]).values():
-        # Symmetric scales stretch the largest weight of each channel to the end of the range.
+        # Symmetric scales stretch the largest weight of base channel to the end of the range.
         assert np.abs(values.astype(int)).max(axis=(1, 2, 3)).min() >= 62
 
 
-def test_int8_features_follow_fp32_on_pictures_that_calibration_did_not_see(
-    graphs: tuple[Path, Path], pixels: np.ndarray
-) -> None:
+def test_int8_features_follow_fp32_on_unseen_pictures(graphs: tuple[Path, Path], pixels: np.ndarray) -> None:
     fp32, int8 = (run(path, pixels[16:]).ravel() for path in graphs)
     assert np.corrcoef(fp32, int8)[0, 1] > 0.99
-    assert np.abs(fp32 - int8).max() > 0  # it is quantised indeed
+    assert np.abs(fp32 - int8).max() > 0  # the graph is quantised
 
 
-# ---- the comparison -----------------------------------------------------------------------------------------
+# ---- comparison -----------------------------------------------------------------------------------------
 
 
-def test_minmax_is_what_onnxruntime_makes_of_the_same_pictures(
+def test_minmax_matches_onnxruntime_on_the_same_pictures(
     graphs: tuple[Path, Path], pixels: np.ndarray, tmp_path: Path
 ) -> None:
     class Reader(CalibrationDataReader):
@@ -136,25 +134,25 @@ def compared(
 
 
 def test_every_candidate_is_measured_on_its_images(compared: list[QuantisedBase]) -> None:
-    assert [each.images for each in compared] == [16, 4, 4, 16]  # histograms have a budget
-    assert all(each.milliseconds > 0 for each in compared)
+    assert [base.images for base in compared] == [16, 4, 4, 16]  # histograms have a budget
+    assert all(base.milliseconds > 0 for base in compared)
 
 
 def test_the_error_is_that_of_the_pooled_features_of_unseen_pictures(
     graphs: tuple[Path, Path], pixels: np.ndarray, compared: list[QuantisedBase]
 ) -> None:
-    for each in compared:
-        fp32, int8 = (run(path, pixels[16:]).mean(axis=(1, 2)) for path in (graphs[0], each.path))
+    for base in compared:
+        fp32, int8 = (run(path, pixels[16:]).mean(axis=(1, 2)) for path in (graphs[0], base.path))
         expected = np.sqrt(((fp32 - int8) ** 2).mean(axis=1)).mean() / np.sqrt(fp32.var(axis=0).mean())
-        assert each.error == pytest.approx(expected, rel=1e-3)
+        assert base.error == pytest.approx(expected, rel=1e-3)
 
 
-def test_what_was_compared_comes_back_from_its_files(compared: list[QuantisedBase], tmp_path: Path) -> None:
+def test_a_saved_comparison_is_loaded_unchanged(compared: list[QuantisedBase], tmp_path: Path) -> None:
     table, features = tmp_path / "table.json", tmp_path / "features.npy"
     save(compared, compared[1], table, features)
-    found, chosen = load(table, features, [each.candidate for each in compared], compared[1].path)
+    loaded, chosen = load(table, features, [base.candidate for base in compared], compared[1].path)
     assert chosen == compared[1]
-    for one, other in zip(found, compared, strict=True):
+    for one, other in zip(loaded, compared, strict=True):
         assert (one.candidate, one.images, one.error, one.milliseconds) == (
             other.candidate,
             other.images,
@@ -164,30 +162,28 @@ def test_what_was_compared_comes_back_from_its_files(compared: list[QuantisedBas
         np.testing.assert_array_equal(one.features, other.features)
 
 
-def test_the_features_kept_are_what_the_graph_says_of_the_unseen_pictures(
-    compared: list[QuantisedBase], pixels: np.ndarray
-) -> None:
-    for each in compared:
-        np.testing.assert_allclose(each.features, run(each.path, pixels[16:]), atol=1e-4)
+def test_the_features_are_the_output_of_the_quantised_graph(compared: list[QuantisedBase], pixels: np.ndarray) -> None:
+    for base in compared:
+        np.testing.assert_allclose(base.features, run(base.path, pixels[16:]), atol=1e-4)
 
 
 def test_cutting_a_fifth_of_the_values_off_costs_accuracy(compared: list[QuantisedBase]) -> None:
     assert compared[1].error > 2 * compared[0].error
 
 
-def test_a_layer_that_is_to_stay_in_fp32_does(compared: list[QuantisedBase]) -> None:
-    types = [[values.dtype for values in kernels(each.path).values()] for each in compared]
+def test_float_layers_stay_in_fp32(compared: list[QuantisedBase]) -> None:
+    types = [[values.dtype for values in kernels(base.path).values()] for base in compared]
     assert types[0] == [np.int8] * 13
     assert types[3] == [np.float32, *[np.int8] * 11, np.float32]
 
 
-def test_weights_have_seven_bits_however_the_ranges_are_chosen(compared: list[QuantisedBase]) -> None:
-    for each in compared:
-        for values in kernels(each.path).values():
+def test_weights_have_seven_bits_with_any_ranges(compared: list[QuantisedBase]) -> None:
+    for base in compared:
+        for values in kernels(base.path).values():
             assert values.dtype != np.int8 or np.abs(values.astype(int)).max() <= 64
 
 
-# ---- the choice ---------------------------------------------------------------------------------------------
+# ---- choice ---------------------------------------------------------------------------------------------
 
 
 def measured(error: float, name: str, *float_layers: int) -> QuantisedBase:
@@ -199,8 +195,8 @@ def measured(error: float, name: str, *float_layers: int) -> QuantisedBase:
     ("candidates", "expected"),
     [
         ([measured(0.10, "a"), measured(0.08, "b")], "b"),
-        ([measured(0.104, "a"), measured(0.10, "b")], "a"),  # within 5 %: the first
-        ([measured(0.10, "a"), measured(0.08, "float", 0)], "a"),  # a fifth off is too little for a slow layer
+        ([measured(0.104, "a"), measured(0.10, "b")], "a"),  # within 5%: the first
+        ([measured(0.10, "a"), measured(0.08, "float", 0)], "a"),  # 20% less error is too little for a slow layer
         ([measured(0.10, "a"), measured(0.07, "float", 0)], "float"),
         ([measured(math.inf, "collapsed"), measured(0.9, "b")], "b"),
         ([measured(math.inf, "collapsed"), measured(0.9, "float", 0)], "float"),
@@ -215,14 +211,14 @@ def test_a_network_that_no_candidate_quantises_is_an_error() -> None:
         choose_quantisation([measured(math.inf, "a"), measured(math.inf, "b", 0)], 0.05, 0.25)
 
 
-def test_features_that_are_no_numbers_have_an_infinite_error() -> None:
+def test_features_that_are_not_finite_have_an_infinite_error() -> None:
     expected = np.random.default_rng(1).normal(0, 1, (4, 2, 2, 3))
     assert relative_error(expected, expected) == 0
     assert relative_error(np.full_like(expected, np.nan), expected) == math.inf
 
 
-def test_knowing_nothing_is_an_error_of_one_and_one_picture_counts_by_its_share() -> None:
-    # By hand: four pictures of two channels, +-1 each, so the deviation is 1 and the mean 0.
+def test_a_constant_has_an_error_of_one_and_one_image_counts_by_its_share() -> None:
+    # By hand: four pictures of two channels, +-1 base, so the deviation is 1 and the mean 0.
     pooled = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], np.float32)
     expected = np.broadcast_to(pooled[:, None, None, :], (4, 2, 2, 2))
     assert relative_error(np.zeros_like(expected), expected) == pytest.approx(1)

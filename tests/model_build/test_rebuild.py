@@ -1,4 +1,4 @@
-"""What a second build need not do again."""
+"""A second build reuses the results of the first."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[Example]:
-    """The examples that are decoded."""
+    """The decoded examples."""
     seen: list[Example] = []
     decode = reader.read
 
@@ -34,7 +34,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Example]:
     return seen
 
 
-def test_another_head_on_moved_pictures_exports_quantises_and_extracts_nothing(
+def test_another_head_on_moved_data_exports_quantises_and_extracts_nothing(
     config: BuildConfig, built: Path, drawn_data: Path, tmp_path: Path, read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from model_build.build import build
@@ -50,7 +50,7 @@ def test_another_head_on_moved_pictures_exports_quantises_and_extracts_nothing(
     heads = (replace(config.heads[0], units=8, epochs=3),)
     out = build(replace(config, data=moved, out=tmp_path / "model", heads=heads), load_narrow)
     assert exported == [export.FEATURES]  # the head
-    # The finished file is fed with pixels: all of test, and the validation pictures it is compared with Keras on.
+    # The finished model reads pixels: all of test, and the validation images on which it is compared with Keras.
     assert {example.path.relative_to(moved).parts[0] for example in read} == {"validation", "test"}
     assert len({e for e in read if e.path.is_relative_to(moved / "validation")}) <= 32
     assert (out / MODEL_FILE).read_bytes() != (built / MODEL_FILE).read_bytes()
@@ -63,10 +63,9 @@ def test_another_head_on_moved_pictures_exports_quantises_and_extracts_nothing(
         for one in (first, second)
     ]
     assert unjudged[0] == unjudged[1]
-    # The base, the INT8 base with its two tables, and features: all of train and validation, and the pictures that
-    # FP32 is asked about.
-    pictures_asked = 80 + 40 + 9 + 40
-    assert (first["reused"], second["reused"]) == (0, 4 + pictures_asked)
+    # The base, the INT8 base with its two tables, and features: INT8 for train and validation, FP32 for the samples.
+    feature_rows = 80 + 40 + 9 + 40
+    assert (first["reused"], second["reused"]) == (0, 4 + feature_rows)
 
 
 def test_a_changed_picture_is_the_only_one_whose_features_are_computed(

@@ -23,24 +23,24 @@ from model_build.selection import (
 from tests.model_build.test_head import separable
 
 
-def contender(name: str, correct: int, log_loss: float) -> EvaluatedHead:
+def evaluated_head(name: str, correct: int, log_loss: float) -> EvaluatedHead:
     trained = TrainedHead(None, {}, 1)  # type: ignore[arg-type]
     return EvaluatedHead(
         HeadCandidate(name, Pooling.AVERAGE), trained, ValidationScore(correct, 100, log_loss), np.empty(0), 0.0
     )
 
 
-def test_the_most_right_answers_on_validation_win_whatever_the_loss() -> None:
-    assert choose_head([contender("a", 94, 0.1), contender("b", 95, 0.3)]).candidate.name == "b"
+def test_most_right_predictions_win_whatever_the_loss() -> None:
+    assert choose_head([evaluated_head("a", 94, 0.1), evaluated_head("b", 95, 0.3)]).candidate.name == "b"
 
 
-def test_among_equally_right_ones_the_lower_loss_wins_and_then_the_first() -> None:
-    assert choose_head([contender("a", 95, 0.2), contender("b", 95, 0.1)]).candidate.name == "b"
-    assert choose_head([contender("a", 95, 0.1), contender("b", 95, 0.1)]).candidate.name == "a"
+def test_among_equals_the_lower_loss_wins_and_then_the_first() -> None:
+    assert choose_head([evaluated_head("a", 95, 0.2), evaluated_head("b", 95, 0.1)]).candidate.name == "b"
+    assert choose_head([evaluated_head("a", 95, 0.1), evaluated_head("b", 95, 0.1)]).candidate.name == "a"
 
 
-def test_a_score_is_the_right_answers_and_their_log_loss() -> None:
-    # Softmax of (ln 3, 0) is (3/4, 1/4): one right answer costs -ln 3/4, the wrong one -ln 1/4.
+def test_a_score_has_right_predictions_and_log_loss() -> None:
+    # Softmax of (ln 3, 0) is (3/4, 1/4): a right prediction costs -ln 3/4, the wrong one -ln 1/4.
     scored = score(np.log([[3.0, 1.0], [3.0, 1.0]]), np.array([0, 1]))
     assert (scored.correct, scored.images, scored.accuracy) == (1, 2, 0.5)
     assert scored.log_loss == pytest.approx(-(np.log(3 / 4) + np.log(1 / 4)) / 2)
@@ -53,13 +53,13 @@ def test_every_candidate_is_trained_and_scored_on_validation() -> None:
     )
     config = replace(BuildConfig(Path("unused")), heads=heads)
     training, validation = separable(60, seed=1), separable(30, seed=2)
-    contenders = train_heads(training, validation, 2, config)
-    assert [each.candidate.name for each in contenders] == ["average", "flatten"]
+    heads = train_heads(training, validation, 2, config)
+    assert [evaluated.candidate.name for evaluated in heads] == ["average", "flatten"]
     # 6 channels x 8 + 8, 8 x 2 + 2; 2 x 2 x 6 values x 4 + 4, 4 x 2 + 2
-    assert [each.trained.parameters for each in contenders] == [74, 110]
-    for each in contenders:
-        answers = each.trained.logits(validation.values).argmax(axis=1)
-        assert each.validation.correct == (answers == validation.labels).sum()
+    assert [evaluated.trained.parameters for evaluated in heads] == [74, 110]
+    for evaluated in heads:
+        answers = evaluated.trained.logits(validation.values).argmax(axis=1)
+        assert evaluated.validation.correct == (answers == validation.labels).sum()
 
 
 def test_the_baseline_is_the_logistic_regression_that_is_best_on_validation() -> None:
@@ -74,14 +74,14 @@ def test_the_baseline_is_the_logistic_regression_that_is_best_on_validation() ->
     assert baseline.validation.correct == (expected == validation.labels).sum()
 
 
-def test_quantisations_are_judged_by_the_head_on_the_features_of_each() -> None:
+def test_the_head_is_run_on_the_features_of_every_quantisation() -> None:
     class FirstValue:
-        """Label 1 where the first value is above a half."""
+        """Predicts label 1 if the first value is above 0.5."""
 
         def logits(self, features: np.ndarray) -> np.ndarray:
             return np.column_stack([np.full(len(features), 0.5), features[:, 0, 0, 0]])
 
-    head = replace(contender("a", 95, 0.1), trained=FirstValue())  # type: ignore[arg-type]
+    head = replace(evaluated_head("a", 95, 0.1), trained=FirstValue())  # type: ignore[arg-type]
     labels = np.array([0, 1, 1])
 
     def maps(*values: float) -> np.ndarray:

@@ -30,7 +30,7 @@ def scores(images: int, fp32: int, int8: int) -> SplitAccuracy:
     [(1000, 960, 955), (1000, 955, 960), (1000, 960, 960), (40, 40, 39)],
     ids=["five of a thousand", "INT8 is better", "the same", "a single picture"],
 )
-def test_a_loss_within_half_a_point_or_of_one_picture_is_accepted(images: int, fp32: int, int8: int) -> None:
+def test_a_loss_of_half_a_point_or_one_image_is_accepted(images: int, fp32: int, int8: int) -> None:
     require_little_loss(scores(images, fp32, int8), 0.005)
 
 
@@ -52,8 +52,8 @@ def test_baseline_and_head_are_compared_on_the_pictures_where_they_differ() -> N
 
 
 @pytest.mark.slow
-def test_a_graph_that_is_not_the_trained_head_shows_in_the_agreement(built: Path, drawn_data: Path) -> None:
-    """The finished graph is compared with a head of random weights: they cannot agree."""
+def test_a_graph_of_another_head_disagrees(built: Path, drawn_data: Path) -> None:
+    """The finished graph cannot agree with a head of random weights."""
     classifier = load_classifier(built, threads=1)
     examples = scan(drawn_data).splits["validation"][:8]
     keras.utils.set_random_seed(9)

@@ -71,7 +71,7 @@ def test_a_manifest_names_the_objects(
     for key in ("listed/a b.png", "listed/c.png"):
         aws.client("s3").put_object(Bucket=stack.uploads_bucket, Key=key, Body=encoded(plain(RED)))
     manifest = tmp_path / "keys.csv"
-    manifest.write_text(f"{stack.uploads_bucket},listed/a+b.png\n")
+    manifest.write_text(f"{stack.uploads_bucket},listed/a+b.png\n{stack.uploads_bucket},listed/\n")  # and a folder
 
     assert command("--manifest", str(manifest)) == 0
 

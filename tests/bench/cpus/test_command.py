@@ -1,4 +1,4 @@
-"""What the command says when it cannot compare. That it compares is shown with real processes in test_runs."""
+"""The messages of the command if it cannot compare. test_runs compares with real processes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bench import sources
+from bench.cpus import VerifyError, sysroot
 from bench.cpus import __main__ as command
-from bench.cpus import sysroot
 from bench.cpus.__main__ import CANNOT_RUN, main, readable
 from model_build.data.dataset import DataError, Example
 from tests.support import RED, encoded, plain, write_model
@@ -17,17 +18,17 @@ from tests.support import RED, encoded, plain, write_model
 
 @pytest.fixture(autouse=True)
 def _tools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As if the emulators were here, and no demo had been."""
+    """The emulators are installed, and no demo was run."""
     monkeypatch.setattr(command, "require_tools", lambda: None)
-    monkeypatch.setattr(command, "DEMO_INPUTS", tmp_path / "inputs.json")
+    monkeypatch.setattr(sources, "DEMO_INPUTS", tmp_path / "inputs.json")
 
 
-def test_without_a_demo_the_photographs_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_demo_the_data_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == CANNOT_RUN
     assert capsys.readouterr().err == ("verify-cpus: no photographs: name the data set with --data (make: DATA=...)\n")
 
 
-def test_the_demos_choice_is_taken_where_nothing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demos_inputs_are_the_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "inputs.json").write_text(f'{{"inputs": {{"data": "{tmp_path}/gone", "weights": "random"}}}}')
     assert main(["--model", str(write_model(tmp_path / "model"))]) == CANNOT_RUN
     assert f"{tmp_path}/gone" in capsys.readouterr().err
@@ -38,13 +39,13 @@ def test_a_model_that_was_never_built_is_named(tmp_path: Path, capsys: pytest.Ca
     assert f"verify-cpus: no model in {tmp_path}/none: make one first (`make model`" in capsys.readouterr().err
 
 
-def test_no_photographs_cannot_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_number_of_photographs_must_be_positive(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--photographs", "0"])
-    assert "--photographs must be at least 1" in capsys.readouterr().err
+    assert "argument --photographs: it must be a whole number of 1 or more" in capsys.readouterr().err
 
 
-def test_pictures_that_cannot_be_read_are_passed_over_for_others(tmp_path: Path) -> None:
+def test_unreadable_pictures_are_replaced_by_others(tmp_path: Path) -> None:
     examples = []
     for number in range(8):
         path = tmp_path / f"{number}.png"
@@ -57,8 +58,8 @@ def test_pictures_that_cannot_be_read_are_passed_over_for_others(tmp_path: Path)
         readable([examples[0], examples[4]], 4, 32)
 
 
-def test_a_tool_that_fails_is_shown_with_its_own_words(tmp_path: Path) -> None:
+def test_the_output_of_a_failed_tool_is_shown(tmp_path: Path) -> None:
     if shutil.which("dpkg-deb") is None:
         pytest.skip("no dpkg-deb here: this is no Debian")
-    with pytest.raises(sysroot.SysrootError, match=r"(?s)`dpkg-deb --extract .*exit status 2.*nothing\.deb"):
+    with pytest.raises(VerifyError, match=r"(?s)`dpkg-deb --extract .*exit status 2.*nothing\.deb"):
         sysroot._run(["dpkg-deb", "--extract", str(tmp_path / "nothing.deb"), str(tmp_path)])

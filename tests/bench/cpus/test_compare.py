@@ -1,4 +1,4 @@
-"""What counts as the same answer on another CPU, and what a person is told. All by hand."""
+"""The same answer on another CPU, the table and the report. Expected values by hand."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from bench.cpus.compare import Run, compare, report, table, target_met
+from bench.cpus.compare import Run, compare, report, target_met
 from bench.cpus.machines import EMULATED, Machine
+from bench.table import table
 
 NATIVE = Machine("native", "this CPU, native, AVX512 VNNI", "x86_64")
 AVX2, DOT = EMULATED[0], EMULATED[1]
@@ -37,12 +38,12 @@ def test_flipped_labels_are_counted_and_the_largest_difference_is_over_all_label
     assert (row.products, row.self_check) == ("saturate", "refuses")
 
 
-def test_only_photographs_that_both_have_are_compared() -> None:
+def test_only_common_photographs_are_compared() -> None:
     row = compare(HERE, run(DOT, {"b": 0.2, "z": 0.7}))
     assert (row.photographs, row.same_label, row.largest_difference) == (1, 1, 0.0)
 
 
-def test_no_photographs_in_common_are_no_success() -> None:
+def test_without_common_photographs_the_target_is_missed() -> None:
     assert not compare(HERE, run(DOT, {"z": 0.7})).within_target
 
 
@@ -74,9 +75,9 @@ def test_a_cpu_on_which_the_function_would_not_start_misses_the_target() -> None
     assert not target_met([compare(HERE, run(DOT, {"a": 0.9}, check="refuses"))], "ours")
 
 
-def test_the_table_has_a_line_for_each_cpu_under_one_head() -> None:
+def test_the_table_has_a_line_for_each_cpu() -> None:
     rows = [compare(HERE, HERE), compare(HERE, run(AVX2, {"a": 0.4, "b": 0.2}, products=SATURATED, check="refuses"))]
-    head, native, avx2 = table(rows).splitlines()
+    head, native, avx2 = table("cpus", {"rows": rows, "model_width": 6, "cpu_width": 40}).splitlines()
     assert head.split() == ["model", "CPU", "same", "label", "largest", "difference", "products", "self-check"]
     assert native.split()[-6:] == ["3", "of", "3", "0", "exact", "passes"]
     assert avx2.split()[-6:] == ["1", "of", "2", "0.5", "saturate", "refuses"]
@@ -84,8 +85,8 @@ def test_the_table_has_a_line_for_each_cpu_under_one_head() -> None:
 
 
 def test_the_report_is_json_with_the_rows_and_whether_the_target_is_met() -> None:
-    found = json.loads(json.dumps(report([compare(HERE, HERE)], "ours", {"model_version": "vgg16-1"})))
-    assert found["model_version"] == "vgg16-1"
-    assert found["target"] == {"x86_64": 1e-6, "arm64": 0.01, "met": True}
-    assert found["rows"][0]["cpu"] == NATIVE.title
-    assert found["rows"][0]["within_target"] is True
+    result = json.loads(json.dumps(report([compare(HERE, HERE)], "ours", {"model_version": "vgg16-1"})))
+    assert result["model_version"] == "vgg16-1"
+    assert result["target"] == {"x86_64": 1e-6, "arm64": 0.01, "met": True}
+    assert result["rows"][0]["cpu"] == NATIVE.title
+    assert result["rows"][0]["within_target"] is True

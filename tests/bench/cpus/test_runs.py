@@ -1,4 +1,4 @@
-"""The measurements, with real processes: of this Python, and of an emulated one where QEMU is installed."""
+"""The measurements with real processes: this Python, and an emulated one if QEMU is installed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.cpus import plain, runs
+from bench.cpus import VerifyError, plain, runs
 from bench.cpus.compare import compare
 from bench.cpus.machines import EMULATED, Machine
-from bench.cpus.runs import Measurement, MeasurementError, measure_all, measure_natively
+from bench.cpus.runs import Measurement, measure_all, measure_natively
 from tests.support import BLUE, RED, encoded, write_model
 from tests.support import plain as plain_picture
 
@@ -32,10 +32,10 @@ def probe(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def photographs(tmp_path: Path) -> list[Path]:
-    made = [tmp_path / "red.png", tmp_path / "ein blaues\nBild.png"]
-    for path, colour in zip(made, (RED, BLUE), strict=True):
+    paths = [tmp_path / "red.png", tmp_path / "ein blaues\nBild.png"]
+    for path, colour in zip(paths, (RED, BLUE), strict=True):
         path.write_bytes(encoded(plain_picture(colour)))
-    return made
+    return paths
 
 
 def measured(model: Path, probe: Path, photographs: Sequence[Path], machine: Machine = HERE) -> runs.Run:
@@ -43,7 +43,7 @@ def measured(model: Path, probe: Path, photographs: Sequence[Path], machine: Mac
     return run
 
 
-def test_every_photograph_is_answered_as_the_function_would(model: Path, probe: Path, photographs: list[Path]) -> None:
+def test_every_photograph_has_the_functions_answer(model: Path, probe: Path, photographs: list[Path]) -> None:
     run = measured(model, probe, photographs)
     labels = [max(scores, key=lambda label: scores[label]) for scores in run.answers.values()]
     assert dict(zip(run.answers, labels, strict=True)) == {str(photographs[0]): "red", str(photographs[1]): "blue"}
@@ -51,20 +51,20 @@ def test_every_photograph_is_answered_as_the_function_would(model: Path, probe: 
     assert run.sum_of_products in (64 * 255 * 127, 32 * 32767)  # exact, or all pairs saturated
 
 
-def test_answers_are_kept_so_that_only_missing_ones_are_asked_for(
+def test_answers_are_kept_and_only_missing_ones_are_measured(
     model: Path, probe: Path, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[Path]] = []
-    ask = runs._ask
+    answers = runs._answers
 
-    def listening(each: Measurement, probe: Path, missing: Sequence[Path]):
+    def recording(measurement: Measurement, probe: Path, missing: Sequence[Path]):
         asked.append(list(missing))
-        return ask(each, probe, missing)
+        return answers(measurement, probe, missing)
 
-    monkeypatch.setattr(runs, "_ask", listening)
+    monkeypatch.setattr(runs, "_answers", recording)
     first = measured(model, probe, photographs[:1])
     (kept,) = (probe.parent / "answers").iterdir()
-    kept.write_text(kept.read_text() + '{"photograph": "cut sho')  # killed while writing
+    kept.write_text(kept.read_text() + '{"photograph": "cut sho')  # the process was killed
     both = measured(model, probe, photographs)
     again = measured(model, probe, photographs)
     assert asked == [photographs[:1], photographs[1:]]
@@ -72,15 +72,13 @@ def test_answers_are_kept_so_that_only_missing_ones_are_asked_for(
     assert both.answers[str(photographs[0])] == first.answers[str(photographs[0])]
 
 
-def test_answers_of_another_model_are_not_taken(model: Path, probe: Path, photographs: list[Path]) -> None:
+def test_answers_of_another_model_are_not_used(model: Path, probe: Path, photographs: list[Path]) -> None:
     before = measured(model, probe, photographs[:1])
     write_model(model, temperature=10.0)
     assert measured(model, probe, photographs[:1]).answers != before.answers
 
 
-def test_an_answer_about_what_was_another_photograph_then_is_not_taken(
-    model: Path, probe: Path, photographs: list[Path]
-) -> None:
+def test_an_answer_about_a_changed_photograph_is_not_used(model: Path, probe: Path, photographs: list[Path]) -> None:
     red, _ = photographs
     before = measured(model, probe, photographs)
     red.write_bytes(encoded(plain_picture(BLUE)))
@@ -89,21 +87,21 @@ def test_an_answer_about_what_was_another_photograph_then_is_not_taken(
     assert after.answers[str(red)] == after.answers[str(photographs[1])]
 
 
-def test_a_process_that_fails_is_shown_with_its_last_words(model: Path, probe: Path, photographs: list[Path]) -> None:
+def test_the_output_of_a_failed_process_is_shown(model: Path, probe: Path, photographs: list[Path]) -> None:
     photographs[1].unlink()
-    with pytest.raises(MeasurementError, match=r"(?s)ours on this CPU: exit status 1.*ein blaues"):
+    with pytest.raises(VerifyError, match=r"(?s)ours on this CPU: exit status 1.*ein blaues"):
         measured(model, probe, photographs)
 
 
-def test_a_process_that_falls_silent_is_given_up(
+def test_a_process_that_stops_answering_is_killed(
     model: Path, probe: Path, photographs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "PATIENCE", 0.5)
     sleeper = tmp_path / "sleeper.py"
     sleeper.write_text("import time; time.sleep(60)")
-    each = measure_natively("ours", model, HERE, photographs)
-    stuck = replace(each, python=(sys.executable, str(sleeper)))
-    with pytest.raises(MeasurementError, match=r"ours on this CPU: no answer for 0\.5 s"):
+    measurement = measure_natively("ours", model, HERE, photographs)
+    stuck = replace(measurement, python=(sys.executable, str(sleeper)))
+    with pytest.raises(VerifyError, match=r"ours on this CPU: no answer for 0\.5 s"):
         measure_all([stuck], probe, tmp_path / "answers")
 
 
@@ -112,7 +110,7 @@ def test_an_emulated_cpu_without_vnni_saturates_and_our_model_gives_the_same_ans
     built: Path, drawn_data: Path, probe: Path
 ) -> None:
     if shutil.which("qemu-x86_64") is None:
-        pytest.skip("no qemu-x86_64 here; sudo apt-get install qemu-user brings it")
+        pytest.skip("needs qemu-x86_64: sudo apt-get install qemu-user")
     photographs = sorted((drawn_data / "test" / "day").iterdir())[:2]
     haswell = measured(built, probe, photographs, EMULATED[0])
     assert haswell.sum_of_products == 32 * 32767  # VPMADDUBSW: 32 pairs at the end of 16 bits

@@ -11,12 +11,12 @@ import pytest
 
 from local.aws.moto import local_aws
 
-NOWHERE = "http://192.0.2.1:9"  # an address of RFC 5737, for examples: nobody is there
+NOWHERE = "http://192.0.2.1:9"  # RFC 5737: reserved for documentation, so nothing listens there
 
 
 @pytest.fixture
 def user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A person with an AWS profile, endpoints and a proxy of their own."""
+    """A user with an AWS profile, endpoints and a proxy."""
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws" / "config").write_text(
         f"[default]\nregion = eu-north-1\nendpoint_url = {NOWHERE}\n"

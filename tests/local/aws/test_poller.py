@@ -20,7 +20,7 @@ _NAMES = (f"fresh-{number}" for number in itertools.count())
 
 @pytest.fixture
 def stack(aws: LocalAws) -> Stack:
-    """A stack of its own for each test, its queue empty."""
+    """A new stack for each test, with an empty queue."""
     fresh = deploy(aws, name=next(_NAMES))
     deliver(aws, fresh, lambda _event, _context: None)  # S3's test event
     return fresh
@@ -104,7 +104,7 @@ def test_batches_hold_at_most_the_mappings_batch_size(aws: LocalAws, stack: Stac
     assert sizes == [10, 10, 3]
 
 
-def test_what_succeeded_is_deleted_and_what_failed_stays(aws: LocalAws, stack: Stack) -> None:
+def test_messages_that_succeed_are_deleted_and_those_that_fail_stay(aws: LocalAws, stack: Stack) -> None:
     upload(aws, stack, "good.jpg", "bad.jpg")
 
     def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def test_a_response_names_failures_as_the_lambda_guide_says(response: Any, faile
     assert failures(response, {"a", "b"}, reports_item_failures=True) == failed
 
 
-def test_without_reporting_the_response_is_not_looked_at() -> None:
+def test_without_reporting_the_response_is_ignored() -> None:
     response = {"batchItemFailures": [{"itemIdentifier": "a"}]}
     assert failures(response, {"a"}, reports_item_failures=False) == set()
 
@@ -204,5 +204,5 @@ def test_without_reporting_the_response_is_not_looked_at() -> None:
         "",
     ],
 )
-def test_a_body_that_is_no_notification_of_motos_stays_as_it_is(body: str) -> None:
+def test_other_bodies_than_motos_notifications_are_unchanged(body: str) -> None:
     assert as_s3_sends(body) == body

@@ -15,7 +15,7 @@ from ops.template import TemplateError, read_template
 
 
 class _Plain(yaml.SafeLoader):
-    """Reads the template without knowing CloudFormation: `!Ref X` is the text X."""
+    """Reads the template without CloudFormation's functions: `!Ref X` is the text X."""
 
 
 _Plain.add_multi_constructor("!", lambda _loader, _tag, node: node.value)
@@ -23,7 +23,7 @@ _Plain.add_multi_constructor("!", lambda _loader, _tag, node: node.value)
 
 @pytest.fixture(scope="module")
 def written() -> dict[str, Any]:
-    """The properties that template.yaml gives each resource, read by other means than the code under test."""
+    """The properties of each resource of template.yaml, read independently of the code under test."""
     resources = yaml.load((ROOT / "template.yaml").read_text(), _Plain)["Resources"]
     return {name: resource["Properties"] for name, resource in resources.items()}
 
@@ -51,8 +51,8 @@ def test_the_bucket_notifies_the_queue_of_what_is_created_and_removed(aws: Local
         "Attributes"
     ]
     assert {queue["QueueArn"] for queue in queues} == {attributes["QueueArn"]} == {stack.queue_arn}
-    told = [event for queue in queues for event in queue["Events"]]
-    assert told == ["s3:ObjectCreated:*", "s3:ObjectRemoved:*", "s3:LifecycleExpiration:*"]
+    events = [event for queue in queues for event in queue["Events"]]
+    assert events == ["s3:ObjectCreated:*", "s3:ObjectRemoved:*", "s3:LifecycleExpiration:*"]
 
 
 def test_the_queue_is_as_the_template_says(aws: LocalAws, stack: Stack, written: dict[str, Any]) -> None:
@@ -148,9 +148,9 @@ def test_the_dashboard_is_there(aws: LocalAws, stack: Stack) -> None:
     assert "${" not in body
 
 
-def test_what_the_local_aws_does_not_know_is_listed(stack: Stack) -> None:
+def test_properties_that_the_local_aws_does_not_support_are_listed(stack: Stack) -> None:
     assert set(stack.left_out) == {
-        "UploadsBucketPolicy.PolicyDocument",  # its statements are about TLS, which there is none of here
+        "UploadsBucketPolicy.PolicyDocument",  # moto ignores the conditions of its statements
         "UploadsBucket.LifecycleConfiguration",
         "ReportsBucketPolicy.PolicyDocument",
         "ReportsBucket.LifecycleConfiguration",

@@ -9,8 +9,9 @@ from PIL import Image
 
 from local import ROOT
 from local.aws.moto import LocalAws
+from local.aws.results import ObjectResult, read_result
 from local.aws.stack import Stack
-from local.runtime.invoke import objects_named, put_missing, recorded, with_bucket
+from local.runtime.invoke import objects_named, put_missing, with_bucket
 from tests.local.notifications import batch, notification
 
 
@@ -93,15 +94,19 @@ def test_a_picture_of_the_callers_is_uploaded_where_one_is_given(aws: LocalAws) 
     assert aws.client("s3").get_object(Bucket="given", Key="a.jpg")["Body"].read() == b"the picture"
 
 
-def test_what_was_recorded_for_an_object_is_read_back(aws: LocalAws, stack: Stack) -> None:
-    [reference] = objects_named(notification(stack.uploads_bucket, "a.jpg"))
-    put_missing(aws, [reference])
-    nothing: dict[str, object] = {"object": f"{stack.uploads_bucket}/a.jpg", "tags": {}, "row": None}
-    assert recorded(aws, stack, reference) == nothing
+def test_the_result_of_an_object_is_read_back(aws: LocalAws, stack: Stack) -> None:
+    bucket = stack.uploads_bucket
+    put_missing(aws, objects_named(notification(bucket, "a.jpg")))
+    assert read_result(aws, stack, bucket, "a.jpg") == ObjectResult(f"{bucket}/a.jpg", {}, {})
     tags = {"TagSet": [{"Key": "image-label", "Value": "cat"}]}
-    aws.client("s3").put_object_tagging(Bucket=stack.uploads_bucket, Key="a.jpg", Tagging=tags)
-    item = {"object": {"S": reference.path}, "version": {"S": "null"}, "label": {"S": "cat"}}
+    aws.client("s3").put_object_tagging(Bucket=bucket, Key="a.jpg", Tagging=tags)
+    item = {"object": {"S": f"{bucket}/a.jpg"}, "version": {"S": "null"}, "label": {"S": "cat"}}
     aws.client("dynamodb").put_item(TableName=stack.results_table, Item=item)
-    found = recorded(aws, stack, reference)
-    assert found["tags"] == {"image-label": "cat"}
-    assert found["row"] == {"object": reference.path, "version": "null", "label": "cat"}
+    result = read_result(aws, stack, bucket, "a.jpg")
+    assert result.tags == {"image-label": "cat"}
+    assert result.row == {"object": f"{bucket}/a.jpg", "version": "null", "label": "cat"}
+
+
+def test_an_object_that_is_gone_has_no_result(aws: LocalAws, stack: Stack) -> None:
+    result = read_result(aws, stack, stack.uploads_bucket, "gone.jpg", "v1")
+    assert (result.tags, result.row) == ({}, {})

@@ -1,4 +1,4 @@
-"""`python -m local.runtime.invoke` on the real template with a small function in place of the real one."""
+"""`python -m local.runtime.invoke` on the real template with a small function instead of the real one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_without_a_build_the_command_says_what_to_run(tmp_path: Path, capsys: py
     assert "run `make layer build` first" in output.err
 
 
-def test_layers_for_another_processor_are_told_of_before_anything_is_imported(
+def test_layers_for_another_architecture_are_reported_before_the_function_starts(
     build: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("local.runtime.invoke.host_architecture", lambda: "x86_64")
@@ -42,7 +42,7 @@ def test_layers_for_another_processor_are_told_of_before_anything_is_imported(
     assert expected in capsys.readouterr().err
 
 
-def test_an_event_whose_object_s3_refuses_to_make_says_why(
+def test_an_object_that_s3_refuses_is_reported_with_the_reason(
     build: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
@@ -83,7 +83,7 @@ def lambda_handler(event, context):
 
 @pytest.fixture
 def build(tmp_path: Path) -> Path:
-    """The real template, as `sam build` would leave it, with a small function in place of the real one."""
+    """The real template, as `sam build` writes it, with a small function instead of the real one."""
     directory = tmp_path / ".aws-sam" / "build"
     (directory / "ClassifyFunction" / "classify").mkdir(parents=True)
     (directory / "ClassifyFunction" / "classify" / "app.py").write_text(STAND_IN)

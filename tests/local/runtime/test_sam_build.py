@@ -31,7 +31,7 @@ def write(path: Path, text: str = "") -> Path:
 
 @pytest.fixture
 def build(tmp_path: Path) -> Path:
-    """What `sam build` leaves, in small."""
+    """A small output of `sam build`."""
     directory = tmp_path / ".aws-sam" / "build"
     write(directory / "template.yaml", TEMPLATE)
     write(directory / "ClassifyFunction" / "classify" / "app.py")

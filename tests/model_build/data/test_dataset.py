@@ -13,7 +13,7 @@ GIF = encoded(plain((9, 9, 9), 2, 2), "GIF")
 
 
 def picture(text: str) -> bytes:
-    """A picture like no other, though none has anything to see: what follows a GIF's end is not looked at."""
+    """A unique picture: decoders ignore what follows a GIF's end."""
     return GIF + text.encode()
 
 
@@ -25,7 +25,7 @@ def fill(folder: Path, count: int, what: str = "") -> Path:
 
 
 def make(root: Path, labels: Mapping[str, int] | tuple[str, ...] = ("a", "b")) -> Path:
-    """A data set in three splits; a number is that of each split, else the least there may be."""
+    """A data set with three splits of `number` pictures per label, by default the minimum."""
     for split in SPLITS:
         for label in labels:
             fill(
@@ -42,7 +42,7 @@ def heap(root: Path, labels: Mapping[str, int]) -> Path:
     return root
 
 
-# ---- what is read ------------------------------------------------------------------------------------------
+# ---- reading ------------------------------------------------------------------------------------------
 
 
 def test_labels_are_the_sorted_folder_names_and_examples_carry_their_index(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_the_sha256_of_an_example_is_that_of_its_file(tmp_path: Path) -> None:
     )
 
 
-def test_hidden_files_and_folders_are_no_pictures_and_no_labels(tmp_path: Path) -> None:
+def test_hidden_files_and_folders_are_ignored(tmp_path: Path) -> None:
     make(tmp_path)
     (tmp_path / "train/a/.DS_Store").write_bytes(b"x")
     (tmp_path / "train/.ipynb_checkpoints").mkdir()
@@ -74,13 +74,13 @@ def test_hidden_files_and_folders_are_no_pictures_and_no_labels(tmp_path: Path) 
     assert data.left_out == {}
 
 
-def test_pictures_in_folders_below_a_label_are_of_that_label(tmp_path: Path) -> None:
+def test_pictures_in_subfolders_have_the_label_of_the_folder_above(tmp_path: Path) -> None:
     make(tmp_path)
     fill(tmp_path / "train/b/2026/november", 2, "nested")
     assert scan(tmp_path).counts()["train"] == {"a": 10, "b": 12}
 
 
-def test_links_count_as_what_they_point_to_but_folders_below_a_label_are_not_followed(tmp_path: Path) -> None:
+def test_links_are_followed_except_to_folders_below_a_label(tmp_path: Path) -> None:
     data = make(tmp_path / "data")
     elsewhere = fill(tmp_path / "elsewhere", 10)
     (data / "train/a/linked.gif").symlink_to(fill(tmp_path / "single", 1) / "0.gif")
@@ -89,16 +89,16 @@ def test_links_count_as_what_they_point_to_but_folders_below_a_label_are_not_fol
     (data / "train/a/itself.gif").symlink_to(data / "train/a/itself.gif")
     for split in SPLITS:
         (data / split / "c").symlink_to(elsewhere if split == "train" else fill(tmp_path / split, 5))
-    found = scan(data)
-    assert found.counts()["train"] == {"a": 11, "b": 10, "c": 10}
-    assert found.left_out == {
+    data_set = scan(data)
+    assert data_set.counts()["train"] == {"a": 11, "b": 10, "c": 10}
+    assert data_set.left_out == {
         "train/a/circle": "a link to a folder below a label's folder; not followed",
         "train/a/gone.gif": "a broken link",
         "train/a/itself.gif": "cannot be opened: Too many levels of symbolic links",
     }
 
 
-def test_what_lies_beside_the_folders_is_left_out_and_listed(tmp_path: Path) -> None:
+def test_files_and_folders_beside_the_expected_ones_are_left_out_and_listed(tmp_path: Path) -> None:
     make(tmp_path)
     (tmp_path / "README.md").write_text("of the whole, nobody takes it for a picture")
     (tmp_path / "train/loose.gif").write_bytes(picture("loose"))
@@ -109,13 +109,13 @@ def test_what_lies_beside_the_folders_is_left_out_and_listed(tmp_path: Path) -> 
     }
 
 
-def test_a_device_is_no_picture(tmp_path: Path) -> None:
+def test_a_device_is_left_out(tmp_path: Path) -> None:
     make(tmp_path)
     os.mkfifo(tmp_path / "train/a/pipe")
     assert scan(tmp_path).left_out == {"train/a/pipe": "not a file"}
 
 
-def test_names_are_listed_so_that_terminals_and_utf8_can_take_them(tmp_path: Path) -> None:
+def test_listed_names_are_printable(tmp_path: Path) -> None:
     make(tmp_path)
     for name in (b"red\x1b[31m.gif", b"latin1-\xe9.gif", "好.gif".encode()):
         os.symlink(b"/nowhere", os.fsencode(tmp_path / "train/a") + b"/" + name)
@@ -123,7 +123,7 @@ def test_names_are_listed_so_that_terminals_and_utf8_can_take_them(tmp_path: Pat
     assert names == [r"train/a/latin1-\udce9.gif", r"train/a/red\x1b[31m.gif", "train/a/好.gif"]
 
 
-def test_the_digest_follows_the_content_and_the_names_but_not_the_place(tmp_path: Path) -> None:
+def test_the_digest_depends_on_contents_and_names_but_not_on_the_path(tmp_path: Path) -> None:
     one, other = make(tmp_path / "one"), make(tmp_path / "other")
     assert scan(one).digest == scan(other).digest
     (other / "test/b/0.gif").write_bytes(b"another picture")
@@ -151,7 +151,7 @@ def test_labels_may_have_any_names(tmp_path: Path) -> None:
     assert set(scan(heap(tmp_path, dict.fromkeys(names, 20))).labels) == set(names)
 
 
-def test_a_label_that_two_systems_write_in_different_unicode_is_one_label(tmp_path: Path) -> None:
+def test_a_label_in_two_unicode_forms_is_one_label(tmp_path: Path) -> None:
     make(tmp_path, ("a", "café"))
     (tmp_path / "test/café").rename(tmp_path / "test" / unicodedata.normalize("NFD", "café"))
     assert scan(tmp_path).labels == ("a", "café")
@@ -182,7 +182,7 @@ def test_the_same_picture_under_two_labels_is_an_error_that_names_both_files(tmp
         scan(tmp_path / "heap")
 
 
-def test_of_many_such_pairs_three_are_named_and_the_rest_counted(tmp_path: Path) -> None:
+def test_three_duplicates_are_named_and_the_rest_counted(tmp_path: Path) -> None:
     make(tmp_path)
     for index in range(5):
         copy(tmp_path, f"train/a/{index}.gif", f"test/a/copy{index}.gif")
@@ -197,14 +197,14 @@ def test_the_same_picture_twice_in_a_label_and_split_counts_once_and_is_listed(t
     assert data.left_out == {"train/a/copy.gif": "the same picture as train/a/3.gif"}
 
 
-def test_equal_files_that_are_no_pictures_are_no_duplicates(tmp_path: Path) -> None:
+def test_equal_files_that_are_not_images_are_not_duplicates(tmp_path: Path) -> None:
     make(tmp_path)
     for name in ("train/a/Thumbs.db", "train/b/Thumbs.db", "test/a/Thumbs.db"):
         (tmp_path / name).write_bytes(b"the same everywhere")
-    assert scan(tmp_path).counts()["train"] == {"a": 11, "b": 11}  # they show when they are read
+    assert scan(tmp_path).counts()["train"] == {"a": 11, "b": 11}  # they are data_set unreadable later
 
 
-# ---- a heap of pictures, split here ------------------------------------------------------------------------
+# ---- data sets without splits ------------------------------------------------------------------------
 
 
 def splits_by_name(root: Path) -> dict[str, str]:
@@ -223,7 +223,7 @@ def test_label_folders_alone_are_split_by_half_and_quarters_in_each_label(tmp_pa
             )
 
 
-def test_a_file_beside_label_folders_is_listed_in_a_heap_too(tmp_path: Path) -> None:
+def test_a_file_beside_label_folders_is_listed_without_splits_too(tmp_path: Path) -> None:
     heap(tmp_path, {"a": 20, "b": 20})
     (tmp_path / "notes.txt").write_text("x")
     assert scan(tmp_path).left_out == {"notes.txt": "a file beside the label folders"}
@@ -237,7 +237,7 @@ def test_an_added_picture_moves_no_other(tmp_path: Path) -> None:
     assert len(after) == 140
 
 
-def test_names_and_places_do_not_decide_the_split(tmp_path: Path) -> None:
+def test_names_and_paths_do_not_decide_the_split(tmp_path: Path) -> None:
     before = splits_by_name(heap(tmp_path / "one", {"a": 40, "b": 40}))
     (tmp_path / "two").mkdir()
     for label in ("a", "b"):
@@ -248,12 +248,12 @@ def test_names_and_places_do_not_decide_the_split(tmp_path: Path) -> None:
     assert {name.replace("!", "").replace("other ", ""): split for name, split in after.items()} == before
 
 
-def test_the_least_that_can_be_split_has_the_least_in_each_split(tmp_path: Path) -> None:
+def test_the_minimum_that_can_be_split_gives_each_split_its_minimum(tmp_path: Path) -> None:
     data = scan(heap(tmp_path, {"a": 20, "b": 20}))
     assert data.counts() == {split: {"a": MINIMUM[split], "b": MINIMUM[split]} for split in SPLITS}
 
 
-# ---- what cannot be used -----------------------------------------------------------------------------------
+# ---- unusable data -----------------------------------------------------------------------------------
 
 
 def emptied(folder: Path, keep: int) -> None:
@@ -296,7 +296,7 @@ def renamed(root: Path, old: str, new: str | bytes) -> None:
         pytest.param(lambda root: renamed(root, "b", b"\xff"), r"cannot be a label", id="bytes"),
     ],
 )
-def test_a_data_set_that_cannot_be_used_is_an_error_that_says_why(
+def test_an_unusable_data_set_is_an_error_with_the_reason(
     tmp_path: Path, damage: Callable[[Path], object], message: str
 ) -> None:
     make(tmp_path)
@@ -305,7 +305,7 @@ def test_a_data_set_that_cannot_be_used_is_an_error_that_says_why(
         scan(tmp_path)
 
 
-def test_too_few_pictures_to_split_is_an_error_that_says_how_many_there_are_and_are_needed(tmp_path: Path) -> None:
+def test_too_few_pictures_to_split_is_an_error_with_both_numbers(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'b': 19 where at least 20 are needed \(10 for train, 5 for validation"):
         scan(heap(tmp_path, {"a": 20, "b": 19}))
 
@@ -318,7 +318,7 @@ def test_labels_that_would_be_the_same_tag_are_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "make_it", [lambda path: None, lambda path: path.write_bytes(b"PK")], ids=["nothing", "a file"]
 )
-def test_what_is_no_folder_is_an_error(tmp_path: Path, make_it: Callable[[Path], object]) -> None:
+def test_a_path_that_is_not_a_folder_is_an_error(tmp_path: Path, make_it: Callable[[Path], object]) -> None:
     make_it(tmp_path / "data.zip")
     with pytest.raises(DataError, match=r"no folder .*data\.zip: it (does not exist|is a file; unpack it)"):
         scan(tmp_path / "data.zip")
@@ -331,7 +331,7 @@ def test_a_folder_of_pictures_without_labels_is_an_error(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("count", "per_label"), [(10, 5), (4, 2), (100, 10)])
-def test_a_spread_choice_takes_the_same_number_of_each_label(tmp_path: Path, count: int, per_label: int) -> None:
+def test_spread_takes_the_same_number_of_each_label(tmp_path: Path, count: int, per_label: int) -> None:
     examples = scan(make(tmp_path)).splits["train"]
     chosen = spread(examples, count)
     assert [sum(e.label == label for e in chosen) for label in (0, 1)] == [per_label, per_label]

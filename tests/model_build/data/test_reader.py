@@ -1,5 +1,4 @@
-"""What the pixels that a build works on depend on (if a key of the cache misses it, a wrong model comes of it), and
-which files it takes for pictures."""
+"""The decoder fingerprint, without which the cache would return stale features, and the reader of pictures."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ PACKAGE = Path(labeller.__file__).parent
 
 
 def imported(source: Path) -> Iterator[Path]:
-    """The modules of `labeller` that a module of it needs, itself first, and theirs."""
+    """The module and all `labeller` modules that it imports, directly or not."""
     yield source
     for node in ast.walk(ast.parse(source.read_text("utf-8"))):
         if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("labeller"):
@@ -33,12 +32,12 @@ def imported(source: Path) -> Iterator[Path]:
             yield from imported(PACKAGE / f"{str(name).removeprefix('labeller.')}.py")
 
 
-def test_every_module_that_takes_part_in_decoding_is_in_the_recipe() -> None:
+def test_the_decoder_fingerprint_covers_every_module_of_decoding() -> None:
     assert {Path(str(module.__file__)) for module in reader.DECODING} == set(imported(Path(images.__file__)))
 
 
 @pytest.mark.parametrize("module", reader.DECODING)
-def test_a_change_of_such_a_module_changes_the_recipe(
+def test_a_changed_module_changes_the_fingerprint(
     module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = cache.key_of(reader.decoder_fingerprint())
@@ -49,30 +48,30 @@ def test_a_change_of_such_a_module_changes_the_recipe(
 
 
 @pytest.mark.parametrize("limit", ["MAX_BYTES", "DEFAULT_MAX_IMAGE_PIXELS"])
-def test_another_limit_changes_the_recipe(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_limit_changes_the_fingerprint(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = cache.key_of(reader.decoder_fingerprint())
     monkeypatch.setattr(reader, limit, 1)
     assert cache.key_of(reader.decoder_fingerprint()) != before
 
 
 @pytest.mark.parametrize("name", reader.DECODERS)
-def test_another_version_of_a_decoder_changes_the_recipe(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_decoder_version_changes_the_fingerprint(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = cache.key_of(reader.decoder_fingerprint())
     version = reader.version
-    monkeypatch.setattr(reader, "version", lambda each: "0" if each == name else version(each))
+    monkeypatch.setattr(reader, "version", lambda package: "0" if package == name else version(package))
     assert cache.key_of(reader.decoder_fingerprint()) != before
 
 
-def test_a_file_larger_than_the_functions_take_is_left_out_unread(tmp_path: Path) -> None:
+def test_a_file_above_the_functions_limit_is_left_out_unread(tmp_path: Path) -> None:
     limit = int(DEFAULTS["MAX_IMAGE_BYTES"])
     for name, size in (("film.jpg", limit + 1), ("large.jpg", limit)):
         with (tmp_path / name).open("wb") as file:
-            file.truncate(size)  # sparse: the size counts, the disk is not filled
+            file.truncate(size)  # a sparse file: large without filling the disk
     reader = PictureReader(
         [Example(tmp_path / name, 0, sha256_of(tmp_path / name)) for name in ("film.jpg", "large.jpg")], 8
     )
     assert list(reader.batches(1)) == []
     assert [str(reason) for reason in reader.unreadable.values()] == [
         "TOO_LARGE: 26214401 bytes, more than the limit of 26214400",
-        "NOT_AN_IMAGE: the content starts like no known picture format",
+        "NOT_AN_IMAGE: the first bytes are not those of a known picture format",
     ]

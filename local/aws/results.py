@@ -1,0 +1,33 @@
+"""The results that the classify function wrote for an object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from local.aws.moto import LocalAws
+from local.aws.stack import Stack
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectResult:
+    """The tags and the row of an object."""
+
+    path: str  # bucket/key
+    tags: Mapping[str, str]
+    row: Mapping[str, Any]  # empty if there is none
+
+
+def read_result(aws: LocalAws, stack: Stack, bucket: str, key: str, version: str | None = None) -> ObjectResult:
+    """Read both. An object or version that does not exist has no tags."""
+    named = {"VersionId": version} if version else {}
+    try:
+        tags = aws.client("s3").get_object_tagging(Bucket=bucket, Key=key, **named)["TagSet"]
+    except ClientError:
+        tags = []
+    table = aws.session.resource("dynamodb", endpoint_url=aws.endpoint).Table(stack.results_table)
+    answer = table.get_item(Key={"object": f"{bucket}/{key}", "version": version or "null"}, ConsistentRead=True)
+    return ObjectResult(f"{bucket}/{key}", {tag["Key"]: tag["Value"] for tag in tags}, answer.get("Item", {}))
