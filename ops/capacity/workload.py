@@ -33,7 +33,7 @@ EFFICIENCY = 0.9
 
 `make bench` prints another share: the handler's rate over the rate of the network alone, which is lower by the
 processor time that is not inference, 14%, and by the waiting, which this model adds separately. Measured at 224
-pixels (docs/performance.md): 70% in batches of 10 and 81% in batches of 40, so 0.70 / 0.86 = 0.81 and 0.81 / 0.86 = 0.94
+pixels (docs/performance.md): 70% in batches of 10 and 81% in batches of 40: 0.70 / 0.86 = 0.81, 0.81 / 0.86 = 0.94
 of the processors were busy, waiting included."""
 
 # Multiply-accumulates of VGG16's convolutions at 224 x 224; they grow with the area.
