@@ -22,10 +22,13 @@ def main() -> None:
 
 
 def _import_onnxruntime(state: dict[str, Any]) -> None:
+    import numpy  # noqa: F401
     import onnxruntime  # noqa: F401
 
 
 def _import_libraries(state: dict[str, Any]) -> None:
+    import aws_lambda_powertools  # noqa: F401
+    import botocore.session  # noqa: F401
     import PIL.Image  # noqa: F401
 
 

@@ -1,1 +1,1 @@
-"""Everything the Lambda functions share: pure rules, and `storage`, the one module that calls AWS."""
+"""The core that all Lambda functions share: events, pictures, the network, results and their storage."""

@@ -25,7 +25,7 @@ from labeller.results import Prediction
 
 
 class Classifier:
-    """A loaded network. Made by `load_classifier`."""
+    """A loaded network: `load_classifier` makes it."""
 
     def __init__(self, manifest: Manifest, session: onnxruntime.InferenceSession) -> None:
         self._manifest = manifest
@@ -36,7 +36,7 @@ class Classifier:
         self.confidence_threshold = manifest.confidence_threshold
 
     def predict(self, pixels: NDArray[np.uint8]) -> list[Prediction]:
-        """One prediction for each of N pictures; `pixels` is uint8 [N, height, width, 3] of images.decode."""
+        """The predictions for N pictures; `pixels` is uint8 [N, height, width, 3] from images.decode."""
         expected = (*self.input_size, 3)
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != expected:
             raise ValueError(
@@ -51,10 +51,10 @@ class Classifier:
         ]
 
     def check_itself(self) -> float:
-        """Ask the network about the manifest's golden picture; takes one inference, and warms the session.
+        """Run the golden picture of the manifest, which also warms the session.
 
-        Returns the largest difference of a logit, divided by the temperature, from what the build got. Raises
-        ModelError if it exceeds `manifest.TOLERANCE`.
+        Returns the largest difference from the build's logits, divided by the temperature. Raises ModelError if it
+        exceeds manifest.TOLERANCE.
         """
         golden = self._manifest.golden
         (logits,) = self.logits(golden.pixels(self.input_size))
@@ -73,23 +73,22 @@ class Classifier:
         """float64 [N, labels] for uint8 pixels [N, height, width, 3]. Raises ModelError if one is not finite."""
         (logits,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: pixels})
         if not np.isfinite(logits).all():
-            # argmax of NaN is 0: the first label would win, with no confidence at all.
+            # argmax of NaN is 0: the first label would win, with a confidence of NaN.
             raise ModelError(f"model {self.version} answers with logits that are no finite numbers")
         return np.asarray(logits, np.float64)
 
 
 def softmax(logits: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:
-    """Probabilities [N, C], float64, each row adding up to 1, from logits [N, C] divided by `temperature`."""
+    """Probabilities [N, C], float64, of logits [N, C] divided by `temperature`; each row adds up to 1."""
     scaled = np.asarray(logits, dtype=np.float64) / temperature
     exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))  # the maximum: exp must not overflow
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
 def load_classifier(directory: Path, threads: int) -> Classifier:
-    """The network in `directory` (model.onnx, manifest.json), run with `threads` threads on the CPU.
+    """Load the network in `directory` (model.onnx, manifest.json), to be run with `threads` threads on the CPU.
 
-    Raises ModelError if a file is missing, is not the one the manifest describes, or does not fit it, and if the
-    network does not answer here as it did when it was built.
+    Raises ModelError if a file is missing, if the network does not match the manifest, or if it fails the self-check.
     """
     manifest = Manifest.from_file(directory / MANIFEST_FILE)
     path = directory / MODEL_FILE
@@ -108,38 +107,37 @@ def load_classifier(directory: Path, threads: int) -> Classifier:
 
 
 def open_session(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """The network in `content`, as it is run wherever its answers count; `path` is for messages. ModelError."""
+    """A session for the network in `content`, with serving's options. `path` is for messages. Raises ModelError."""
     options = onnxruntime.SessionOptions()
-    # Explicit, because onnxruntime's automatic count looks at the host's cores and not at the CPU quota.
+    # Explicit: onnxruntime's automatic count uses the host's cores and ignores the CPU quota.
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Threads that have nothing to do sleep: spinning, the default, takes the processor from whoever shares it.
+    # Idle threads sleep: spinning, the default, takes processor time from other threads.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # errors only: a warning would be a log line at each cold start
+    options.log_severity_level = 3  # errors only: warnings would be logged at each cold start
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its binding's exception classes share no other base and are not public
+    except Exception as error:  # the binding's exception classes are not public and share no other base
         raise ModelError(f"{path}: onnxruntime {onnxruntime.__version__} cannot load it: {error}") from error
 
 
 def _check_fit(session: onnxruntime.InferenceSession, manifest: Manifest, path: Path) -> None:
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    found = [(item.name, item.type, list(item.shape)) for item in inputs]
+    inputs = [(node.name, node.type, list(node.shape)) for node in session.get_inputs()]
+    outputs = [(node.name, node.type, list(node.shape)) for node in session.get_outputs()]
     height, width = manifest.input_size
     if (
-        len(found) != 1
-        or found[0][:2] != (INPUT_NAME, "tensor(uint8)")
-        or found[0][2][1:] != [height, width, 3]
-        or isinstance(found[0][2][0], int)  # a fixed N: only batches of that one size would run
+        len(inputs) != 1
+        or inputs[0][:2] != (INPUT_NAME, "tensor(uint8)")
+        or inputs[0][2][1:] != [height, width, 3]
+        or isinstance(inputs[0][2][0], int)  # a fixed N: no other batch size would run
     ):
         raise ModelError(
             f"{path}: its input must be {INPUT_NAME!r}, tensor(uint8) [N, {height}, {width}, 3] with any N "
-            f"(the size is {MANIFEST_FILE}'s), it has {found}"
+            f"(the size is {MANIFEST_FILE}'s), it has {inputs}"
         )
-    answers = [(item.name, item.type, list(item.shape)) for item in outputs]
-    wanted = (OUTPUT_NAME, "tensor(float)")
-    if len(answers) != 1 or answers[0][:2] != wanted or answers[0][2][1:] != [len(manifest.labels)]:
+    labels = manifest.labels
+    if len(outputs) != 1 or outputs[0][:2] != (OUTPUT_NAME, "tensor(float)") or outputs[0][2][1:] != [len(labels)]:
         raise ModelError(
-            f"{path}: its output must be {OUTPUT_NAME!r}, tensor(float) [N, {len(manifest.labels)}], one "
-            f"logit for each label of {MANIFEST_FILE} ({', '.join(manifest.labels)}), it has {answers}"
+            f"{path}: its output must be {OUTPUT_NAME!r}, tensor(float) [N, {len(labels)}], one logit for each label "
+            f"of {MANIFEST_FILE} ({', '.join(labels)}), it has {outputs}"
         )

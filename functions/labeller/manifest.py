@@ -27,11 +27,12 @@ OUTPUT_NAME = "logits"
 TILE = 16  # pixels; the side of the stored picture
 
 TOLERANCE = 0.02
-"""Largest difference of a logit, divided by the temperature, that passes. If no scaled logit moves by more than d,
-no probability moves by more than d / 2, so the tolerance is the 0.01 within which all CPUs must agree.
-`make verify-cpus` measures what they do. With the stand-in weights at 128 pixels, x86 with and without VNNI gives the
-same logits, arm64 is off by 0.0000003; swapped channels are off by 0.5, a transposed picture by 2, and the same network
-without 7-bit weights, where AVX2's kernels saturate, by 0.5."""
+"""The largest difference of a logit, divided by the temperature, that passes the self-check.
+
+If no scaled logit moves by more than d, no probability moves by more than d / 2: all CPUs must agree within 0.01.
+Measured by `make verify-cpus` with the stand-in weights at 128 pixels: x86 with and without VNNI gives the same logits,
+arm64 differs by 0.0000003. Swapped channels differ by 0.5, a transposed picture by 2, and the same network without
+7-bit weights, where AVX2's kernels saturate, by 0.5."""
 
 
 class ModelError(Exception):
@@ -40,7 +41,12 @@ class ModelError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class GoldenExample:
-    """The picture and the answer. ValueError where they make no sense."""
+    """A picture, and the finished network's logits for it at build time. Raises ValueError for invalid values.
+
+    Asking the loaded network again detects a CPU, an onnxruntime or a damaged library that computes something else
+    (onnxruntime 1.23.1 gave wrong INT8 results on some CPUs). The picture has random colours, so that no photograph
+    is distributed with a model.
+    """
 
     tile: str  # base64 of uint8 [16, 16, 3] RGB
     logits: tuple[float, ...]  # of the finished network, in the order of the labels
@@ -64,23 +70,23 @@ class GoldenExample:
         return cls(base64.b64encode(tile.tobytes()).decode("ascii"), tuple(map(float, logits)))
 
     def pixels(self, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """The picture as a network of `size` (height, width) takes it, uint8 [1, height, width, 3]."""
+        """The picture as input of a network of `size` (height, width): uint8 [1, height, width, 3]."""
         tile = np.frombuffer(base64.b64decode(self.tile), np.uint8).reshape(TILE, TILE, 3)
         return enlarge(tile[np.newaxis], size)
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What one needs besides the weights to use the network. ModelError where a value makes no sense."""
+    """Everything besides the weights that using the network takes. Raises ModelError for invalid values."""
 
     labels: tuple[str, ...]  # in the order of the logits
     input_size: tuple[int, int]  # height, width in pixels
-    temperature: float  # logits are divided by it before the softmax; 1 leaves them alone
+    temperature: float  # logits are divided by it before the softmax
     confidence_threshold: float  # 0..1; below it a label is UNSURE
-    model_version: str  # goes into tags, rows and logs
+    model_version: str  # written to tags, rows and logs
     model_sha256: str  # of model.onnx, lower-case hex
-    golden: GoldenExample  # what `load_classifier` asks the network first
-    build: Mapping[str, Any] = field(default_factory=dict)  # provenance, free form; not read by the functions
+    golden: GoldenExample  # `load_classifier` checks the network with it
+    build: Mapping[str, Any] = field(default_factory=dict)  # provenance, any members; not read by the functions
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -130,7 +136,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """The manifest in `text`; unknown members are ignored, so that older functions read newer files."""
+        """The manifest in `text`. Unknown members are ignored, so that older functions can read newer files."""
         try:
             content = json.loads(text)
         except json.JSONDecodeError as error:
@@ -148,7 +154,7 @@ class Manifest:
 
     @classmethod
     def from_file(cls, path: Path) -> Manifest:
-        """The manifest in the file `path`; ModelError names the file."""
+        """The manifest in a file. Raises ModelError, which names the file."""
         try:
             return cls.from_json(read_file(path).decode("utf-8"))
         except UnicodeDecodeError as error:
@@ -162,8 +168,11 @@ class Manifest:
 
 
 def enlarge(tiles: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Tiles [N, 16, 16, 3] as pictures [N, height, width, 3]: every pixel becomes a square of the least whole side
-    that fills the picture, and what is too much is cut off at the right and at the bottom. Exact on any machine."""
+    """Tiles [N, 16, 16, 3] as pictures [N, height, width, 3], exactly the same on any machine.
+
+    Every pixel becomes a square, with the smallest side in whole pixels that fills the picture; what exceeds the
+    picture at the right and the bottom is cut off.
+    """
     side = -(-max(size) // TILE)
     return np.ascontiguousarray(tiles.repeat(side, axis=1).repeat(side, axis=2)[:, : size[0], : size[1]])
 

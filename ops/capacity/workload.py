@@ -32,9 +32,9 @@ EFFICIENCY = 0.9
 """Share of the processors that a batch keeps busy. Change it first when `make bench` measures another.
 
 `make bench` prints another share: the handler's rate over the rate of the network alone, which is lower by the
-processor time that is not inference. Measured at 224 pixels on a busy machine (docs/performance.md): 80% in batches of
-10 and 83% in batches of 40, with 14% of the processor time not inference. So 0.80 / 0.86 = 0.93 and 0.83 / 0.86 = 0.97
-of the processors were busy, waiting included. This model adds the waiting separately, so it errs on the slow side."""
+processor time that is not inference, 14%, and by the waiting, which this model adds separately. Measured at 224
+pixels (docs/performance.md): 70% in batches of 10 and 81% in batches of 40: 0.70 / 0.86 = 0.81, 0.81 / 0.86 = 0.94
+of the processors were busy, waiting included."""
 
 # Multiply-accumulates of VGG16's convolutions at 224 x 224; they grow with the area.
 _GMAC_224 = 15.4

@@ -54,14 +54,14 @@ class Service:
     def _listen(self) -> None:
         """A queue behind the default event bus, so that tests see what is published."""
         sqs, events = boto3.client("sqs"), boto3.client("events")
-        self.heard = boto3.resource("sqs").Queue(sqs.create_queue(QueueName="heard")["QueueUrl"])
+        self.results = boto3.resource("sqs").Queue(sqs.create_queue(QueueName="results")["QueueUrl"])
         events.put_rule(Name="all", EventPattern=json.dumps({"source": ["image-labeller"]}))
-        events.put_targets(Rule="all", Targets=[{"Id": "heard", "Arn": self.heard.attributes["QueueArn"]}])
+        events.put_targets(Rule="all", Targets=[{"Id": "results", "Arn": self.results.attributes["QueueArn"]}])
 
     def published(self) -> list[dict[str, Any]]:
         """The events published since the last call."""
         found = []
-        while messages := self.heard.receive_messages(MaxNumberOfMessages=10):
+        while messages := self.results.receive_messages(MaxNumberOfMessages=10):
             for message in messages:
                 found.append(json.loads(message.body))
                 message.delete()

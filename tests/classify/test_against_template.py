@@ -215,7 +215,7 @@ def own(metrics: set[Any]) -> set[Any]:
     }
 
 
-def test_own_metrics_are_looked_up_where_the_functions_write_them() -> None:
+def test_dashboard_and_alarms_use_the_namespace_of_the_functions_metrics() -> None:
     functions = of_type("AWS::Serverless::Function").values()
     written = {
         function["Environment"]["Variables"]["POWERTOOLS_METRICS_NAMESPACE"]["Fn::Sub"] for function in functions
@@ -224,7 +224,7 @@ def test_own_metrics_are_looked_up_where_the_functions_write_them() -> None:
     assert {namespace for namespace in looked_at if not namespace.startswith("AWS/")} == written
 
 
-def test_dashboard_and_alarms_look_at_metrics_that_the_function_writes(
+def test_dashboard_and_alarms_use_metrics_that_the_function_writes(
     service: Service, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aws_lambda_powertools.metrics.provider.cold_start.is_cold_start", True)
@@ -249,7 +249,7 @@ def shown_as(title: str) -> set[str]:
     return {metric[1] for metric in widget["properties"]["metrics"]}
 
 
-def test_every_ending_is_shown_and_ends_the_silence() -> None:
+def test_every_ending_is_on_the_dashboard_and_in_the_silence_alarm() -> None:
     assert shown_as("Results") == ENDINGS_OF_UPLOADS
     assert shown_as("Backfill: results") == ENDINGS_OF_TASKS
     queries = properties("NoResultsAlarm")["Metrics"]

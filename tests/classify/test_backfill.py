@@ -46,7 +46,7 @@ def use_model(service: Service, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, 
     app.get_labeller.cache_clear()
 
 
-def test_a_label_of_the_current_model_is_left_alone_and_its_object_not_downloaded(
+def test_a_label_of_the_current_model_is_skipped_without_downloading_the_object(
     service: Service, calls: list[str]
 ) -> None:
     service.upload("a.png", encoded(plain(RED)))
@@ -56,9 +56,7 @@ def test_a_label_of_the_current_model_is_left_alone_and_its_object_not_downloade
     assert calls == ["HeadObject", "GetItem"]
 
 
-def test_without_being_asked_for_stale_ones_only_everything_is_labelled_anew(
-    service: Service, calls: list[str]
-) -> None:
+def test_without_only_stale_every_object_is_labelled_again(service: Service, calls: list[str]) -> None:
     service.upload("a.png", encoded(plain(RED)))
     service.invoke(job("a.png"))
     calls.clear()
@@ -80,7 +78,7 @@ def test_a_label_of_another_model_is_stale(service: Service, tmp_path: Any, monk
     assert service.rows()["a.png"]["model"] == service.tags("a.png")["image-label-model"] == "colour-2"
 
 
-def test_a_label_of_an_earlier_content_is_stale(service: Service) -> None:
+def test_a_label_of_earlier_content_is_stale(service: Service) -> None:
     service.upload("a.png", encoded(plain(RED)))
     service.invoke(job("a.png"))
     service.upload("a.png", encoded(plain(BLUE)))
@@ -99,7 +97,7 @@ def test_an_object_whose_tags_were_denied_is_stale(service: Service) -> None:
     assert results(service.invoke(job("a.png", only_stale=True))) == {"task-a.png": ("Succeeded", "LABELLED")}
 
 
-def test_in_a_versioned_bucket_the_row_of_the_present_version_decides(service: Service) -> None:
+def test_in_a_versioned_bucket_the_row_of_the_current_version_decides(service: Service) -> None:
     service.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
     service.upload("a.png", encoded(plain(RED)))
     service.invoke(job("a.png"))
@@ -109,11 +107,11 @@ def test_in_a_versioned_bucket_the_row_of_the_present_version_decides(service: S
     assert len(service.rows()) == 2
 
 
-def test_a_deleted_object_is_gone_and_no_failure(service: Service) -> None:
+def test_a_deleted_object_is_gone_rather_than_failed(service: Service) -> None:
     assert results(service.invoke(job("a.png", only_stale=True))) == {"task-a.png": ("Succeeded", "GONE")}
 
 
-def test_the_result_of_an_upload_meanwhile_stays(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_result_of_a_concurrent_upload_stays(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     service.upload("a.png", encoded(plain(RED)))
     storage = app.get_labeller().storage
     fetch = storage.fetch
@@ -132,7 +130,7 @@ def test_the_result_of_an_upload_meanwhile_stays(service: Service, monkeypatch: 
     assert row["sequencer"].startswith("0055AED6DCD90281E5")
 
 
-def test_what_was_left_alone_is_counted_and_logged(service: Service, printed: Callable[[], Printed]) -> None:
+def test_a_skipped_object_is_counted_and_logged(service: Service, printed: Callable[[], Printed]) -> None:
     service.upload("a.png", encoded(plain(RED)))
     service.invoke(job("a.png"))
     printed()

@@ -20,7 +20,7 @@ def invoke(service: Service, event: object, seconds: float) -> dict[str, object]
     return app.lambda_handler(event, LambdaContext(remaining_ms=round(seconds * 1000)))  # type: ignore[arg-type]
 
 
-def test_what_s3_does_not_hand_out_in_time_fails_alone_and_is_written_nowhere(
+def test_an_object_that_s3_sends_too_late_fails_alone_and_is_written_nowhere(
     service: Service, monkeypatch: pytest.MonkeyPatch, printed: Callable[[], Printed]
 ) -> None:
     event = sqs_batch(*(notification(service.upload(f"{n}.png", encoded(plain(RED)))) for n in ("a", "slow", "b")))
@@ -50,7 +50,7 @@ def test_what_s3_does_not_hand_out_in_time_fails_alone_and_is_written_nowhere(
     assert line["objects"] == [{"bucket": "uploads", "key": "slow.png", "version": None}]
 
 
-def test_with_too_little_time_nothing_is_begun_and_all_comes_again(
+def test_with_too_little_time_nothing_is_started_and_every_message_is_retried(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = [service.upload(f"{number}.png", encoded(plain(RED))) for number in range(3)]
@@ -63,7 +63,7 @@ def test_with_too_little_time_nothing_is_begun_and_all_comes_again(
     assert service.rows() == {}
 
 
-def test_the_messages_are_done_when_they_come_again(service: Service) -> None:
+def test_retried_messages_succeed(service: Service) -> None:
     event = sqs_batch(notification(service.upload("a.png", encoded(plain(RED)))))
 
     assert invoke(service, event, seconds=app._SECONDS_TO_ANSWER)["batchItemFailures"]
@@ -71,7 +71,7 @@ def test_the_messages_are_done_when_they_come_again(service: Service) -> None:
     assert service.rows()["a.png"]["label"] == "red"
 
 
-def test_a_call_of_an_object_that_was_given_up_sends_nothing_when_it_is_resumed(service: Service) -> None:
+def test_a_resumed_call_for_an_abandoned_object_sends_nothing(service: Service) -> None:
     service.upload("a.png", encoded(plain(RED)))
     storage, pool = app.get_labeller().storage, WorkerPool(1, "aws")
     resumed, said = threading.Event(), []

@@ -109,7 +109,7 @@ def test_a_picture_takes_these_calls(service: Service, wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("way", PASSING)
-def test_what_passes_within_the_retries_of_botocore_fails_nothing(service: Service, wire: Wire, way: str) -> None:
+def test_a_fault_within_botocores_retries_fails_nothing(service: Service, wire: Wire, way: str) -> None:
     for pair, _, which in places(service, wire):
         with wire.watched(pair.red, pair.blue, plan=failing(which, PASSING[way], attempts=1)):
             assert service.invoke(pair.batch) == DONE
@@ -118,9 +118,7 @@ def test_what_passes_within_the_retries_of_botocore_fails_nothing(service: Servi
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_call_that_fails_for_one_invocation_brings_its_message_back_alone(
-    service: Service, wire: Wire, way: str
-) -> None:
+def test_a_call_that_fails_in_one_invocation_retries_its_message_alone(service: Service, wire: Wire, way: str) -> None:
     for pair, name, which in places(service, wire):
         about: list[str] = []
 
@@ -138,9 +136,7 @@ def test_a_call_that_fails_for_one_invocation_brings_its_message_back_alone(
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before the call", "after the call"])
-def test_killed_anywhere_the_whole_batch_comes_again_and_all_is_right(
-    service: Service, wire: Wire, after: bool
-) -> None:
+def test_a_batch_killed_at_any_call_is_retried_and_ends_correct(service: Service, wire: Wire, after: bool) -> None:
     for pair, _, which in places(service, wire):
         with wire.watched(pair.red, pair.blue, plan=killing(which, after)), pytest.raises(Killed):
             service.invoke(pair.batch)
@@ -157,7 +153,7 @@ def test_an_object_that_is_deleted_before_any_call_ends_as_deleted(service: Serv
             return send()
 
         with wire.watched(pair.red, pair.blue, plan=failing(which, delete, attempts=1)):
-            # The deletion itself goes over the wire too, and is not to be looked at.
+            # The deletion itself goes over the wire too, and is not part of the test.
             assert service.invoke(pair.batch) == DONE
 
         removal = record(pair.red, sequencer="0055AED6DCD90281E6", event_name="ObjectRemoved:Delete")
@@ -198,7 +194,7 @@ def only(name: str) -> Callable[[Call], bool]:
 
 
 @pytest.mark.parametrize("name", ["GetObject", "PutItem", "HeadObject", "PutEvents"])
-def test_what_fails_for_good_is_never_answered_as_done(service: Service, wire: Wire, name: str) -> None:
+def test_a_permanent_failure_is_never_reported_as_done(service: Service, wire: Wire, name: str) -> None:
     red = service.upload("red.png", encoded(plain(RED)))
     most = load_template()["Resources"]["UploadsQueue"]["Properties"]["RedrivePolicy"]["maxReceiveCount"]
 
@@ -220,7 +216,7 @@ def test_nothing_is_written_after_a_failed_read_of_the_tags(service: Service, wi
 
 
 @pytest.mark.parametrize("name", ["GetObjectTagging", "PutObjectTagging"])
-def test_denied_tags_are_seen_in_the_row_and_the_message_comes_again(service: Service, wire: Wire, name: str) -> None:
+def test_denied_tagging_is_in_the_row_and_the_message_is_retried(service: Service, wire: Wire, name: str) -> None:
     red = service.upload("red.png", encoded(plain(RED)), tags="owner=Ann")
 
     with wire.watched("red.png", plan=failing(only(name), WAYS["denied"], attempts=99)):
@@ -232,7 +228,7 @@ def test_denied_tags_are_seen_in_the_row_and_the_message_comes_again(service: Se
     assert [event["detail"]["tagging"] for event in service.published()] == ["DENIED"]
 
 
-def test_an_event_that_eventbridge_refuses_brings_its_message_back_and_no_others(
+def test_an_event_that_eventbridge_refuses_retries_its_message_alone(
     service: Service, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pair = Pair(service)
@@ -258,7 +254,7 @@ def test_an_event_that_eventbridge_refuses_brings_its_message_back_and_no_others
     pair.is_right()
 
 
-def test_the_other_objects_of_a_failing_message_are_labelled_all_the_same(service: Service, wire: Wire) -> None:
+def test_the_other_objects_of_a_failing_message_are_labelled(service: Service, wire: Wire) -> None:
     pair = Pair(service)
 
     def is_red(call: Call) -> bool:
@@ -271,7 +267,9 @@ def test_the_other_objects_of_a_failing_message_are_labelled_all_the_same(servic
     assert set(service.rows()) == {pair.blue}
 
 
-def test_a_failure_names_call_object_and_code(service: Service, wire: Wire, printed: Callable[[], Printed]) -> None:
+def test_a_failure_names_the_call_the_object_and_the_code(
+    service: Service, wire: Wire, printed: Callable[[], Printed]
+) -> None:
     red = service.upload("red.png", encoded(plain(RED)))
 
     with wire.watched("red.png", plan=failing(only("PutItem"), WAYS["denied"], attempts=99)):
@@ -285,7 +283,7 @@ def test_a_failure_names_call_object_and_code(service: Service, wire: Wire, prin
 # ---- time -------------------------------------------------------------------------------------------------
 
 
-def test_a_call_that_hangs_throughout_ends_in_less_than_half_of_the_functions_time(
+def test_a_hanging_call_ends_within_half_of_the_functions_timeout(
     service: Service, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     red = service.upload("red.png", encoded(plain(RED)))
@@ -300,7 +298,7 @@ def test_a_call_that_hangs_throughout_ends_in_less_than_half_of_the_functions_ti
     assert longest < load_template()["Resources"]["ClassifyFunction"]["Properties"]["Timeout"] / 2
 
 
-def test_an_answer_that_says_slow_down_is_waited_for(service: Service, wire: Wire) -> None:
+def test_a_slow_down_response_is_retried_after_a_pause(service: Service, wire: Wire) -> None:
     red = service.upload("red.png", encoded(plain(RED)))
     way: Way = answer("SlowDown", 503)
 
@@ -314,15 +312,15 @@ def test_an_answer_that_says_slow_down_is_waited_for(service: Service, wire: Wir
 # ---- what goes side by side -------------------------------------------------------------------------------
 
 
-def test_the_result_of_an_event_goes_out_while_the_object_is_looked_at_again(service: Service, wire: Wire) -> None:
+def test_the_result_event_is_published_during_the_second_check(service: Service, wire: Wire) -> None:
     red = service.upload("red.png", encoded(plain(RED)))
-    told = threading.Event()
+    published = threading.Event()
 
     def plan(call: Call, _attempt: int, _request: Any, send: Callable[[], Any]) -> Any:
         if call.name == "PutEvents":
-            told.set()
+            published.set()
         if call.name == "HeadObject":
-            assert told.wait(10), "it is told only after the look"
+            assert published.wait(10), "it is published only after the second check"
         return send()
 
     with wire.watched("red.png", plan=plan):
@@ -330,7 +328,7 @@ def test_the_result_of_an_event_goes_out_while_the_object_is_looked_at_again(ser
     assert [event["detail"]["label"] for event in service.published()] == ["red"]
 
 
-def test_a_result_that_no_sequencer_orders_waits_for_that_look(service: Service, wire: Wire) -> None:
+def test_a_result_without_a_sequencer_waits_for_the_second_check(service: Service, wire: Wire) -> None:
     service.upload("k.png", encoded(plain(RED)))
 
     def replace(_request: Any, send: Callable[[], Any]) -> Any:
@@ -344,7 +342,7 @@ def test_a_result_that_no_sequencer_orders_waits_for_that_look(service: Service,
     assert [event["detail"]["label"] for event in service.published()] == ["blue"]
 
 
-def test_a_failed_look_does_not_leave_the_result_half_told(service: Service, wire: Wire) -> None:
+def test_a_failed_second_check_still_finishes_publishing(service: Service, wire: Wire) -> None:
     red = service.upload("red.png", encoded(plain(RED)))
     ended = threading.Event()
 

@@ -111,7 +111,7 @@ def test_every_record_of_every_message_is_labelled(service: Service) -> None:
         "x" * 1020 + ".png",  # S3's limit: 1,024 bytes
     ],
 )
-def test_keys_come_through_whatever_is_in_them(service: Service, key: str) -> None:
+def test_any_key_is_labelled_under_its_own_name(service: Service, key: str) -> None:
     event = service.upload(key, encoded(plain(BLUE)))
 
     assert service.invoke(sqs_batch(notification(event))) == DONE
@@ -131,7 +131,7 @@ def test_a_low_confidence_is_unsure(service: Service) -> None:
     assert (row["status"], row["confidence"]) == ("UNSURE", Decimal("0.5"))
 
 
-def test_the_threshold_of_the_environment_goes_before_the_models(
+def test_the_threshold_of_the_environment_overrides_the_models(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONFIDENCE_THRESHOLD", "0.4")  # the model's is 0.9, the confidence in grey 0.5
@@ -142,7 +142,7 @@ def test_the_threshold_of_the_environment_goes_before_the_models(
     assert service.rows()["grey.png"]["status"] == "LABELLED"
 
 
-def test_the_test_event_and_folders_are_no_pictures(service: Service) -> None:
+def test_the_test_event_and_folders_are_ignored(service: Service) -> None:
     service.s3.put_object(Bucket=BUCKET, Key="folder/", Body=b"")
 
     assert service.invoke(sqs_batch(TEST_EVENT, notification(record("folder/")))) == DONE
@@ -196,7 +196,7 @@ def test_events_in_order_leave_the_row_of_the_last(service: Service) -> None:
     assert service.rows()["k.png"]["label"] == "blue"
 
 
-def test_an_object_deleted_meanwhile_is_counted_and_nothing_is_written(
+def test_an_object_deleted_before_the_fetch_is_counted_and_nothing_is_written(
     service: Service, printed: Callable[[], Printed]
 ) -> None:
     assert service.invoke(sqs_batch(notification(record("gone.png")))) == DONE
@@ -242,7 +242,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("key", UNREADABLE)
-def test_what_cannot_be_read_is_recorded_with_its_reason_and_not_retried(service: Service, key: str) -> None:
+def test_an_unreadable_object_is_recorded_with_its_reason_and_not_retried(service: Service, key: str) -> None:
     data, reason = UNREADABLE[key]
     event = service.upload(key, data, tags="owner=Ann")
 
@@ -291,7 +291,7 @@ def test_a_rotated_picture_is_recorded_with_the_size_it_is_displayed_with(servic
 
 
 @pytest.mark.parametrize("body", ["", "not json", "[]", "{}", '{"Records": [{"eventSource": "other"}]}'])
-def test_a_message_that_is_no_notification_fails_alone(
+def test_a_message_that_is_not_a_notification_fails_alone(
     service: Service, printed: Callable[[], Printed], body: str
 ) -> None:
     good = service.upload("red.png", encoded(plain(RED)))
@@ -306,7 +306,7 @@ def test_a_message_that_is_no_notification_fails_alone(
     assert line["error"]
 
 
-def test_a_batch_of_nothing_but_failures_is_answered_and_not_raised(service: Service) -> None:
+def test_a_batch_in_which_every_message_fails_gets_an_answer(service: Service) -> None:
     assert service.invoke(sqs_batch("bad", "worse")) == failed(0, 1)
 
 
@@ -320,11 +320,11 @@ def test_a_raw_notification_is_labelled_too(service: Service) -> None:
     assert {key: row["label"] for key, row in service.rows().items()} == {"a.png": "red", "b.png": "blue"}
 
 
-def test_the_raw_test_event_is_labelled_as_nothing(service: Service) -> None:
+def test_the_raw_test_event_labels_nothing(service: Service) -> None:
     assert service.invoke(TEST_EVENT) == {"labelled": 0}
 
 
-def test_a_failure_in_a_raw_notification_is_raised_after_all_objects_had_their_turn(service: Service) -> None:
+def test_a_failure_in_a_raw_notification_is_raised_after_all_objects_were_handled(service: Service) -> None:
     good = service.upload("red.png", encoded(plain(RED)))
     bad = record("x.png", bucket="no-such-bucket")
 
@@ -387,7 +387,7 @@ def test_each_task_of_batch_operations_has_its_result(service: Service, schema: 
     assert service.rows()["a b.png"]["label"] == "red"
 
 
-def test_batch_operations_label_anew_and_keep_the_rows_place_in_the_order_of_events(service: Service) -> None:
+def test_batch_operations_label_again_and_keep_the_rows_sequencer(service: Service) -> None:
     event = service.upload("k.png", encoded(plain(RED)))
     service.invoke(sqs_batch(notification(event)))
 
@@ -437,7 +437,7 @@ def test_a_deletion_marks_the_row_and_forgets_the_picture(service: Service, prin
     assert printed().metrics == {"Labelled": 1, "Deleted": 1}
 
 
-def test_a_late_upload_does_not_bring_a_deleted_object_back(service: Service, printed: Callable[[], Printed]) -> None:
+def test_a_late_upload_event_does_not_restore_a_deleted_row(service: Service, printed: Callable[[], Printed]) -> None:
     service.invoke(sqs_batch(removed("k.png", "0B")))
 
     assert service.invoke(sqs_batch(notification(record("k.png", sequencer="0A")))) == DONE
@@ -446,7 +446,7 @@ def test_a_late_upload_does_not_bring_a_deleted_object_back(service: Service, pr
     assert printed().metrics == {"Deleted": 1, "Gone": 1}
 
 
-def test_a_late_deletion_does_not_touch_what_was_uploaded_since(service: Service) -> None:
+def test_a_late_deletion_does_not_change_the_row_of_a_later_upload(service: Service) -> None:
     service.upload("k.png", encoded(plain(RED)))
     service.invoke(sqs_batch(notification(record("k.png", sequencer="0C"))))
 
@@ -488,7 +488,7 @@ def test_a_deletion_without_a_sequencer_counts_if_the_object_is_gone(service: Se
     assert (row["status"], row["sequencer"]) == ("DELETED", "0055AED6DCD90281E500000000000000")
 
 
-def test_rows_of_deleted_objects_expire_as_all_do(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_deleted_objects_expire_like_others(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROW_TTL_DAYS", "1")
 
     service.invoke(sqs_batch(removed("k.png", "0B")))
@@ -499,7 +499,7 @@ def test_rows_of_deleted_objects_expire_as_all_do(service: Service, monkeypatch:
 # ---- what is filtered -------------------------------------------------------------------------------------
 
 
-def test_what_is_filtered_is_counted_and_nothing_is_asked_of_aws(
+def test_a_filtered_object_is_counted_without_a_call_to_aws(
     service: Service, monkeypatch: pytest.MonkeyPatch, printed: Callable[[], Printed]
 ) -> None:
     monkeypatch.setenv("KEY_PREFIX", "in/")
@@ -518,7 +518,7 @@ def test_what_is_filtered_is_counted_and_nothing_is_asked_of_aws(
 # ---- what S3 does not hand out ----------------------------------------------------------------------------
 
 
-def test_an_archived_object_is_unreadable_and_says_so(service: Service) -> None:
+def test_an_archived_object_is_unreadable(service: Service) -> None:
     service.s3.put_object(Bucket=BUCKET, Key="k.png", Body=encoded(plain(RED)), StorageClass="GLACIER")
 
     assert service.invoke(sqs_batch(notification(record("k.png")))) == DONE
@@ -534,7 +534,7 @@ def test_an_archived_object_is_unreadable_and_says_so(service: Service) -> None:
 SCHEMA = json.loads((ROOT / "docs/image-classified.schema.json").read_text(encoding="utf-8"))
 
 
-def test_each_result_is_published_as_its_schema_says(service: Service) -> None:
+def test_each_result_event_matches_its_schema(service: Service) -> None:
     uploads = {"red.png": encoded(plain(RED)), "grey.png": encoded(plain(GREY)), "text.jpg": b"text"}
     records = [service.upload(key, data) for key, data in uploads.items()]
 
@@ -559,7 +559,7 @@ def test_each_result_is_published_as_its_schema_says(service: Service) -> None:
     ("change", "value"),
     [("status", "DELETED"), ("confidence", 1.5), ("key", ""), ("schema", 2), ("time", 17), ("surprise", 1)],
 )
-def test_the_schema_refuses_what_is_never_published(service: Service, change: str, value: Any) -> None:
+def test_the_schema_rejects_invalid_events(service: Service, change: str, value: Any) -> None:
     service.invoke(sqs_batch(notification(service.upload("red.png", encoded(plain(RED))))))
     (event,) = service.published()
 
@@ -581,7 +581,7 @@ def test_an_event_that_changed_nothing_publishes_nothing(service: Service) -> No
 # ---- model and settings -----------------------------------------------------------------------------------
 
 
-def test_without_its_model_the_function_fails_as_a_whole_and_says_why(
+def test_without_its_model_the_whole_invocation_fails_with_the_reason(
     service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MODEL_DIR", str(tmp_path / "nowhere"))
@@ -590,7 +590,7 @@ def test_without_its_model_the_function_fails_as_a_whole_and_says_why(
         service.invoke(sqs_batch(TEST_EVENT))
 
 
-def test_a_model_that_could_not_be_loaded_is_tried_again(
+def test_loading_a_model_is_retried_after_a_failure(
     service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MODEL_DIR", str(tmp_path / "later"))
@@ -609,7 +609,7 @@ def test_a_missing_setting_is_named(service: Service, monkeypatch: pytest.Monkey
         service.invoke(sqs_batch(TEST_EVENT))
 
 
-def test_a_broken_network_is_our_fault_and_not_the_pictures(
+def test_a_broken_network_fails_the_message_rather_than_the_picture(
     service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     network = colour_network((8, 8), gain=2e36)  # red's logits are beyond float32; grey's, which it is checked by, 0
@@ -623,7 +623,7 @@ def test_a_broken_network_is_our_fault_and_not_the_pictures(
     assert service.tags("red.png") == {}
 
 
-def test_a_function_whose_network_fails_its_self_check_labels_nothing_and_takes_no_message(
+def test_a_network_that_fails_its_self_check_labels_nothing(
     service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     swapped = colour_network((8, 8), gain=-1 / 25.5)  # what it would say if red and blue were taken for each other
@@ -638,9 +638,7 @@ def test_a_function_whose_network_fails_its_self_check_labels_nothing_and_takes_
     assert service.rows() == {}
     assert service.tags("red.png") == {"owner": "Ann"}
 
-    monkeypatch.setenv(
-        "MODEL_DIR", str(tmp_path / "right")
-    )  # the right libraries are deployed; the message comes again
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "right"))  # the right libraries are deployed; the message is retried
     assert service.invoke(upload) == DONE
     assert service.rows()["red.png"]["label"] == "red"
 
@@ -669,7 +667,7 @@ def test_importing_the_handler_needs_neither_settings_nor_model_nor_region() -> 
 # ---- what is logged and counted ---------------------------------------------------------------------------
 
 
-def test_one_log_line_for_each_object_says_what_became_of_it(service: Service, printed: Callable[[], Printed]) -> None:
+def test_each_object_has_one_log_line_with_its_outcome(service: Service, printed: Callable[[], Printed]) -> None:
     records = [service.upload("red.png", encoded(plain(RED))), service.upload("text.jpg", b"text, only")]
 
     service.invoke(sqs_batch(notification(*records)))
@@ -683,7 +681,7 @@ def test_one_log_line_for_each_object_says_what_became_of_it(service: Service, p
     assert labelled["function_request_id"] == "b7c5d1f0-0000-4000-8000-000000000000"
 
 
-def test_objects_are_counted_by_what_became_of_them_and_by_nothing_else(
+def test_objects_are_counted_by_outcome_alone(
     service: Service, capsys: pytest.CaptureFixture[str], printed: Callable[[], Printed]
 ) -> None:
     records = [
@@ -712,7 +710,7 @@ def test_rows_expire_if_asked_to(service: Service, monkeypatch: pytest.MonkeyPat
     assert service.rows()["red.png"]["expires_at"] > 1_700_000_000
 
 
-def test_the_name_of_the_tags_can_be_chosen(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tag_prefix_is_configurable(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAG_PREFIX", "colour")
     event = service.upload("red.png", encoded(plain(RED)))
 

@@ -43,7 +43,7 @@ def play(labeller: Labeller, kind: str, history: list[Step]) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_whatever_happens_tags_rows_and_events_agree_with_the_bucket_at_the_end(labeller: Labeller, kind: str) -> None:
+def test_after_any_history_tags_rows_and_events_agree_with_the_bucket(labeller: Labeller, kind: str) -> None:
     @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
     @given(HISTORIES)
     def holds(history: list[Step]) -> None:
@@ -92,7 +92,7 @@ BROKEN: dict[str, tuple[str, list[Step], str, Callable[..., Any]]] = {
 
 
 @pytest.mark.parametrize("rule", BROKEN)
-def test_a_broken_rule_would_be_found(labeller: Labeller, monkeypatch: pytest.MonkeyPatch, rule: str) -> None:
+def test_the_history_test_detects_a_broken_rule(labeller: Labeller, monkeypatch: pytest.MonkeyPatch, rule: str) -> None:
     kind, history, method, instead = BROKEN[rule]
     assert play(labeller, kind, history) == []
 

@@ -80,7 +80,7 @@ def test_own_classes_are_built_and_labelled_by_the_handler(
         assert service.tags(key)["image-label"] == shown
 
 
-def test_the_report_of_own_classes_counts_them_and_lists_what_was_left_out(heap: Path, model: Path) -> None:
+def test_the_report_of_own_classes_counts_them_and_lists_skipped_files(heap: Path, model: Path) -> None:
     report = json.loads((model / "report.json").read_text("utf-8"))
     assert set(report["labels"]) == LABELS
     assert {sum(count.values()) for count in zip_by_label(report["images"])} == {57}

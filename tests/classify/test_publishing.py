@@ -22,7 +22,7 @@ class Bus:
         self.calls.append([detail["key"][:10] for detail in details])
         return [AwsFailure("refused") if detail["key"] == "bad" else None for detail in details]
 
-    async def lane(self, function: Any, /, *arguments: Any) -> Any:
+    async def pool(self, function: Any, /, *arguments: Any) -> Any:
         self.under_way.set()
         await self.may_end.wait()
         return function(*arguments)
@@ -33,7 +33,7 @@ def publish(*keys: str) -> tuple[list[list[str]], list[BaseException | None]]:
 
     async def run() -> tuple[list[list[str]], list[BaseException | None]]:
         bus = Bus()
-        publisher = Publisher(bus, bus.lane)  # type: ignore[arg-type]
+        publisher = Publisher(bus, bus.pool)  # type: ignore[arg-type]
         tasks = [asyncio.ensure_future(publisher.publish({"key": keys[0]}))]
         await bus.under_way.wait()
         tasks += [asyncio.ensure_future(publisher.publish({"key": key})) for key in keys[1:]]
@@ -44,7 +44,7 @@ def publish(*keys: str) -> tuple[list[list[str]], list[BaseException | None]]:
     return asyncio.run(run())
 
 
-def test_the_first_event_goes_at_once_and_what_comes_meanwhile_goes_together() -> None:
+def test_the_first_event_is_sent_at_once_and_later_ones_in_one_call() -> None:
     calls, ends = publish("a", "b", "c", "d")
 
     assert calls == [["a"], ["b", "c", "d"]]
@@ -71,7 +71,7 @@ def test_an_event_that_is_refused_fails_alone() -> None:
     assert [type(end) for end in ends] == [type(None), type(None), AwsFailure, type(None)]
 
 
-def test_an_error_of_the_call_itself_reaches_all_who_wait_for_it() -> None:
+def test_a_failed_call_raises_in_every_waiting_publisher() -> None:
     async def run() -> list[Any]:
         async def broken(function: Any, /, *arguments: Any) -> Any:
             raise ZeroDivisionError
@@ -82,10 +82,10 @@ def test_an_error_of_the_call_itself_reaches_all_who_wait_for_it() -> None:
     assert [type(end) for end in asyncio.run(run())] == [ZeroDivisionError, ZeroDivisionError]
 
 
-def test_one_who_is_cancelled_does_not_take_the_others_along() -> None:
+def test_cancelling_one_publisher_does_not_affect_the_others() -> None:
     async def run() -> tuple[list[list[str]], list[Any]]:
         bus = Bus()
-        publisher = Publisher(bus, bus.lane)  # type: ignore[arg-type]
+        publisher = Publisher(bus, bus.pool)  # type: ignore[arg-type]
         first, second = (asyncio.ensure_future(publisher.publish({"key": key})) for key in ("a", "b"))
         await bus.under_way.wait()
         first.cancel()
@@ -100,11 +100,11 @@ def test_one_who_is_cancelled_does_not_take_the_others_along() -> None:
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_publisher_may_be_used_again_after_it_ran_empty(times: int) -> None:
+def test_a_publisher_is_reusable_after_it_ran_empty(times: int) -> None:
     async def run() -> list[list[str]]:
         bus = Bus()
         bus.may_end.set()
-        publisher = Publisher(bus, bus.lane)  # type: ignore[arg-type]
+        publisher = Publisher(bus, bus.pool)  # type: ignore[arg-type]
         for _ in range(times):
             await publisher.publish({"key": "a"})
         return bus.calls

@@ -160,7 +160,7 @@ async def at_once(function: Any, /, *arguments: Any) -> Any:
 
 
 class World:
-    """Users change an object, S3 tells of it, and workers label it, one call at a time."""
+    """Users change an object, S3 sends events, and workers label it, one call at a time."""
 
     def __init__(self, labeller: Labeller, versioned: bool, notifies: bool = True) -> None:
         self.bucket, self.table = Bucket(versioned), Table()
@@ -231,7 +231,7 @@ class World:
             self.queue.append(self.queue[number % len(self.queue)])
 
     def go_on(self, number: int, calls: int) -> None:
-        """One worker makes its next calls to AWS. If it fails, its message comes again."""
+        """One worker makes its next calls to AWS. If it fails, its message is retried."""
         if self.workers:
             ref, work = self.workers[number % len(self.workers)]
             try:
@@ -244,7 +244,7 @@ class World:
                 self.queue.append(ref)
 
     def crash(self, number: int) -> None:
-        """A worker is killed between two calls; its message comes again."""
+        """A worker is killed between two calls; its message is retried."""
         if self.workers:
             ref, work = self.workers.pop(number % len(self.workers))
             work.close()
