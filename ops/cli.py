@@ -11,6 +11,8 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
 
+from labeller.text import printable
+
 STACK_NAME = "image-labeller"  # of a stack, where none is named
 USAGE, INTERRUPTED = 2, 130  # exit statuses: argparse's for wrong arguments; 128 + SIGINT
 
@@ -30,7 +32,8 @@ def exit_status(command: Callable[[], int], *expected: type[Exception]) -> int:
     try:
         return command()
     except errors as error:
-        print(f"error: {error_message(error)}", file=sys.stderr)
+        message = printable(error_message(error), keep="\n")  # it may name a hostile key
+        print(f"error: {message}", file=sys.stderr)
         return int(getattr(error, "exit_code", 1))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -24,6 +24,7 @@ import boto3
 from labeller.images import Unreadable, decode
 from labeller.results import RESERVED_LABELS
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
+from labeller.text import printable
 from model_build.progress import progress_bar
 from ops.cli import CommandError, add_stack_argument, command_parser, exit_status, folder
 from ops.stack import describe_stack
@@ -119,12 +120,13 @@ def print_summary(summary: Summary, bucket: str) -> None:
     """Print the result; the files left out go to standard error."""
     print(f"{summary.uploaded} uploaded to s3://{bucket}/{TESTSET_PREFIX}, {summary.unchanged} already there.")
     for path, reason in sorted(summary.left_out.items()):
-        print(f"left out: {path}: {reason}", file=sys.stderr)
+        print(printable(f"left out: {path}: {reason}"), file=sys.stderr)
     if summary.others and summary.deleted:
         print(f"{len(summary.others)} that are not in the folder were deleted.")
     elif summary.others:
+        example = printable(summary.others[0])
         print(
-            f"{len(summary.others)} in the bucket are not in the folder and stay, such as {summary.others[0]}. "
+            f"{len(summary.others)} in the bucket are not in the folder and stay, such as {example}. "
             "--delete (make: DELETE=1) deletes them."
         )
 

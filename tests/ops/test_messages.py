@@ -15,7 +15,9 @@ from local import ROOT
 from ops import backfill, labels, redrive, shadow, testset
 from ops.capacity import __main__ as capacity
 from ops.capacity import figures
+from ops.cli import CommandError, exit_status
 from ops.stack import describe_stack
+from ops.testset import Summary, print_summary
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "labels": lambda extra: labels.main(["--label", "cats", *extra]),
@@ -92,6 +94,20 @@ def test_capacity_names_a_missing_file(
     monkeypatch.setattr(figures, "scenarios", lambda *_: [])
     assert capacity.main([option, str(tmp_path / "none")]) == 2
     assert str(tmp_path / "none") in capsys.readouterr().err
+
+
+def test_a_hostile_name_reaches_the_terminal_as_an_escape(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> int:
+        raise CommandError("no object hostile/\x1b[31m\u202egnp.png\nsecond line")
+
+    assert exit_status(fail) == 1
+    print_summary(Summary(0, 0, {"\x1b[2J.jpg": "EMPTY"}, ("testset/\u202e.jpg",), deleted=False), "reports")
+
+    captured = capsys.readouterr()
+    assert (
+        captured.err == "error: no object hostile/\\x1b[31m\\u202egnp.png\nsecond line\nleft out: \\x1b[2J.jpg: EMPTY\n"
+    )
+    assert "such as testset/\\u202e.jpg." in captured.out
 
 
 def test_a_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
