@@ -103,31 +103,7 @@ def test_tags_are_read_even_if_the_store_sends_no_count(
         assert {"Key": "owner", "Value": "me"} in tags
 
 
-def test_failures_are_printed_with_their_reasons_and_make_the_command_fail(
-    aws: LocalAws,
-    stack: Stack,
-    command: Callable[..., int],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    def fail(*_: object) -> None:
-        raise AwsFailure("PutItem for x: throttled")
-
-    monkeypatch.setattr(Storage, "replace_row", fail)
-    monkeypatch.setattr("ops.local_backfill.time.sleep", lambda _: None)
-    aws.client("s3").put_object(Bucket=stack.uploads_bucket, Key="failing/a.png", Body=encoded(plain(RED)))
-
-    assert command("--bucket", stack.uploads_bucket, "--prefix", "failing/") == 1
-
-    printed = capsys.readouterr().out
-    assert "0 of 1 done (none), 1 failed" in printed
-    assert f"{stack.uploads_bucket}/failing/a.png: PutItem for x: throttled" in printed
-    assert "Run this again" in printed
-    assert "throttled" in (tmp_path / "log").read_text()
-
-
-def test_a_hostile_key_reaches_neither_the_terminal_nor_the_log_through_its_error(
+def test_failures_are_printed_with_their_reasons_as_printable_text_and_make_the_command_fail(
     aws: LocalAws,
     stack: Stack,
     command: Callable[..., int],
@@ -140,13 +116,16 @@ def test_a_hostile_key_reaches_neither_the_terminal_nor_the_log_through_its_erro
 
     monkeypatch.setattr(Storage, "replace_row", fail)
     monkeypatch.setattr("ops.local_backfill.time.sleep", lambda _: None)
-    key = "hostile/\x1b[31m\u202egnp.png"
+    key, shown = "failing/\x1b[31m\u202egnp.png", r"failing/\x1b[31m\u202egnp.png"
     aws.client("s3").put_object(Bucket=stack.uploads_bucket, Key=key, Body=encoded(plain(RED)))
 
-    assert command("--bucket", stack.uploads_bucket, "--prefix", "hostile/") == 1
+    assert command("--bucket", stack.uploads_bucket, "--prefix", "failing/") == 1
 
-    for text in (capsys.readouterr().out, (tmp_path / "log").read_text()):
-        assert r"PutItem for " + stack.uploads_bucket + r"/hostile/\x1b[31m\u202egnp.png: throttled" in text
+    printed, path = capsys.readouterr().out, f"{stack.uploads_bucket}/{shown}"
+    assert "0 of 1 done (none), 1 failed" in printed
+    assert "Run this again" in printed
+    for text in (printed, (tmp_path / "log").read_text()):
+        assert f"{path}: PutItem for {path}: throttled" in text
         assert all(line.isprintable() for line in text.splitlines())
 
 
