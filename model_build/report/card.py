@@ -11,6 +11,7 @@ from evaluation.charts import confusion_table, reliability_diagram
 from evaluation.pages import render
 from model_build.report.figures import LABELS_IN_MATRIX, TEMPLATES, confusion_chart, curve_chart, training_charts
 from model_build.report.report import BuildReport
+from model_build.report.summary import AT_BOUND
 
 MISTAKES_SHOWN = 24
 """Mistakes with their pictures, the most confident ones; report.json lists all."""
@@ -53,6 +54,10 @@ def card_page(report: BuildReport, pictures: Mapping[str, str]) -> str:
 def _warnings(report: BuildReport) -> list[str]:
     threshold = report.calibration.threshold
     warnings = [WEIGHTS_WARNINGS[report.weights]] if report.weights in WEIGHTS_WARNINGS else []
+    if report.calibration.at_bound:
+        warnings.append(AT_BOUND)
+    if report.previous and report.previous.outcome == "WORSE":
+        warnings.append(str(report.previous))
     if not threshold.reached:
         warnings.append(
             f"No confidence threshold makes {threshold.precision:.0%} of the labelled validation pictures right: the "

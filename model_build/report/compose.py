@@ -12,17 +12,19 @@ import numpy as np
 from evaluation import metrics
 from labeller.images import Unreadable
 from labeller.manifest import Manifest
-from model_build.calibration import Threshold
+from model_build.calibration import Threshold, at_bound
 from model_build.compression.curve import Curve, FullComparison, curve_rule, excess_loss
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example
 from model_build.data.reader import CORES
+from model_build.fingerprint import build_fingerprint
+from model_build.previous import PreviousModel
 from model_build.quantize import QuantisedBase
 from model_build.report import report as reports
 from model_build.selection import Baseline, EvaluatedHead, HeadAccuracy, ValidationScore
 from model_build.verify import Accuracy, BaselineTest, Predictions, Verification
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Grows when a field changes its meaning."""
 
 HEAD_RULE = "most right on validation; among equals the lowest log loss there; then the first in the table"
@@ -45,6 +47,7 @@ class Decisions:
     threshold: Threshold
     curve: Curve | None
     full_comparison: FullComparison | None
+    previous: PreviousModel | None
 
 
 def compose(
@@ -62,6 +65,7 @@ def compose(
     test, threshold = verification.test, decisions.threshold
     return reports.BuildReport(
         format_version=FORMAT_VERSION,
+        key=build_fingerprint(config, data),
         model_version=manifest.model_version,
         labels=data.labels,
         images=data.counts(),
@@ -76,6 +80,7 @@ def compose(
         quantisation=_quantisation(decisions, config),
         calibration=reports.CalibrationReport(
             manifest.temperature,
+            at_bound(manifest.temperature),
             threshold,
             calibration_of(validation, threshold.value),
             calibration_of(test, threshold.value),
@@ -85,10 +90,12 @@ def compose(
         bytes=sizes,
         machine={"cores": CORES, "architecture": platform.machine(), "python": platform.python_version()},
         settings={**settings, "weights": manifest.build["weights"]},
-        **{name: manifest.build[name] for name in ("weights", "weights_sha256", "data_sha256", "packages")},
+        **{name: manifest.build[name] for name in ("weights", "weights_sha256", "packages")},
+        data_sha256=data.digest,
         seconds={},
         reused=0,
         compression=_compression(decisions, config),
+        previous=decisions.previous,
     )
 
 

@@ -52,7 +52,7 @@ def test_another_head_on_moved_data_exports_quantises_and_extracts_nothing(
     assert exported == [export.FEATURES]  # the head
     # The finished model reads pixels: all of test, and the validation images on which it is compared with Keras.
     assert {example.path.relative_to(moved).parts[0] for example in read} == {"validation", "test"}
-    assert len({e for e in read if e.path.is_relative_to(moved / "validation")}) <= 32
+    assert len({e for e in read if e.path.is_relative_to(moved / "validation")}) <= 32 + 9
     assert (out / MODEL_FILE).read_bytes() != (built / MODEL_FILE).read_bytes()
     first, second = (json.loads((each / "report.json").read_text("utf-8")) for each in (built, out))
     unjudged = [
@@ -63,8 +63,9 @@ def test_another_head_on_moved_data_exports_quantises_and_extracts_nothing(
         for one in (first, second)
     ]
     assert unjudged[0] == unjudged[1]
-    # The base, the INT8 base with its two tables, and features: INT8 for train and validation, FP32 for the samples.
-    feature_rows = 80 + 40 + 9 + 40
+    # The base, the INT8 base with its two tables, and features: FP32 for the comparison, INT8 for train and validation;
+    # then both for the samples of the verification, which are all images.
+    feature_rows = 9 + (80 + 40) + 2 * (80 + 40 + 40)
     assert (first["reused"], second["reused"]) == (0, 4 + feature_rows)
 
 

@@ -81,7 +81,7 @@ def test_the_decisions_and_the_results_are_on_the_page() -> None:
         given.calibration.caution,
         "cat 96.0% 93.9% to 97.4% 480 of 500",
         "make model DATA=FOLDER WEIGHTS=imagenet IMAGE_SIZE=128",
-        "+3 pictures 467 against 464 right of 488 pictures, on the same features; p = 0.55",
+        "+3 pictures 467 against 464 right of 488 pictures, p = 0.55",
         "The weights of epoch 2 are kept",
     ):
         assert expected in words
