@@ -37,6 +37,12 @@ def test_each_picture_has_a_line_ordered_by_key() -> None:
     }
 
 
+def test_a_picture_of_a_label_that_the_model_does_not_know_has_probability_0_of_it() -> None:
+    answer = Scored("fox/a.jpg", "fox", "ab", Prediction("cats", 0.9, {"cats": 0.9, "dogs": 0.1}), unsure=False)
+
+    assert rows(write_csv([answer]))[0]["probability_of_true"] == "0.000000"
+
+
 @pytest.mark.parametrize("key", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", '=HYPERLINK("http://x")'])
 def test_no_cell_is_a_formula(key: str) -> None:
     # OWASP, "CSV Injection": =, +, -, @, tab, carriage return and line feed begin one.
