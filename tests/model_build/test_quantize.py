@@ -210,7 +210,7 @@ def test_a_percentile_range_leaves_the_same_share_of_values_out_at_both_ends(
 ) -> None:
     name, values = relu
     # Of 80% of the values inside, a tenth lies above. The range ends at a border of the histogram's bins.
-    bin_width = 2 * values[:4].max() / 512
+    bin_width = float(2 * values[:4].max() / 512)
     assert highest(compared[1].path, name) == pytest.approx(np.quantile(values[:4], 0.9), abs=bin_width)
 
 
