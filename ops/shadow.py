@@ -9,8 +9,6 @@ for uploads, those in their rows. Nothing is written.
 Exit status: 0; 1 it could not be done; 2 wrong arguments; 3 the candidate is significantly worse on the test set.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json

@@ -1,7 +1,5 @@
 """Result events, batched for EventBridge."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Mapping, Sequence

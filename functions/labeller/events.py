@@ -11,8 +11,6 @@ function"; SNS developer guide, "Fanout to Amazon SQS queues". The event's versi
 read and unknown ones ignored, as S3 asks of receivers of its 2.x events.
 """
 
-from __future__ import annotations
-
 import json
 import string
 from collections.abc import Iterator, Mapping

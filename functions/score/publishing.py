@@ -6,8 +6,6 @@ restored. Every switched object links only to its own run's folder: even if the 
 page is consistent, and the retry completes the switch.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

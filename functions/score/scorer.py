@@ -1,7 +1,5 @@
 """Scoring: the test set through the model, with the download, limits, decoding and threshold of uploads."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import time

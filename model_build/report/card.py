@@ -1,7 +1,5 @@
 """The model card, index.html: templates/card.html filled in from the build report."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 
