@@ -17,7 +17,7 @@ import pytest
 
 from local import ROOT
 from local.runtime import invoke
-from local.runtime.emulator import Invocation, Report
+from local.runtime.emulator import Report
 from local.runtime.sam_build import SamBuild
 from tests.support import write_model
 
@@ -39,12 +39,12 @@ class Runtime:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def invoke(self, event: Any) -> Invocation:
+    def invoke(self, event: Any) -> tuple[Any, Report]:
         s3 = boto3.client("s3")
         self.events.append(event)
         self.testset = [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
         s3.put_object(Bucket=BUCKET, Key="accuracy/latest/index.html", Body=b"the report")
-        return Invocation({"headline": "Same as before"}, self.report)
+        return {"headline": "Same as before"}, self.report
 
 
 @pytest.fixture
