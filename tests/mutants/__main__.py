@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=int, default=60, help="limit of the whole run [60]")
     options = parser.parse_args(arguments)
     # Hypothesis then draws the same examples in every run, knows no deadline and stores nothing.
-    os.environ["CI"] = "true"
+    os.environ |= {"CI": "true", "TF_CPP_MIN_LOG_LEVEL": "3"}
     tests = deciding_tests()
     modules = [name for name in tests if any(fnmatch.fnmatch(name, pattern) for pattern in options.modules)]
     if not modules:
