@@ -183,6 +183,14 @@ def test_a_classifier_tells_what_its_manifest_says(tmp_path: Path) -> None:
     assert classifier.confidence_threshold == 0.9
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_network_runs_with_the_threads_it_is_given_and_idle_ones_sleep(tmp_path: Path, threads: int) -> None:
+    options = load_classifier(write_model(tmp_path), threads)._session.get_session_options()
+
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (threads, 1)
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
 def test_no_pictures_have_no_predictions(tmp_path: Path) -> None:
     assert load_classifier(write_model(tmp_path), 1).predict(np.empty((0, 8, 8, 3), np.uint8)) == []
 
