@@ -456,6 +456,18 @@ def test_the_event_and_the_mail_have_the_verdict_and_link_the_report(service: Se
     assert f"s3://{BUCKET}/accuracy/{NIGHT}/index.html" in mail["Message"]
 
 
+@pytest.mark.parametrize(
+    ("subject", "sent"),
+    [("x" * 99, "x" * 99), ("x" * 100, "x" * 96 + "..."), ("two\nlines,  ü", "two lines, ?")],
+    ids=["99", "100", "two lines"],
+)
+def test_a_mails_subject_is_a_line_of_ascii_with_less_than_a_hundred_characters(
+    service: Service, subject: str, sent: str
+) -> None:
+    app.get_job().reports.mail(subject, "text")
+    assert [mail["Subject"] for mail in service.mails()] == [sent]
+
+
 def test_an_accuracy_below_the_minimum_is_announced_everywhere(service: Service) -> None:
     service.add_pictures(1, 1)
     service.add("red/really blue.png", encoded(plain(BLUE)))
