@@ -3,8 +3,6 @@
 The model build writes it, the functions read it; `Manifest` is the one definition of this contract.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import hashlib
@@ -107,7 +105,7 @@ class Manifest:
         )
 
     @classmethod
-    def from_json(cls, text: str) -> Manifest:
+    def from_json(cls, text: str) -> Self:
         """The manifest in `text`. Unknown members are ignored, so that older functions can read newer files."""
         try:
             content = json.loads(text)
@@ -127,7 +125,7 @@ class Manifest:
         return manifest
 
     @classmethod
-    def from_file(cls, path: Path) -> Manifest:
+    def from_file(cls, path: Path) -> Self:
         """The manifest in a file. Raises ModelError, which names the file."""
         try:
             return cls.from_json(read_file(path).decode("utf-8"))
