@@ -6,8 +6,6 @@ Photographs -> model -> template.yaml on a local AWS -> uploads -> S3's notifica
 handler -> tags and rows -> the nightly report.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -111,7 +109,7 @@ def write_results(out: Path, entries: Sequence[Entry], inputs: DemoInputs, model
     accuracy = manifest.build["accuracy"]["test"]["int8"]
     remarks = (
         f"The model is built from {inputs.description}.",
-        f"Model {manifest.model_version}: {accuracy['accuracy']:.1%} of {accuracy['images']} test pictures right.",
+        f"Model {manifest.model_version}: {accuracy['accuracy']:.1%} of {accuracy['images']:,} test pictures right.",
     )
     contact_sheet.write(out / "index.html", tally(entries), remarks, entries)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from layers import PackagingError, packing, size
+from layers import PackagingError, packing, size, wheels
 from layers import __main__ as command
 from layers.__main__ import architecture_warning, deployed_architecture, main
 from layers.packing import check, fill_libraries, fill_model, pack, prune, read_manifest
@@ -138,6 +141,66 @@ def test_layers_for_another_architecture_replace_the_first_and_a_file_beside_the
 def test_the_deployed_architecture_is_read_from_samconfig(tmp_path: Path, text: str, architecture: str | None) -> None:
     (tmp_path / "samconfig.toml").write_text(f"version = 0.1\n[default.deploy.parameters]\n{text}\n")
     assert deployed_architecture(tmp_path / "samconfig.toml") == architecture
+
+
+@pytest.fixture
+def platforms(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The platforms that the command asks pip for, which is not run and leaves one file."""
+    platforms: list[str] = []
+
+    def pip(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        platforms.extend(command[index + 1] for index, word in enumerate(command) if word == "--platform")
+        write(Path(command[command.index("--target") + 1]), {"library.py": ""})
+        return subprocess.CompletedProcess(command, 0, "")
+
+    monkeypatch.setattr(wheels, "subprocess", SimpleNamespace(run=pip, PIPE=None, STDOUT=None))
+    monkeypatch.setattr(command, "compiler", lambda: None)
+    return platforms
+
+
+@pytest.mark.parametrize("libraries_only", [True, False])
+@pytest.mark.parametrize(
+    ("arguments", "deployed", "architecture", "machine"),
+    [
+        ([], None, "x86_64", "_x86_64"),
+        ([], "arm64", "arm64", "_aarch64"),
+        (["--architecture", "arm64"], None, "arm64", "_aarch64"),
+        (["--architecture", "x86_64"], "arm64", "x86_64", "_x86_64"),
+    ],
+)
+def test_the_command_packs_the_architecture_that_is_named_or_else_deployed(
+    tmp_path: Path,
+    model: Path,
+    platforms: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    deployed: str | None,
+    architecture: str,
+    machine: str,
+    libraries_only: bool,
+) -> None:
+    monkeypatch.setattr(command, "deployed_architecture", lambda: deployed)
+    out = tmp_path / "layers"
+    rest = ["--libraries-only"] if libraries_only else ["--model", str(model)]
+    assert main([*arguments, *rest, "--out", str(out)]) == 0
+    assert platforms
+    assert all(platform.endswith(machine) for platform in platforms)
+    assert (out / "architecture").read_text() == f"{architecture}\n"
+    assert (out / "model").exists() is not libraries_only
+    differs = architecture != (deployed or "x86_64") and not libraries_only
+    assert (f"WARNING: these layers run on {architecture} only" in capsys.readouterr().out) is differs
+
+
+@pytest.mark.usefixtures("platforms")
+@pytest.mark.parametrize("libraries_only", [True, False])
+def test_the_command_compiles_the_libraries_with_the_runtimes_python(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, libraries_only: bool
+) -> None:
+    monkeypatch.setattr(command, "compiler", lambda: Path(sys.executable))
+    rest = ["--libraries-only"] if libraries_only else ["--model", str(model)]
+    assert main([*rest, "--out", str(tmp_path / "layers")]) == 0
+    assert len(list((tmp_path / "layers/libraries/python/__pycache__").glob("library.*.pyc"))) == 1
 
 
 def test_layers_for_another_architecture_than_the_functions_give_a_warning() -> None:
@@ -304,12 +367,15 @@ def test_a_build_without_layers_is_refused_with_the_command_to_run(
 
 
 def test_a_layer_of_another_model_than_the_last_build_gives_a_warning(
-    tmp_path: Path, requirements: Path, model: Path
+    tmp_path: Path, requirements: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pack(model, tmp_path / "layers", requirements, Installer())
+    capsys.readouterr()
     write_model(model, b"retrained", model_version="cats-2")
-    assert "holds model cats-1" in str(check(tmp_path / "layers", model))
-    assert "is cats-2: to ship that one" in str(check(tmp_path / "layers", model))
+    assert main(["--check", "--out", str(tmp_path / "layers"), "--model", str(model)]) == 0
+    warning = capsys.readouterr().out
+    assert "WARNING: the layer holds model cats-1" in warning
+    assert "is cats-2: to ship that one" in warning
     assert check(tmp_path / "layers", tmp_path / "no model here") is None
 
 
