@@ -131,6 +131,8 @@ def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
     def read() -> Printed:
         lines = (log.getvalue() + capsys.readouterr().out).splitlines()
+        log.seek(0)
+        log.truncate()
         return Printed([json.loads(line) for line in lines if line[:1] == "{"])
 
     return read
