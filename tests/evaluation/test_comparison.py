@@ -66,14 +66,16 @@ def test_without_common_pictures_there_is_no_comparison_by_pictures() -> None:
 
 
 def test_flips_begin_with_the_newly_wrong_ones_and_are_limited() -> None:
-    before = answers(pictures(300, 100))
-    now = [scored(f"cats/{n}", "cats", "dogs" if n < 300 else "cats", str(n)) for n in range(400)]
-    comparison = compare_pictures("last night", "m", before, now[::-1])
+    # By number: 150 newly right, 100 from wrong to wrong, 150 newly wrong.
+    before = {("cats", str(n)): "cats" if n >= 250 else "dogs" for n in range(400)}
+    labels = ["cats"] * 150 + ["foxes"] * 100 + ["dogs"] * 150
+    now = [scored(f"cats/{n:03}", "cats", label, str(n)) for n, label in enumerate(labels)]
+    comparison = compare_pictures("last night", "m", before, now)
     assert comparison is not None
     assert (comparison.flipped, len(comparison.flips)) == (400, 200)
-    assert {flip.now for flip in comparison.flips} == {"dogs"}
-    keys = [flip.key for flip in comparison.flips]
-    assert keys == sorted(f"cats/{n}" for n in range(300))[:200]
+    assert [flip.key for flip in comparison.flips[:150]] == [f"cats/{n}" for n in range(250, 400)]
+    assert {(flip.before, flip.now) for flip in comparison.flips[:150]} == {("cats", "dogs")}
+    assert [flip.key for flip in comparison.flips[150:]] == [f"cats/{n:03}" for n in range(50)]
 
 
 def test_counts_alone_are_compared_with_fishers_test() -> None:

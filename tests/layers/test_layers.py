@@ -274,6 +274,15 @@ def test_a_network_that_differs_from_the_manifest_is_refused(model: Path) -> Non
         read_manifest(model)
 
 
+def test_a_manifest_that_was_edited_is_refused_before_it_is_deployed(
+    tmp_path: Path, requirements: Path, model: Path
+) -> None:
+    write_model(model, b"network", labels=["dogs", "cats"], manifest_sha256="0" * 64)
+    with pytest.raises(PackagingError, match=r"manifest\.json was changed after the model was built"):
+        pack(model, tmp_path / "layers", requirements, Installer())
+    assert not (tmp_path / "layers").exists()
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", "\x00"])
 def test_an_invalid_manifest_is_refused(model: Path, text: str) -> None:
     (model / "manifest.json").write_text(text)

@@ -121,8 +121,8 @@ import boto3
 
 def lambda_handler(event, context):
     for record in event["Records"]:
-        for each in json.loads(record["body"])["Records"]:
-            bucket, key = each["s3"]["bucket"]["name"], each["s3"]["object"]["key"]
+        for upload in json.loads(record["body"])["Records"]:
+            bucket, key = upload["s3"]["bucket"]["name"], upload["s3"]["object"]["key"]
             size = boto3.client("s3").head_object(Bucket=bucket, Key=key)["ContentLength"]
             tags = {"TagSet": [{"Key": "image-label", "Value": "a stand-in"}]}
             boto3.client("s3").put_object_tagging(Bucket=bucket, Key=key, Tagging=tags)
