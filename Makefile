@@ -7,7 +7,8 @@ SAM := .venv-sam/bin/sam
 CHECKOV := .venv-checkov/bin/checkov
 
 # The variables that a target takes, and the options that they become: see local/make.py.
-demo_takes := DATA WEIGHTS IMAGE_SIZE SHARED
+demo_takes := DATA WEIGHTS IMAGE_SIZE SHARED MIRROR
+photographs_takes := MIRROR
 model_takes := DATA WEIGHTS IMAGE_SIZE COMPRESS
 verify-cpus_takes := DATA WEIGHTS PHOTOGRAPHS
 layer_takes := ARCH:--architecture
@@ -40,7 +41,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # `make -j deploy` would build before the layers are filled
-.PHONY: help setup demo model verify-cpus layer build invoke nightly testset capacity backfill shadow test bench lint \
+.PHONY: help setup demo photographs model verify-cpus layer build invoke nightly testset capacity backfill shadow test bench lint \
   validate deploy redrive lock clean
 
 help: ## this list
@@ -48,8 +49,11 @@ help: ## this list
 
 setup: .venv/ready ## create .venv with the pinned dependencies
 
-demo: .venv/ready ## the whole path on this machine: build a model, upload pictures, print and draw their labels: DATA= WEIGHTS= IMAGE_SIZE= SHARED=../shared
+demo: .venv/ready ## the whole path on this machine: build a model, upload pictures, print and draw their labels: DATA= WEIGHTS= IMAGE_SIZE= SHARED=../shared MIRROR=url
 	@$(call run,local.demo.__main__)
+
+photographs: .venv/ready ## download 3,000 public photographs of cats and dogs into photographs/ (69 MB): MIRROR=url
+	@$(call run,local.photographs)
 
 model: .venv/ready ## train and quantise the model: DATA=folder WEIGHTS=imagenet|random|file.h5 IMAGE_SIZE=224 COMPRESS=none|auto|3
 	@$(call run,model_build.__main__)

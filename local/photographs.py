@@ -65,8 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
     return exit_status(command, OutputError)
 
 
-def reachable(url: str) -> str | None:
-    """None if a server answers for `url`, else the reason in a few words."""
+def unreachable(url: str) -> str | None:
+    """Why `url` cannot be downloaded, in a few words; None if a server has it."""
     try:
         requests.head(url, timeout=TIMEOUT, allow_redirects=True).raise_for_status()
     except requests.RequestException as error:
@@ -74,12 +74,17 @@ def reachable(url: str) -> str | None:
     return None
 
 
+def downloaded(out: Path = FOLDER) -> bool:
+    """Whether `out` has the photographs."""
+    return (out / SOURCE).is_file()
+
+
 def fetch(url: str = ARCHIVE, out: Path = FOLDER) -> Path:
     """Download and unpack the archive unless `out` has the photographs; returns `out`.
 
     Raises DownloadError, after which a second call continues, and OutputError if `out` holds something else.
     """
-    if (out / SOURCE).is_file():
+    if downloaded(out):
         return out
     archive = out.with_name(f"{out.name}.zip.part")
     try:

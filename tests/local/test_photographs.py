@@ -220,12 +220,12 @@ def test_an_error_of_the_server_is_named(server: Server, out: Path) -> None:
     server.status = 404
     with pytest.raises(DownloadError, match="could not be downloaded: the server answered 404 Not Found"):
         fetch(server.url, out)
-    assert "404" in (photographs.reachable(server.url) or "")
+    assert "404" in (photographs.unreachable(server.url) or "")
 
 
-def test_reachable_tells_a_server_that_answers_from_one_that_does_not(server: Server) -> None:
-    assert photographs.reachable(server.url) is None
-    assert "refused" in (photographs.reachable("http://127.0.0.1:9/cats.zip") or "")
+def test_unreachable_tells_a_server_that_answers_from_one_that_does_not(server: Server) -> None:
+    assert photographs.unreachable(server.url) is None
+    assert "refused" in (photographs.unreachable("http://127.0.0.1:9/cats.zip") or "")
 
 
 def test_somebody_s_own_folder_of_that_name_is_not_replaced(server: Server, out: Path) -> None:
