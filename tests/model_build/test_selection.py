@@ -11,6 +11,7 @@ from model_build.features import Features
 from model_build.head import TrainedHead
 from model_build.quantize import QuantisedBase
 from model_build.selection import (
+    PENALTIES,
     EvaluatedHead,
     HeadAccuracy,
     ValidationScore,
@@ -72,6 +73,31 @@ def test_the_baseline_is_the_logistic_regression_that_is_best_on_validation() ->
     expected = oracle.predict((unseen - mean) / deviation)
     np.testing.assert_array_equal(baseline.predict(validation.values), expected)
     assert baseline.validation.correct == (expected == validation.labels).sum()
+
+
+def test_no_other_penalty_of_the_baseline_is_better_on_validation() -> None:
+    # The second channel holds the noise of the first. A strong penalty keeps its weight too small to subtract it.
+    rng = np.random.default_rng(3)
+
+    def noisy(count: int) -> Features:
+        labels = np.arange(count) % 2
+        noise = rng.normal(0, 3, count)
+        values = np.stack([noise + labels, noise + rng.normal(0, 0.3, count)], axis=1).astype(np.float32)
+        return Features((), values[:, None, None], labels)
+
+    training, validation = noisy(400), noisy(200)
+    mean, deviation = head.statistics(training.values[:, 0, 0])
+    correct = []
+    for penalty in PENALTIES:
+        model = LogisticRegression(C=penalty, max_iter=1000)
+        model.fit((training.values[:, 0, 0] - mean) / deviation, training.labels)
+        answers = model.predict((validation.values[:, 0, 0] - mean) / deviation)
+        correct.append(int((answers == validation.labels).sum()))
+    assert max(correct) > min(correct) + 20  # so the choice matters
+
+    baseline = train_baseline(Pooling.AVERAGE, training, validation)
+
+    assert baseline.validation.correct == max(correct)
 
 
 def test_the_head_is_run_on_the_features_of_every_quantisation() -> None:
