@@ -114,6 +114,7 @@ def config(drawn_data: Path, tmp_path_factory: pytest.TempPathFactory) -> BuildC
         quantisations=quick.QUANTISATIONS,
         quantisation_megapixels=0.04,  # ten images
         heads=quick.HEADS,
+        yardstick=quick.YARDSTICK,
     )
 
 
