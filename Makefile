@@ -17,6 +17,7 @@ shadow_takes := MODEL:argument STACK BASELINE
 nightly_takes := DATA SHARED
 testset_takes := DIR:argument STACK DELETE:flag
 bench_takes := QUICK:flag DATA WEIGHTS MODEL ONLY:words
+mutants_takes := MODULES:words SAMPLE SEED MINUTES
 deploy_takes := ARCH
 redrive_takes := STACK
 lock_takes := UPGRADE
@@ -40,7 +41,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # `make -j deploy` would build before the layers are filled
-.PHONY: help setup demo model verify-cpus layer build invoke nightly testset capacity backfill shadow test bench lint \
+.PHONY: help setup demo model verify-cpus layer build invoke nightly testset capacity backfill shadow test mutants bench lint \
   validate deploy redrive lock clean
 
 help: ## this list
@@ -87,6 +88,9 @@ test: .venv/ready .venv-sam/ready lint validate ## lint, types, the template's c
 	@$(BIN)/python -m layers --libraries-only --architecture x86_64
 	@$(BIN)/python -m layers.runtime_python
 	@$(BIN)/python -m pytest
+
+mutants: .venv/ready .venv-mutants/ready ## change the code in one place at a time, list what no test notices: MODULES="labeller.* ..." SAMPLE=10 SEED=0 MINUTES=60
+	@$(call run,tests.mutants.__main__)
 
 bench: .venv/ready .venv-sam/ready .venv-bench/ready ## measure other runtimes, handler, cold start, build, night: WEIGHTS= DATA= MODEL= QUICK=1 ONLY="inference ..."
 	@$(call run,bench.__main__)

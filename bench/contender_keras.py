@@ -3,8 +3,6 @@
 Writes that network as ONNX for the other runtimes. Run by bench.inference.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path

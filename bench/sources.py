@@ -1,7 +1,5 @@
 """What the benchmarks run on, and the command line that all parts share."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

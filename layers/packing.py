@@ -4,8 +4,6 @@ Each layer is built beside its folder and exchanged with it in one step, so that
 Only the standard library is imported: the SAM CLI's environment runs `check`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Train, quantise and verify a model from photographs in label folders."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

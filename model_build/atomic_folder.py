@@ -6,8 +6,6 @@ them, the next build restores the old folder from `<name>.previous`. A build kil
 folder untouched, and a `<name>.partial` that the next build clears.
 """
 
-from __future__ import annotations
-
 import ctypes
 import errno
 import fcntl

@@ -43,6 +43,8 @@ os.environ.update(
 )
 os.environ.pop("AWS_PROFILE", None)
 
+pytest_plugins = ["tests.needs"]  # imported in fixtures only: pytest rewrites the asserts of what it loads itself
+
 
 # A shell that starts pytest in the background makes it, and every process that tests start, ignore SIGINT. Tests of
 # Ctrl-C need it.
@@ -134,7 +136,9 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
     folder.mkdir()
     options = f"size={request.param}k"
     if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("may not mount a small file system here")
+        from tests import needs
+
+        needs.skip("a full disk", "run as root, which may mount a small file system")
     yield folder
     subprocess.run(["umount", folder], check=True)
 
@@ -159,14 +163,13 @@ def stack(aws: LocalAws) -> Stack:
 
 @pytest.fixture(scope="session")
 def python() -> Path:
-    """A Python 3.13 with AWS's runtime client. Skips the test if none can be installed."""
-    from layers import PackagingError
-    from layers.runtime_python import ensure_runtime
-    from local.runtime.emulator import emulator_program
-    from ops.cli import CommandError
+    """A Python 3.13 with AWS's runtime client. Skips the test if this machine has no such Python or no emulator."""
+    from layers.runtime_python import RuntimePythonNotFound, ensure_runtime
+    from local.runtime.emulator import EmulatorError, emulator_program
+    from tests import needs
 
     try:
         emulator_program()
         return ensure_runtime()
-    except (CommandError, PackagingError) as error:
-        pytest.skip(str(error))
+    except (EmulatorError, RuntimePythonNotFound) as error:
+        needs.skip("the built function", str(error))

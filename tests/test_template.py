@@ -85,7 +85,7 @@ def test_the_handler_can_be_imported_from_the_code_folder(logical_id: str) -> No
 
 
 def test_the_environment_is_exactly_what_settings_and_powertools_read() -> None:
-    assert set(environment(1769)) == settings.NAMES | POWERTOOLS
+    assert set(environment(1769)) == {*settings.REQUIRED, *settings.DEFAULTS} | POWERTOOLS
 
 
 @pytest.mark.parametrize("memory", PARAMETERS["MemorySize"]["AllowedValues"])
@@ -159,7 +159,7 @@ def test_rows_carry_the_keys_of_the_table_and_its_ttl_attribute() -> None:
     table = properties("ResultsTable")
     keys = {entry["KeyType"]: entry["AttributeName"] for entry in table["KeySchema"]}
     types = {entry["AttributeName"]: entry["AttributeType"] for entry in table["AttributeDefinitions"]}
-    ref = ObjectRef("uploads", "a b/c.jpg", None, "0055", "2026-11-24T08:00:00.000Z", 1, None)
+    ref = ObjectRef("uploads", "a b/c.jpg", None, "0055", "2026-11-24T08:00:00.000Z")
     row = item_for(
         ref,
         unreadable(Unreadable(Reason.EMPTY, "no bytes"), "m"),

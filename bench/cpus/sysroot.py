@@ -4,8 +4,6 @@ Nothing is installed on this machine: apt uses folders of its own, needs no root
 and the packages are only unpacked.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -153,7 +153,8 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
     if name not in signatures.SUPPORTED:
         raise Unreadable(Reason.UNSUPPORTED, f"{name} is not one of {', '.join(signatures.SUPPORTED)}")
     try:
-        with _open(data, name) as image:
+        # Not Image.open: it hides the cause of a failure, which the row must name.
+        with _reader(name)(io.BytesIO(data), "") as image:
             _check_work(image, data, name, max_pixels)
             return _decode(image, name, size)
     except Image.DecompressionBombError as error:
@@ -162,11 +163,6 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
         raise Unreadable(Reason.TOO_LARGE, "decoding takes more memory than is available") from error
     except _DECODER_ERRORS as error:
         raise _explain(error, data, name) from error
-
-
-def _open(data: bytes, name: str) -> ImageFile.ImageFile:
-    # Not Image.open: it hides the cause of a failure, which the row must name.
-    return _reader(name)(io.BytesIO(data), "")
 
 
 @cache

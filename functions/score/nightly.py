@@ -33,8 +33,8 @@ from labeller.observability import logger
 from labeller.pipeline import Deadline
 from labeller.results import Status
 from labeller.storage import Storage
-from score.keys import PREDICTIONS, run_key
-from score.publishing import ReportFiles, list_nights, publish, read_earlier
+from score.keys import PAGE, PREDICTIONS, REPORT, run_key
+from score.publishing import list_nights, publish, read_earlier
 from score.scorer import Scorer, ScoringRun
 from score.settings import ScoreSettings
 from score.testset import TESTSET_PREFIX, TestSet, find_test_set
@@ -164,6 +164,7 @@ class NightlyJob:
     ) -> None:
         trend = [*earlier, report.night][-NIGHTS:]
         later = read_earlier(self.reports, [night for night in nights if night > report.date])
-        files = ReportFiles(report_page(report, scored, trend).encode(), to_json(report), write_csv(scored))
+        page = report_page(report, scored, trend).encode()
+        files = {PREDICTIONS: write_csv(scored), REPORT: to_json(report), PAGE: page}
         index = nights_page(nights, [*trend, *later]).encode()
         publish(self.reports, report.date, report.run, files, nights, index)

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from labeller.settings import Settings, SettingsError
+from labeller.settings import Settings, SettingsError, read_variables, share
 
 REQUIRED = ("REPORTS_BUCKET", "REPORT_TOPIC")
 DEFAULTS: Mapping[str, str] = {"TIME_ZONE": "UTC", "MINIMUM_ACCURACY": "0.9"}
-NAMES = frozenset((*REQUIRED, *DEFAULTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +25,13 @@ class ScoreSettings:
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> ScoreSettings:
         """The settings in `env`, usually os.environ. Raises SettingsError, which names the variable."""
-        for name in REQUIRED:
-            if not env.get(name):
-                raise SettingsError(f"the environment variable {name} is not set; template.yaml passes it")
-        values = {**DEFAULTS, **{name: value for name, value in env.items() if name in NAMES and value}}
+        values = read_variables(env, REQUIRED, DEFAULTS)
         return cls(
             shared=Settings.from_env(env),
             reports_bucket=values["REPORTS_BUCKET"],
             report_topic=values["REPORT_TOPIC"],
             time_zone=_time_zone(values["TIME_ZONE"]),
-            minimum_accuracy=_share(values["MINIMUM_ACCURACY"]),
+            minimum_accuracy=share("MINIMUM_ACCURACY", values["MINIMUM_ACCURACY"]),
         )
 
 
@@ -44,13 +40,3 @@ def _time_zone(text: str) -> ZoneInfo:
         return ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise SettingsError(f"TIME_ZONE must be a name such as Europe/Berlin, not {text!r}") from error
-
-
-def _share(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:
-        raise SettingsError(f"MINIMUM_ACCURACY must be a number between 0 and 1, not {text!r}")
-    return number

@@ -6,8 +6,6 @@ Photographs -> model -> template.yaml on a local AWS -> uploads -> S3's notifica
 handler -> tags and rows -> the nightly report.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -3,8 +3,6 @@
 `make model` never searches: a model for production is built from the inputs that its user names.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping

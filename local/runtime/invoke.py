@@ -9,8 +9,6 @@ Exit status: 0; 1 the function failed; 2 wrong arguments; 3 not built; 4 no Pyth
 5 the emulator does not run on this machine.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -18,7 +16,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -36,9 +34,6 @@ from local.score import SCORE_FUNCTION, draw_testset, fetch_reports
 from ops.cli import command_parser, exit_status
 from ops.testset import BUCKET_OUTPUT
 from score.keys import LATEST, night_key
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 OUT = Path("build/invoke")  # for the score function's report
 MODEL_IN_LAYER = Path("model") / MANIFEST_FILE
@@ -135,7 +130,7 @@ def put_missing(aws: LocalAws, references: list[ObjectRef], picture: bytes | Non
 
     Without `picture`, a drawn one in the format of the key's suffix, or JPEG.
     """
-    s3: S3Client = aws.client("s3")
+    s3 = aws.client("s3")
     uploaded = []
     created = [reference for reference in references if reference.change is Change.CREATED]
     for number, reference in enumerate(created):

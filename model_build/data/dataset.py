@@ -4,8 +4,6 @@ A data set is a folder with `train/`, `validation/` and `test/`, each with a fol
 such label folders alone, which is split by the content of the images (`splitting`).
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence

@@ -5,8 +5,6 @@ Links to files count, and a label's folder may be a link; links to folders below
 form a cycle.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import unicodedata

@@ -1,7 +1,5 @@
 """Read and decode the data set's images, by `labeller.images`, as in production."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections import deque

@@ -1,13 +1,11 @@
 """The model card, index.html: templates/card.html filled in from the build report."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 
 import numpy as np
 
-from evaluation.charts import confusion_table, reliability_diagram
+from evaluation.charts import confusion_table, frequent_confusions, reliability_diagram
 from evaluation.pages import render
 from model_build.report.figures import LABELS_IN_MATRIX, TEMPLATES, confusion_chart, curve_chart
 from model_build.report.report import BuildReport
@@ -36,7 +34,7 @@ def card_page(report: BuildReport, pictures: Mapping[str, str]) -> str:
         lead=f"{lead:+d} pictures" if lead else "equal",
         confusion_table=confusion_table(matrix, report.labels) if few_labels else None,
         confusion_chart=None if few_labels else confusion_chart(report),
-        confusions=_confusions(matrix, report.labels),
+        confusions=frequent_confusions(matrix, report.labels, CONFUSIONS_LISTED),
         reliability_before=reliability_diagram(calibration.before.bins),
         reliability_after=reliability_diagram(calibration.after.bins),
         mistakes=[mistake for mistake in report.mistakes if mistake.path in pictures][:MISTAKES_SHOWN],
@@ -58,18 +56,6 @@ def _warnings(report: BuildReport) -> list[str]:
             "most confident predictions are wrong too often."
         )
     return warnings
-
-
-def _confusions(matrix: np.ndarray, labels: tuple[str, ...]) -> list[tuple[str, str, int]]:
-    """True label, predicted label and count, the most frequent first."""
-    wrong = matrix - np.diag(np.diag(matrix))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS_LISTED]
-    pairs = [divmod(int(index), len(labels)) for index in order]
-    return [
-        (labels[true], labels[predicted], int(wrong[true, predicted]))
-        for true, predicted in pairs
-        if wrong[true, predicted]
-    ]
 
 
 def _command(report: BuildReport) -> str:

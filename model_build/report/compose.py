@@ -1,7 +1,5 @@
 """Make the build report from the results of the stages."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass, replace

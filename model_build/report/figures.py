@@ -1,7 +1,5 @@
 """The charts of a model, inline in the model card and as figures/*.svg. The browser's fonts draw any script."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 docs/build-report.schema.json describes every field; the dataclasses have the names of the JSON.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The build's result on the terminal."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

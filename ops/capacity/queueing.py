@@ -9,8 +9,6 @@ Not simulated: throttling by the account, retries, and the several hosts of a qu
 the backlog is short.
 """
 
-from __future__ import annotations
-
 import heapq
 import math
 from bisect import bisect_right

@@ -5,8 +5,6 @@ A vCPU millisecond is one millisecond of one of the function's processors. Lambd
 A larger function pays more for the time in which it waits.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path

@@ -83,7 +83,7 @@ def test_a_resumed_call_for_an_abandoned_object_sends_nothing(service: Service) 
         except OutOfTime as error:
             said.append(error)
 
-    ref = ObjectRef("uploads", "a.png", None, "0A", "", None, None)
+    ref = ObjectRef("uploads", "a.png", None, "0A")
     (end,) = asyncio.run(
         run([write], pool, in_flight=1, deadline=Deadline.in_seconds(0.1))  # given up while it waits
     )

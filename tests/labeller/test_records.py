@@ -27,7 +27,7 @@ from labeller.records import (
 )
 from labeller.results import RESERVED_LABELS, Prediction, Result, Status, Tagging
 
-REF = ObjectRef("uploads", "a/b.jpg", None, "0055aed6dcd90281e5", "2026-11-24T08:00:00.000Z", 10, "old")
+REF = ObjectRef("uploads", "a/b.jpg", None, "0055aed6dcd90281e5", "2026-11-24T08:00:00.000Z")
 CAT = Prediction("cat", 0.97312, {"cat": 0.97312, "dog": 0.02688})
 PICTURE = Decoded(np.zeros((8, 8, 3), np.uint8), 4032, 3024, "JPEG")
 NOW = datetime(2026, 11, 24, 8, 0, 1, 234567, tzinfo=UTC)
@@ -200,7 +200,7 @@ def test_an_unsure_row_keeps_the_likeliest_label() -> None:
 
 
 def test_a_version_is_the_sort_key() -> None:
-    ref = ObjectRef("uploads", "a", "v1", "01", "", None, None)
+    ref = ObjectRef("uploads", "a", "v1", "01")
 
     item = row(labelled(CAT, PICTURE, "m1", 0.9), ref=ref)
 
@@ -285,7 +285,8 @@ def test_no_row_is_larger_than_dynamodb_takes(key: str, scores: dict[str, float]
 
     assert size(item) < 400 * 1024
     assert len(item["label_day"].encode()) <= 2048  # a partition key; the sort keys, version and time, are short
-    assert len(json.dumps(event_detail(item), ensure_ascii=False).encode()) < 25 * 1024  # ten fit into one PutEvents
+    # Ten fit into one PutEvents (256 KB; EventBridge user guide), with half a kilobyte each for source, type and bus.
+    assert len(json.dumps(event_detail(item), ensure_ascii=False).encode()) < 25 * 1024
 
 
 def test_only_the_highest_scores_are_kept() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from labeller.settings import DEFAULTS, NAMES, Settings, SettingsError
+from labeller.settings import DEFAULTS, REQUIRED, Settings, SettingsError
 
 
 def test_only_the_table_must_be_named() -> None:
@@ -38,7 +38,7 @@ def test_the_environment_overrides_every_default() -> None:
         "KEY_SUFFIXES": ".jpg, .PNG,",
         "EVENT_BUS": "pictures",
     }
-    assert set(env) == NAMES
+    assert set(env) == {*REQUIRED, *DEFAULTS}
 
     assert Settings.from_env(env) == Settings(
         "t", Path("/models/7"), 6, "team:label", 1000, 2000, 30, 0.75, "in/", (".jpg", ".png"), "pictures"
@@ -46,7 +46,7 @@ def test_the_environment_overrides_every_default() -> None:
 
 
 def test_every_field_has_its_variable() -> None:
-    assert {field.name.upper() for field in fields(Settings)} == NAMES
+    assert {field.name.upper() for field in fields(Settings)} == {*REQUIRED, *DEFAULTS}
 
 
 def test_an_empty_variable_means_the_default() -> None:

@@ -28,7 +28,7 @@ LOCATION = {"LocationConstraint": "eu-central-1"}
 
 
 def ref(key: str = "a b/ü+.jpg", version_id: str | None = None) -> ObjectRef:
-    return ObjectRef(BUCKET, key, version_id, "01", "", None, None)
+    return ObjectRef(BUCKET, key, version_id, "01")
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import pytest
 from layers.packing import fill_libraries
 from layers.reproducible import drop_notes, tree_digest
 from layers.wheels import Target
+from tests import needs
 from tests.support import ROOT
 
 SAM_PYTHON = ROOT / ".venv-sam" / "bin" / "python"
@@ -127,7 +128,7 @@ def test_sam_uploads_a_layer_built_twice_under_one_name_with_the_same_bytes(
     layers: tuple[Path, Path], tmp_path: Path
 ) -> None:
     if not SAM_PYTHON.exists():
-        pytest.skip("needs the SAM CLI; `make test` installs it")
+        needs.skip("layers as SAM uploads them", "`make test` installs the SAM CLI")
     changed = tmp_path / "changed"
     shutil.copytree(layers[0], changed)
     (changed / "python/thing/__init__.py").write_text("def main(): pass\n")

@@ -153,7 +153,7 @@ def test_a_complete_model_exists_at_every_moment(out: Path, tmp_path: Path) -> N
     for name in ("one", "other"):
         (probe / name).mkdir(parents=True)
     if not module._exchange(probe / "one", probe / "other"):
-        pytest.skip("this file system cannot exchange two folders")
+        pytest.skip("two folders that change places: TMPDIR on a file system that can exchange them, such as ext4")
     done = threading.Event()
     missing: list[str] = []
 

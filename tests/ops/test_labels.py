@@ -30,7 +30,7 @@ def write(aws: LocalAws, stack: Stack, item: dict[str, Any]) -> None:
 
 
 def ref(key: str, version: str | None = None) -> ObjectRef:
-    return ObjectRef("pictures", key, version, "01", "", None, None, Change.DELETED)
+    return ObjectRef("pictures", key, version, "01", change=Change.DELETED)
 
 
 @pytest.fixture(scope="module")

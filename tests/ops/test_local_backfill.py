@@ -136,7 +136,7 @@ class Store:
     """Objects 0.jpg, 1.jpg, ...; `failing` gives the number of attempts that fail, by the object's number."""
 
     def __init__(self, size: int, failing: dict[int, int]) -> None:
-        self.objects = [ObjectRef("pictures", f"{number}.jpg", None, "", "", None, None) for number in range(size)]
+        self.objects = [ObjectRef("pictures", f"{number}.jpg") for number in range(size)]
         self.left = Counter({f"{number}.jpg": attempts for number, attempts in failing.items()})
         self.batches: list[list[str]] = []
         self.pauses: list[float] = []

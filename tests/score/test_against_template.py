@@ -22,6 +22,7 @@ from tests.score.conftest import BUCKET, TABLE, TOPIC, Service
 from tests.score.test_publishing import break_put
 from tests.template import PARAMETERS, TEMPLATE_CONTENT, as_list, of_type, properties, text
 
+SHARED = {*shared.REQUIRED, *shared.DEFAULTS}
 POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
 # Variables of classify alone: score writes no tags and no rows, and receives no keys.
 NOT_READ = {"TAG_PREFIX", "ROW_TTL_DAYS", "KEY_PREFIX", "KEY_SUFFIXES"}
@@ -150,7 +151,7 @@ def test_the_index_has_the_attributes_that_are_read() -> None:
 
 def test_the_environment_has_exactly_the_variables_that_are_read() -> None:
     passed = set(properties("ScoreFunction")["Environment"]["Variables"])
-    assert passed == (shared.NAMES - NOT_READ) | own.NAMES | POWERTOOLS
+    assert passed == (SHARED - NOT_READ) | {*own.REQUIRED, *own.DEFAULTS} | POWERTOOLS
 
 
 def test_parameters_and_settings_have_the_same_defaults() -> None:
@@ -168,7 +169,7 @@ def test_score_has_the_model_and_the_limits_of_classify() -> None:
     score, classify = properties("ScoreFunction"), properties("ClassifyFunction")
     for name in ("Layers", "MemorySize", "Runtime", "Architectures"):
         assert score[name] == classify[name]
-    common = (shared.NAMES & set(score["Environment"]["Variables"])) - {"EVENT_BUS"}
+    common = (SHARED & set(score["Environment"]["Variables"])) - {"EVENT_BUS"}
     for name in common:
         assert score["Environment"]["Variables"][name] == classify["Environment"]["Variables"][name], name
 
