@@ -34,19 +34,18 @@ class Features:
     unreadable: Mapping[Example, Unreadable] = field(default_factory=dict)
 
 
-def extract(graph: Path, examples: Sequence[Example], config: BuildConfig, *, flipped: bool = False) -> Features:
+def extract(graph: Path, examples: Sequence[Example], config: BuildConfig) -> Features:
     """The pooled output of `graph` (image -> feature maps) for the examples, from the cache where possible; shows
     progress.
 
-    `flipped` mirrors the images left to right. DataError if no image can be read; `dataset.require_enough` checks
-    whole splits, because a sample may hold a single image of a label.
+    DataError if no image can be read; `dataset.require_enough` checks whole splits, because a sample may hold a single
+    image of a label.
     """
     content = graph.read_bytes()
     key = key_of(
         "features",
         hashlib.sha256(content).hexdigest(),
         config.image_size,
-        flipped,
         decoder_fingerprint(),
         source_of(classifier.__file__, __file__),
         [version("onnxruntime"), platform.machine()],
@@ -56,7 +55,7 @@ def extract(graph: Path, examples: Sequence[Example], config: BuildConfig, *, fl
     missing = [example for example in examples if example.sha256 not in rows]
     with progress_bar(len(examples), "images") as advance:
         advance(len(examples) - len(missing))
-        for computed in _run(content, graph, missing, config, flipped) if missing else ():
+        for computed in _run(content, graph, missing, config) if missing else ():
             cache.add_rows(key, computed)
             rows.update(computed)
             advance(len(computed))
@@ -70,14 +69,13 @@ def pool(maps: np.ndarray) -> np.ndarray:
 
 
 def _run(
-    content: bytes, graph: Path, examples: Sequence[Example], config: BuildConfig, flipped: bool
+    content: bytes, graph: Path, examples: Sequence[Example], config: BuildConfig
 ) -> Iterator[list[tuple[str, CachedRow]]]:
     """Batches of rows; the last holds the unreadable images."""
     session = open_session(content, graph, CORES)
     reader = PictureReader(examples, config.image_size)
     for batch, pixels in reader.batches(config.inference_batch):
-        images = np.ascontiguousarray(pixels[:, :, ::-1]) if flipped else pixels
-        (values,) = session.run(None, {IMAGE: images})
+        (values,) = session.run(None, {IMAGE: pixels})
         yield [(example.sha256, row) for example, row in zip(batch, pool(values), strict=True)]
     yield [(example.sha256, reason) for example, reason in reader.unreadable.items()]
 

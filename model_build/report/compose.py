@@ -20,7 +20,7 @@ from model_build.report import report as reports
 from model_build.selection import RULE, EvaluatedHead, HeadAccuracy, TrainedNetwork, paired_difference
 from model_build.verify import Accuracy, BaselineTest, Predictions, Verification
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Grows when a field changes its meaning."""
 
 CAUTION = (

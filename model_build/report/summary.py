@@ -16,8 +16,8 @@ def print_summary(report: BuildReport, out: Path) -> None:
         print(f"{split:<12}{cells[0]:>18}{cells[1]:>18}{cells[2]:>20}")
     head, test = report.head, report.head.yardstick
     print(
-        f"\nThe head ({head.chosen}) is right on {test.head_correct} of {test.images} test images (FP32 features), with "
-        f"a {head.candidates[-1].name} layer on {test.correct} (p = {test.p_value:.2f})."
+        f"\nThe head ({head.chosen}) is right on {test.head_correct} of {test.images} test images (FP32 features), "
+        f"with a {head.candidates[-1].name} layer on {test.correct} (p = {test.p_value:.2f})."
     )
     _print_calibration(report.calibration)
     sizes = report.bytes
