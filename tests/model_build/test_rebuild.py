@@ -50,9 +50,8 @@ def test_another_head_on_moved_data_exports_quantises_and_extracts_nothing(
     heads = (HeadCandidate("square root", Pooling.ROOT),)
     out = build(replace(config, data=moved, out=tmp_path / "model", heads=heads), load_narrow)
     assert exported == [export.FEATURES]  # the head
-    # The finished model reads pixels: all of test, and the validation images on which it is compared with Keras.
-    assert {example.path.relative_to(moved).parts[0] for example in read} == {"validation", "test"}
-    assert len({e for e in read if e.path.is_relative_to(moved / "validation")}) <= 32
+    # The finished model reads pixels: all of test, and the other images on which it is compared with Keras.
+    assert len({example for example in read if not example.path.is_relative_to(moved / "test")}) <= 32
     assert (out / MODEL_FILE).read_bytes() != (built / MODEL_FILE).read_bytes()
     first, second = (json.loads((each / "report.json").read_text("utf-8")) for each in (built, out))
     unjudged = [
