@@ -40,9 +40,11 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
+ifneq ($(goals),lint validate test-layers) # `make test` runs these side by side
 .NOTPARALLEL: # `make -j deploy` would build before the layers are filled
+endif
 .PHONY: help setup demo model verify-cpus layer build invoke nightly testset capacity backfill shadow test mutants bench lint \
-  validate deploy redrive lock clean
+  validate test-layers deploy redrive lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,10 +86,14 @@ nightly: .venv/ready ## score build/model on the test photographs, on the local 
 testset: .venv/ready ## upload a labelled test set to a stack: DIR=folder with a folder for each label, STACK=image-labeller DELETE=1
 	@$(call run,ops.testset)
 
-test: .venv/ready .venv-sam/ready lint validate ## lint, types, the template's checks and all tests
+test: ## lint, types, the template's checks and all tests, in random order
+	@echo "installing, lint, validate: what each prints follows when it has ended"
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint validate test-layers
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test-layers: .venv/ready
 	@$(BIN)/python -m layers --libraries-only --architecture x86_64
 	@$(BIN)/python -m layers.runtime_python
-	@$(BIN)/python -m pytest
 
 mutants: .venv/ready .venv-mutants/ready ## change the code in one place at a time, list what no test notices: MODULES="labeller.* ..." SAMPLE=10 SEED=0 MINUTES=60
 	@$(call run,tests.mutants.__main__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -9,6 +10,8 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +54,38 @@ pytest_plugins = ["tests.needs"]  # imported in fixtures only: pytest rewrites t
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--midnight", action="store_true", help="run all tests as those with the marker midnight")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    with _midnights_passed(item, 1):
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with _midnights_passed(item, 2):
+        yield
+
+
+@contextmanager
+def _midnights_passed(item: pytest.Item, nights: int) -> Iterator[None]:
+    """The first second of a later day (UTC), if the test has the marker midnight.
+
+    Such a test is collected on one day, set up on the next and run on the third: it passes whenever midnight comes.
+    Processes that it starts keep the real clock.
+    """
+    if item.config.getoption("midnight") or item.get_closest_marker("midnight"):
+        from time_machine import travel
+
+        with travel(datetime.combine(datetime.now(UTC).date() + timedelta(days=nights), time(), UTC)):
+            yield
+    else:
+        yield
+
+
 @cache
 def _session() -> boto3.Session:
     return boto3.Session()
@@ -66,6 +101,12 @@ def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(boto3, "DEFAULT_SESSION", _session())
         monkeypatch.setattr(storage, "new_session", _own_session)
         yield
+
+
+@pytest.fixture
+def one_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that creates a session gets the shared one."""
+    monkeypatch.setattr(boto3.session, "Session", _session)
 
 
 @pytest.fixture
@@ -90,6 +131,8 @@ def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
     def read() -> Printed:
         lines = (log.getvalue() + capsys.readouterr().out).splitlines()
+        log.seek(0)
+        log.truncate()
         return Printed([json.loads(line) for line in lines if line[:1] == "{"])
 
     return read
@@ -106,27 +149,38 @@ def drawn_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def config(drawn_data: Path, tmp_path_factory: pytest.TempPathFactory) -> BuildConfig:
-    """The configuration of `built`: small and quickly trained."""
-    return BuildConfig(
+    """The configuration of `built`, small and quickly trained, whose cache holds the results of that build.
+
+    The processes of pytest-xdist share one build: their temporary folders lie in a common one.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "built"
+    config = BuildConfig(
         drawn_data,
         "random",
         image_size=64,
-        out=tmp_path_factory.mktemp("build") / "model",
-        cache=tmp_path_factory.mktemp("cache"),
+        out=folder / "out" / "model",
+        cache=folder / "cache",
         quantisations=quick.QUANTISATIONS,
         quantisation_megapixels=0.04,  # ten images
         heads=quick.HEADS,
         yardstick=quick.YARDSTICK,
     )
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not config.out.exists():
+            from model_build.build import build  # TensorFlow takes seconds to import
+            from tests.model_build.narrow import load_narrow
+
+            build(config, load_narrow)
+    return config
 
 
 @pytest.fixture(scope="session")
 def built(config: BuildConfig) -> Path:
     """The folder of a finished model, from the real pipeline."""
-    from model_build.build import build  # TensorFlow takes seconds to import
-    from tests.model_build.narrow import load_narrow
-
-    return build(config, load_narrow)
+    return config.out
 
 
 @pytest.fixture
@@ -171,5 +225,7 @@ def python() -> Path:
     try:
         emulator_program()
         return ensure_runtime()
-    except (EmulatorError, RuntimePythonNotFound) as error:
+    except RuntimePythonNotFound:
+        needs.skip("the built function", "install a Python 3.13 (`uv python install 3.13`), then `make test`")
+    except EmulatorError as error:
         needs.skip("the built function", str(error))

@@ -15,8 +15,6 @@ The steps, in this order:
 A JPEG or PNG that lacks only a few rows at the end is decoded without them (see _rows_read).
 """
 
-from __future__ import annotations
-
 import io
 import re
 import struct
@@ -28,6 +26,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from importlib import import_module
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +123,7 @@ class Unreadable(Exception):
         self.reason = reason
         self.detail = detail
 
-    def __reduce__(self) -> tuple[type[Unreadable], tuple[Reason, str]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[Reason, str]]:
         return type(self), (self.reason, self.detail)  # makes it picklable for process pools
 
 

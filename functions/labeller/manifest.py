@@ -3,10 +3,9 @@
 The model build writes it, the functions read it; `Manifest` is the one definition of this contract.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
+import hashlib
 import json
 import math
 import re
@@ -23,6 +22,7 @@ from labeller.results import RESERVED_LABELS
 FORMAT_VERSION = 2
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
+DIGEST = "manifest_sha256"  # the member of the file that holds the digest of all others
 INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
 TILE = 16  # pixels; the side of the stored picture
@@ -105,7 +105,7 @@ class Manifest:
         )
 
     @classmethod
-    def from_json(cls, text: str) -> Manifest:
+    def from_json(cls, text: str) -> Self:
         """The manifest in `text`. Unknown members are ignored, so that older functions can read newer files."""
         try:
             content = json.loads(text)
@@ -120,10 +120,12 @@ class Manifest:
             _require(isinstance(values[name], list), f"{name} must be a list, not {values[name]!r}")
             values[name] = tuple(values[name])
         values["golden"] = _golden(values["golden"])
-        return cls(**values)
+        manifest = cls(**values)
+        require_unedited(content)
+        return manifest
 
     @classmethod
-    def from_file(cls, path: Path) -> Manifest:
+    def from_file(cls, path: Path) -> Self:
         """The manifest in a file. Raises ModelError, which names the file."""
         try:
             return cls.from_json(read_file(path).decode("utf-8"))
@@ -134,7 +136,22 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of manifest.json; `from_json` returns an equal manifest."""
-        return json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n"
+        content = asdict(self)
+        return json.dumps(content | {DIGEST: _digest(content)}, ensure_ascii=False, indent=2) + "\n"
+
+
+def require_unedited(content: Mapping[str, Any]) -> None:
+    """Raise ModelError if the content of a manifest.json is not what the build wrote.
+
+    This catches accidents: exchanged labels, or a threshold of another model. It is no protection from somebody who
+    may write to the layer. Files of earlier versions have no digest and pass.
+    """
+    _require(
+        content.get(DIGEST) in (None, _digest(content)),
+        "was changed after the model was built: its labels, temperature and threshold may not be those of the network. "
+        "Copy the model's folder again as a whole, or run `make model`. To change the threshold alone, set the "
+        "parameter ConfidenceThreshold",
+    )
 
 
 def enlarge(tiles: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -145,6 +162,12 @@ def enlarge(tiles: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     """
     side = -(-max(size) // TILE)
     return np.ascontiguousarray(tiles.repeat(side, axis=1).repeat(side, axis=2)[:, : size[0], : size[1]])
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of all members but the digest's own, whatever their order and the file's spaces."""
+    members = json.loads(json.dumps({name: value for name, value in content.items() if name != DIGEST}))
+    return hashlib.sha256(json.dumps(members, sort_keys=True).encode()).hexdigest()
 
 
 def _golden(content: object) -> GoldenExample:

@@ -1,10 +1,9 @@
 """Environment variables -> Settings. DEFAULTS holds all defaults; template.yaml passes every variable explicitly."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from labeller.records import TAG_SUFFIXES, is_tag_text
 
@@ -67,7 +66,7 @@ class Settings:
         return key.startswith(self.key_prefix) and (not self.key_suffixes or key.lower().endswith(self.key_suffixes))
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str]) -> Settings:
+    def from_env(cls, env: Mapping[str, str]) -> Self:
         """The settings in `env`, usually os.environ. Raises SettingsError."""
         values = read_variables(env, REQUIRED, DEFAULTS)
         threshold = values["CONFIDENCE_THRESHOLD"]

@@ -1,13 +1,11 @@
 """One night: find the test set, score it, compare, count the day's uploads, publish."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from statistics import fmean
-from typing import Any
+from typing import Any, Self
 from zoneinfo import ZoneInfo
 
 from evaluation.comparison import Comparison, Reference, compare
@@ -55,7 +53,7 @@ class NightRun:
     run: str
 
     @classmethod
-    def from_event(cls, event: Mapping[str, Any], request_id: str, zone: ZoneInfo) -> NightRun:
+    def from_event(cls, event: Mapping[str, Any], request_id: str, zone: ZoneInfo) -> Self:
         """From the schedule's input, {"scheduled_time": ISO 8601}; without it, now. Raises ValueError."""
         text = event.get("scheduled_time")
         now = datetime.now(UTC)

@@ -1,9 +1,8 @@
 """The environment variables of the score function, beside those that it shares with classify."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from labeller.settings import Settings, SettingsError, read_variables, share
@@ -23,7 +22,7 @@ class ScoreSettings:
     minimum_accuracy: float  # 0..1; the alarm fires below it
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str]) -> ScoreSettings:
+    def from_env(cls, env: Mapping[str, str]) -> Self:
         """The settings in `env`, usually os.environ. Raises SettingsError, which names the variable."""
         values = read_variables(env, REQUIRED, DEFAULTS)
         return cls(

@@ -24,14 +24,14 @@ _open = threading.Lock()  # moto's state and the environment belong to the proce
 class LocalAws(boto3.session.Session):
     """A boto3 session for a running local AWS, and the environment variables that lead a process to it."""
 
-    def __init__(self, endpoint: str, region: str) -> None:
-        super().__init__(region_name=region)
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(region_name=REGION)
         self.endpoint = endpoint  # http://127.0.0.1:PORT
-        self.environment = client_environment(endpoint, region)
+        self.environment = client_environment(endpoint)
 
 
 @contextmanager
-def local_aws(region: str = REGION) -> Iterator[LocalAws]:
+def local_aws() -> Iterator[LocalAws]:
     """Start an empty local AWS and point this process to it.
 
     Raises RuntimeError if one is open in this process.
@@ -48,21 +48,21 @@ def local_aws(region: str = REGION) -> Iterator[LocalAws]:
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"
     try:
-        with process_environment(client_environment(endpoint, region), without_prefix="AWS_"):
+        with process_environment(client_environment(endpoint), without_prefix="AWS_"):
             _reset(host, port)
-            yield LocalAws(endpoint, region)
+            yield LocalAws(endpoint)
     finally:
         server.stop()
         werkzeug.setLevel(level_before)
         _open.release()
 
 
-def client_environment(endpoint: str, region: str) -> dict[str, str]:
+def client_environment(endpoint: str) -> dict[str, str]:
     """The variables that make every AWS SDK use `endpoint` and nothing else."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
-        "AWS_REGION": region,
-        "AWS_DEFAULT_REGION": region,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": "local",  # moto accepts any credentials; SDKs need some to sign with
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_SESSION_TOKEN": "local",

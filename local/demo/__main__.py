@@ -109,7 +109,7 @@ def write_results(out: Path, entries: Sequence[Entry], inputs: DemoInputs, model
     accuracy = manifest.build["accuracy"]["test"]["int8"]
     remarks = (
         f"The model is built from {inputs.description}.",
-        f"Model {manifest.model_version}: {accuracy['accuracy']:.1%} of {accuracy['images']} test pictures right.",
+        f"Model {manifest.model_version}: {accuracy['accuracy']:.1%} of {accuracy['images']:,} test pictures right.",
     )
     contact_sheet.write(out / "index.html", tally(entries), remarks, entries)
 

@@ -9,6 +9,7 @@ Exit status: 0; 1 the function failed; 2 wrong arguments; 3 not built; 4 no Pyth
 5 the emulator does not run on this machine.
 """
 
+import argparse
 import hashlib
 import json
 import re
@@ -44,15 +45,13 @@ FORMATS = {".png": "PNG", ".gif": "GIF", ".webp": "WEBP", ".bmp": "BMP", ".tif":
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = command_parser("local.runtime.invoke", "Run the built function on an event.")
-    parser.add_argument("event", type=Path, help="a JSON file with the event, such as events/sqs-batch.json")
-    parser.add_argument("--image", type=Path, help="the picture to upload for the event's objects [a drawn one]")
+    parser.add_argument(
+        "event", type=_event, metavar="EVENT", help="a JSON file with the event, such as events/sqs-batch.json"
+    )
+    parser.add_argument("--image", type=_content, help="the picture to upload for the event's objects [a drawn one]")
     parser.add_argument("--build", type=Path, default=BUILD, help="the output of `sam build` [.aws-sam/build]")
     options = parser.parse_args(arguments)
-    try:
-        event = json.loads(options.event.read_text(encoding="utf-8"))
-        picture = options.image.read_bytes() if options.image else None
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    event = options.event
 
     def invoke() -> int:
         nightly = isinstance(event, dict) and "scheduled_time" in event
@@ -61,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
             stack = deploy(aws, build.template)
             if nightly:
                 return _score(aws, stack, build, python, event)
-            return _label(aws, stack, build, python, event, picture)
+            return _label(aws, stack, build, python, event, options.image)
 
     return exit_status(invoke, PackagingError)
 
@@ -146,6 +145,20 @@ def put_missing(aws: LocalAws, references: list[ObjectRef], picture: bytes | Non
             s3.put_object(Bucket=reference.bucket, Key=reference.key, Body=body)
             uploaded.append(reference.path)
     return uploaded
+
+
+def _content(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path}: {error.strerror}") from error
+
+
+def _event(path: str) -> Any:
+    try:
+        return json.loads(_content(path))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{path} is not JSON: {error}") from error
 
 
 def _label(aws: LocalAws, stack: Stack, build: SamBuild, python: Path, event: Any, picture: bytes | None) -> int:

@@ -63,6 +63,13 @@ def test_with_too_little_time_nothing_is_started_and_every_message_is_retried(
     assert service.rows() == {}
 
 
+def test_of_a_minute_two_seconds_are_for_the_answer_and_twelve_for_the_last_object(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("labeller.pipeline.monotonic", lambda: 1000.0)
+    assert app._deadline(LambdaContext(remaining_ms=60_000)) == Deadline(begin=1046.0, end=1058.0)  # type: ignore[arg-type]
+
+
 def test_retried_messages_succeed(service: Service) -> None:
     event = sqs_batch(notification(service.upload("a.png", encoded(plain(RED)))))
 

@@ -34,11 +34,12 @@ def test_ten_newly_wrong_of_a_hundred_are_significant() -> None:
     assert (comparison.correct_before, comparison.correct_now) == (100, 90)
 
 
-def test_three_newly_wrong_are_not_significant() -> None:
-    comparison = compare_pictures("last night", "m", answers(pictures(100, 0)), pictures(97, 3))
+@pytest.mark.parametrize(("wrong", "outcome"), [(5, Outcome.SAME), (6, Outcome.WORSE)])
+def test_a_difference_counts_if_its_probability_is_below_five_percent(wrong: int, outcome: Outcome) -> None:
+    comparison = compare_pictures("last night", "m", answers(pictures(100, 0)), pictures(100 - wrong, wrong))
     assert comparison is not None
-    assert comparison.p_value == 0.25
-    assert comparison.outcome is Outcome.SAME
+    assert comparison.p_value == 2 / 2**wrong  # 6.25% for five heads in a row, 3.1% for six
+    assert comparison.outcome is outcome
 
 
 def test_ten_newly_right_are_better() -> None:
@@ -65,12 +66,16 @@ def test_without_common_pictures_there_is_no_comparison_by_pictures() -> None:
 
 
 def test_flips_begin_with_the_newly_wrong_ones_and_are_limited() -> None:
-    before = answers(pictures(300, 100))
-    now = [scored(f"cats/{n}", "cats", "dogs" if n < 300 else "cats", str(n)) for n in range(400)]
+    # By number: 150 newly right, 100 from wrong to wrong, 150 newly wrong.
+    before = {("cats", str(n)): "cats" if n >= 250 else "dogs" for n in range(400)}
+    labels = ["cats"] * 150 + ["foxes"] * 100 + ["dogs"] * 150
+    now = [scored(f"cats/{n:03}", "cats", label, str(n)) for n, label in enumerate(labels)]
     comparison = compare_pictures("last night", "m", before, now)
     assert comparison is not None
     assert (comparison.flipped, len(comparison.flips)) == (400, 200)
-    assert {flip.now for flip in comparison.flips} == {"dogs"}
+    assert [flip.key for flip in comparison.flips[:150]] == [f"cats/{n}" for n in range(250, 400)]
+    assert {(flip.before, flip.now) for flip in comparison.flips[:150]} == {("cats", "dogs")}
+    assert [flip.key for flip in comparison.flips[150:]] == [f"cats/{n:03}" for n in range(50)]
 
 
 def test_counts_alone_are_compared_with_fishers_test() -> None:

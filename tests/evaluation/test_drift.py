@@ -41,6 +41,14 @@ def test_the_index_compares_the_confidences_with_the_test_sets() -> None:
     assert expected > 0.25
 
 
+def test_unsure_uploads_count_in_the_histogram_and_unreadable_ones_do_not() -> None:
+    rows = [UploadRow(UNSURE, "cats", 0.3), UploadRow(UNREADABLE, None, None)]
+    uploads = count_uploads(DAY, rows, ["cats"], [scored()], complete=False)
+    assert uploads.histogram == (0, 0, 1, 0, 0, 0, 0, 0, 0, 0)
+    assert uploads.testset_histogram == (0, 0, 0, 0, 0, 0, 0, 0, 1, 0)
+    assert uploads.complete is False
+
+
 def test_a_day_without_uploads_has_no_index() -> None:
     uploads = count_uploads(DAY, [], ["cats"], [scored()], complete=True)
     assert (uploads.total, uploads.stability_index) == (0, None)

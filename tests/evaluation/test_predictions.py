@@ -37,6 +37,13 @@ def test_each_picture_has_a_line_ordered_by_key() -> None:
     }
 
 
+@pytest.mark.parametrize("label", ["cats", "dogs"])
+@pytest.mark.parametrize("unsure", [False, True])
+def test_a_line_says_whether_the_answer_is_right_and_whether_it_is_unsure(label: str, unsure: bool) -> None:
+    (line,) = rows(write_csv([scored("cats/a.jpg", "cats", label, unsure=unsure)]))
+    assert (line["right"], line["unsure"]) == ("yes" if label == "cats" else "no", "yes" if unsure else "no")
+
+
 @pytest.mark.parametrize("key", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", '=HYPERLINK("http://x")'])
 def test_no_cell_is_a_formula(key: str) -> None:
     # OWASP, "CSV Injection": =, +, -, @, tab, carriage return and line feed begin one.

@@ -232,6 +232,13 @@ def test_what_was_written_without_versioning_has_no_version(version: str | None)
     assert refs(event)[0].version_id is None
 
 
+def test_a_time_of_any_form_is_kept_as_its_sender_wrote_it() -> None:
+    event = notification(record("a.jpg"))
+    event["Records"][0]["eventTime"] = "2" * 64
+
+    assert refs(event)[0].event_time == "2" * 64
+
+
 def test_a_notification_without_records_tells_of_nothing() -> None:
     assert only({"Records": []}) == Delivery(None, ())
 

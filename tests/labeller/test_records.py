@@ -19,6 +19,7 @@ from labeller.records import (
     deleted_item,
     event_detail,
     index_keys,
+    is_tag_text,
     item_for,
     merge_tags,
     padded,
@@ -96,6 +97,13 @@ def test_an_unreadable_object_has_no_confidence() -> None:
 )
 def test_tag_values_hold_only_what_s3_accepts(text: str, value: str) -> None:
     assert tag_value(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted"), [("cat", True), ("Kätzchen 猫", True), ("", False), ("a,b", False), ("a\n", False)]
+)
+def test_a_tag_text_has_characters_and_only_those_that_s3_accepts(text: str, accepted: bool) -> None:
+    assert is_tag_text(text) is accepted
 
 
 @given(st.text(max_size=400))
@@ -289,6 +297,16 @@ def test_no_row_is_larger_than_dynamodb_takes(key: str, scores: dict[str, float]
     assert len(json.dumps(event_detail(item), ensure_ascii=False).encode()) < 25 * 1024
 
 
+def test_labels_and_details_are_cut_at_five_hundred_characters() -> None:
+    long = "ä" * 501
+    picture = row(labelled(Prediction(long, 0.9, {long: 0.9, "cat": 0.1}), PICTURE, "m1", 0.5))
+    other = row(unreadable(Unreadable(Reason.CORRUPT, long), "m1"))
+
+    assert [picture["label"], other["detail"]] == ["ä" * 500] * 2
+    assert set(picture["scores"]) == {"ä" * 500, "cat"}
+    assert picture["label_day"] == f"{'ä' * 500}#2026-11-24#0"
+
+
 def test_only_the_highest_scores_are_kept() -> None:
     scores = {f"label {i}": i / 1000 for i in range(500)}
 
@@ -319,6 +337,8 @@ def test_rows_spread_over_all_shards() -> None:
 
     counts = [keys.count(key) for key in index_keys("cat", date(2026, 11, 24))]
 
+    # Rows stay in their partitions: with fewer shards, or another assignment, queries would miss those of the past.
+    assert row(labelled(CAT, PICTURE, "m1", 0.9), ref=replace(REF, key="18.jpg"))["label_day"].endswith("#5")
     assert len(counts) == INDEX_SHARDS
     assert sum(counts) == 800
     assert min(counts) > 50  # 100 each, if they were dealt out

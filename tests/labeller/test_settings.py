@@ -104,6 +104,16 @@ def test_prefix_and_suffixes_say_which_keys_are_wanted(env: dict[str, str], key:
     assert Settings.from_env({"RESULTS_TABLE": "t", **env}).wants(key) is wanted
 
 
+@pytest.mark.parametrize(
+    ("max_image_bytes", "objects"),
+    # At most 400 MB of content in memory, at most 16 objects, at least one.
+    [(1, 16), (25_000_000, 16), (25_000_001, 15), (26_214_400, 15), (200_000_000, 2), (400_000_001, 1)],
+)
+def test_as_many_objects_are_in_flight_as_fit_into_memory(max_image_bytes: int, objects: int) -> None:
+    settings = Settings.from_env({"RESULTS_TABLE": "t", "MAX_IMAGE_BYTES": str(max_image_bytes)})
+    assert settings.objects_in_flight == objects
+
+
 def test_settings_do_not_change() -> None:
     with pytest.raises(FrozenInstanceError):
         Settings.from_env({"RESULTS_TABLE": "t"}).onnx_threads = 2  # type: ignore[misc]

@@ -87,6 +87,23 @@ def test_unbalanced_labels_and_few_images_can_be_judged() -> None:
     assert judged.right[unbalanced.labels == 1].all()
 
 
+def test_no_other_penalty_has_a_lower_log_loss() -> None:
+    # The second channel holds the noise of the first. A strong penalty keeps its weight too small to subtract it.
+    source = np.random.default_rng(3)
+    targets, noise = np.arange(200) % 2, source.normal(5, 2, 200)
+    values = np.stack([noise + targets, noise + source.normal(0, 0.3, 200), np.full(200, 9.0)], axis=1)
+    known = Features((), np.stack([values, values], axis=1).astype(np.float32), targets)
+    penalties = (1e-1, 1e-3, 1e-5, 1e-9)
+
+    def loss(*tried: float) -> float:
+        judged = evaluate_head(HeadCandidate("a", Pooling.AVERAGE), known, 2, replace(CONFIG, penalties=tried))
+        return float(judged.losses.mean())
+
+    losses = [loss(l2) for l2 in penalties]
+    assert max(losses) > min(losses) + 0.1  # so the choice matters
+    assert loss(*penalties) == pytest.approx(min(losses), rel=1e-2)
+
+
 def test_the_head_is_run_on_the_features_of_every_quantisation() -> None:
     class FirstValue:
         """Predicts label 1 if the first value is above 0.5."""

@@ -20,6 +20,8 @@ from local.aws.moto import LocalAws
 from local.aws.stack import Stack
 from ops.labels import main
 
+pytestmark = pytest.mark.midnight
+
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 

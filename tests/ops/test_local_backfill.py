@@ -19,6 +19,20 @@ from ops.local_backfill import label_objects
 from tests.support import BLUE, RED, encoded, plain, write_model
 
 
+@pytest.fixture(autouse=True)
+def _empty(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test of the stack finds it without objects and rows."""
+    yield
+    if "stack" in request.fixturenames:
+        aws, stack = request.getfixturevalue("aws"), request.getfixturevalue("stack")
+        s3, dynamodb = aws.client("s3"), aws.client("dynamodb")
+        for entry in s3.list_objects_v2(Bucket=stack.uploads_bucket).get("Contents", []):
+            s3.delete_object(Bucket=stack.uploads_bucket, Key=entry["Key"])
+        for item in dynamodb.scan(TableName=stack.results_table)["Items"]:
+            key = {name: item[name] for name in ("object", "version")}
+            dynamodb.delete_item(TableName=stack.results_table, Key=key)
+
+
 @pytest.fixture
 def command(aws: LocalAws, stack: Stack, tmp_path: Path) -> Iterator[Callable[..., int]]:
     from classify import app

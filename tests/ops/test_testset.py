@@ -52,7 +52,7 @@ def test_only_changed_files_are_sent_again(s3: Any, folder: Path) -> None:
 def test_only_changed_files_are_sent_under_kms_whose_etags_are_no_digests(s3: Any, folder: Path) -> None:
     upload(s3, BUCKET, folder)
     stored = {
-        key: stored._replace(etag="0123456789abcdef-kms") for key, stored in testset._list_stored(s3, BUCKET).items()
+        key: {**entry, "ETag": '"0123456789abcdef-kms"'} for key, entry in testset._list_stored(s3, BUCKET).items()
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(testset, "_list_stored", lambda *_: stored)

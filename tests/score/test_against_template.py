@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from fnmatch import fnmatchcase
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -123,6 +124,28 @@ def test_the_role_allows_exactly_the_calls_of_a_night(
     refused = [call for call in calls if not any(a == call[0] and fnmatchcase(call[1], p) for a, p in allowed)]
     assert refused == []
     assert {action for action, _ in allowed} - {action for action, _ in calls} == NOT_BY_THE_HANDLER
+
+
+def test_a_night_takes_these_calls(service: Service) -> None:
+    service.add_pictures(3, 2)
+    job = app.get_job()
+    made: Counter[str] = Counter()
+    for client in (job.pictures._s3, *(getattr(job.reports, name) for name in ("_s3", "_dynamodb", "_events", "_sns"))):
+        client.meta.events.register("before-call", lambda model, **_: made.update([model.name]))
+
+    calls = {
+        "ListObjectsV2": 2,  # the test set and the nights
+        "Query": 4 * 8,  # each label, UNSURE and UNREADABLE, in all shards of the index
+        "GetObject": 5 + 7,  # the pictures, and the seven objects that are switched
+        "PutObject": 2 + 7,  # the run's two files; three of the night, three of latest, the list
+        "PutEvents": 1,
+        "Publish": 1,
+    }
+    service.invoke()
+    assert made == calls
+    made.clear()
+    service.invoke("2026-11-25")
+    assert made == calls | {"GetObject": 5 + 7 + 2}  # report and predictions of the night before
 
 
 def test_the_role_names_its_actions_and_the_folders_of_the_bucket() -> None:

@@ -54,14 +54,26 @@ def test_an_object_that_s3_refuses_is_reported_with_the_reason(
     assert "Not a bucket!" in printed
 
 
-@pytest.mark.parametrize("text", [None, "{"])
-def test_an_event_that_cannot_be_read_is_a_usage_error(tmp_path: Path, text: str | None) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"), [(None, "EVENT: {}: No such file or directory"), ("{", "EVENT: {} is not JSON: Expecting")]
+)
+def test_an_event_that_cannot_be_read_is_a_usage_error(
+    tmp_path: Path, text: str | None, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     event = tmp_path / "event.json"
     if text is not None:
         event.write_text(text)
     with pytest.raises(SystemExit) as caught:
         main([str(event)])
     assert caught.value.code == 2
+    assert message.format(event) in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_read_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([str(ROOT / "events/s3-put.json"), "--image", str(tmp_path / "none.jpg")])
+    assert caught.value.code == 2
+    assert f"argument --image: {tmp_path}/none.jpg: No such file or directory" in capsys.readouterr().err
 
 
 STAND_IN = """
@@ -70,8 +82,8 @@ import boto3
 
 def lambda_handler(event, context):
     for record in event["Records"]:
-        for each in json.loads(record["body"])["Records"]:
-            bucket, key = each["s3"]["bucket"]["name"], each["s3"]["object"]["key"]
+        for upload in json.loads(record["body"])["Records"]:
+            bucket, key = upload["s3"]["bucket"]["name"], upload["s3"]["object"]["key"]
             size = boto3.client("s3").head_object(Bucket=bucket, Key=key)["ContentLength"]
             tags = {"TagSet": [{"Key": "image-label", "Value": "a stand-in"}]}
             boto3.client("s3").put_object_tagging(Bucket=bucket, Key=key, Tagging=tags)

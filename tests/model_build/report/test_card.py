@@ -190,6 +190,44 @@ def test_with_many_labels_the_most_frequent_confusions_are_listed() -> None:
     assert len(html) < 200_000  # 40,000 cells would be some megabytes
 
 
+def many_labels(confusions: dict[tuple[int, int], int], count: int = 25) -> BuildReport:
+    labels = tuple(f"label {index}" for index in range(count))
+    confusion = [
+        [50 if row == column else confusions.get((row, column), 0) for column in range(count)] for row in range(count)
+    ]
+    return report(
+        labels=labels,
+        confusion=confusion,
+        images={split: dict.fromkeys(labels, 50) for split in ("train", "validation", "test")},
+        classes=dict.fromkeys(labels, Accuracy(50, 50, 1.0, (0.93, 1.0))),
+    )
+
+
+def listed(given: BuildReport) -> list[tuple[int, int, int]]:
+    """True label, predicted label and number of pictures in the list of confusions."""
+    rows = re.findall(r"label (\d+) label (\d+) (\d+)", text(page(given)))
+    return [(int(true), int(predicted), int(number)) for true, predicted, number in rows]
+
+
+def test_the_confusions_are_listed_with_the_most_frequent_first_and_no_more_than_thirty() -> None:
+    # 40 pairs of labels: (0, 1) is confused once, (1, 2) twice and so on.
+    pairs = [(number % 25, (number + 1 + number // 25) % 25) for number in range(40)]
+    counts = {pair: number for number, pair in enumerate(pairs, start=1)}
+    expected = sorted(((*pair, number) for pair, number in counts.items()), key=lambda row: -row[2])[:30]
+    assert listed(many_labels(counts)) == expected
+
+
+def test_pairs_that_are_never_confused_are_not_listed() -> None:
+    assert listed(many_labels({(3, 4): 2, (7, 1): 5})) == [(7, 1, 5), (3, 4, 2)]
+    assert listed(many_labels({})) == []
+
+
+@pytest.mark.parametrize(("count", "is_table"), [(20, True), (21, False)])
+def test_up_to_twenty_labels_have_a_table_with_all_numbers(count: int, is_table: bool) -> None:
+    words = text(page(many_labels({(3, 4): 2}, count)))
+    assert ("The most frequent confusions; report.json has the whole matrix." not in words) is is_table
+
+
 def test_files_that_were_left_out_are_listed_with_the_reason() -> None:
     words = text(
         page(
