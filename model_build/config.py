@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -22,6 +22,22 @@ class Ranges(StrEnum):
     MINMAX = "minmax"  # the extremes: nothing saturates, but one outlier coarsens every step
     PERCENTILE = "percentile"  # the rarest values at both ends are cut off
     ENTROPY = "entropy"  # the cut with the least Kullback-Leibler divergence, as in TensorRT
+
+
+SIZES = (32, 512)
+"""Smallest and largest side of the network's input in pixels. VGG16 halves it five times. Above 512, the activations of
+a batch of 16 in the first two layers take more than 2 GB, and one image five times the arithmetic of 224."""
+
+
+KERAS_WEIGHTS = (
+    "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
+    "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+)
+"""The file that Keras downloads for the weights `imagenet`."""
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the message names it and says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +165,23 @@ class BuildConfig:
     """Largest accepted difference of a probability, ONNX graph against Keras. float32 rounding is about 1e-6."""
     fp32_megapixels: float = 8.0
     """Network input of the test images for the slow FP32 reference: 488 at 128x128, 159 at 224x224."""
+
+    def quick(self) -> BuildConfig:
+        """The settings of the demo: the most promising quantisation and head alone, compared with nothing."""
+        return replace(self, quantisations=self.quantisations[:1], heads=self.heads[1:2])
+
+    def require_usable(self) -> None:
+        """Check image size and weights before anything is loaded. Raises SettingsError."""
+        smallest, largest = SIZES
+        if not smallest <= self.image_size <= largest:
+            raise SettingsError(
+                f"--image-size (make: IMAGE_SIZE) is {self.image_size}; it must be {smallest} to {largest} pixels"
+            )
+        if self.weights not in ("imagenet", "random") and not Path(self.weights).is_file():
+            raise SettingsError(
+                f"no weight file at {Path(self.weights).absolute()}. Name an .h5 file in the layout of "
+                "keras.applications.VGG16(include_top=False), or use 'imagenet' or 'random' (--weights, make: WEIGHTS)"
+            )
 
     def affordable(self, megapixels: float) -> int:
         """How many images of `image_size` fit into that much network input; at least one."""
