@@ -7,7 +7,8 @@ SAM := .venv-sam/bin/sam
 CHECKOV := .venv-checkov/bin/checkov
 
 # The variables that a target takes, and the options that they become: see local/make.py.
-demo_takes := DATA WEIGHTS IMAGE_SIZE SHARED
+demo_takes := DATA WEIGHTS IMAGE_SIZE SHARED MIRROR
+photographs_takes := MIRROR
 model_takes := DATA WEIGHTS IMAGE_SIZE COMPRESS
 verify-cpus_takes := DATA WEIGHTS PHOTOGRAPHS
 layer_takes := ARCH:--architecture
@@ -43,7 +44,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 ifneq ($(goals),lint validate test-layers) # `make test` runs these side by side
 .NOTPARALLEL: # `make -j deploy` would build before the layers are filled
 endif
-.PHONY: help setup demo model verify-cpus layer build invoke nightly testset capacity backfill shadow test mutants bench lint \
+.PHONY: help setup demo photographs model verify-cpus layer build invoke nightly testset capacity backfill shadow test mutants bench lint \
   validate test-layers deploy redrive lock clean
 
 help: ## this list
@@ -51,8 +52,11 @@ help: ## this list
 
 setup: .venv/ready ## create .venv with the pinned dependencies
 
-demo: .venv/ready ## the whole path on this machine: build a model, upload pictures, print and draw their labels: DATA= WEIGHTS= IMAGE_SIZE= SHARED=../shared
+demo: .venv/ready ## the whole path on this machine: build a model, upload pictures, print and draw their labels: DATA= WEIGHTS= IMAGE_SIZE= SHARED=../shared MIRROR=url
 	@$(call run,local.demo.__main__)
+
+photographs: .venv/ready ## download 3,000 public photographs of cats and dogs into photographs/ (69 MB): MIRROR=url
+	@$(call run,local.photographs)
 
 model: .venv/ready ## train and quantise the model: DATA=folder WEIGHTS=imagenet|random|file.h5 IMAGE_SIZE=224 COMPRESS=none|auto|3
 	@$(call run,model_build.__main__)

@@ -170,6 +170,7 @@ def config(drawn_data: Path, tmp_path_factory: pytest.TempPathFactory) -> BuildC
         quantisations=quick.QUANTISATIONS,
         quantisation_megapixels=0.04,  # ten images
         heads=quick.HEADS,
+        yardstick=quick.YARDSTICK,
     )
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:

@@ -31,9 +31,6 @@ from tests.support import (
     sqs_batch,
 )
 
-# A process that is killed has counted nothing.
-pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish:UserWarning")
-
 DONE: dict[str, Any] = {"batchItemFailures": []}
 WAYS = PASSING | LASTING
 CALLS = ["GetObject", "GetObjectTagging", "PutObjectTagging", "PutItem", "HeadObject", "PutEvents"]

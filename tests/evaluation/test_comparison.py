@@ -1,7 +1,7 @@
 import pytest
 from scipy import stats
 
-from evaluation.comparison import Outcome, Reference, compare, compare_counts, compare_pictures
+from evaluation.comparison import Comparison, Outcome, Reference, compare, compare_counts, compare_pictures
 from evaluation.predictions import Scored
 from tests.evaluation.test_predictions import scored
 
@@ -40,6 +40,12 @@ def test_a_difference_counts_if_its_probability_is_below_five_percent(wrong: int
     assert comparison is not None
     assert comparison.p_value == 2 / 2**wrong  # 6.25% for five heads in a row, 3.1% for six
     assert comparison.outcome is outcome
+
+
+@pytest.mark.parametrize(("p_value", "outcome"), [(0.0499, Outcome.WORSE), (0.05, Outcome.SAME)])
+def test_only_a_p_value_below_5_percent_is_significant(p_value: float, outcome: Outcome) -> None:
+    # docs/report.schema.json: "WORSE or BETTER only if p_value is below 0.05"
+    assert Comparison("last night", "m", True, 100, 90, 100, 80, 0, 10, p_value).outcome is outcome
 
 
 def test_ten_newly_right_are_better() -> None:

@@ -37,6 +37,12 @@ def test_each_picture_has_a_line_ordered_by_key() -> None:
     }
 
 
+def test_a_picture_of_a_label_that_the_model_does_not_know_has_probability_0_of_it() -> None:
+    answer = Scored("fox/a.jpg", "fox", "ab", Prediction("cats", 0.9, {"cats": 0.9, "dogs": 0.1}), unsure=False)
+
+    assert rows(write_csv([answer]))[0]["probability_of_true"] == "0.000000"
+
+
 @pytest.mark.parametrize("label", ["cats", "dogs"])
 @pytest.mark.parametrize("unsure", [False, True])
 def test_a_line_says_whether_the_answer_is_right_and_whether_it_is_unsure(label: str, unsure: bool) -> None:

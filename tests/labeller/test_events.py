@@ -121,6 +121,15 @@ def test_batch_operations_are_answered_task_by_task() -> None:
     }
 
 
+def test_a_job_without_schema_and_id_is_answered_as_one_of_the_first_schema() -> None:
+    job = batch_job("a.jpg")
+    del job["invocationSchemaVersion"], job["invocationId"]
+
+    answer = batch_operations_answer(parse_request(job), {"task-0": (TaskResult.SUCCEEDED, "")})
+
+    assert (answer["invocationSchemaVersion"], answer["invocationId"]) == ("1.0", "")
+
+
 # ---- keys -------------------------------------------------------------------------------------------------
 
 

@@ -224,6 +224,35 @@ def test_an_item_that_waits_for_what_another_one_cancels_ends_alone() -> None:
     assert done == 1
 
 
+def test_a_run_that_is_cancelled_begins_no_further_item() -> None:
+    begun = []
+
+    async def work(item: int) -> None:
+        begun.append(item)
+        await asyncio.sleep(0.02)
+
+    async def go() -> None:
+        whole = asyncio.create_task(run(range(3), work, in_flight=1))
+        while not begun:
+            await asyncio.sleep(0)
+        whole.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await whole
+
+    asyncio.run(go())
+
+    assert begun == [0]
+
+
+def test_the_first_stage_of_a_name_is_counted_from_zero() -> None:
+    durations: dict[str, float] = {}
+
+    with stage("read", durations):
+        time.sleep(0.001)
+
+    assert 1.0 <= durations["read_ms"] < 100.0
+
+
 def test_a_repeated_stage_adds_its_milliseconds_and_a_failed_one_counts() -> None:
     durations: dict[str, float] = {"write_ms": 1000.0}
 

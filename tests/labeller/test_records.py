@@ -27,6 +27,7 @@ from labeller.records import (
     tags_for,
 )
 from labeller.results import RESERVED_LABELS, Prediction, Result, Status, Tagging
+from local import ROOT
 
 REF = ObjectRef("uploads", "a/b.jpg", None, "0055aed6dcd90281e5", "2026-11-24T08:00:00.000Z")
 CAT = Prediction("cat", 0.97312, {"cat": 0.97312, "dog": 0.02688})
@@ -40,6 +41,14 @@ def tags(**values: str) -> list[Tag]:
 
 def row(result: Result, tagging: Tagging = Tagging.WRITTEN, ref: ObjectRef = REF, ttl_days: int = 0) -> dict:
     return item_for(ref, result, tagging, etag="new", size=1234, classified_at=NOW, ttl_days=ttl_days)
+
+
+def test_the_values_in_rows_and_events_are_those_of_the_events_schema() -> None:
+    stored = json.loads((ROOT / "docs" / "image-classified.schema.json").read_text(encoding="utf-8"))["properties"]
+
+    assert [*stored["status"]["enum"], "DELETED"] == list(Status)  # a deletion sends no event
+    assert stored["reason"]["enum"] == list(Reason)
+    assert stored["tagging"]["enum"] == list(Tagging)
 
 
 # ---- status -----------------------------------------------------------------------------------------------
@@ -199,6 +208,7 @@ def test_the_row_of_an_unreadable_object_has_a_reason_and_no_label() -> None:
         "JPEG: image file is truncated",
     )
     assert not {"label", "confidence", "scores", "width", "height", "format"} & set(item)
+    assert result.prediction is None
 
 
 def test_an_unsure_row_keeps_the_likeliest_label() -> None:
@@ -218,6 +228,23 @@ def test_a_version_is_the_sort_key() -> None:
 
 def test_the_row_says_when_there_was_no_room_for_tags() -> None:
     assert row(labelled(CAT, PICTURE, "m1", 0.9), Tagging.NO_ROOM)["tagging"] == "NO_ROOM"
+
+
+def test_the_event_of_a_row_has_no_scores_and_no_index() -> None:
+    assert event_detail(row(labelled(CAT, PICTURE, "m1", 0.9))) == {
+        "schema": 1,
+        "version": "null",
+        "bucket": "uploads",
+        "key": "a/b.jpg",
+        "status": "LABELLED",
+        "label": "cat",
+        "confidence": 0.97312,
+        "model": "m1",
+        "etag": "new",
+        "sequencer": "0055AED6DCD90281E500000000000000",
+        "tagging": "WRITTEN",
+        "time": "2026-11-24T08:00:01.234+00:00",
+    }
 
 
 def test_a_row_expires_only_if_asked_to() -> None:

@@ -53,6 +53,16 @@ def test_an_empty_variable_means_the_default() -> None:
     assert Settings.from_env({"RESULTS_TABLE": "t", "TAG_PREFIX": ""}).tag_prefix == DEFAULTS["TAG_PREFIX"]
 
 
+@pytest.mark.parametrize(
+    ("largest", "objects"),
+    [(1_000, 16), (25_000_000, 16), (26_214_400, 15), (200_000_000, 2), (200_000_001, 1), (500_000_000, 1)],
+)
+def test_the_objects_in_flight_fit_into_400_megabytes_and_are_at_most_16(largest: int, objects: int) -> None:
+    env = {"RESULTS_TABLE": "t", "MAX_IMAGE_BYTES": str(largest)}
+
+    assert Settings.from_env(env).objects_in_flight == objects
+
+
 @pytest.mark.parametrize(("text", "value"), [("", None), ("0", 0.0), ("1", 1.0), (".5", 0.5), ("0.985", 0.985)])
 def test_the_threshold_is_the_models_own_unless_one_is_given(text: str, value: float | None) -> None:
     assert Settings.from_env({"RESULTS_TABLE": "t", "CONFIDENCE_THRESHOLD": text}).confidence_threshold == value

@@ -117,7 +117,8 @@ def test_a_change_is_known_by_its_lines_wherever_they_are(tmp_path: Path) -> Non
 def test_every_module_and_test_of_the_list_exists() -> None:
     for module, arguments in deciding_tests().items():
         assert file_of(module).is_file(), module
-        assert [name for name in arguments if name.startswith("tests/") and not (mutants.ROOT / name).exists()] == []
+        files = [name.partition("::")[0] for name in arguments if name.startswith("tests/")]
+        assert [name for name in files if not (mutants.ROOT / name).exists()] == []
 
 
 def test_every_equivalent_mutant_of_the_list_has_a_reason_and_its_line_is_still_there() -> None:
@@ -185,6 +186,12 @@ def test_no_mutant_is_tested_if_the_tests_fail_without_one(capsys: pytest.Captur
 
     assert command.main([]) == command.CANNOT_RUN
     assert "the tests of prices fail without a mutant" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("answers")
+def test_a_run_that_is_out_of_time_has_not_met_the_goal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--minutes", "0"]) == command.CANNOT_RUN
+    assert "out of time in module 0 of 1: set MINUTES" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("answers")

@@ -145,6 +145,20 @@ def test_only_the_sample_is_compared(command: Callable[..., tuple[int, str]]) ->
     assert uploads["compared"] + sum(uploads["left_out"].values()) == 2
 
 
+def test_uploads_with_a_label_that_only_the_deployed_model_has_are_compared_if_it_is_named(
+    command: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def rows(_dynamodb: object, _table: str, label: str, _day: date) -> list[dict[str, Any]]:
+        asked.append(label)
+        return []
+
+    monkeypatch.setattr(shadow, "rows_of_day", rows)
+    command("same", "--label", "green")
+    assert asked == ["red", "blue", "green", "UNSURE"]
+
+
 def test_a_day_without_uploads_is_reported(command: Callable[..., tuple[int, str]]) -> None:
     _, printed = command("same", "--day", "2001-01-01")
     assert "Uploads of 2001-01-01: none to compare" in printed

@@ -16,7 +16,9 @@ from local.demo import __main__ as demo
 from local.demo.contact_sheet import Entry
 from local.demo.inputs import DemoInputs
 from local.demo.labelling import DemoRun
-from model_build.config import BuildConfig
+from local.photographs import DownloadError
+from model_build.atomic_folder import OutputError
+from model_build.config import BuildConfig, SettingsError
 from model_build.data.dataset import DataError, Dataset
 from tests.local.demo.test_contact_sheet import entry
 from tests.support import write_model
@@ -130,7 +132,7 @@ def test_a_model_with_other_inputs_is_never_replaced_in_build_model(
     for name in ["build/model", "build/demo/model"] if existing == ["both"] else existing:
         write_model(Path(name), build={"key": "another"})
     assert demo.model_for(INPUTS, DATA) == Path(folder)
-    assert builds == [BuildConfig(Path("pictures"), "random", 64, out=Path(folder))]
+    assert builds == [BuildConfig(Path("pictures"), "random", 64, out=Path(folder)).quick()]
 
 
 def test_without_a_model_the_demo_ends(builds: list[BuildConfig], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,21 +173,29 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 
 def test_every_option_reaches_the_choice_of_inputs(stages: dict[str, Any]) -> None:
     options = ["--data", "mine", "--weights", "mine.h5", "--image-size", "96", "--shared", "elsewhere"]
+    options += ["--mirror", "https://mirror.example/cats.zip"]
     assert demo.main(options) == 0
-    assert stages["find_inputs"] == (Path("mine"), "mine.h5", 96, Path("elsewhere"), demo.OUT / "drawn-pictures")
+    drawn = demo.OUT / "drawn-pictures"
+    assert stages["find_inputs"] == (
+        Path("mine"),
+        "mine.h5",
+        96,
+        Path("elsewhere"),
+        drawn,
+        "https://mirror.example/cats.zip",
+    )
     assert stages["scan"] == (Path("pictures"),)
 
 
-def test_the_inputs_are_printed_and_the_next_demo_does_not_search_again(
+def test_the_inputs_are_printed_with_their_caveat_which_heads_the_page_too(
     stages: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("pictures").mkdir()
+    stages["replace"]("find_inputs", replace(INPUTS, caveat="Drawn pictures: the accuracy says nothing."))
     assert demo.main([]) == 0
-    assert capsys.readouterr().out.startswith("The model is built from drawn pictures.\n")
-    stages["replace"]("find_inputs", AssertionError("the machine is searched again"))
-    assert demo.main([]) == 0
-    with pytest.raises(AssertionError):
-        demo.main(["--weights", "random"])  # another request
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first == "The model is built from drawn pictures. Drawn pictures: the accuracy says nothing."
+    page = (demo.OUT / "index.html").read_text("utf-8")
+    assert "<h1>Drawn pictures: the accuracy says nothing. 1 of 1 pictures labelled right" in page
 
 
 def test_the_results_are_kept_as_json_and_as_a_page(stages: dict[str, Any]) -> None:
@@ -205,6 +215,9 @@ def test_the_results_are_kept_as_json_and_as_a_page(stages: dict[str, Any]) -> N
     ("stage", "failure", "message"),
     [
         ("scan", DataError("pictures has no labels"), "error: pictures has no labels\n"),
+        ("find_inputs", DownloadError("cut at 12 MB"), "error: cut at 12 MB\n"),
+        ("find_inputs", OutputError("photographs exists"), "error: photographs exists\n"),
+        ("model_for", SettingsError("too small"), "error: too small\n"),
         ("label_uploads", OSError(28, "No space left on device"), "error: [Errno 28] No space left on device\n"),
         (
             "label_uploads",
