@@ -1,7 +1,7 @@
 """The temperature that makes a confidence a probability, and the threshold below which a label is UNSURE.
 
-Both are fitted on the validation images, on which the epoch and the head were chosen too, so the validation figures are
-slightly too good. Nothing is chosen on test.
+Both are fitted on the answers of the cross-validation, by which the head was chosen too, so these figures are slightly
+too good. Nothing is chosen on test.
 """
 
 from __future__ import annotations

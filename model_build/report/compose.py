@@ -17,16 +17,16 @@ from model_build.data.dataset import Dataset, Example
 from model_build.data.reader import CORES
 from model_build.quantize import QuantisedBase
 from model_build.report import report as reports
-from model_build.selection import Baseline, EvaluatedHead, HeadAccuracy, ValidationScore
+from model_build.selection import RULE, EvaluatedHead, HeadAccuracy, TrainedNetwork, paired_difference
 from model_build.verify import Accuracy, BaselineTest, Predictions, Verification
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Grows when a field changes its meaning."""
 
-HEAD_RULE = "most right on validation; among equals the lowest log loss there; then the first in the table"
 CAUTION = (
-    "The epoch, the head, the temperature and the threshold were chosen on validation, so the validation figures are "
-    "too good. Nothing was chosen on test."
+    "In the cross-validation each training and validation picture is judged by a head that did not learn from it. "
+    "Head, penalty, temperature and threshold were chosen on these figures, so they are slightly too good. Nothing was "
+    "chosen on test."
 )
 
 
@@ -37,9 +37,7 @@ class Decisions:
     quantisations: list[QuantisedBase]
     quantisation: QuantisedBase
     head_accuracy: HeadAccuracy
-    heads: list[EvaluatedHead]
-    head: EvaluatedHead
-    baseline: Baseline
+    network: TrainedNetwork
     threshold: Threshold
     curve: Curve | None
     full_comparison: FullComparison | None
@@ -70,7 +68,7 @@ def compose(
         classes={label: Accuracy.of(test.right[test.labels == index]) for index, label in enumerate(data.labels)},
         confusion=metrics.confusion_matrix(test.labels, test.predicted, len(data.labels)).tolist(),
         mistakes=mistakes_of(test, data, threshold.value),
-        head=_head(decisions, verification.baseline),
+        head=_head(decisions.network, verification.baseline),
         quantisation=_quantisation(decisions, config),
         calibration=reports.CalibrationReport(
             manifest.temperature,
@@ -129,22 +127,17 @@ def _reliability(predictions: Predictions) -> reports.Reliability:
     )
 
 
-def _head(decisions: Decisions, baseline: BaselineTest) -> reports.HeadReport:
-    chosen, plain = decisions.head, decisions.baseline
-    candidates = [
-        reports.HeadResult(
-            **asdict(head.candidate),
-            parameters=head.trained.parameters,
-            epochs_run=len(head.trained.history["loss"]),
-            epoch_kept=head.trained.epoch,
-            seconds=round(head.seconds, 2),
-            validation=_validation(head.validation),
+def _head(network: TrainedNetwork, yardstick: BaselineTest) -> reports.HeadReport:
+    best = min(network.heads, key=lambda head: float(head.losses.mean()))
+    candidates = []
+    for head in network.heads:
+        excess, error = (round(value, 5) for value in paired_difference(head.losses, best.losses))
+        seconds = round(head.seconds, 2)
+        result = reports.HeadResult(
+            **asdict(head.candidate), validation=_validation(head), excess=excess, excess_error=error, seconds=seconds
         )
-        for head in decisions.heads
-    ]
-    history = {name: [round(value, 5) for value in values] for name, values in chosen.trained.history.items()}
-    result = reports.BaselineResult(plain.model.C, _validation(plain.validation), baseline)
-    return reports.HeadReport(chosen.candidate.name, HEAD_RULE, candidates, history, result)
+        candidates.append(result)
+    return reports.HeadReport(network.head.candidate.name, RULE, candidates, network.trained.parameters, yardstick)
 
 
 def _quantisation(decisions: Decisions, config: BuildConfig) -> reports.QuantisationReport:
@@ -182,7 +175,7 @@ def _compression(decisions: Decisions, config: BuildConfig) -> reports.Compressi
             point.int8.stat().st_size,
             round(curve.milliseconds[point.name], 2),
             reports.NetworkValidation(
-                **asdict(_validation(point.head.validation)),
+                **asdict(_validation(point.head)),
                 excess=round(excess_loss(point, curve.points[0]), 2),
             ),
         )
@@ -194,5 +187,6 @@ def _compression(decisions: Decisions, config: BuildConfig) -> reports.Compressi
     )
 
 
-def _validation(score: ValidationScore) -> reports.ValidationResult:
-    return reports.ValidationResult(score.images, score.correct, round(score.accuracy, 4), round(score.log_loss, 5))
+def _validation(head: EvaluatedHead) -> reports.ValidationResult:
+    correct, images = int(head.right.sum()), len(head.targets)
+    return reports.ValidationResult(images, correct, round(correct / images, 4), round(float(head.losses.mean()), 5))
