@@ -7,7 +7,8 @@ SAM := .venv-sam/bin/sam
 CHECKOV := .venv-checkov/bin/checkov
 
 # The variables that a target takes, and the options that they become: see local/make.py.
-demo_takes := DATA WEIGHTS IMAGE_SIZE SHARED
+demo_takes := DATA WEIGHTS IMAGE_SIZE SHARED MIRROR
+photographs_takes := MIRROR
 model_takes := DATA WEIGHTS IMAGE_SIZE COMPRESS
 verify-cpus_takes := DATA WEIGHTS PHOTOGRAPHS
 layer_takes := ARCH:--architecture
@@ -17,6 +18,7 @@ shadow_takes := MODEL:argument STACK BASELINE
 nightly_takes := DATA SHARED
 testset_takes := DIR:argument STACK DELETE:flag
 bench_takes := QUICK:flag DATA WEIGHTS MODEL ONLY:words
+mutants_takes := MODULES:words SAMPLE SEED MINUTES
 deploy_takes := ARCH
 redrive_takes := STACK
 lock_takes := UPGRADE
@@ -39,17 +41,22 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
+ifneq ($(goals),lint validate test-layers) # `make test` runs these side by side
 .NOTPARALLEL: # `make -j deploy` would build before the layers are filled
-.PHONY: help setup demo model verify-cpus layer build invoke nightly testset capacity backfill shadow test bench lint \
-  validate deploy redrive lock clean
+endif
+.PHONY: help setup demo photographs model verify-cpus layer build invoke nightly testset capacity backfill shadow test mutants bench lint \
+  validate test-layers deploy redrive lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## create .venv with the pinned dependencies
 
-demo: .venv/ready ## the whole path on this machine: build a model, upload pictures, print and draw their labels: DATA= WEIGHTS= IMAGE_SIZE= SHARED=../shared
+demo: .venv/ready ## the whole path on this machine: build a model, upload pictures, print and draw their labels: DATA= WEIGHTS= IMAGE_SIZE= SHARED=../shared MIRROR=url
 	@$(call run,local.demo.__main__)
+
+photographs: .venv/ready ## download 3,000 public photographs of cats and dogs into photographs/ (69 MB): MIRROR=url
+	@$(call run,local.photographs)
 
 model: .venv/ready ## train and quantise the model: DATA=folder WEIGHTS=imagenet|random|file.h5 IMAGE_SIZE=224 COMPRESS=none|auto|3
 	@$(call run,model_build.__main__)
@@ -83,10 +90,17 @@ nightly: .venv/ready ## score build/model on the test photographs, on the local 
 testset: .venv/ready ## upload a labelled test set to a stack: DIR=folder with a folder for each label, STACK=image-labeller DELETE=1
 	@$(call run,ops.testset)
 
-test: .venv/ready .venv-sam/ready lint validate ## lint, types, the template's checks and all tests
+test: ## lint, types, the template's checks and all tests, in random order
+	@echo "installing, lint, validate: what each prints follows when it has ended"
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint validate test-layers
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test-layers: .venv/ready
 	@$(BIN)/python -m layers --libraries-only --architecture x86_64
 	@$(BIN)/python -m layers.runtime_python
-	@$(BIN)/python -m pytest
+
+mutants: .venv/ready .venv-mutants/ready ## change the code in one place at a time, list what no test notices: MODULES="labeller.* ..." SAMPLE=10 SEED=0 MINUTES=60
+	@$(call run,tests.mutants.__main__)
 
 bench: .venv/ready .venv-sam/ready .venv-bench/ready ## measure other runtimes, handler, cold start, build, night: WEIGHTS= DATA= MODEL= QUICK=1 ONLY="inference ..."
 	@$(call run,bench.__main__)

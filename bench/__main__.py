@@ -2,33 +2,9 @@
 
     python -m bench [--quick] [--only PART ...] [--data DIR] [--weights PATH] [--model DIR]
 
-Each part runs in a process of its own. Writes build/bench/bench.json and table.txt:
-
-machine      processor, vnni (null if unknown), cores, python, versions, load_before, load_after (1 minute)
-model        version, input_size, weights; quick: true if there were too few rounds for figures
-inference    contenders: name -> batch_1, batch_8 (milliseconds and cpu_milliseconds per image; times_ours and
-             cpu_times_ours, the ratios to this project), correct of `photographs` with its 95% interval (absent if
-             their labels are unknown), labelled_otherwise than by Keras in FP32, largest_difference of a probability
-             from its
-decoding     of 12-megapixel JPEGs, reduced and in_full: cpu_milliseconds per JPEG, times_reduced, likeliest_changed
-             (labels), answers_changed (a label or UNSURE), mean_difference and largest_difference of a probability
-handler      rows, each for batches of photographs as they are or of 12 megapixels: bare and handler (a_second,
-             cpu_milliseconds), share of the bare rate, share_server_apart, cpu_share, stages_ms, server_cpu_ms,
-             peak_megabytes
-cold_start   import_ms, first_label_ms, next_label_ms, until_ready_ms, cpu_ms, parts_ms,
-             peak_megabytes_12_megapixels
-build        seconds by stage and reused (report.json); article: seconds scaled, times_ours if nothing was reused;
-             picture: through the base once
-nightly      seconds of the whole night, scoring_seconds, thousand_seconds
-image        the input of ops.capacity (workload.Image), from the handler's row of 10 photographs as they are; empty if
-             that row was not measured, or quick
-scaling      ways: name -> milliseconds, cpu_milliseconds, rate against one thread
-
-Every timing is {median, low, high, rounds}: quartiles over the rounds. Ratios are taken round by round. A part that
-could not be measured is {"error": why}, and the exit status is 1.
+Each part runs in a process of its own. Writes build/bench/bench.json, whose members docs/performance.md lists, and
+table.txt. A part that could not be measured is {"error": why}, and the exit status is 1.
 """
-
-from __future__ import annotations
 
 import json
 import os
@@ -66,10 +42,9 @@ def main() -> int:
     def command() -> int:
         sources = read(options)
         OUT.mkdir(parents=True, exist_ok=True)
-        arguments = ["--model", str(sources.model), "--threads", str(sources.threads)]
-        arguments += ["--quick"] * sources.quick + (["--rounds", str(sources.rounds)] if sources.rounds else [])
-        arguments += [] if sources.drawn else ["--data", str(sources.data)]
-        arguments += ["--weights", sources.weights] if sources.weights else []
+        passed_on = ("model", "data", "weights", "threads", "rounds")
+        arguments = [f"--{name}={vars(options)[name]}" for name in passed_on if vars(options)[name]]
+        arguments += ["--quick"] * options.quick
         load_before = os.getloadavg()[0]
         parts: dict[str, Any] = {}
         for part in options.only:

@@ -7,8 +7,6 @@ training and validation pictures. The build's seconds are those of report.json, 
 compared with the article's only if the build cache was empty. The time per picture is measured here for both, in turn.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

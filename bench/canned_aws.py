@@ -4,15 +4,12 @@ Answers are made beforehand and sent after a delay, so that the machine's load i
 stored: this is for speed; tests on moto are for correctness.
 """
 
-from __future__ import annotations
-
 import asyncio
 import multiprocessing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -86,9 +83,7 @@ class CannedAws:
         self.url = self._pipe.recv()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.join()
 

@@ -8,8 +8,6 @@ the machine's load. The stages are measured in a process of their own, one after
 clients while it loads the model. Peak memory is that of a function that gets batches of 12-megapixel photographs.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import subprocess

@@ -1,7 +1,5 @@
 """onnxruntime: the FP32 network, and the finished model as it is loaded in production. Run by bench.inference."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

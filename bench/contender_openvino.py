@@ -1,7 +1,5 @@
 """OpenVINO: the FP32 network, and the same quantised by its own NNCF. Run by bench.inference in .venv-bench."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from functools import cache

@@ -6,8 +6,6 @@ Each photograph is enlarged to a camera's JPEG of 12 megapixels and decoded twic
 reduces it to at least twice the network's side) and in full. The network runs on both.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import sys

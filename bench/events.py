@@ -1,7 +1,5 @@
 """The classify function as the bench runs it, and the events that it gets."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -7,8 +7,6 @@ after 20 ms. Bare inference: the same network on decoded pixels, in as many thre
 turns.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import json

@@ -6,8 +6,6 @@ Weights, head, pixels and threads are the same. Each runtime has a process of it
 all take turns in every round, so that ratios hold on a machine that is not idle.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -15,7 +13,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,16 +47,6 @@ CALLS = {1: 4, 8: 1}
 PHOTOGRAPHS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """Files of pixels, uint8 [N, S, S, 3], for the workers. `labels` are those of the test pictures in the model's
-    order, None if their classes are not the model's."""
-
-    test: Path
-    calibration: Path
-    labels: tuple[int, ...] | None
-
-
 def measure(sources: Sources, _: argparse.Namespace) -> dict[str, Any]:
     """The part `inference` of bench.json. Raises BenchError, WorkerError, DataError."""
     if sources.weights is None:
@@ -68,14 +55,15 @@ def measure(sources: Sources, _: argparse.Namespace) -> dict[str, Any]:
             "`make demo`, which finds them"
         )
     OUT.mkdir(parents=True, exist_ok=True)
-    pictures = _decode(sources, 24 if sources.quick else PHOTOGRAPHS)
+    pixels, calibration = OUT / "test.npy", OUT / "calibration.npy"
+    labels = _decode(sources, 24 if sources.quick else PHOTOGRAPHS, pixels, calibration)
     arguments = {
         "model": str(sources.model.resolve()),
         "weights": sources.weights,
         "threads": sources.threads,
         "onnx": str(OUT / "fp32.onnx"),
-        "pixels": str(pictures.test),
-        "calibration": str(pictures.calibration),
+        "pixels": str(pixels),
+        "calibration": str(calibration),
     }
     facts: dict[str, Any] = {}
     with ExitStack() as stack:
@@ -104,7 +92,7 @@ def measure(sources: Sources, _: argparse.Namespace) -> dict[str, Any]:
         "contenders": {
             name: {
                 **{f"batch_{batch}": figures(timings[batch], name) for batch in CALLS},
-                **agreement(logits[name], logits[REFERENCE], pictures.labels),
+                **agreement(logits[name], logits[REFERENCE], labels),
             }
             for name in CONTENDERS
         },
@@ -134,13 +122,13 @@ def agreement(logits: np.ndarray, reference: np.ndarray, labels: Sequence[int] |
     return result
 
 
-def _decode(sources: Sources, count: int) -> Pictures:
+def _decode(sources: Sources, count: int, pixels: Path, calibration: Path) -> list[int] | None:
+    """Write both files of pixels for the workers, uint8 [N, S, S, 3]; returns the labels of the `count` test pictures,
+    None if their classes are not the model's."""
     data = dataset.scan(sources.data)
-    test, calibration = OUT / "test.npy", OUT / "calibration.npy"
-    kept = _save(dataset.spread(data.splits["test"], count), sources.side, test)
+    kept = _save(dataset.spread(data.splits["test"], count), sources.side, pixels)
     _save(_calibration_examples(sources, data), sources.side, calibration)
-    labels = tuple(example.label for example in kept) if data.labels == sources.manifest.labels else None
-    return Pictures(test, calibration, labels)
+    return [example.label for example in kept] if data.labels == sources.manifest.labels else None
 
 
 def _calibration_examples(sources: Sources, data: Dataset) -> list[Example]:

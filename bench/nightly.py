@@ -7,8 +7,6 @@ this machine: its processor time is included, and Lambda has S3 elsewhere). Time
 the process to the published report.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import shutil

@@ -1,7 +1,5 @@
 """Photographs as they come from S3, and as a camera makes them."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -6,8 +6,6 @@ The finished model runs on the same images in each way, in turn. The result deci
 Processor time includes what spinning threads cost.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """What the benchmarks run on, and the command line that all parts share."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -105,7 +103,9 @@ def read(options: argparse.Namespace) -> Sources:
         data = _drawn()
     manifest = Manifest.from_file(options.model / MANIFEST_FILE)
     origin = manifest.build.get("weights")
-    weights = options.weights or (origin if origin in ("imagenet", "random") else demo.get("weights"))
+    # "imagenet" names the values: they may have come from a file, and Keras may be unable to download them here.
+    weights = options.weights or ("random" if origin == "random" else demo.get("weights"))
+    weights = weights or ("imagenet" if origin == "imagenet" else None)
     if weights and weights not in ("imagenet", "random"):
         weights = str(ROOT / weights)
     return Sources(options.model, manifest, data, drawn, weights, options.threads, options.quick, options.rounds)

@@ -1,7 +1,5 @@
 """bench.json as text, from the template table.txt."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Timings of several rounds, in which contenders take turns. Standard library only: .venv-bench runs it too."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -6,8 +6,6 @@ MODULE has `load(arguments)`, which returns a Contenders. Messages are pickled o
 others wait. Imports nothing but numpy and the standard library, because .venv-bench has little else.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import multiprocessing
@@ -19,7 +17,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -78,9 +75,7 @@ class Worker:
         theirs.close()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
         self._pipe.close()

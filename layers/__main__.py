@@ -10,8 +10,6 @@ unpacks them, so no Docker, Python 3.13 or compiler is needed. The layers are re
 SAM names an upload by its digest, so it ships a layer only if it has changed.
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys

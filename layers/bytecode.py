@@ -7,8 +7,6 @@ for the function's own modules.
 Only the runtime's own Python version makes bytecode that it reads. Without one, nothing is compiled.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

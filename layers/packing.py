@@ -1,10 +1,8 @@
 """Fills the libraries layer and the model layer.
 
 Each layer is built beside its folder and exchanged with it in one step, so that a run that fails leaves the old layer.
-Only the standard library is imported: the SAM CLI's environment runs `check`.
+At import only the standard library is imported: the SAM CLI's environment runs `check`.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
@@ -43,7 +41,13 @@ def pack(
     python: Path | None = None,
 ) -> None:
     """Fill both layers; print digests and sizes. Raises PackagingError, also for layers over the limit."""
+    from labeller.manifest import ModelError, require_unedited  # numpy, which the SAM CLI's environment lacks
+
     manifest = read_manifest(model)  # first: it is quick, and the libraries are not
+    try:
+        require_unedited(manifest)
+    except ModelError as error:
+        raise PackagingError(f"{relative(model / 'manifest.json')} {error}") from error
     print(f"layers in {relative(out)} for python{PYTHON_VERSION} on {architecture}", flush=True)
     print(fill_libraries(out, requirements, install, architecture, python), flush=True)
     print(fill_model(out, model))

@@ -1,7 +1,5 @@
 """Makes a folder's bytes depend on its content alone, not on the machine, the user or the time."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import io

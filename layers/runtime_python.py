@@ -5,8 +5,6 @@
 The layers hold compiled wheels for that version, so the built function runs on no other.
 """
 
-from __future__ import annotations
-
 import glob
 import hashlib
 import os

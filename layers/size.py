@@ -1,7 +1,5 @@
 """Unzipped sizes of functions and layers, part by part, and the margin under Lambda's limit."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from importlib.metadata import distributions
 from pathlib import Path

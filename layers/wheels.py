@@ -1,7 +1,5 @@
 """Wheels for another Python and processor than this machine's: pip only unpacks them."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from dataclasses import dataclass

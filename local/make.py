@@ -14,8 +14,6 @@ Values come from the environment, where make puts every variable of its command 
 hold spaces and apostrophes.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import os
@@ -23,7 +21,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 USAGE = 2  # exit status of a wrong command line, as argparse has it
 
@@ -36,7 +34,7 @@ class Variable:
     kind: str
 
     @classmethod
-    def parse(cls, specification: str) -> Variable:
+    def parse(cls, specification: str) -> Self:
         """From `VARIABLE` or `VARIABLE:KIND`."""
         name, _, kind = specification.partition(":")
         return cls(name, kind)

@@ -6,8 +6,6 @@ Deploys template.yaml on the local AWS, uploads the test photographs as its test
 downloads the report to build/nightly. Reports of earlier runs are uploaded first, for the comparison.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import time

@@ -1,12 +1,10 @@
 """The score function on the local AWS: its test set, its nightly run and its reports."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from local.aws.handler_process import call
 from local.aws.moto import LocalAws
@@ -14,9 +12,6 @@ from local.aws.stack import Stack, function_of
 from local.demo.drawn import draw_picture
 from score.keys import REPORTS_PREFIX
 from score.testset import TESTSET_PREFIX
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 SCORE_FUNCTION = "ScoreFunction"
 
@@ -37,7 +32,7 @@ def run_score(aws: LocalAws, stack: Stack, model: Path, log: TextIO, scheduled: 
 
 def draw_testset(aws: LocalAws, bucket: str, labels: Sequence[str], per_label: int = 4) -> int:
     """Upload a test set of `per_label` drawn pictures for each label; returns the number of pictures."""
-    s3: S3Client = aws.client("s3")
+    s3 = aws.client("s3")
     for number in range(per_label * len(labels)):
         key = f"{TESTSET_PREFIX}{labels[number // per_label]}/{number}.png"
         s3.put_object(Bucket=bucket, Key=key, Body=draw_picture(number, "PNG"))
@@ -46,7 +41,7 @@ def draw_testset(aws: LocalAws, bucket: str, labels: Sequence[str], per_label: i
 
 def put_reports(aws: LocalAws, bucket: str, out: Path) -> None:
     """Upload the reports of earlier runs, out/accuracy/..., to the bucket."""
-    s3: S3Client = aws.client("s3")
+    s3 = aws.client("s3")
     for path in sorted((out / REPORTS_PREFIX).rglob("*")):
         if path.is_file():
             s3.put_object(Bucket=bucket, Key=path.relative_to(out).as_posix(), Body=path.read_bytes())
@@ -54,7 +49,7 @@ def put_reports(aws: LocalAws, bucket: str, out: Path) -> None:
 
 def fetch_reports(aws: LocalAws, bucket: str, out: Path) -> None:
     """Download all reports of the bucket to out/accuracy/..."""
-    s3: S3Client = aws.client("s3")
+    s3 = aws.client("s3")
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=REPORTS_PREFIX):
         for item in page.get("Contents", []):
             path = out / item["Key"]

@@ -1,7 +1,5 @@
 """Train, quantise and verify a model from photographs in label folders."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys
@@ -10,8 +8,8 @@ from pathlib import Path
 
 from labeller.manifest import ModelError
 from model_build.atomic_folder import OutputError
-from model_build.config import BuildConfig
-from model_build.data.dataset import DataError
+from model_build.config import BuildConfig, SettingsError
+from model_build.data.folders import DataError, require_folder
 from model_build.progress import quiet_start
 
 INTERRUPTED = 130
@@ -61,6 +59,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(config: BuildConfig) -> int:
     """Build a model and print any error as one line on standard error; returns the exit status."""
+    try:
+        config.require_usable()
+        require_folder(config.data)
+    except (SettingsError, DataError) as error:
+        return _failed(str(error))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported: no start-up notices
     with quiet_start():
         from model_build.base import WeightsError

@@ -6,8 +6,6 @@ them, the next build restores the old folder from `<name>.previous`. A build kil
 folder untouched, and a `<name>.partial` that the next build clears.
 """
 
-from __future__ import annotations
-
 import ctypes
 import errno
 import fcntl
@@ -28,7 +26,7 @@ class OutputError(Exception):
 def atomic_folder(out: Path, marker: str) -> Iterator[Path]:
     """An empty folder to fill, which replaces `out` if the block succeeds; otherwise it is deleted and `out` stays.
 
-    OutputError if another build is running, or if `out` has files but none called `marker`, so that it is not a model.
+    OutputError if another build is running, or if `out` has files but none called `marker`.
     OSError if the disk is full.
     """
     out = Path(os.path.realpath(out))
@@ -36,7 +34,9 @@ def atomic_folder(out: Path, marker: str) -> Iterator[Path]:
     if previous.exists() and not out.exists():
         previous.rename(out)  # a build was killed between two renames
     if out.exists() and not (out / marker).exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out} exists and is not a model ({marker} is missing); move it away or name another folder")
+        raise OutputError(
+            f"{out} exists and was not made here ({marker} is missing); move it away or name another folder"
+        )
     partial.mkdir(parents=True, exist_ok=True)
     with _locked(partial):
         _clear(partial)

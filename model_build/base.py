@@ -13,14 +13,14 @@ import numpy as np
 
 from model_build import export
 from model_build.cache import cache_in, key_of, source_of
-from model_build.config import BuildConfig
+from model_build.config import KERAS_WEIGHTS, BuildConfig
 
 CAFFE_MEANS_RGB = (123.68, 116.779, 103.939)
 """Mean of ImageNet's training pixels, subtracted before VGG16 (Simonyan & Zisserman 2014; values as in
 `keras.applications.imagenet_utils`, there in BGR order)."""
 
-MINIMUM_SIZE = 32
-"""The smallest input of `keras.applications.VGG16`, which halves it five times."""
+IMAGENET_SHA256 = "d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"
+"""`sha256_of_values` of the ImageNet weights that Keras publishes, whatever file they are in."""
 
 
 class WeightsError(Exception):
@@ -31,8 +31,9 @@ class WeightsError(Exception):
 class Base:
     """The frozen base and the origin of its weights.
 
-    `network` maps uint8 [N, S, S, 3] RGB to float32 [N, S/32, S/32, C]. `origin` is imagenet, file or random. `sha256`
-    is over the weights' values in layer order, whatever file they came from.
+    `network` maps uint8 [N, S, S, 3] RGB to float32 [N, S/32, S/32, C]. `sha256` is over the weights' values in layer
+    order, whatever file they came from, and decides `origin`: imagenet if the values are ImageNet's, else file or
+    random.
     """
 
     network: keras.Model
@@ -45,8 +46,6 @@ def load(weights: str, image_size: int, seed: int) -> Base:
 
     `weights` is `imagenet` (downloaded and checked by Keras), `random`, or the path of an .h5 file in the Keras layout.
     """
-    if image_size < MINIMUM_SIZE:
-        raise WeightsError(f"image size {image_size} is too small for VGG16; the minimum is {MINIMUM_SIZE}")
     shape = (image_size, image_size, 3)
     if weights == "random":
         keras.utils.set_random_seed(seed)
@@ -58,7 +57,8 @@ def load(weights: str, image_size: int, seed: int) -> Base:
     if not all(np.isfinite(values).all() for values in vgg16.get_weights()):
         raise WeightsError(f"the weights of {weights} are damaged: some are not finite numbers")
     sha256 = sha256_of_values(vgg16)
-    return Base(on_rgb_pixels(vgg16), weights if weights in ("random", "imagenet") else "file", sha256)
+    origin = "imagenet" if sha256 == IMAGENET_SHA256 else "random" if weights == "random" else "file"
+    return Base(on_rgb_pixels(vgg16), origin, sha256)
 
 
 def on_rgb_pixels(bgr_network: keras.Model) -> keras.Model:
@@ -101,18 +101,13 @@ def _imagenet(shape: tuple[int, int, int]) -> keras.Model:
         return keras.applications.VGG16(include_top=False, weights="imagenet", input_shape=shape)
     except Exception as error:  # keras.utils.get_file raises network errors as plain Exception
         raise WeightsError(
-            "the ImageNet weights are not in the Keras cache ($KERAS_HOME or ~/.keras, in models/) and could not "
-            f"be downloaded: {_first_line(error)}. Try again with a network, or name an .h5 file with "
-            "--weights PATH (make: WEIGHTS=PATH)"
+            "the ImageNet weights are not in the Keras cache and could not be downloaded: "
+            f"{_first_line(error)}. Try again with a network, or on a machine that has one download "
+            f"{KERAS_WEIGHTS}, copy it here and name it with --weights PATH (make: WEIGHTS=PATH)"
         ) from error
 
 
 def _from_file(path: Path, shape: tuple[int, int, int]) -> keras.Model:
-    if not path.is_file():
-        raise WeightsError(
-            f"no weight file at {path.absolute()}. Name an .h5 file in the layout of "
-            "keras.applications.VGG16(include_top=False), or use 'imagenet' or 'random'"
-        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras only warns about layers that the file lacks

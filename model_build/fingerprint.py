@@ -3,8 +3,6 @@
 Imports no TensorFlow, so that checking whether a model is current is fast.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import asdict

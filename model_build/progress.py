@@ -1,7 +1,5 @@
 """The build's progress on the terminal: a line when a stage starts, a bar while it runs, its seconds when it ends."""
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile

@@ -28,7 +28,7 @@ from labeller.results import Prediction
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example, require_enough, spread
 from model_build.data.reader import PictureReader
-from model_build.features import Features, extract
+from model_build.features import Features, extract, pool
 from model_build.head import TrainedHead, run
 from model_build.progress import progress_bar
 from model_build.quantize import relative_error, require_small_error
@@ -166,25 +166,26 @@ def verify(
     """
     if classifier.labels != data.labels:
         raise VerificationError(f"the model has the labels {classifier.labels}, the data {data.labels}. {AGAIN}")
-    head = network.head.trained
-    difference = agreement(classifier, head.network, temperature, network.validation)
+    difference = agreement(classifier, network.trained, temperature, network.features)
     require_agreement(difference, config.graph_tolerance, "the exported graph and Keras", "probability")
     reader = PictureReader(data.splits["test"], config.image_size)
     test = predict(classifier, reader, temperature, config.inference_batch)
     require_enough(data, "test", test.examples)
-    known = network.training.examples, network.validation.examples
-    fp32, int8 = (train_on_sample(graph, (*known, test.examples), config) for graph in (network.fp32, network.int8))
+    readable = set(network.features.examples)
+    known = ([example for example in data.splits[split] if example in readable] for split in ("train", "validation"))
+    splits = (*known, test.examples)
+    fp32, int8 = (train_on_sample(graph, splits, config) for graph in (network.fp32, network.int8))
     require_small_error(relative_error(int8.validation.values, fp32.validation.values), config.largest_error)
     require_equal_accuracy(fp32.test_right, int8.test_right, config)
     right = dict(zip(test.examples, test.right.tolist(), strict=True))
     shipped = np.array([right[example] for example in int8.test.examples])
     require_worthy_head(int8.test_right, shipped, config)
     accuracy = {
-        "train": SplitAccuracy(Accuracy.of(_right(head, network.training))),
-        "validation": _split(_right(head, network.validation), fp32.validation_right, int8.validation_right),
+        "train": SplitAccuracy(Accuracy.of(_right(network.trained, network.features))),
+        "validation": _split(network.head.right, fp32.validation_right, int8.validation_right),
         "test": _split(test.right, fp32.test_right, int8.test_right),
     }
-    baseline = compare_with_baseline(network.baseline.predict(int8.test.values) == int8.test.labels, shipped)
+    baseline = compare_with_baseline(_right(network.yardstick, int8.test), shipped)
     return Verification(test, accuracy, baseline, difference, reader.unreadable)
 
 
@@ -204,8 +205,8 @@ def train_on_sample(graph: Path, splits: Sequence[Sequence[Example]], config: Bu
         extract(graph, examples, config) for examples in (known, *(spread(split, count) for split in splits[1:]))
     )
     linear = make_pipeline(StandardScaler(), LogisticRegression(C=LINEAR_C, max_iter=1000))
-    linear.fit(_averages(training), training.labels)
-    right = [linear.predict(_averages(features)) == features.labels for features in (validation, test)]
+    linear.fit(training.values[:, 0], training.labels)
+    right = [linear.predict(features.values[:, 0]) == features.labels for features in (validation, test)]
     return Sample(validation, test, *right)
 
 
@@ -214,7 +215,7 @@ def require_faithful_export(base: keras.Model, exported: Features, config: Build
     of the same images."""
     chosen = slice(0, None, max(1, len(exported.examples) // images))
     pixels = PictureReader(exported.examples[chosen], config.image_size).all(config.inference_batch)[1]
-    expected = run(base, pixels)
+    expected = pool(run(base, pixels))
     difference = float(np.abs(exported.values[chosen] - expected).max() / np.abs(expected).max())
     require_agreement(difference, config.graph_tolerance, "the exported base and Keras", "feature")
 
@@ -229,14 +230,14 @@ def require_agreement(difference: float, tolerance: float, pair: str, figure: st
 
 
 def agreement(
-    classifier: Classifier, head: keras.Model, temperature: float, features: Features, images: int = 32
+    classifier: Classifier, head: TrainedHead, temperature: float, features: Features, images: int = 32
 ) -> float:
     """Largest absolute difference of a probability between the finished graph on pixels and the Keras head on the
     features of the same images."""
     chosen = np.unique(np.linspace(0, len(features.examples) - 1, images).astype(int))
     examples = [features.examples[index] for index in chosen]
     ((_, pixels),) = PictureReader(examples, classifier.input_size[0]).batches(len(examples))
-    expected = softmax(run(head, features.values[chosen]), temperature)
+    expected = softmax(head.logits(features.values[chosen]), temperature)
     return float(np.abs(softmax(classifier.logits(pixels), temperature) - expected).max())
 
 
@@ -288,11 +289,6 @@ def compare_with_baseline(baseline: np.ndarray, head: np.ndarray) -> BaselineTes
     """Compare baseline and head, right or not on the same images, by McNemar's test."""
     p_value = round(_p_value(baseline, head), 4)
     return BaselineTest(**asdict(Accuracy.of(baseline)), head_correct=int(head.sum()), p_value=p_value)
-
-
-def _averages(features: Features) -> np.ndarray:
-    """float32 [n, C]: a base's features, averaged over positions."""
-    return features.values.reshape(len(features.values), -1, features.values.shape[-1]).mean(axis=1)
 
 
 def _split(all_right: np.ndarray, fp32: np.ndarray, int8: np.ndarray) -> SplitAccuracy:

@@ -1,7 +1,5 @@
 """How far a candidate agrees with the deployed model: counts on a sample of uploads, and both results as text."""
 
-from __future__ import annotations
-
 import hashlib
 import heapq
 from collections import Counter

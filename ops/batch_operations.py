@@ -167,7 +167,7 @@ def read_manifest(path: Path) -> Iterator[ObjectRef]:
                 if len(row) not in (2, 3) or not row[0] or not row[1]:
                     raise CommandError(f"{path}, line {number}: not bucket,key or bucket,key,version: {row!r}")
                 version = (row[2] or None) if len(row) == 3 else None
-                yield ObjectRef(row[0], unquote_plus(row[1], errors="strict"), version, "", "", None, None)
+                yield ObjectRef(row[0], unquote_plus(row[1], errors="strict"), version)
     except OSError as error:
         raise CommandError(f"the manifest {path} cannot be read: {error}") from error
     except (UnicodeDecodeError, csv.Error) as error:

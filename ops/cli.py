@@ -1,7 +1,5 @@
 """What the commands share: arguments, errors and exit status, progress and confirmation."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Callable

@@ -15,8 +15,6 @@ for each shard (KeyConditionExpression "label_day = :key") and merge by `classif
 Exit status: 0; 1 the table or the stack cannot be read; 2 wrong arguments.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import json

@@ -136,9 +136,7 @@ def list_objects(s3: S3Client, bucket: str, prefix: str) -> Iterator[ObjectRef]:
     """Every object under `prefix`, except folders (keys that end in a slash)."""
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         yield from (
-            ObjectRef(bucket, entry["Key"], None, "", "", None, None)
-            for entry in page.get("Contents", [])
-            if not entry["Key"].endswith("/")
+            ObjectRef(bucket, entry["Key"]) for entry in page.get("Contents", []) if not entry["Key"].endswith("/")
         )
 
 

@@ -59,7 +59,10 @@ def redrive(sqs: SQSClient, stack_name: str, sleep: Callable[[float], None] = ti
     except KeyboardInterrupt:
         if handle is None:  # it is being cancelled already
             raise
-        moved = sqs.cancel_message_move_task(TaskHandle=handle).get("ApproximateNumberOfMessagesMoved", 0)
+        try:
+            moved = sqs.cancel_message_move_task(TaskHandle=handle).get("ApproximateNumberOfMessagesMoved", 0)
+        except sqs.exceptions.ResourceNotFoundException:  # the move has ended: nothing is left to cancel
+            return _follow(sqs, source, started, sleep)
         print(f"interrupted: {moved:,} messages were moved, the others stay in {_name(source)}", file=sys.stderr)
         return INTERRUPTED
 

@@ -9,8 +9,6 @@ for uploads, those in their rows. Nothing is written.
 Exit status: 0; 1 it could not be done; 2 wrong arguments; 3 the candidate is significantly worse on the test set.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json
@@ -23,8 +21,8 @@ from pathlib import Path
 
 import boto3
 
-from evaluation.comparison import Comparison, Outcome, compare_pictures
-from evaluation.predictions import Identity, Unscored, read_csv
+from evaluation.comparison import Comparison, Outcome, Reference, compare_pictures
+from evaluation.predictions import Unscored, read_csv
 from evaluation.report import read_night
 from evaluation.storage import ReportStorage, rows_of_day
 from labeller.aws_errors import AwsFailure, Gone
@@ -58,15 +56,6 @@ _DAY = 24 * 3600.0  # seconds; a deadline that is never reached
 
 
 @dataclass(frozen=True, slots=True)
-class DeployedAnswers:
-    """The deployed model's answers for the test set."""
-
-    source: str  # in words
-    model_version: str
-    labels: dict[Identity, str]
-
-
-@dataclass(frozen=True, slots=True)
 class Shadow:
     """A candidate, and the stack's pictures and reports."""
 
@@ -83,7 +72,7 @@ class Shadow:
         test_set = find_test_set(self.reports.bucket, self.reports.list_keys(TESTSET_PREFIX), self.candidate.labels)
         deployed = self._latest_answers() or self._baseline_answers(baseline, test_set)
         candidate = self._scorer(self.candidate).score(test_set.examples, Deadline.in_seconds(_DAY))
-        comparison = compare_pictures(deployed.source, deployed.model_version, deployed.labels, candidate.scored)
+        comparison = compare_pictures(deployed.name, deployed.model_version, deployed.answers, candidate.scored)
         return comparison, candidate.unscored
 
     def compare_on_uploads(self, rows: Iterable[LabelRow], day: date, size: int) -> Agreement:
@@ -94,7 +83,7 @@ class Shadow:
 
         async def classify(row: LabelRow) -> Answer:
             version = None if row["version"] == "null" else row["version"]
-            ref = ObjectRef(row["bucket"], row["key"], version, "", "", None, None)
+            ref = ObjectRef(row["bucket"], row["key"], version)
             fetched = await aws_pool(self.pictures.fetch, ref, self.settings.max_image_bytes)
             labelled = await aws_pool(self.pictures.read_row, ref, "etag")  # the index has no ETag
             if fetched.etag != labelled.get("etag"):
@@ -109,18 +98,18 @@ class Shadow:
         prediction = infer(fetched, self.candidate, self.settings, {}).prediction
         return prediction.label, prediction.confidence
 
-    def _latest_answers(self) -> DeployedAnswers | None:
+    def _latest_answers(self) -> Reference | None:
         content = self.reports.read(night_key(LATEST, REPORT))
         if content is None:
             return None
         try:
             night = read_night(content)
-            labels = read_csv(self.reports.read(night.predictions_key) or b"")
+            answers = read_csv(self.reports.read(night.predictions_key) or b"")
         except ValueError as error:
             raise CommandError(f"the latest nightly report cannot be compared: {error}. Run the night again") from error
-        return DeployedAnswers(f"the night of {night.date}", night.model_version, labels)
+        return Reference(f"the night of {night.date}", night.model_version, night.correct, night.pictures, answers)
 
-    def _baseline_answers(self, baseline: Path, test_set: TestSet) -> DeployedAnswers:
+    def _baseline_answers(self, baseline: Path, test_set: TestSet) -> Reference:
         try:
             model = load_classifier(baseline, threads=1)
         except ModelError as error:
@@ -129,8 +118,9 @@ class Shadow:
                 "next night, or name the folder of the deployed model: --baseline (make: BASELINE=...)"
             ) from error
         scored = self._scorer(model).score(test_set.examples, Deadline.in_seconds(_DAY)).scored
-        labels = {answer.identity: answer.prediction.label for answer in scored}
-        return DeployedAnswers(f"{baseline}, scored now", model.version, labels)
+        answers = {answer.identity: answer.prediction.label for answer in scored}
+        correct = sum(answer.right for answer in scored)
+        return Reference(f"{baseline}, scored now", model.version, correct, len(scored), answers)
 
     def _scorer(self, model: Classifier) -> Scorer:
         return Scorer(self.reports.bucket, self.pictures, model, self.settings, ())

@@ -1,7 +1,5 @@
 """template.yaml as data."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

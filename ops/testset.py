@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import boto3
 
@@ -32,6 +32,7 @@ from score.testset import TESTSET_PREFIX
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
 
 BUCKET_OUTPUT = "ReportsBucketName"  # of template.yaml
 SPLITS = {"train", "validation", "test"}
@@ -41,13 +42,6 @@ _SIZE = (32, 32)  # pixels; it only matters whether the file can be decoded
 
 class UploadError(CommandError):
     """The test set cannot be uploaded; the message says what to do."""
-
-
-class Stored(NamedTuple):
-    """An object of the bucket, as S3 lists it."""
-
-    size: int  # bytes
-    etag: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +88,7 @@ def upload(s3: S3Client, bucket: str, folder: Path, delete: bool = False) -> Sum
             left_out[str(path)] = str(error)
             return False
         sha256 = hashlib.sha256(content).hexdigest()
-        if key in stored and _is_same(s3, bucket, key, stored[key], content, sha256):
+        if key in stored and _is_same(s3, bucket, stored[key], content, sha256):
             return False
         s3.put_object(
             Bucket=bucket,
@@ -150,20 +144,19 @@ def _pictures(folder: Path) -> Iterator[tuple[str, Path]]:
         raise UploadError(f"{folder} has no pictures in label folders: DIR/<label>/picture.jpg")
 
 
-def _list_stored(s3: S3Client, bucket: str) -> dict[str, Stored]:
-    """Every object of the test set, by key."""
+def _list_stored(s3: S3Client, bucket: str) -> dict[str, ObjectTypeDef]:
+    """Every object of the test set, by key, as S3 lists it."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=TESTSET_PREFIX)
-    objects = (entry for page in pages for entry in page.get("Contents", []))
-    return {entry["Key"]: Stored(entry["Size"], entry["ETag"].strip('"')) for entry in objects}
+    return {entry["Key"]: entry for page in pages for entry in page.get("Contents", [])}
 
 
-def _is_same(s3: S3Client, bucket: str, key: str, stored: Stored, content: bytes, sha256: str) -> bool:
-    if stored.size != len(content):
+def _is_same(s3: S3Client, bucket: str, stored: ObjectTypeDef, content: bytes, sha256: str) -> bool:
+    if stored["Size"] != len(content):
         return False
     # The ETag is the MD5, except under KMS and for uploads in parts: then our own SHA-256 decides.
-    if stored.etag == hashlib.md5(content, usedforsecurity=False).hexdigest():
+    if stored["ETag"].strip('"') == hashlib.md5(content, usedforsecurity=False).hexdigest():
         return True
-    return s3.head_object(Bucket=bucket, Key=key)["Metadata"].get("sha256") == sha256
+    return s3.head_object(Bucket=bucket, Key=stored["Key"])["Metadata"].get("sha256") == sha256
 
 
 def _delete(s3: S3Client, bucket: str, keys: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -9,11 +10,14 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
+import hypothesis
 import pytest
 from moto import mock_aws
 
@@ -43,10 +47,49 @@ os.environ.update(
 )
 os.environ.pop("AWS_PROFILE", None)
 
+pytest_plugins = ["tests.needs"]  # imported in fixtures only: pytest rewrites the asserts of what it loads itself
+
 
 # A shell that starts pytest in the background makes it, and every process that tests start, ignore SIGINT. Tests of
 # Ctrl-C need it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Hypothesis fails an example that takes 0.2 s, which on a busy machine any may.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--midnight", action="store_true", help="run all tests as those with the marker midnight")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    with _midnights_passed(item, 1):
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with _midnights_passed(item, 2):
+        yield
+
+
+@contextmanager
+def _midnights_passed(item: pytest.Item, nights: int) -> Iterator[None]:
+    """The first second of a later day (UTC), if the test has the marker midnight.
+
+    Such a test is collected on one day, set up on the next and run on the third: it passes whenever midnight comes.
+    Processes that it starts keep the real clock.
+    """
+    if item.config.getoption("midnight") or item.get_closest_marker("midnight"):
+        from time_machine import travel
+
+        with travel(datetime.combine(datetime.now(UTC).date() + timedelta(days=nights), time(), UTC)):
+            yield
+    else:
+        yield
 
 
 @cache
@@ -64,6 +107,12 @@ def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(boto3, "DEFAULT_SESSION", _session())
         monkeypatch.setattr(storage, "new_session", _own_session)
         yield
+
+
+@pytest.fixture
+def one_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that creates a session gets the shared one."""
+    monkeypatch.setattr(boto3.session, "Session", _session)
 
 
 @pytest.fixture
@@ -88,6 +137,8 @@ def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
     def read() -> Printed:
         lines = (log.getvalue() + capsys.readouterr().out).splitlines()
+        log.seek(0)
+        log.truncate()
         return Printed([json.loads(line) for line in lines if line[:1] == "{"])
 
     return read
@@ -104,26 +155,38 @@ def drawn_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def config(drawn_data: Path, tmp_path_factory: pytest.TempPathFactory) -> BuildConfig:
-    """The configuration of `built`: small and quickly trained."""
-    return BuildConfig(
+    """The configuration of `built`, small and quickly trained, whose cache holds the results of that build.
+
+    The processes of pytest-xdist share one build: their temporary folders lie in a common one.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "built"
+    config = BuildConfig(
         drawn_data,
         "random",
         image_size=64,
-        out=tmp_path_factory.mktemp("build") / "model",
-        cache=tmp_path_factory.mktemp("cache"),
+        out=folder / "out" / "model",
+        cache=folder / "cache",
         quantisations=quick.QUANTISATIONS,
         quantisation_megapixels=0.04,  # ten images
         heads=quick.HEADS,
+        yardstick=quick.YARDSTICK,
     )
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not config.out.exists():
+            from model_build.build import build  # TensorFlow takes seconds to import
+            from tests.model_build.narrow import load_narrow
+
+            build(config, load_narrow)
+    return config
 
 
 @pytest.fixture(scope="session")
 def built(config: BuildConfig) -> Path:
     """The folder of a finished model, from the real pipeline."""
-    from model_build.build import build  # TensorFlow takes seconds to import
-    from tests.model_build.narrow import load_narrow
-
-    return build(config, load_narrow)
+    return config.out
 
 
 @pytest.fixture
@@ -133,7 +196,9 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
     folder.mkdir()
     options = f"size={request.param}k"
     if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("may not mount a small file system here")
+        from tests import needs
+
+        needs.skip("a full disk", "run as root, which may mount a small file system")
     yield folder
     subprocess.run(["umount", folder], check=True)
 
@@ -158,14 +223,15 @@ def stack(aws: LocalAws) -> Stack:
 
 @pytest.fixture(scope="session")
 def python() -> Path:
-    """A Python 3.13 with AWS's runtime client. Skips the test if none can be installed."""
-    from layers import PackagingError
-    from layers.runtime_python import ensure_runtime
-    from local.runtime.emulator import emulator_program
-    from ops.cli import CommandError
+    """A Python 3.13 with AWS's runtime client. Skips the test if this machine has no such Python or no emulator."""
+    from layers.runtime_python import RuntimePythonNotFound, ensure_runtime
+    from local.runtime.emulator import EmulatorError, emulator_program
+    from tests import needs
 
     try:
         emulator_program()
         return ensure_runtime()
-    except (CommandError, PackagingError) as error:
-        pytest.skip(str(error))
+    except RuntimePythonNotFound:
+        needs.skip("the built function", "install a Python 3.13 (`uv python install 3.13`), then `make test`")
+    except EmulatorError as error:
+        needs.skip("the built function", str(error))

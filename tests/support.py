@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -237,6 +239,32 @@ class Printed:
                     if name != "ColdStart" and metric["Unit"] == "Count":
                         counts[name] = counts.get(name, 0) + sum(line[name])
         return counts
+
+
+# ---- threads ------------------------------------------------------------------------------------------------
+
+
+class Crowd:
+    """Runs functions for several threads, the first ones only when `expected` of them are inside at once."""
+
+    def __init__(self, expected: int) -> None:
+        self.most = self._inside = 0
+        self._lock, self._together = threading.Lock(), threading.Barrier(expected)
+        self._met = False
+
+    def __call__(self, function: Any, /, *arguments: Any) -> Any:
+        with self._lock:
+            self._inside += 1
+            self.most = max(self.most, self._inside)
+        try:
+            if not self._met:
+                self._together.wait(10)  # BrokenBarrierError if they never meet
+                self._met = True
+            time.sleep(0.01)  # for one more thread to come in, if there is one
+            return function(*arguments)
+        finally:
+            with self._lock:
+                self._inside -= 1
 
 
 # ---- network ----------------------------------------------------------------------------------------------

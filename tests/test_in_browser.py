@@ -20,6 +20,7 @@ from evaluation.report_page import nights_page, report_page
 from evaluation.thumbnails import thumbnail
 from labeller.results import Prediction, Status
 from local.demo import contact_sheet
+from tests import needs
 from tests.local.demo.test_contact_sheet import entry
 from tests.support import ROOT
 
@@ -46,7 +47,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """A function that opens a page with arguments and returns what the browser prints."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
-        pytest.skip("no Chromium (Debian: apt install chromium): pages are not tested in a browser")
+        needs.skip("HTML pages in a browser", "install Chromium (Debian: apt-get install chromium)")
     profile = tmp_path_factory.mktemp("profile")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 

@@ -49,9 +49,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         file = folder.joinpath(*module.split(".")).with_suffix(".py")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(STAND_IN)
-    for package in {file.parent for file in folder.rglob("*.py")}:
+    for package in {package for file in folder.rglob("*.py") for package in file.parents if folder in package.parents}:
         (package / "__init__.py").touch()  # not to be merged with the real packages on the import path
-    for environment in (".venv", ".venv-sam", ".venv-bench"):
+    for environment in (".venv", ".venv-sam", ".venv-bench", ".venv-mutants"):
         (folder / environment / "bin").mkdir(parents=True)
         (folder / environment / "ready").touch()
     python = folder / ".venv" / "bin" / "python"

@@ -117,7 +117,7 @@ def test_only_the_uploads_queue_may_put_its_dead_letters_there(stack: Stack) -> 
 def test_only_alarms_of_this_account_publish_to_the_topic(stack: Stack) -> None:
     policy = statements(stack.properties["AlarmsTopicPolicy"]["PolicyDocument"])
     allowed = [statement for statement in policy.values() if statement["Effect"] == "Allow"]
-    assert [(each["Principal"], each["Action"]) for each in allowed] == [
+    assert [(statement["Principal"], statement["Action"]) for statement in allowed] == [
         ({"Service": "cloudwatch.amazonaws.com"}, "sns:Publish")
     ]
     assert allowed[0]["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}

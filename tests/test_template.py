@@ -85,7 +85,7 @@ def test_the_handler_can_be_imported_from_the_code_folder(logical_id: str) -> No
 
 
 def test_the_environment_is_exactly_what_settings_and_powertools_read() -> None:
-    assert set(environment(1769)) == settings.NAMES | POWERTOOLS
+    assert set(environment(1769)) == {*settings.REQUIRED, *settings.DEFAULTS} | POWERTOOLS
 
 
 @pytest.mark.parametrize("memory", PARAMETERS["MemorySize"]["AllowedValues"])
@@ -159,7 +159,7 @@ def test_rows_carry_the_keys_of_the_table_and_its_ttl_attribute() -> None:
     table = properties("ResultsTable")
     keys = {entry["KeyType"]: entry["AttributeName"] for entry in table["KeySchema"]}
     types = {entry["AttributeName"]: entry["AttributeType"] for entry in table["AttributeDefinitions"]}
-    ref = ObjectRef("uploads", "a b/c.jpg", None, "0055", "2026-11-24T08:00:00.000Z", 1, None)
+    ref = ObjectRef("uploads", "a b/c.jpg", None, "0055", "2026-11-24T08:00:00.000Z")
     row = item_for(
         ref,
         unreadable(Unreadable(Reason.EMPTY, "no bytes"), "m"),
@@ -281,7 +281,8 @@ def sample(name: str) -> dict[str, Any]:
 
 def deliveries(name: str) -> list[list[str]]:
     """The objects of each message, task or event of a sample."""
-    return [[f"{ref.bucket}: {ref.key}" for ref in each.refs] for each in parse_request(sample(name)).deliveries]
+    request = parse_request(sample(name))
+    return [[f"{ref.bucket}: {ref.key}" for ref in delivery.refs] for delivery in request.deliveries]
 
 
 CAT, DOG = "uploads: cat.jpg", "uploads: 2026/summer holiday/dog + cat (1).jpg"
@@ -308,15 +309,14 @@ def test_each_sample_names_these_objects(name: str) -> None:
 
 
 def test_only_the_poison_sample_has_a_message_that_cannot_be_understood() -> None:
-    poisoned = [name for name in SAMPLES for each in parse_request(sample(name)).deliveries if each.malformed]
+    poisoned = [name for name in SAMPLES if any(part.malformed for part in parse_request(sample(name)).deliveries)]
     assert poisoned == ["sqs-poison.json"]
 
 
 def test_the_messages_of_the_samples_carry_their_digests() -> None:
-    messages = [each for name in SAMPLES if name.startswith("sqs-") for each in sample(name)["Records"]]
-    assert [hashlib.md5(each["body"].encode()).hexdigest() for each in messages] == [
-        each["md5OfBody"] for each in messages
-    ]
+    messages = [message for name in SAMPLES if name.startswith("sqs-") for message in sample(name)["Records"]]
+    digests = [hashlib.md5(message["body"].encode()).hexdigest() for message in messages]
+    assert digests == [message["md5OfBody"] for message in messages]
 
 
 def test_every_sample_is_tested_here_and_listed_in_the_readme() -> None:

@@ -1,7 +1,5 @@
 """Compares the finished model's answers on several CPUs: `make verify-cpus`."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Mapping, Sequence

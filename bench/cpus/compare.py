@@ -1,7 +1,5 @@
 """The answers of one model on several CPUs: differences, and whether they are within the target. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -59,16 +57,11 @@ def compare(native: Run, run: Run) -> Comparison:
         run.machine.title,
         run.machine.architecture,
         len(common),
-        sum(likeliest(here) == likeliest(there) for here, there in pairs),
+        sum(max(here, key=here.__getitem__) == max(there, key=there.__getitem__) for here, there in pairs),
         max((abs(here[label] - there[label]) for here, there in pairs for label in here), default=0.0),
         "exact" if run.sum_of_products == PROBE_PRODUCTS * 255 * 127 else "saturate",
         run.self_check,
     )
-
-
-def likeliest(scores: Scores) -> str:
-    """The label with the highest probability, the first among equals."""
-    return max(scores, key=lambda label: scores[label])
 
 
 def report(rows: Sequence[Comparison], ours: str, details: Mapping[str, Any]) -> dict[str, Any]:

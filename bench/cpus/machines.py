@@ -4,8 +4,6 @@ QEMU's user mode emulates the instructions, CPUID and auxiliary vector of anothe
 kernels.
 """
 
-from __future__ import annotations
-
 import platform
 import shutil
 from collections.abc import Callable

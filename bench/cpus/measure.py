@@ -4,8 +4,6 @@ Prints a line of JSON about the CPU and one per photograph, with its path, its S
 labels, by labeller.images and labeller.classifier as in Lambda. Imports only what a layer holds.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import platform

@@ -1,7 +1,5 @@
 """The finished model with 8-bit instead of 7-bit kernels, for comparison; and a probe of a CPU's kernels."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from dataclasses import replace

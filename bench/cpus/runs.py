@@ -3,8 +3,6 @@
 Every answer is kept as it arrives, so a run that was cut short continues, and a finished one is not repeated.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

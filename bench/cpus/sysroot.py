@@ -4,8 +4,6 @@ Nothing is installed on this machine: apt uses folders of its own, needs no root
 and the packages are only unpacked.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -75,6 +73,13 @@ def _unpack_packages(root: Path) -> None:
         _run(["apt-get", "install", "--yes", "--download-only", *PACKAGES], apt / "apt.conf")
         for package in sorted((apt / "cache" / "archives").glob("*.deb")):
             _run(["dpkg-deb", "--extract", str(package), str(root)])
+    link_lib(root)
+
+
+def link_lib(root: Path) -> None:
+    """Let /lib lead to /usr/lib, where Debian 13 keeps the loader. The link is in base-files, which is not unpacked."""
+    if not (root / "lib").exists():
+        (root / "lib").symlink_to("usr/lib")
 
 
 def _run(command: list[str], apt_config: Path | None = None) -> None:

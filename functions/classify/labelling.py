@@ -17,8 +17,6 @@ An object that is replaced in these milliseconds is treated as if it had been re
 follows, with a later sequencer. Without a sequencer nothing orders the two results, so publishing waits for the check.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime

@@ -1,16 +1,11 @@
 """Result events, batched for EventBridge."""
 
-from __future__ import annotations
-
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from labeller.pipeline import WorkerPool
-from labeller.storage import MAX_ENTRIES, MAX_ENTRIES_BYTES, Storage
-
-_ENVELOPE_BYTES = 512  # of an entry without its detail: source, type and name of the bus, rounded up
+from labeller.storage import MAX_ENTRIES, Storage
 
 Pending = tuple[Mapping[str, Any], "asyncio.Future[None]"]
 
@@ -35,7 +30,8 @@ class Publisher:
 
     async def _send(self) -> None:
         while self._pending:
-            batch = self._next_batch()
+            # Ten events always fit: records.event_detail bounds an event to a tenth of what a call may hold.
+            batch, self._pending = self._pending[:MAX_ENTRIES], self._pending[MAX_ENTRIES:]
             failures: Sequence[BaseException | None]
             try:
                 failures = await self._pool(self._storage.put_events, [detail for detail, _ in batch])
@@ -48,14 +44,3 @@ class Publisher:
                     accepted.set_result(None)
                 else:
                     accepted.set_exception(failure)
-
-    def _next_batch(self) -> list[Pending]:
-        """As many pending events as fit into one call, and at least one."""
-        number, size = 0, 0
-        for detail, _ in self._pending[:MAX_ENTRIES]:
-            size += len(json.dumps(detail, ensure_ascii=False).encode()) + _ENVELOPE_BYTES
-            if number and size > MAX_ENTRIES_BYTES:
-                break
-            number += 1
-        batch, self._pending = self._pending[:number], self._pending[number:]
-        return batch

@@ -54,12 +54,10 @@ def line_chart(
     series: Sequence[Series],
     percent: bool,
     shown: Sequence[float] = (),
-    marked: int | None = None,
 ) -> Markup:
-    """One or two series over `names`, the labels of the horizontal axis (days, epochs).
+    """One or two series over `names`, the labels of the horizontal axis (days).
 
     The vertical axis covers all values and those in `shown`, not 0 to 1: of an accuracy only the top matters.
-    A dashed vertical line stands at the name of index `marked`.
     """
     height = 230
     values = [part for line in series for part in (line.values, line.low, line.high) if part is not None]
@@ -73,7 +71,6 @@ def line_chart(
         _frame(height),
         grid=[(round(up(tick), 1), tick) for tick in ticks],
         labels=_horizontal_labels(names, across),
-        marked=None if marked is None else f"M{across(marked):.1f} {_TOP}V{height - _BOTTOM}",
         lines=[_line(line, across, up) for line in series],
         spec=spec,
         head=["", *(line.name for line in series)],
@@ -125,6 +122,12 @@ def confusion_table(matrix: NDArray[np.int64], labels: Sequence[str]) -> Markup:
     return macros("charts.html").confusion_table(labels, list(zip(labels, rows, strict=True)))
 
 
+def frequent_confusions(matrix: NDArray[np.int64], labels: Sequence[str], most: int) -> list[tuple[str, str, int]]:
+    """True label, predicted label and count of the wrong cells of C[true, predicted], the `most` frequent first."""
+    wrong = [(labels[i], labels[j], int(matrix[i, j])) for i, j in np.argwhere(matrix) if i != j]
+    return sorted(wrong, key=lambda confusion: -confusion[2])[:most]
+
+
 def bars(title: str, names: Sequence[str], series: Mapping[str, Sequence[float]]) -> Markup:
     """Shares (0..1, NaN for a gap) of one or two series side by side, one row for each of `names`."""
     thickness = 20 / len(series)
@@ -164,7 +167,9 @@ def _line(series: Series, across: Scale, up: Scale) -> _Line:
         marks.append((x, y))
     line = _Line(series.name, path, marks)
     low, high = series.low or (), series.high or ()
-    for run in _runs(low, high):
+    known = [index for index, bounds in enumerate(zip(low, high, strict=True)) if not any(map(math.isnan, bounds))]
+    gaps = np.flatnonzero(np.diff(known) > 1) + 1
+    for run in np.split(np.array(known, dtype=int), gaps) if known else ():
         if len(run) == 1:
             (index,) = run
             line.error_bars.append(f"M{across(index):.1f} {up(low[index]):.1f}V{up(high[index]):.1f}")
@@ -172,19 +177,6 @@ def _line(series: Series, across: Scale, up: Scale) -> _Line:
             edge = [(index, high[index]) for index in run] + [(index, low[index]) for index in reversed(run)]
             line.bands.append(" ".join(f"{across(index):.1f},{up(value):.1f}" for index, value in edge))
     return line
-
-
-def _runs(low: Sequence[float], high: Sequence[float]) -> list[list[int]]:
-    """Indices of the values that have both bounds, in runs without a gap."""
-    runs: list[list[int]] = []
-    for index, bounds in enumerate(zip(low, high, strict=True)):
-        if any(map(math.isnan, bounds)):
-            continue
-        if runs and runs[-1][-1] == index - 1:
-            runs[-1].append(index)
-        else:
-            runs.append([index])
-    return runs
 
 
 def linear_scale(low: float, high: float, start: float, end: float) -> Scale:

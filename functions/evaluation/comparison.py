@@ -1,7 +1,5 @@
 """Tonight's answers compared with earlier ones: what changed, and whether the change is significant."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum

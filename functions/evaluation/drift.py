@@ -1,7 +1,5 @@
 """Drift: a day's uploads compared with the test set."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

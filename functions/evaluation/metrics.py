@@ -5,8 +5,6 @@ defined, such as the precision of a label that was never predicted, is NaN; a me
 As in scikit-learn, a higher `*_score` is better, a lower `*_loss` or `*_error`.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from statistics import NormalDist

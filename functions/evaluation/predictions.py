@@ -1,7 +1,5 @@
 """The model's answers for the test set, and predictions.csv, which keeps them for later comparisons."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """The processor that figures were measured on."""
 
-from __future__ import annotations
-
 import platform
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The nightly report: figures, verdict and report.json, which docs/report.schema.json describes."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter

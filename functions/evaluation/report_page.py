@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evaluation.charts import Series, bars, confusion_table, line_chart, reliability_diagram
+from evaluation.charts import Series, bars, confusion_table, frequent_confusions, line_chart, reliability_diagram
 from evaluation.drift import FEW_UPLOADS, MOVED, STABLE, Uploads
 from evaluation.pages import number, render
 from evaluation.predictions import Scored
@@ -65,12 +65,11 @@ def nights_page(dates: Iterable[date], nights: Sequence[Night]) -> str:
 def _figures(report: NightlyReport, figures: Figures, trend: Sequence[Night]) -> dict[str, Any]:
     """What the template shows of the figures, beside the figures themselves."""
     labels, matrix = report.model.labels, np.array(figures.confusion)
-    confusions = [(labels[i], labels[j], int(count)) for (i, j), count in np.ndenumerate(matrix) if count and i != j]
     return {
         "guessing_loss": math.log(len(labels)),
         "throughput": figures.pictures / report.speed.seconds if report.speed.seconds else None,
         "confusion_table": confusion_table(matrix, labels) if len(labels) <= MAX_MATRIX else None,
-        "confusions": sorted(confusions, key=lambda confusion: -confusion[2])[:MAX_CONFUSIONS],
+        "confusions": frequent_confusions(matrix, labels, MAX_CONFUSIONS),
         "classes": [
             (label, *(number(value, ".1%") for value in (one.precision, one.recall, one.f1)), f"{one.support:,}")
             for label, one in zip(labels, figures.classes, strict=True)

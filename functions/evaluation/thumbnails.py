@@ -1,7 +1,5 @@
 """Pictures for pages: small JPEGs in data URIs."""
 
-from __future__ import annotations
-
 import base64
 import io
 

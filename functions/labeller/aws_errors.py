@@ -1,7 +1,5 @@
 """botocore's errors as the project's own. Every module of the functions that calls AWS translates them here."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

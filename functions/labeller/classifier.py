@@ -1,7 +1,5 @@
 """The trained network in onnxruntime: pixels -> Prediction."""
 
-from __future__ import annotations
-
 import hashlib
 import platform
 from pathlib import Path

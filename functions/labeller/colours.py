@@ -1,7 +1,5 @@
 """Convert a picture of any Pillow mode to 8-bit RGB of the target size: steps 4 and 5 of `images`."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image

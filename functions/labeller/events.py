@@ -11,8 +11,6 @@ function"; SNS developer guide, "Fanout to Amazon SQS queues". The event's versi
 read and unknown ones ignored, as S3 asks of receivers of its 2.x events.
 """
 
-from __future__ import annotations
-
 import json
 import string
 from collections.abc import Iterator, Mapping
@@ -62,11 +60,9 @@ class ObjectRef:
 
     bucket: str
     key: str  # decoded: the key in S3
-    version_id: str | None  # None in a bucket without versioning
-    sequencer: str  # hexadecimal; orders the events of one key; "" if the sender gives none
-    event_time: str  # ISO 8601, UTC
-    size: int | None  # bytes, at the time of the event
-    etag: str | None
+    version_id: str | None = None  # None in a bucket without versioning
+    sequencer: str = ""  # hexadecimal; orders the events of one key; "" if the sender gives none
+    event_time: str = ""  # ISO 8601, UTC; "" if the sender gives none
     change: Change = Change.CREATED
 
     @property
@@ -208,7 +204,7 @@ def _collect(identity: str | None, records: list[Any], read: Any) -> Delivery:
             refs += [ref for ref in read(record) if not ref.key.endswith("/")]
         except MalformedEvent as error:
             malformed.append(error)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             malformed.append(MalformedEvent(f"the record is malformed: {error!r}"))
     return Delivery(identity, tuple(refs), tuple(malformed))
 
@@ -227,8 +223,6 @@ def _record(record: Mapping[str, Any]) -> Iterator[ObjectRef]:
             version_id=item.get("versionId"),
             sequencer=item.get("sequencer"),
             time=record.get("eventTime"),
-            size=item.get("size"),
-            etag=item.get("eTag"),
             change=change,
         )
 
@@ -259,8 +253,6 @@ def _event(event: Mapping[str, Any]) -> Iterator[ObjectRef]:
             version_id=item.get("version-id"),
             sequencer=item.get("sequencer"),
             time=event.get("time"),
-            size=item.get("size"),
-            etag=item.get("etag"),
             change=change,
         )
 
@@ -269,12 +261,10 @@ def _task(task: Mapping[str, Any]) -> Iterator[ObjectRef]:
     """One task of Batch Operations. Its key is encoded as in a notification; it has no time and no sequencer."""
     bucket = task.get("s3Bucket") or task["s3BucketArn"].rpartition(":")[2]
     key = unquote_plus(task["s3Key"], errors="strict")
-    yield _reference(bucket, key, task.get("s3VersionId"), None, None, None, None, Change.CREATED)
+    yield _reference(bucket, key, task.get("s3VersionId"), None, None, Change.CREATED)
 
 
-def _reference(
-    bucket: Any, key: Any, version_id: Any, sequencer: Any, time: Any, size: Any, etag: Any, change: Change
-) -> ObjectRef:
+def _reference(bucket: Any, key: Any, version_id: Any, sequencer: Any, time: Any, change: Change) -> ObjectRef:
     if not isinstance(bucket, str) or not bucket or not isinstance(key, str) or not key:
         raise MalformedEvent(f"the record lacks a bucket or a key: bucket {bucket!r}, key {key!r}")
     f"{bucket}{key}{version_id}".encode()  # ValueError for a lone surrogate, which no S3 name contains
@@ -283,19 +273,11 @@ def _reference(
         raise MalformedEvent(f"the sequencer of {bucket}/{key} is not hexadecimal: {sequencer!r}")
     if not isinstance(time, str) or len(time) > _LONGEST_TIME:
         raise MalformedEvent(f"the event for {bucket}/{key} has no valid time: {str(time)[:80]!r}")
-    if not isinstance(version_id or "", str) or not isinstance(etag or "", str):
-        raise MalformedEvent(f"the version or ETag of {bucket}/{key} is not text: {version_id!r}, {etag!r}")
-    return ObjectRef(
-        bucket=bucket,
-        key=key,
-        # "null" is S3's version id for an object written without versioning, which may be replaced.
-        version_id=None if version_id in (None, "", "null") else version_id,
-        sequencer=sequencer,
-        event_time=time,
-        size=None if size is None else int(size),
-        etag=etag or None,
-        change=change,
-    )
+    if not isinstance(version_id or "", str):
+        raise MalformedEvent(f"the version of {bucket}/{key} is not text: {version_id!r}")
+    # "null" is S3's version id for an object written without versioning, which may be replaced.
+    version_id = None if version_id in (None, "", "null") else version_id
+    return ObjectRef(bucket, key, version_id, sequencer, time, change)
 
 
 def _json(text: Any) -> object:

@@ -15,8 +15,6 @@ The steps, in this order:
 A JPEG or PNG that lacks only a few rows at the end is decoded without them (see _rows_read).
 """
 
-from __future__ import annotations
-
 import io
 import re
 import struct
@@ -28,6 +26,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from importlib import import_module
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +123,7 @@ class Unreadable(Exception):
         self.reason = reason
         self.detail = detail
 
-    def __reduce__(self) -> tuple[type[Unreadable], tuple[Reason, str]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[Reason, str]]:
         return type(self), (self.reason, self.detail)  # makes it picklable for process pools
 
 
@@ -153,7 +152,8 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
     if name not in signatures.SUPPORTED:
         raise Unreadable(Reason.UNSUPPORTED, f"{name} is not one of {', '.join(signatures.SUPPORTED)}")
     try:
-        with _open(data, name) as image:
+        # Not Image.open: it hides the cause of a failure, which the row must name.
+        with _reader(name)(io.BytesIO(data), "") as image:
             _check_work(image, data, name, max_pixels)
             return _decode(image, name, size)
     except Image.DecompressionBombError as error:
@@ -162,11 +162,6 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
         raise Unreadable(Reason.TOO_LARGE, "decoding takes more memory than is available") from error
     except _DECODER_ERRORS as error:
         raise _explain(error, data, name) from error
-
-
-def _open(data: bytes, name: str) -> ImageFile.ImageFile:
-    # Not Image.open: it hides the cause of a failure, which the row must name.
-    return _reader(name)(io.BytesIO(data), "")
 
 
 @cache

@@ -1,7 +1,5 @@
 """A fetched object -> the network's answer: the one path of uploads, the test set and a candidate model."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -3,13 +3,13 @@
 The model build writes it, the functions read it; `Manifest` is the one definition of this contract.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
+import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -22,6 +22,7 @@ from labeller.results import RESERVED_LABELS
 FORMAT_VERSION = 2
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
+DIGEST = "manifest_sha256"  # the member of the file that holds the digest of all others
 INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
 TILE = 16  # pixels; the side of the stored picture
@@ -58,10 +59,7 @@ class GoldenExample:
             raise ValueError(f"golden.tile must be base64: {error}") from error
         if size != TILE * TILE * 3:
             raise ValueError(f"golden.tile must hold {TILE} x {TILE} RGB pixels, {TILE * TILE * 3} bytes, not {size}")
-        if not self.logits or not all(
-            isinstance(logit, int | float) and not isinstance(logit, bool) and math.isfinite(logit)
-            for logit in self.logits
-        ):
+        if not self.logits or not all(_is_number(logit) and math.isfinite(logit) for logit in self.logits):
             raise ValueError(f"golden.logits must be finite numbers, not {list(self.logits)!r}")
 
     @classmethod
@@ -95,47 +93,19 @@ class Manifest:
                 f"format_version is {self.format_version!r}, this code reads {FORMAT_VERSION}; "
                 "build the model and the function from the same commit"
             )
-        _require(
-            len(self.labels) >= 2 and all(isinstance(label, str) and label.strip() for label in self.labels),
-            f"labels must be at least two non-empty strings, not {self.labels!r}",
-        )
+        for name, (is_valid, expected) in _MEMBERS.items():
+            value = getattr(self, name)
+            _require(is_valid(value), f"{name} must be {expected}, not {value!r}")
         _require(len(set(self.labels)) == len(self.labels), f"labels repeat themselves: {self.labels!r}")
         reserved = sorted(RESERVED_LABELS.intersection(self.labels))
-        _require(
-            not reserved,
-            f"labels must not be {', '.join(reserved)}: they mark results without a label",
-        )
-        _require(
-            len(self.input_size) == 2 and all(_is_int(side) and side > 0 for side in self.input_size),
-            f"input_size must be [height, width] in pixels, not {self.input_size!r}",
-        )
-        _require(
-            _is_number(self.temperature) and 0 < self.temperature < float("inf"),
-            f"temperature must be a number above 0, not {self.temperature!r}",
-        )
-        _require(
-            _is_number(self.confidence_threshold) and 0 <= self.confidence_threshold <= 1,
-            f"confidence_threshold must be between 0 and 1, not {self.confidence_threshold!r}",
-        )
-        _require(
-            isinstance(self.model_version, str) and bool(self.model_version.strip()),
-            f"model_version must be a non-empty string, not {self.model_version!r}",
-        )
-        _require(
-            isinstance(self.model_sha256, str)
-            and len(self.model_sha256) == 64
-            and set(self.model_sha256) <= set("0123456789abcdef"),
-            f"model_sha256 must be 64 lower-case hexadecimal digits, not {self.model_sha256!r}",
-        )
-        _require(isinstance(self.golden, GoldenExample), f"golden must be a GoldenExample, not {self.golden!r}")
+        _require(not reserved, f"labels must not be {', '.join(reserved)}: they mark results without a label")
         _require(
             len(self.golden.logits) == len(self.labels),
             f"golden needs one logit for each of the {len(self.labels)} labels, it has {list(self.golden.logits)!r}",
         )
-        _require(isinstance(self.build, Mapping), f"build must be an object, not {self.build!r}")
 
     @classmethod
-    def from_json(cls, text: str) -> Manifest:
+    def from_json(cls, text: str) -> Self:
         """The manifest in `text`. Unknown members are ignored, so that older functions can read newer files."""
         try:
             content = json.loads(text)
@@ -150,10 +120,12 @@ class Manifest:
             _require(isinstance(values[name], list), f"{name} must be a list, not {values[name]!r}")
             values[name] = tuple(values[name])
         values["golden"] = _golden(values["golden"])
-        return cls(**values)
+        manifest = cls(**values)
+        require_unedited(content)
+        return manifest
 
     @classmethod
-    def from_file(cls, path: Path) -> Manifest:
+    def from_file(cls, path: Path) -> Self:
         """The manifest in a file. Raises ModelError, which names the file."""
         try:
             return cls.from_json(read_file(path).decode("utf-8"))
@@ -164,7 +136,22 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of manifest.json; `from_json` returns an equal manifest."""
-        return json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n"
+        content = asdict(self)
+        return json.dumps(content | {DIGEST: _digest(content)}, ensure_ascii=False, indent=2) + "\n"
+
+
+def require_unedited(content: Mapping[str, Any]) -> None:
+    """Raise ModelError if the content of a manifest.json is not what the build wrote.
+
+    This catches accidents: exchanged labels, or a threshold of another model. It is no protection from somebody who
+    may write to the layer. Files of earlier versions have no digest and pass.
+    """
+    _require(
+        content.get(DIGEST) in (None, _digest(content)),
+        "was changed after the model was built: its labels, temperature and threshold may not be those of the network. "
+        "Copy the model's folder again as a whole, or run `make model`. To change the threshold alone, set the "
+        "parameter ConfidenceThreshold",
+    )
 
 
 def enlarge(tiles: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -175,6 +162,12 @@ def enlarge(tiles: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     """
     side = -(-max(size) // TILE)
     return np.ascontiguousarray(tiles.repeat(side, axis=1).repeat(side, axis=2)[:, : size[0], : size[1]])
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of all members but the digest's own, whatever their order and the file's spaces."""
+    members = json.loads(json.dumps({name: value for name, value in content.items() if name != DIGEST}))
+    return hashlib.sha256(json.dumps(members, sort_keys=True).encode()).hexdigest()
 
 
 def _golden(content: object) -> GoldenExample:
@@ -199,14 +192,32 @@ def read_file(path: Path) -> bytes:
         raise ModelError(f"{path} cannot be read: {error}") from error
 
 
-def _require(condition: bool, message: str) -> None:
+def _require(condition: object, message: str) -> None:
     if not condition:
         raise ModelError(message)
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+_MEMBERS: Mapping[str, tuple[Callable[[Any], object], str]] = {  # member of Manifest: what its value must be
+    "labels": (lambda labels: len(labels) >= 2 and all(map(_is_text, labels)), "at least two non-empty strings"),
+    "input_size": (
+        lambda size: len(size) == 2 and all(_is_number(side) and isinstance(side, int) and side > 0 for side in size),
+        "[height, width] in pixels",
+    ),
+    "temperature": (lambda value: _is_number(value) and 0 < value < math.inf, "a number above 0"),
+    "confidence_threshold": (lambda value: _is_number(value) and 0 <= value <= 1, "between 0 and 1"),
+    "model_version": (_is_text, "a non-empty string"),
+    "model_sha256": (
+        lambda digest: isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest),
+        "64 lower-case hexadecimal digits",
+    ),
+    "golden": (lambda golden: isinstance(golden, GoldenExample), "a GoldenExample"),
+    "build": (lambda build: isinstance(build, Mapping), "an object"),
+}

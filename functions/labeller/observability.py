@@ -17,8 +17,6 @@ POWERTOOLS_METRICS_NAMESPACE, POWERTOOLS_LOG_LEVEL), the one exception to "no en
 handler's decorators need them. They open no connection.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

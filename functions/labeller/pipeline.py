@@ -11,8 +11,6 @@ while another one waits for the network. An item that waits for a free thread ho
     results = asyncio.run(run(items, work, in_flight=16, deadline=Deadline.in_seconds(50)))
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -20,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic, perf_counter
-from typing import TypeVar, TypeVarTuple
+from typing import Self, TypeVar, TypeVarTuple
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -39,7 +37,7 @@ class Deadline:
     end: float
 
     @classmethod
-    def in_seconds(cls, seconds: float, *, item: float = 0.0) -> Deadline:
+    def in_seconds(cls, seconds: float, *, item: float = 0.0) -> Self:
         """The deadline in `seconds`; no item is begun in its last `item` seconds, which one item may take."""
         end = monotonic() + seconds
         return cls(end - item, end)

@@ -1,7 +1,5 @@
 """A result -> object tags, a DynamoDB row, a result event. Pure: `storage` reads and writes them."""
 
-from __future__ import annotations
-
 import re
 import zlib
 from collections.abc import Iterable, Mapping

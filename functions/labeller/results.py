@@ -1,7 +1,5 @@
 """The vocabulary of results: what the network answers for an object, and what becomes of the object and its tags."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,10 +1,9 @@
 """Environment variables -> Settings. DEFAULTS holds all defaults; template.yaml passes every variable explicitly."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from labeller.records import TAG_SUFFIXES, is_tag_text
 
@@ -23,7 +22,6 @@ DEFAULTS: Mapping[str, str] = {
     "KEY_SUFFIXES": "",  # such as ".jpg,.png", in upper or lower case; empty: all keys
     "EVENT_BUS": "default",  # name or ARN
 }
-NAMES = frozenset((*REQUIRED, *DEFAULTS))
 
 _PILLOW_LIMIT = 178_956_970  # twice PIL.Image.MAX_IMAGE_PIXELS, above which Pillow itself refuses
 _TAG_KEY_LENGTH = 128  # S3 API reference, PutObjectTagging
@@ -68,12 +66,10 @@ class Settings:
         return key.startswith(self.key_prefix) and (not self.key_suffixes or key.lower().endswith(self.key_suffixes))
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str]) -> Settings:
+    def from_env(cls, env: Mapping[str, str]) -> Self:
         """The settings in `env`, usually os.environ. Raises SettingsError."""
-        for name in REQUIRED:
-            if not env.get(name):
-                raise SettingsError(f"the environment variable {name} is not set; template.yaml passes it")
-        values = {**DEFAULTS, **{name: value for name, value in env.items() if name in NAMES and value}}
+        values = read_variables(env, REQUIRED, DEFAULTS)
+        threshold = values["CONFIDENCE_THRESHOLD"]
         return cls(
             results_table=values["RESULTS_TABLE"],
             model_dir=Path(values["MODEL_DIR"]),
@@ -82,11 +78,34 @@ class Settings:
             max_image_bytes=_integer(values, "MAX_IMAGE_BYTES", 1),
             max_image_pixels=_integer(values, "MAX_IMAGE_PIXELS", 1, _PILLOW_LIMIT),
             row_ttl_days=_integer(values, "ROW_TTL_DAYS", 0),
-            confidence_threshold=_probability(values, "CONFIDENCE_THRESHOLD"),
+            confidence_threshold=(
+                share("CONFIDENCE_THRESHOLD", threshold, "a number between 0 and 1, or empty for the model's own")
+                if threshold
+                else None
+            ),
             key_prefix=values["KEY_PREFIX"],
             key_suffixes=tuple(s.strip().lower() for s in values["KEY_SUFFIXES"].split(",") if s.strip()),
             event_bus=values["EVENT_BUS"],
         )
+
+
+def read_variables(env: Mapping[str, str], required: Iterable[str], defaults: Mapping[str, str]) -> dict[str, str]:
+    """The variables in `env` with these names; an empty one counts as not set. Raises SettingsError."""
+    for name in required:
+        if not env.get(name):
+            raise SettingsError(f"the environment variable {name} is not set; template.yaml passes it")
+    return {**defaults, **{name: env[name] for name in (*required, *defaults) if env.get(name)}}
+
+
+def share(name: str, text: str, expected: str = "a number between 0 and 1") -> float:
+    """The number in `text`, 0..1. Raises SettingsError."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:  # false for NaN too
+        raise SettingsError(f"{name} must be {expected}, not {text!r}")
+    return number
 
 
 def _integer(values: Mapping[str, str], name: str, least: int, most: int | None = None) -> int:
@@ -98,19 +117,6 @@ def _integer(values: Mapping[str, str], name: str, least: int, most: int | None 
     if number < least or (most is not None and number > most):
         limits = f"of {least} or more" if most is None else f"between {least} and {most}"
         raise SettingsError(f"{name} must be a whole number {limits}, not {text!r}")
-    return number
-
-
-def _probability(values: Mapping[str, str], name: str) -> float | None:
-    text = values[name]
-    if not text:
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:  # false for NaN too
-        raise SettingsError(f"{name} must be a number between 0 and 1, or empty for the model's own, not {text!r}")
     return number
 
 

@@ -4,8 +4,6 @@
 Content-Type: the uploader chooses both.
 """
 
-from __future__ import annotations
-
 import struct
 
 import numpy as np

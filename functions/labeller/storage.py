@@ -46,10 +46,7 @@ _SERVICES = ("s3", "dynamodb", "events")
 # KMS's errors, as S3 passes them on, that last until the key is repaired. KMS.ThrottlingException does not.
 _KEY_UNUSABLE = {"KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException"}
 
-MAX_ENTRIES = 10  # of one PutEvents call; EventBridge user guide, "PutEvents"
-# Of all entries of a call. EventBridge takes 1 MB since January 2026 (AWS Compute Blog, "More room to build"), but the
-# user guide of some regions still says 256 KB. Ten result events hardly reach either.
-MAX_ENTRIES_BYTES = 256 * 1024
+MAX_ENTRIES = 10  # of one PutEvents call, 256 KB together; EventBridge user guide, "PutEvents"
 EVENT_SOURCE = "image-labeller"
 EVENT_TYPE = "ImageClassified"
 

@@ -1,7 +1,5 @@
 """Text from outside (names of objects, files and labels) made harmless for terminals, logs and pages."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The handler: every night, score the deployed model on the test set and publish a report."""
 
-from __future__ import annotations
-
 import os
 from functools import cache
 from typing import Any

@@ -1,7 +1,5 @@
 """The accuracy that the model build measured on its own test pictures."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from evaluation.comparison import Reference

@@ -6,8 +6,6 @@ accuracy/latest/...                                         the newest night
 accuracy/index.html                                         the list of nights
 """
 
-from __future__ import annotations
-
 from datetime import date
 
 from evaluation.predictions import PREDICTIONS_FILE

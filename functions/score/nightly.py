@@ -1,13 +1,11 @@
 """One night: find the test set, score it, compare, count the day's uploads, publish."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from statistics import fmean
-from typing import Any
+from typing import Any, Self
 from zoneinfo import ZoneInfo
 
 from evaluation.comparison import Comparison, Reference, compare
@@ -33,8 +31,8 @@ from labeller.observability import logger
 from labeller.pipeline import Deadline
 from labeller.results import Status
 from labeller.storage import Storage
-from score.keys import PREDICTIONS, run_key
-from score.publishing import ReportFiles, list_nights, publish, read_earlier
+from score.keys import PAGE, PREDICTIONS, REPORT, run_key
+from score.publishing import list_nights, publish, read_earlier
 from score.scorer import Scorer, ScoringRun
 from score.settings import ScoreSettings
 from score.testset import TESTSET_PREFIX, TestSet, find_test_set
@@ -55,7 +53,7 @@ class NightRun:
     run: str
 
     @classmethod
-    def from_event(cls, event: Mapping[str, Any], request_id: str, zone: ZoneInfo) -> NightRun:
+    def from_event(cls, event: Mapping[str, Any], request_id: str, zone: ZoneInfo) -> Self:
         """From the schedule's input, {"scheduled_time": ISO 8601}; without it, now. Raises ValueError."""
         text = event.get("scheduled_time")
         now = datetime.now(UTC)
@@ -164,6 +162,7 @@ class NightlyJob:
     ) -> None:
         trend = [*earlier, report.night][-NIGHTS:]
         later = read_earlier(self.reports, [night for night in nights if night > report.date])
-        files = ReportFiles(report_page(report, scored, trend).encode(), to_json(report), write_csv(scored))
+        page = report_page(report, scored, trend).encode()
+        files = {PREDICTIONS: write_csv(scored), REPORT: to_json(report), PAGE: page}
         index = nights_page(nights, [*trend, *later]).encode()
         publish(self.reports, report.date, report.run, files, nights, index)

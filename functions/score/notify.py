@@ -1,7 +1,5 @@
 """Announcements of a report: metrics to CloudWatch, AccuracyReported to EventBridge, a mail through SNS."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 from urllib.parse import quote

@@ -6,30 +6,18 @@ restored. Every switched object links only to its own run's folder: even if the 
 page is consistent, and the retry completes the switch.
 """
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
 from evaluation.report import NIGHTS, Night, read_night
 from evaluation.storage import ReportStorage
 from labeller.aws_errors import AwsFailure
 from labeller.observability import logger
-from score.keys import LATEST, LIST, PAGE, PREDICTIONS, REPORT, REPORTS_PREFIX, night_key, run_key
+from score.keys import LATEST, LIST, PREDICTIONS, REPORT, REPORTS_PREFIX, night_key, run_key
 
 _TYPES = {"html": "text/html; charset=utf-8", "json": "application/json", "csv": "text/csv; charset=utf-8"}
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-
-
-@dataclass(frozen=True, slots=True)
-class ReportFiles:
-    """The files of a night's report."""
-
-    page: bytes
-    report: bytes
-    predictions: bytes
 
 
 def list_nights(storage: ReportStorage) -> list[date]:
@@ -53,17 +41,17 @@ def read_earlier(storage: ReportStorage, nights: Iterable[date]) -> list[Night]:
 
 
 def publish(
-    storage: ReportStorage, night: date, run: str, files: ReportFiles, nights: Sequence[date], index: bytes
+    storage: ReportStorage, night: date, run: str, files: Mapping[str, bytes], nights: Sequence[date], index: bytes
 ) -> None:
-    """Write a run's files and switch to them. `nights` are the earlier ones. Raises AwsFailure, changing nothing.
+    """Write a run's files and switch to them. Raises AwsFailure, changing nothing.
 
+    `files`: PREDICTIONS, REPORT and PAGE by name, in this order. `nights`: those that have a report.
     The newest night is also the latest one; repeating an old night does not make it the latest.
     """
-    contents = ((PREDICTIONS, files.predictions), (REPORT, files.report), (PAGE, files.page))
-    for name, content in contents[:2]:
-        _write(storage, run_key(night, run, name), content)
+    for name in (PREDICTIONS, REPORT):
+        _write(storage, run_key(night, run, name), files[name])
     folders = [str(night), *([LATEST] if all(night >= other for other in nights) else [])]
-    switched = [(night_key(folder, name), content) for folder in folders for name, content in contents]
+    switched = [(night_key(folder, name), content) for folder in folders for name, content in files.items()]
     _switch(storage, [*switched, (LIST, index)])
 
 

@@ -1,7 +1,5 @@
 """Scoring: the test set through the model, with the download, limits, decoding and threshold of uploads."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import time
@@ -71,8 +69,7 @@ class Scorer:
         )
 
     def _fetch(self, example: Example) -> Fetched:
-        ref = ObjectRef(self.bucket, example.key, None, "", "", None, None)
-        return self.storage.fetch(ref, self.settings.max_image_bytes)
+        return self.storage.fetch(ObjectRef(self.bucket, example.key), self.settings.max_image_bytes)
 
     def _score_one(self, example: Example, fetched: Fetched) -> tuple[Scored, float]:
         """The answer, and the milliseconds that the network took for it."""

@@ -1,7 +1,5 @@
 """The labelled test set: which objects of the bucket are its pictures, and their labels."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -6,8 +6,6 @@ RESPONSE.json gets {"response": ...} or {"errorType": ..., "errorMessage": ...};
 For the built function in Lambda's own runtime, see local.runtime.emulator.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import subprocess

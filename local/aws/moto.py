@@ -8,16 +8,12 @@ variables are removed and ~/.aws is not read. Code that calls `boto3.client("s3"
 unchanged, here and in child processes. Leaving the context restores the environment.
 """
 
-from __future__ import annotations
-
 import http.client
 import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import boto3
 
@@ -25,23 +21,17 @@ REGION = "us-east-1"  # the runtime interface emulator puts it into every functi
 _open = threading.Lock()  # moto's state and the environment belong to the process
 
 
-@dataclass(frozen=True, slots=True)
-class LocalAws:
-    """A running local AWS, and the environment variables that lead a process to it."""
+class LocalAws(boto3.session.Session):
+    """A boto3 session for a running local AWS, and the environment variables that lead a process to it."""
 
-    endpoint: str  # http://127.0.0.1:PORT
-    region: str
-    environment: Mapping[str, str]
-    session: boto3.session.Session
-
-    def client(self, service: str) -> Any:
-        """A boto3 client for `service`, such as "s3"."""
-        connect: Any = self.session.client  # boto3-stubs has an overload for each literal name, none for str
-        return connect(service, region_name=self.region, endpoint_url=self.endpoint)
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(region_name=REGION)
+        self.endpoint = endpoint  # http://127.0.0.1:PORT
+        self.environment = client_environment(endpoint)
 
 
 @contextmanager
-def local_aws(region: str = REGION) -> Iterator[LocalAws]:
+def local_aws() -> Iterator[LocalAws]:
     """Start an empty local AWS and point this process to it.
 
     Raises RuntimeError if one is open in this process.
@@ -57,23 +47,22 @@ def local_aws(region: str = REGION) -> Iterator[LocalAws]:
     server.start()
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"
-    variables = client_environment(endpoint, region)
     try:
-        with process_environment(variables, without_prefix="AWS_"):
+        with process_environment(client_environment(endpoint), without_prefix="AWS_"):
             _reset(host, port)
-            yield LocalAws(endpoint, region, variables, boto3.session.Session(region_name=region))
+            yield LocalAws(endpoint)
     finally:
         server.stop()
         werkzeug.setLevel(level_before)
         _open.release()
 
 
-def client_environment(endpoint: str, region: str) -> dict[str, str]:
+def client_environment(endpoint: str) -> dict[str, str]:
     """The variables that make every AWS SDK use `endpoint` and nothing else."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
-        "AWS_REGION": region,
-        "AWS_DEFAULT_REGION": region,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": "local",  # moto accepts any credentials; SDKs need some to sign with
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_SESSION_TOKEN": "local",

@@ -63,9 +63,9 @@ def _set(aws: LocalAws, resource_type: str, name: str, properties: Mapping[str, 
         case "AWS::SQS::Queue":
             return properties.keys() & {"RedriveAllowPolicy"}
         case "AWS::SQS::QueuePolicy":
-            policy = {"Policy": json.dumps(properties["PolicyDocument"])}
+            document = json.dumps(properties["PolicyDocument"])
             for url in properties["Queues"]:
-                aws.client("sqs").set_queue_attributes(QueueUrl=url, Attributes=policy)
+                aws.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": document})
         case "AWS::S3::BucketPolicy":
             # moto ignores conditions, which all statements here have: "deny without TLS" would deny everything.
             return {"PolicyDocument"}

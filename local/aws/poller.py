@@ -65,7 +65,7 @@ def deliver(
     timeout. With `retry_after`, it is visible after that many seconds, and the poller waits for it: with 0, it returns
     when every message is handled or in the dead-letter queue. No batch begins after `deadline` seconds.
     """
-    sqs: SQSClient = aws.client("sqs")
+    sqs = aws.client("sqs")
     end = time.monotonic() + deadline
     delivery = Delivery()
     while time.monotonic() < end:

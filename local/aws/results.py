@@ -1,7 +1,5 @@
 """The results that the classify function wrote for an object."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +21,11 @@ class ObjectResult:
 
 def read_result(aws: LocalAws, stack: Stack, bucket: str, key: str, version: str | None = None) -> ObjectResult:
     """Read both. An object or version that does not exist has no tags."""
-    named = {"VersionId": version} if version else {}
+    named: dict[str, Any] = {"VersionId": version} if version else {}
     try:
         tags = aws.client("s3").get_object_tagging(Bucket=bucket, Key=key, **named)["TagSet"]
     except ClientError:
         tags = []
-    table = aws.session.resource("dynamodb", endpoint_url=aws.endpoint).Table(stack.results_table)
+    table = aws.resource("dynamodb").Table(stack.results_table)
     answer = table.get_item(Key={"object": f"{bucket}/{key}", "version": version or "null"}, ConsistentRead=True)
     return ObjectResult(f"{bucket}/{key}", {tag["Key"]: tag["Value"] for tag in tags}, answer.get("Item", {}))

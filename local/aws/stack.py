@@ -5,13 +5,11 @@ the rest through boto3. It needs each resource's properties with every reference
 resolves them: they are additional outputs of the stack.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from local.aws.moto import LocalAws
 from local.aws.moto_gaps import NOT_IN_MOTO, set_missing
@@ -19,11 +17,6 @@ from local.aws.template import to_cloudformation
 from ops.cli import STACK_NAME
 from ops.stack import describe_stack
 from ops.template import TEMPLATE, TemplateError, read_template
-
-if TYPE_CHECKING:
-    from mypy_boto3_cloudformation import CloudFormationClient
-    from mypy_boto3_lambda import LambdaClient
-    from mypy_boto3_sqs import SQSClient
 
 FUNCTION = "ClassifyFunction"
 _QUEUE, _MAPPING = "UploadsQueue", "UploadsToClassify"
@@ -92,7 +85,7 @@ def deploy(
     """
     cloudformation = to_cloudformation(read_template(template), parameters or {})
     types = {logical_id: resource["Type"] for logical_id, resource in cloudformation["Resources"].items()}
-    client: CloudFormationClient = aws.client("cloudformation")
+    client = aws.client("cloudformation")
     body = json.dumps(_deployable(cloudformation))
     client.create_stack(StackName=name, TemplateBody=body, Capabilities=["CAPABILITY_NAMED_IAM"])
     resources = {
@@ -110,7 +103,7 @@ def deploy(
     mapping = properties[_MAPPING]
     return Stack(
         name=name,
-        region=aws.region,
+        region=aws.region_name,
         uploads_bucket=outputs["UploadsBucketName"],
         queue_url=outputs["UploadsQueueUrl"],
         queue_arn=mapping["EventSourceArn"],
@@ -164,16 +157,15 @@ def _without_aliases(resources: Mapping[str, Any]) -> dict[str, Any]:
 
 def _local_queue_urls(aws: LocalAws, types: Mapping[str, str], resources: Mapping[str, str]) -> dict[str, str]:
     """The URL that moto's CloudFormation gives each queue, an address of AWS -> its URL on this machine."""
-    sqs: SQSClient = aws.client("sqs")
+    sqs = aws.client("sqs")
     addresses = [resources[name] for name in resources if types.get(name) == "AWS::SQS::Queue"]
     return {address: sqs.get_queue_url(QueueName=address.rpartition("/")[2])["QueueUrl"] for address in addresses}
 
 
 def _function(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> Function:
-    client: LambdaClient = aws.client("lambda")
     return Function(
         name=name,
-        arn=client.get_function_configuration(FunctionName=name)["FunctionArn"],
+        arn=aws.client("lambda").get_function_configuration(FunctionName=name)["FunctionArn"],
         handler=properties["Handler"],
         runtime=properties["Runtime"],
         architecture=properties["Architectures"][0],

@@ -1,7 +1,5 @@
 """template.yaml -> CloudFormation, by AWS's own SAM translator, without a request to AWS."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from typing import Any

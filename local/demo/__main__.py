@@ -1,12 +1,10 @@
 """Run the whole system on this machine, with Python alone: `make demo`.
 
-    python -m local.demo [--data DIR] [--weights W] [--image-size S] [--shared DIR]
+    python -m local.demo [--data DIR] [--weights W] [--image-size S] [--shared DIR] [--mirror URL]
 
 Photographs -> model -> template.yaml on a local AWS -> uploads -> S3's notifications in the queue -> the real classify
 handler -> tags and rows -> the nightly report.
 """
-
-from __future__ import annotations
 
 import argparse
 import json
@@ -22,10 +20,12 @@ from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
 from local.aws.handler_process import HandlerFailed
 from local.demo import contact_sheet
 from local.demo.contact_sheet import Entry
-from local.demo.inputs import DemoInputs, find_inputs, load_inputs, save_inputs
+from local.demo.inputs import QUICK_SIZE, DemoInputs, find_inputs, save_inputs
 from local.demo.labelling import DemoRun, choose_uploads, label_uploads
+from local.photographs import ARCHIVE, DownloadError
 from model_build.__main__ import run
-from model_build.config import BuildConfig
+from model_build.atomic_folder import OutputError
+from model_build.config import BuildConfig, SettingsError
 from model_build.data.dataset import DataError, Dataset, scan
 from model_build.fingerprint import build_fingerprint
 from ops.cli import command_parser
@@ -38,10 +38,13 @@ MODELS = (Path("build/model"), OUT / "model")
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo. Returns the exit status: 0 if every upload has the result that it should."""
     parser = command_parser("local.demo", __doc__)
-    parser.add_argument("--data", type=Path, help="folder with train/, validation/ and test/ [what this machine has]")
-    parser.add_argument("--weights", help="imagenet, random or an .h5 file [what this machine has]")
-    parser.add_argument("--image-size", type=int, help="side of the network's input in pixels [depends on the weights]")
-    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder to search for both [../shared]")
+    parser.add_argument("--data", type=Path, help="folder with train/, validation/ and test/ [public photographs]")
+    parser.add_argument("--weights", help="imagenet, random or an .h5 file [imagenet]")
+    parser.add_argument("--image-size", type=int, help=f"side of the network's input in pixels [{QUICK_SIZE}]")
+    parser.add_argument(
+        "--shared", type=Path, default=Path("../shared"), help="has both if nothing can be downloaded [../shared]"
+    )
+    parser.add_argument("--mirror", default=ARCHIVE, metavar="URL", help="another address of the photographs' archive")
     options = parser.parse_args(arguments)
     start = time.perf_counter()
     try:
@@ -51,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         if model is None:
             return 1
         result = label_uploads(choose_uploads(data), model, OUT)
-    except (DataError, ModelError, OSError) as error:
+    except (DataError, DownloadError, ModelError, OutputError, SettingsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except HandlerFailed as error:
@@ -63,32 +66,31 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def choose_inputs(options: argparse.Namespace) -> DemoInputs:
-    """The inputs that the options name, that the last demo used, or that this machine has."""
-    names = ("data", "weights", "image_size", "shared")
-    requested = {name: None if getattr(options, name) is None else str(getattr(options, name)) for name in names}
-    saved = OUT / "inputs.json"
-    inputs = load_inputs(saved, requested)
-    if inputs is None:
-        inputs = find_inputs(options.data, options.weights, options.image_size, options.shared, OUT / "drawn-pictures")
-        save_inputs(saved, requested, inputs)
-    print(f"The model is built from {inputs.description}.", flush=True)
+    """The inputs that the options name, that can be downloaded, or that this machine has."""
+    drawn = OUT / "drawn-pictures"
+    inputs = find_inputs(options.data, options.weights, options.image_size, options.shared, drawn, options.mirror)
+    save_inputs(OUT / "inputs.json", inputs)
+    print(f"The model is built from {inputs.description}. {inputs.caveat}".rstrip(), flush=True)
     return inputs
 
 
 def model_for(inputs: DemoInputs, data: Dataset) -> Path | None:
-    """The folder of a model built from exactly these inputs; it is built if there is none. None if the build fails.
+    """The folder of a model built from exactly these inputs; a quick one is built if there is none. None if the build
+    fails.
 
     A model in build/model with other inputs is kept; the demo's model then goes to build/demo/model.
     """
     config = BuildConfig(Path(inputs.data), inputs.weights, inputs.image_size)
-    fingerprint = build_fingerprint(config, data)
+    config.require_usable()
+    wanted = {build_fingerprint(settings, data) for settings in (config, config.quick())}
     for folder in MODELS:
         with suppress(OSError, ValueError):  # no report, or none of this build's
-            if json.loads((folder / "report.json").read_bytes()).get("key") == fingerprint:
+            if json.loads((folder / "report.json").read_bytes()).get("key") in wanted:
                 print(f"{folder} has it already.", flush=True)
                 return folder
+    print(f"A quick build: one quantisation, one head. `make model DATA={inputs.data}` compares several.", flush=True)
     folder = next((folder for folder in MODELS if not folder.exists()), MODELS[-1])
-    return None if run(replace(config, out=folder)) else folder
+    return None if run(replace(config.quick(), out=folder)) else folder
 
 
 def print_table(entries: Sequence[Entry]) -> None:
@@ -110,9 +112,10 @@ def write_results(out: Path, entries: Sequence[Entry], inputs: DemoInputs, model
     accuracy = json.loads((model / "report.json").read_bytes())["accuracy"]["test"]["int8"]
     remarks = (
         f"The model is built from {inputs.description}.",
-        f"Model {manifest.model_version}: {accuracy['accuracy']:.1%} of {accuracy['images']} test pictures right.",
+        f"Model {manifest.model_version}: {accuracy['accuracy']:.1%} of {accuracy['images']:,} test pictures right.",
     )
-    contact_sheet.write(out / "index.html", tally(entries), remarks, entries)
+    title = f"{inputs.caveat} {tally(entries)}".strip()
+    contact_sheet.write(out / "index.html", title, remarks, entries)
 
 
 def conclude(result: DemoRun, total: float, model: Path) -> int:

@@ -1,7 +1,5 @@
 """The contact sheet: one HTML page with every picture of the demo and its label."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

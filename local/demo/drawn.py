@@ -4,8 +4,6 @@ They show that the system works; their accuracy says nothing about photographs. 
 colour, so that even a network with random weights tells most of them apart.
 """
 
-from __future__ import annotations
-
 import io
 import random
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Upload pictures to the local AWS, run the real handlers on them, and read the results back."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from collections.abc import Mapping
@@ -9,7 +7,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from local.aws.moto import LocalAws, local_aws, process_environment
 from local.aws.poller import Delivery, deliver
@@ -21,9 +19,6 @@ from model_build.data.dataset import Dataset, spread
 from ops.testset import BUCKET_OUTPUT
 from score.keys import REPORTS_PREFIX
 from score.testset import TESTSET_PREFIX
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 PHOTOGRAPHS = 30
 
@@ -85,7 +80,7 @@ def label_uploads(uploads: list[Upload], model: Path, out: Path) -> DemoRun:
     out.mkdir(parents=True, exist_ok=True)
     with local_aws() as aws:
         stack = deploy(aws)
-        s3: S3Client = aws.client("s3")
+        s3 = aws.client("s3")
         for upload in uploads:
             s3.put_object(Bucket=stack.uploads_bucket, Key=upload.key, Body=upload.content)
         print(f"Uploaded {len(uploads)} objects to s3://{stack.uploads_bucket}. S3 notifies the queue.", flush=True)
@@ -122,7 +117,7 @@ def _score_night(aws: LocalAws, stack: Stack, uploads: list[Upload], model: Path
     The scheduled time is tomorrow's, so that the report includes today's uploads.
     """
     bucket = stack.outputs[BUCKET_OUTPUT]
-    s3: S3Client = aws.client("s3")
+    s3 = aws.client("s3")
     for upload in uploads:
         if upload.true is not None:
             s3.put_object(Bucket=bucket, Key=f"{TESTSET_PREFIX}{upload.true}/{upload.key}", Body=upload.content)

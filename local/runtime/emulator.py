@@ -6,8 +6,6 @@ machine's processors and memory, and may write outside /tmp.
 https://github.com/aws/aws-lambda-runtime-interface-emulator
 """
 
-from __future__ import annotations
-
 import http.client
 import json
 import os
@@ -21,8 +19,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import psutil
 
@@ -52,13 +49,6 @@ class Report:
     peak_bytes: int | None  # peak resident memory of the runtime's process so far; None without /proc
     error: str | None  # None if the handler returned
     log: tuple[str, ...]  # the function's output, with the lines START, END and REPORT
-
-
-class Invocation(NamedTuple):
-    """The handler's response, or Lambda's response to an error, and the report."""
-
-    response: Any
-    report: Report
 
 
 def host_architecture() -> str | None:
@@ -144,9 +134,7 @@ class RuntimeEmulator:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the emulator and every process that it started."""
         self._stop()
 
@@ -155,8 +143,11 @@ class RuntimeEmulator:
         """Process id of the emulator, the leader of the session in which the runtime runs."""
         return self._started().pid
 
-    def invoke(self, event: Any) -> Invocation:
-        """Call the handler with `event`; its errors are in the report. Raises EmulatorError for any other error."""
+    def invoke(self, event: Any) -> tuple[Any, Report]:
+        """Call the handler with `event`; returns its response, or Lambda's response to an error, and the report.
+
+        Raises EmulatorError if the emulator does not answer.
+        """
         before = len(self._lines)
         begin = time.perf_counter()
         # The emulator ends the invocation at the function's timeout.
@@ -174,17 +165,15 @@ class RuntimeEmulator:
             response = json.loads(body)
         except ValueError:
             response = body  # "Task timed out after 60.00 seconds"
-        return Invocation(response, self._report(lines, wall_ms, _error(response)))
-
-    def _report(self, lines: list[str], wall_ms: float, error: str | None) -> Report:
         init = _INIT.search("\n".join(lines))
-        return Report(
+        report = Report(
             init_ms=float(init[1]) if init else None,
             wall_ms=wall_ms,
             peak_bytes=_peak_bytes(self.pid),
-            error=error,
+            error=_error(response),
             log=tuple(line for line in lines if _OF_RIE not in line),
         )
+        return response, report
 
     def _read(self) -> None:
         for line in self._started().stdout or ():

@@ -9,8 +9,7 @@ Exit status: 0; 1 the function failed; 2 wrong arguments; 3 not built; 4 no Pyth
 5 the emulator does not run on this machine.
 """
 
-from __future__ import annotations
-
+import argparse
 import hashlib
 import json
 import re
@@ -18,7 +17,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -37,9 +36,6 @@ from ops.cli import command_parser, exit_status
 from ops.testset import BUCKET_OUTPUT
 from score.keys import LATEST, night_key
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
 OUT = Path("build/invoke")  # for the score function's report
 MODEL_IN_LAYER = Path("model") / MANIFEST_FILE
 PLACEHOLDER = "uploads"  # the bucket of the sample events; the real name holds an account number
@@ -49,15 +45,13 @@ FORMATS = {".png": "PNG", ".gif": "GIF", ".webp": "WEBP", ".bmp": "BMP", ".tif":
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = command_parser("local.runtime.invoke", "Run the built function on an event.")
-    parser.add_argument("event", type=Path, help="a JSON file with the event, such as events/sqs-batch.json")
-    parser.add_argument("--image", type=Path, help="the picture to upload for the event's objects [a drawn one]")
+    parser.add_argument(
+        "event", type=_event, metavar="EVENT", help="a JSON file with the event, such as events/sqs-batch.json"
+    )
+    parser.add_argument("--image", type=_content, help="the picture to upload for the event's objects [a drawn one]")
     parser.add_argument("--build", type=Path, default=BUILD, help="the output of `sam build` [.aws-sam/build]")
     options = parser.parse_args(arguments)
-    try:
-        event = json.loads(options.event.read_text(encoding="utf-8"))
-        picture = options.image.read_bytes() if options.image else None
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    event = options.event
 
     def invoke() -> int:
         nightly = isinstance(event, dict) and "scheduled_time" in event
@@ -66,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
             stack = deploy(aws, build.template)
             if nightly:
                 return _score(aws, stack, build, python, event)
-            return _label(aws, stack, build, python, event, picture)
+            return _label(aws, stack, build, python, event, options.image)
 
     return exit_status(invoke, PackagingError)
 
@@ -135,7 +129,7 @@ def put_missing(aws: LocalAws, references: list[ObjectRef], picture: bytes | Non
 
     Without `picture`, a drawn one in the format of the key's suffix, or JPEG.
     """
-    s3: S3Client = aws.client("s3")
+    s3 = aws.client("s3")
     uploaded = []
     created = [reference for reference in references if reference.change is Change.CREATED]
     for number, reference in enumerate(created):
@@ -151,6 +145,20 @@ def put_missing(aws: LocalAws, references: list[ObjectRef], picture: bytes | Non
             s3.put_object(Bucket=reference.bucket, Key=reference.key, Body=body)
             uploaded.append(reference.path)
     return uploaded
+
+
+def _content(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path}: {error.strerror}") from error
+
+
+def _event(path: str) -> Any:
+    try:
+        return json.loads(_content(path))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{path} is not JSON: {error}") from error
 
 
 def _label(aws: LocalAws, stack: Stack, build: SamBuild, python: Path, event: Any, picture: bytes | None) -> int:

@@ -1,7 +1,5 @@
 """The result of `sam build`: a function's folder, and its layers merged as under /opt."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A data set is a folder with `train/`, `validation/` and `test/`, each with a fol
 such label folders alone, which is split by the content of the images (`splitting`).
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -63,6 +61,11 @@ class Dataset:
                 name = example.path.relative_to(self.root).as_posix()
                 digest.update(json.dumps([split, name, self.labels[example.label], example.sha256]).encode())
         return digest.hexdigest()
+
+    @property
+    def known(self) -> tuple[Example, ...]:
+        """The training and validation examples, from which a head learns and by which it is chosen."""
+        return (*self.splits["train"], *self.splits["validation"])
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Images per split and label."""

@@ -5,8 +5,6 @@ Links to files count, and a label's folder may be a link; links to folders below
 form a cycle.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import unicodedata
@@ -104,10 +102,15 @@ def name_below(root: Path, path: Path) -> str:
     return printable(path.relative_to(root).as_posix())
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
+def require_folder(root: Path) -> None:
+    """Raise DataError if there is no folder `root`."""
     if not root.is_dir():
         problem = "is a file; unpack it if it is an archive" if root.is_file() else "does not exist"
         raise DataError(f"no folder {root}: it {problem}. {EXPECTED}")
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    require_folder(root)
     folders = _folders(root)
     if set(SPLITS) <= {folder.name for folder in folders}:
         return {split: root / split for split in SPLITS}

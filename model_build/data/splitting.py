@@ -6,8 +6,6 @@ no other: a test image is never trained on later. Only in a class too small for 
 images nearest to its share of the values from splits that can spare them; there an added image may move another.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping
 

@@ -1,7 +1,5 @@
 """The build's result on the terminal."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
@@ -16,17 +14,16 @@ AT_BOUND = (
 
 
 def print_summary(report: BuildReport, out: Path) -> None:
-    """Accuracy, baseline, calibration and files of the model at `out`."""
+    """Accuracy, calibration and files of the model at `out`."""
     print(f"\n{'accuracy':<12}{'as shipped':>18}{'FP32':>18}{'INT8':>18}   heads trained on the same sample")
     for split, scores in report.accuracy.items():
         accuracies = (scores.int8, scores.fp32, scores.int8_on_fp32_images)
         cells = "".join(f"{f'{one.accuracy:.1%} of {one.images}' if one else '':>18}" for one in accuracies)
         print(f"{split:<12}{cells}" + ("" if scores.p_value is None else f"   p = {scores.p_value:.2f}"))
-    test = report.head.baseline.test
-    verb = "beats" if test.head_correct > test.correct else "does not beat"
+    head, test = report.head, report.head.yardstick
     print(
-        f"\nThe model {verb} logistic regression on the same {test.images} test images: "
-        f"{test.head_correct} right against {test.correct} (p = {test.p_value:.2f})."
+        f"\nThe head ({head.chosen}) is right on {test.head_correct} of {test.images} test images, "
+        f"with a {head.candidates[-1].name} layer on {test.correct} (p = {test.p_value:.2f})."
     )
     if report.previous:
         print(report.previous)

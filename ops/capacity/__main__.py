@@ -5,8 +5,6 @@ Prints what labelling costs at each memory size and on each architecture, how th
 workload.Image and queueing.simulate; options replace what was measured or assumed.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -1,7 +1,5 @@
 """All figures of `python -m ops.capacity`: cost by memory size, the queue at several rates, AWS's limits."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from math import ceil

@@ -1,7 +1,5 @@
 """AWS's prices: prices.json is the one file that holds them, with their date and sources."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

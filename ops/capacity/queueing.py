@@ -9,8 +9,6 @@ Not simulated: throttling by the account, retries, and the several hosts of a qu
 the backlog is short.
 """
 
-from __future__ import annotations
-
 import heapq
 import math
 from bisect import bisect_right
@@ -117,11 +115,9 @@ def constant(rate: float, seconds: float, seed: int) -> Times:
     return varying(lambda time: np.full_like(time, rate), rate, seconds, seed)
 
 
-def daily(mean: float, seed: int, swing: float = 0.8, hours: float = 24.0) -> Times:
-    """Arrivals of a day that starts at its quietest hour: `mean` a second, times 1 - swing then, 1 + swing at noon."""
-    return varying(
-        lambda time: mean * (1 - swing * np.cos(2 * np.pi * time / 86400)), mean * (1 + swing), hours * 3600, seed
-    )
+def daily(mean: float, seed: int) -> Times:
+    """Arrivals of a day that starts at its quietest hour: `mean` a second, times 0.2 then and 1.8 at noon."""
+    return varying(lambda time: mean * (1 - 0.8 * np.cos(2 * np.pi * time / 86400)), mean * 1.8, 86400, seed)
 
 
 def burst(rate: float, extra: int, at: float, seconds: float, seed: int) -> Times:

@@ -1,7 +1,5 @@
 """The figures of `python -m ops.capacity` as Markdown: renders scale.md.jinja and writes it into a page."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path

@@ -5,8 +5,6 @@ A vCPU millisecond is one millisecond of one of the function's processors. Lambd
 A larger function pays more for the time in which it waits.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -29,12 +27,12 @@ INFERENCE_VCPU_MS = {224: 76.0, 128: 25.0}
 EPYC (Zen 4, with VNNI), where it takes 38 ms at 224 pixels."""
 
 EFFICIENCY = 0.9
-"""Share of the processors that a batch keeps busy. Change it first when `make bench` measures another.
+"""Share of the processors that a batch keeps busy after its waiting, which this model adds separately. Assumed.
 
-`make bench` prints another share: the handler's rate over the rate of the network alone, which is lower by the
-processor time that is not inference, 14%, and by the waiting, which this model adds separately. Measured at 224
-pixels (docs/performance.md): 70% in batches of 10 and 81% in batches of 40: 0.70 / 0.86 = 0.81, 0.81 / 0.86 = 0.94
-of the processors were busy, waiting included."""
+`make bench` measures another share: the handler's rate over the rate of the network alone. At 224 pixels that is 70%
+in batches of 10, 81% of 40 and 84% of 100, of which 87% (71.7 of 82.0 ms) would be reached without any waiting
+(docs/performance.md). The longest batches, where waiting counts least, thus kept 0.84 / 0.87 = 96% busy. 0.9 is
+cautious: with it this model arrives at 66% in batches of 10."""
 
 # Multiply-accumulates of VGG16's convolutions at 224 x 224; they grow with the area.
 _GMAC_224 = 15.4

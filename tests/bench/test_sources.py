@@ -42,6 +42,11 @@ def test_options_override_the_demos_inputs(tmp_path: Path):
     assert (result.data, result.weights) == (tmp_path, "/other.h5")
 
 
+def test_weights_with_imagenet_s_values_come_from_the_demo_s_file(tmp_path: Path):
+    remember(tmp_path, tmp_path, "/weights.h5")
+    assert read(options(write_model(tmp_path / "model", build={"weights": "imagenet"}))).weights == "/weights.h5"
+
+
 @pytest.mark.parametrize("origin", ["imagenet", "random"])
 def test_a_model_of_named_weights_needs_no_demo(tmp_path: Path, origin: str):
     assert read(options(write_model(tmp_path / "model", build={"weights": origin}))).weights == origin

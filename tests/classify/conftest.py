@@ -94,3 +94,13 @@ def service(moto: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     yield Service()
     app.get_labeller.cache_clear()
     gc.unfreeze()  # what the function keeps for good
+
+
+@pytest.fixture
+def calls(service: Service) -> list[str]:
+    """The names of the function's calls to AWS from here on, in order; botocore's own retries are not counted."""
+    made: list[str] = []
+    storage = app.get_labeller().storage
+    for client in (storage._s3, storage._dynamodb, storage._events):
+        client.meta.events.register("before-call", lambda model, **_: made.append(model.name))
+    return made

@@ -31,16 +31,6 @@ def results(answer: dict[str, Any]) -> dict[str, tuple[str, str]]:
     return {each["taskId"]: (each["resultCode"], each["resultString"]) for each in answer["results"]}
 
 
-@pytest.fixture
-def calls(service: Service, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The operations that the function asks of AWS from here on."""
-    made: list[str] = []
-    labeller = app.get_labeller()
-    for client in (labeller.storage._s3, labeller.storage._dynamodb):
-        client.meta.events.register("before-call", lambda model, **_: made.append(model.name))
-    return made
-
-
 def use_model(service: Service, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     monkeypatch.setenv("MODEL_DIR", str(write_model(tmp_path / version, model_version=version)))
     app.get_labeller.cache_clear()

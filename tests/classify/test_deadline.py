@@ -63,6 +63,13 @@ def test_with_too_little_time_nothing_is_started_and_every_message_is_retried(
     assert service.rows() == {}
 
 
+def test_of_a_minute_two_seconds_are_for_the_answer_and_twelve_for_the_last_object(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("labeller.pipeline.monotonic", lambda: 1000.0)
+    assert app._deadline(LambdaContext(remaining_ms=60_000)) == Deadline(begin=1046.0, end=1058.0)  # type: ignore[arg-type]
+
+
 def test_retried_messages_succeed(service: Service) -> None:
     event = sqs_batch(notification(service.upload("a.png", encoded(plain(RED)))))
 
@@ -83,7 +90,7 @@ def test_a_resumed_call_for_an_abandoned_object_sends_nothing(service: Service) 
         except OutOfTime as error:
             said.append(error)
 
-    ref = ObjectRef("uploads", "a.png", None, "0A", "", None, None)
+    ref = ObjectRef("uploads", "a.png", None, "0A")
     (end,) = asyncio.run(
         run([write], pool, in_flight=1, deadline=Deadline.in_seconds(0.1))  # given up while it waits
     )

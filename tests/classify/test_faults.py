@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from labeller import storage
+from labeller.settings import Settings
 from tests.classify.conftest import BUCKET, Service
 from tests.classify.wire import LASTING, PASSING, Call, Killed, Way, Wire, answer, failing, killing, nothing
 from tests.support import (
@@ -30,9 +30,6 @@ from tests.support import (
     record,
     sqs_batch,
 )
-
-# A process that is killed has counted nothing.
-pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish:UserWarning")
 
 DONE: dict[str, Any] = {"batchItemFailures": []}
 WAYS = PASSING | LASTING
@@ -118,9 +115,12 @@ def test_a_fault_within_botocores_retries_fails_nothing(service: Service, wire: 
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_call_that_fails_in_one_invocation_retries_its_message_alone(service: Service, wire: Wire, way: str) -> None:
+def test_a_call_that_fails_in_one_invocation_retries_its_message_alone(
+    service: Service, wire: Wire, printed: Callable[[], Printed], way: str
+) -> None:
     for pair, name, which in places(service, wire):
         about: list[str] = []
+        printed()
 
         def plan(call: Call, *rest: Any, which: Any = which, about: list[str] = about) -> Any:
             about.extend(call.about if which(call) else ())
@@ -131,6 +131,11 @@ def test_a_call_that_fails_in_one_invocation_retries_its_message_alone(service: 
 
         # Of a call about several objects (PutEvents) each has failed.
         assert {event["s3"]["object"]["key"] for event in failed} == set(about), (name, way)
+        # The log names the call and the object; an error that nobody foresaw would be logged with a traceback.
+        lines = [line for line in printed().logs if line["message"] == "failed"]
+        assert {(line["key"], line["error"].partition(":")[0]) for line in lines} == {
+            (key, f"{name} for uploads/{key}") for key in about
+        }
         pair.redeliver(failed)
         pair.is_right()
 
@@ -291,11 +296,16 @@ def test_a_hanging_call_ends_within_half_of_the_functions_timeout(
     with wire.watched("red.png", plan=failing(only("GetObject"), nothing(ReadTimeoutError), attempts=99)):
         service.invoke(sqs_batch(notification(red)))
 
-    config = storage._CONFIG
-    longest = len(wire.attempts) * (config["connect_timeout"] + config["read_timeout"]) + sum(wire.slept)
     assert len(wire.attempts) == 3
     assert len(wire.slept) == 2
-    assert longest < load_template()["Resources"]["ClassifyFunction"]["Properties"]["Timeout"] / 2
+    connected = service.labeller().storage
+    for client in (connected._s3, connected._dynamodb, connected._events):
+        config = client.meta.config
+        longest = len(wire.attempts) * (config.connect_timeout + config.read_timeout) + sum(wire.slept)
+        assert longest < load_template()["Resources"]["ClassifyFunction"]["Properties"]["Timeout"] / 2
+        # Each object in flight has a connection of its own; of the smallest objects the most are in flight.
+        most = Settings.from_env({"RESULTS_TABLE": "t", "MAX_IMAGE_BYTES": "1"}).objects_in_flight
+        assert config.max_pool_connections >= most
 
 
 def test_a_slow_down_response_is_retried_after_a_pause(service: Service, wire: Wire) -> None:
@@ -340,6 +350,64 @@ def test_a_result_without_a_sequencer_waits_for_the_second_check(service: Servic
 
     assert result["resultCode"] == "Succeeded"
     assert [event["detail"]["label"] for event in service.published()] == ["blue"]
+
+
+def test_results_that_are_ready_during_a_call_are_published_together_in_the_next_one(
+    service: Service, wire: Wire
+) -> None:
+    keys = [f"{number}.png" for number in range(6)]
+    batch = sqs_batch(*(notification(service.upload(key, encoded(plain(RED)))) for key in keys))
+    all_ready, checks = threading.Event(), itertools.count(1)
+
+    def plan(call: Call, _attempt: int, _request: Any, send: Callable[[], Any]) -> Any:
+        if call.name == "HeadObject" and next(checks) == len(keys):  # made when the object's result is ready
+            all_ready.set()
+        if call.name == "PutEvents":
+            assert all_ready.wait(10), "a check waits for the publication"
+        return send()
+
+    with wire.watched(*keys, plan=plan):
+        assert service.invoke(batch) == DONE
+    assert len([call for call in wire.calls if call.name == "PutEvents"]) == 2
+    assert {event["detail"]["key"] for event in service.published()} == set(keys)
+
+
+def test_a_result_that_could_not_be_published_is_retried_although_the_object_was_replaced(
+    service: Service, wire: Wire
+) -> None:
+    red = service.upload("k.png", encoded(plain(RED)))
+
+    def plan(call: Call, _attempt: int, request: Any, send: Callable[[], Any]) -> Any:
+        if (call.name, call.number) == ("HeadObject", 0):
+            service.s3.put_object(Bucket=BUCKET, Key="k.png", Body=encoded(plain(BLUE)))
+        return WAYS["denied"](request, send) if (call.name, call.number) == ("PutEvents", 0) else send()
+
+    with wire.watched("k.png", plan=plan):
+        answer = service.invoke(sqs_batch(notification(red)))
+
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
+    assert service.invoke(sqs_batch(notification(red))) == DONE
+    assert [event["detail"]["label"] for event in service.published()] == ["blue"]
+
+
+def test_an_object_that_is_replaced_again_and_again_is_retried_later(
+    service: Service, wire: Wire, printed: Callable[[], Printed]
+) -> None:
+    red = service.upload("k.png", encoded(plain(RED)))
+    contents = itertools.cycle([encoded(plain(BLUE)), encoded(plain(RED))])
+
+    def plan(call: Call, _attempt: int, _request: Any, send: Callable[[], Any]) -> Any:
+        if call.name == "HeadObject":
+            service.s3.put_object(Bucket=BUCKET, Key="k.png", Body=next(contents))
+        return send()
+
+    with wire.watched("k.png", plan=plan):
+        answer = service.invoke(sqs_batch(notification(red)))
+
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
+    assert [call.name for call in wire.calls if call.name != "PutObject"].count("GetObject") == 4
+    (line,) = [line for line in printed().logs if line["message"] == "failed"]
+    assert line["error"] == "uploads/k.png was replaced 4 times while it was being labelled; it will be retried"
 
 
 def test_a_failed_second_check_still_finishes_publishing(service: Service, wire: Wire) -> None:

@@ -40,9 +40,6 @@ from tests.support import (
     write_model,
 )
 
-# Powertools warns when an invocation counted nothing; of a test event there is nothing to count.
-pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish:UserWarning")
-
 DONE: dict[str, Any] = {"batchItemFailures": []}
 
 

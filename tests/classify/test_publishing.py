@@ -57,13 +57,6 @@ def test_a_call_carries_ten_events_at_most() -> None:
     assert [len(call) for call in calls] == [1, 10, 10, 3]
 
 
-def test_a_call_carries_256_kilobytes_at_most() -> None:
-    calls, _ = publish("a", *["x" * 100_000] * 5, "y" * 300_000)
-
-    # EventBridge user guide, "PutEvents": 262,144 bytes; what is too large by itself is for EventBridge to refuse.
-    assert [len(call) for call in calls] == [1, 2, 2, 1, 1]
-
-
 def test_an_event_that_is_refused_fails_alone() -> None:
     calls, ends = publish("a", "b", "bad", "c")
 

@@ -204,7 +204,7 @@ class World:
 
     def ask(self, _number: int = 0) -> None:
         """As S3 Batch Operations does: neither version nor sequencer."""
-        self.queue.append(ObjectRef(BUCKET, KEY, None, "", "", None, None))
+        self.queue.append(ObjectRef(BUCKET, KEY))
 
     def _new_version(self) -> str:
         self.clock += 1
@@ -216,7 +216,7 @@ class World:
             identity = version if self.bucket.versioned else None
             # Of different lengths, as S3's are: compared as text, once filled with zeros on the right.
             sequencer = f"{self.clock:04x}" + "0" * (self.clock % 3)
-            self.queue.append(ObjectRef(BUCKET, KEY, identity, sequencer, "", None, None, change))
+            self.queue.append(ObjectRef(BUCKET, KEY, identity, sequencer, change=change))
 
     # ---- what the queue and the workers do ----------------------------------------------------------------
 

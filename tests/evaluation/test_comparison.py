@@ -1,7 +1,7 @@
 import pytest
 from scipy import stats
 
-from evaluation.comparison import Outcome, Reference, compare, compare_counts, compare_pictures
+from evaluation.comparison import Comparison, Outcome, Reference, compare, compare_counts, compare_pictures
 from evaluation.predictions import Scored
 from tests.evaluation.test_predictions import scored
 
@@ -34,11 +34,18 @@ def test_ten_newly_wrong_of_a_hundred_are_significant() -> None:
     assert (comparison.correct_before, comparison.correct_now) == (100, 90)
 
 
-def test_three_newly_wrong_are_not_significant() -> None:
-    comparison = compare_pictures("last night", "m", answers(pictures(100, 0)), pictures(97, 3))
+@pytest.mark.parametrize(("wrong", "outcome"), [(5, Outcome.SAME), (6, Outcome.WORSE)])
+def test_a_difference_counts_if_its_probability_is_below_five_percent(wrong: int, outcome: Outcome) -> None:
+    comparison = compare_pictures("last night", "m", answers(pictures(100, 0)), pictures(100 - wrong, wrong))
     assert comparison is not None
-    assert comparison.p_value == 0.25
-    assert comparison.outcome is Outcome.SAME
+    assert comparison.p_value == 2 / 2**wrong  # 6.25% for five heads in a row, 3.1% for six
+    assert comparison.outcome is outcome
+
+
+@pytest.mark.parametrize(("p_value", "outcome"), [(0.0499, Outcome.WORSE), (0.05, Outcome.SAME)])
+def test_only_a_p_value_below_5_percent_is_significant(p_value: float, outcome: Outcome) -> None:
+    # docs/report.schema.json: "WORSE or BETTER only if p_value is below 0.05"
+    assert Comparison("last night", "m", True, 100, 90, 100, 80, 0, 10, p_value).outcome is outcome
 
 
 def test_ten_newly_right_are_better() -> None:
@@ -65,12 +72,16 @@ def test_without_common_pictures_there_is_no_comparison_by_pictures() -> None:
 
 
 def test_flips_begin_with_the_newly_wrong_ones_and_are_limited() -> None:
-    before = answers(pictures(300, 100))
-    now = [scored(f"cats/{n}", "cats", "dogs" if n < 300 else "cats", str(n)) for n in range(400)]
+    # By number: 150 newly right, 100 from wrong to wrong, 150 newly wrong.
+    before = {("cats", str(n)): "cats" if n >= 250 else "dogs" for n in range(400)}
+    labels = ["cats"] * 150 + ["foxes"] * 100 + ["dogs"] * 150
+    now = [scored(f"cats/{n:03}", "cats", label, str(n)) for n, label in enumerate(labels)]
     comparison = compare_pictures("last night", "m", before, now)
     assert comparison is not None
     assert (comparison.flipped, len(comparison.flips)) == (400, 200)
-    assert {flip.now for flip in comparison.flips} == {"dogs"}
+    assert [flip.key for flip in comparison.flips[:150]] == [f"cats/{n}" for n in range(250, 400)]
+    assert {(flip.before, flip.now) for flip in comparison.flips[:150]} == {("cats", "dogs")}
+    assert [flip.key for flip in comparison.flips[150:]] == [f"cats/{n:03}" for n in range(50)]
 
 
 def test_counts_alone_are_compared_with_fishers_test() -> None:

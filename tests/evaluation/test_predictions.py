@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.predictions import COLUMNS, Scored, read_csv, write_csv
+from evaluation.predictions import COLUMNS, PREDICTIONS_FILE, Scored, read_csv, write_csv
 from labeller.results import Prediction
+from local import ROOT
 
 
 def scored(
@@ -19,6 +20,10 @@ def scored(
 
 def rows(content: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+
+
+def test_the_file_has_the_name_that_the_documentation_gives_it() -> None:
+    assert f"| `{PREDICTIONS_FILE}` |" in (ROOT / "docs" / "model.md").read_text(encoding="utf-8")
 
 
 def test_each_picture_has_a_line_ordered_by_key() -> None:
@@ -35,6 +40,19 @@ def test_each_picture_has_a_line_ordered_by_key() -> None:
         "probability_of_true": "0.100000",
         "sha256": "02",
     }
+
+
+def test_a_picture_of_a_label_that_the_model_does_not_know_has_probability_0_of_it() -> None:
+    answer = Scored("fox/a.jpg", "fox", "ab", Prediction("cats", 0.9, {"cats": 0.9, "dogs": 0.1}), unsure=False)
+
+    assert rows(write_csv([answer]))[0]["probability_of_true"] == "0.000000"
+
+
+@pytest.mark.parametrize("label", ["cats", "dogs"])
+@pytest.mark.parametrize("unsure", [False, True])
+def test_a_line_says_whether_the_answer_is_right_and_whether_it_is_unsure(label: str, unsure: bool) -> None:
+    (line,) = rows(write_csv([scored("cats/a.jpg", "cats", label, unsure=unsure)]))
+    assert (line["right"], line["unsure"]) == ("yes" if label == "cats" else "no", "yes" if unsure else "no")
 
 
 @pytest.mark.parametrize("key", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", '=HYPERLINK("http://x")'])

@@ -205,6 +205,13 @@ def schema() -> Draft202012Validator:
     return Draft202012Validator(content)
 
 
+def test_verdicts_and_changes_are_those_of_the_schema() -> None:
+    properties = schema().schema["properties"]
+
+    assert properties["verdict"]["enum"] == list(Verdict)
+    assert properties["last_night"]["properties"]["change"]["enum"] == list(Outcome)
+
+
 def variants() -> list[NightlyReport]:
     now = answers()
     return [

@@ -49,15 +49,44 @@ def test_a_manifest_survives_the_way_through_json() -> None:
 
 def test_members_that_this_version_does_not_know_are_ignored() -> None:
     content = json.loads(Manifest(**VALID).to_json()) | {"invented_later": 1}
+    del content["manifest_sha256"]
 
     assert Manifest.from_json(json.dumps(content)) == Manifest(**VALID)
 
 
-def test_provenance_may_be_left_out() -> None:
+def test_provenance_and_digest_may_be_left_out() -> None:
     content = json.loads(Manifest(**VALID).to_json())
-    del content["build"]
+    del content["build"], content["manifest_sha256"]
 
     assert Manifest.from_json(json.dumps(content)) == Manifest(**VALID)
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("labels", ["blue", "red"]),
+        ("temperature", 1.6),
+        ("confidence_threshold", 0.5),
+        ("model_version", "2026-11-25"),
+        ("build", {"accuracy": 0.99}),
+        ("golden", {"tile": VALID["golden"].tile, "logits": [-10, 10]}),
+        ("invented_later", 1),
+    ],
+)
+def test_a_manifest_that_was_edited_after_the_build_is_refused(tmp_path: Path, member: str, value: object) -> None:
+    path = tmp_path / "manifest.json"
+    content = json.loads(Manifest(**VALID, build={"accuracy": 0.98}).to_json())
+    path.write_text(json.dumps(content | {member: value}))
+
+    with pytest.raises(ModelError, match=r"manifest\.json: was changed after the model was built.*ConfidenceThreshold"):
+        Manifest.from_file(path)
+
+
+def test_order_and_spacing_of_a_manifest_do_not_count() -> None:
+    content = json.loads(Manifest(**VALID, build={"größe": [1, 2.50], 3: None}).to_json())
+    backwards = dict(reversed(content.items()))
+
+    assert Manifest.from_json(json.dumps(backwards)).build == {"größe": [1, 2.5], "3": None}
 
 
 @pytest.mark.parametrize(
@@ -181,6 +210,14 @@ def test_a_classifier_tells_what_its_manifest_says(tmp_path: Path) -> None:
     assert classifier.labels == ("red", "blue")
     assert classifier.version == "colour-1"
     assert classifier.confidence_threshold == 0.9
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_network_runs_with_the_threads_it_is_given_and_idle_ones_sleep(tmp_path: Path, threads: int) -> None:
+    options = load_classifier(write_model(tmp_path), threads)._session.get_session_options()
+
+    assert options.intra_op_num_threads == threads
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
 def test_no_pictures_have_no_predictions(tmp_path: Path) -> None:
@@ -326,12 +363,9 @@ def test_a_model_of_another_build_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
-    write_model(tmp_path)
     garbage = b"not a network"
+    write_model(tmp_path, model_sha256=hashlib.sha256(garbage).hexdigest())
     (tmp_path / "model.onnx").write_bytes(garbage)
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
-    manifest["model_sha256"] = hashlib.sha256(garbage).hexdigest()
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
 
     with pytest.raises(ModelError, match=r"model\.onnx: onnxruntime .* cannot load it"):
         load_classifier(tmp_path, 1)

@@ -6,6 +6,8 @@ import struct
 import warnings
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -19,8 +21,8 @@ from PIL import Image, ImageOps
 
 from labeller import images
 from labeller.images import Decoded, Reason, Unreadable, decode
-from labeller.signatures import SUPPORTED, identify
-from tests.support import BLUE, RED, encoded, exif_orientation, photo_like, plain
+from labeller.signatures import SUPPORTED, ends_early, identify
+from tests.support import BLUE, RED, Crowd, encoded, exif_orientation, photo_like, plain
 
 LIMIT = 10**6  # pixels
 
@@ -623,6 +625,28 @@ def test_a_progressive_jpeg_with_hundreds_of_scans_is_refused_before_it_is_decod
     assert decode(data, (4, 4), 10**8).width == 5000
 
 
+@pytest.mark.parametrize(("scans", "refused"), [(100, False), (101, True)])
+def test_two_billion_pixels_may_be_passed_over_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, scans: int, refused: bool
+) -> None:
+    monkeypatch.setattr(images, "_load", lambda *_: Image.new("RGB", (4, 4)))  # nothing is passed over here
+    data = encoded(plain((1, 2, 3), 5000, 4000), "JPEG")  # one scan of 20 million pixels
+    with pytest.raises(Unreadable) if refused else nullcontext():
+        decode(data + b"\xff\xda" * (scans - 1), (4, 4), 10**8)
+
+
+@pytest.mark.parametrize(("width", "at_once"), [(5000, 3), (5001, 1)])
+def test_pictures_of_more_than_25_megapixels_are_decoded_one_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, width: int, at_once: int
+) -> None:
+    crowd = Crowd(at_once)
+    monkeypatch.setattr(images, "_load", lambda *_: crowd(Image.new, "RGB", (4, 4)))
+    data = png(width, 5000, 8, 2, b"")
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(lambda _: decode(data, (4, 4), 10**8), range(6)))
+    assert crowd.most == at_once
+
+
 def test_a_tiff_that_declares_millions_of_strips_is_refused_in_a_moment() -> None:
     count = 1_000_000
     entry = struct.pack("<HHII", 273, 4, count, 8 + 2 + 12 * 1000 + 4)
@@ -665,6 +689,21 @@ def test_the_detail_quotes_nothing_of_the_file(secret: bytes) -> None:
     assert "Cr" not in caught.value.detail
     assert caught.value.detail.isascii()
     assert caught.value.detail.isprintable()
+
+
+def test_of_a_decoders_message_two_hundred_characters_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_self: Image.Image) -> None:
+        raise OSError("x" * 201)
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    with pytest.raises(Unreadable) as caught:
+        decoded(encoded(plain((1, 2, 3))))
+    assert caught.value.detail == f"PNG: {'x' * 200}"
+
+
+@pytest.mark.parametrize(("appended", "early"), [(0, False), (4094, False), (4095, True)])
+def test_an_end_marker_counts_in_the_last_four_kilobytes(appended: int, early: bool) -> None:
+    assert ends_early(encoded(photo_like(), "JPEG") + b"\0" * appended, "JPEG") is early
 
 
 def test_a_mistake_of_ours_is_not_stored_as_the_uploaders(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,6 +153,15 @@ def test_what_has_not_ended_at_the_deadline_is_given_up_and_takes_no_further_ste
     assert steps == ["first"]
 
 
+def test_an_item_gets_no_more_time_than_is_left() -> None:
+    async def work(_: int) -> None:
+        await asyncio.sleep(0.5)
+
+    (result,) = asyncio.run(run([1], work, in_flight=1, deadline=Deadline.in_seconds(0.05)))
+
+    assert isinstance(result, OutOfTime)
+
+
 def test_a_step_that_outlives_its_item_is_told_so() -> None:
     pool = WorkerPool(1, "pool")
     resumed, said = threading.Event(), []
@@ -222,6 +231,35 @@ def test_an_item_that_waits_for_what_another_one_cancels_ends_alone() -> None:
 
     assert isinstance(given_up, OutOfTime)
     assert done == 1
+
+
+def test_a_run_that_is_cancelled_begins_no_further_item() -> None:
+    begun = []
+
+    async def work(item: int) -> None:
+        begun.append(item)
+        await asyncio.sleep(0.02)
+
+    async def go() -> None:
+        whole = asyncio.create_task(run(range(3), work, in_flight=1))
+        while not begun:
+            await asyncio.sleep(0)
+        whole.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await whole
+
+    asyncio.run(go())
+
+    assert begun == [0]
+
+
+def test_the_first_stage_of_a_name_is_counted_from_zero() -> None:
+    durations: dict[str, float] = {}
+
+    with stage("read", durations):
+        time.sleep(0.001)
+
+    assert 1.0 <= durations["read_ms"] < 100.0
 
 
 def test_a_repeated_stage_adds_its_milliseconds_and_a_failed_one_counts() -> None:

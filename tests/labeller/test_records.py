@@ -19,6 +19,7 @@ from labeller.records import (
     deleted_item,
     event_detail,
     index_keys,
+    is_tag_text,
     item_for,
     merge_tags,
     padded,
@@ -26,8 +27,9 @@ from labeller.records import (
     tags_for,
 )
 from labeller.results import RESERVED_LABELS, Prediction, Result, Status, Tagging
+from local import ROOT
 
-REF = ObjectRef("uploads", "a/b.jpg", None, "0055aed6dcd90281e5", "2026-11-24T08:00:00.000Z", 10, "old")
+REF = ObjectRef("uploads", "a/b.jpg", None, "0055aed6dcd90281e5", "2026-11-24T08:00:00.000Z")
 CAT = Prediction("cat", 0.97312, {"cat": 0.97312, "dog": 0.02688})
 PICTURE = Decoded(np.zeros((8, 8, 3), np.uint8), 4032, 3024, "JPEG")
 NOW = datetime(2026, 11, 24, 8, 0, 1, 234567, tzinfo=UTC)
@@ -39,6 +41,14 @@ def tags(**values: str) -> list[Tag]:
 
 def row(result: Result, tagging: Tagging = Tagging.WRITTEN, ref: ObjectRef = REF, ttl_days: int = 0) -> dict:
     return item_for(ref, result, tagging, etag="new", size=1234, classified_at=NOW, ttl_days=ttl_days)
+
+
+def test_the_values_in_rows_and_events_are_those_of_the_events_schema() -> None:
+    stored = json.loads((ROOT / "docs" / "image-classified.schema.json").read_text(encoding="utf-8"))["properties"]
+
+    assert [*stored["status"]["enum"], "DELETED"] == list(Status)  # a deletion sends no event
+    assert stored["reason"]["enum"] == list(Reason)
+    assert stored["tagging"]["enum"] == list(Tagging)
 
 
 # ---- status -----------------------------------------------------------------------------------------------
@@ -96,6 +106,13 @@ def test_an_unreadable_object_has_no_confidence() -> None:
 )
 def test_tag_values_hold_only_what_s3_accepts(text: str, value: str) -> None:
     assert tag_value(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted"), [("cat", True), ("Kätzchen 猫", True), ("", False), ("a,b", False), ("a\n", False)]
+)
+def test_a_tag_text_has_characters_and_only_those_that_s3_accepts(text: str, accepted: bool) -> None:
+    assert is_tag_text(text) is accepted
 
 
 @given(st.text(max_size=400))
@@ -191,6 +208,7 @@ def test_the_row_of_an_unreadable_object_has_a_reason_and_no_label() -> None:
         "JPEG: image file is truncated",
     )
     assert not {"label", "confidence", "scores", "width", "height", "format"} & set(item)
+    assert result.prediction is None
 
 
 def test_an_unsure_row_keeps_the_likeliest_label() -> None:
@@ -200,7 +218,7 @@ def test_an_unsure_row_keeps_the_likeliest_label() -> None:
 
 
 def test_a_version_is_the_sort_key() -> None:
-    ref = ObjectRef("uploads", "a", "v1", "01", "", None, None)
+    ref = ObjectRef("uploads", "a", "v1", "01")
 
     item = row(labelled(CAT, PICTURE, "m1", 0.9), ref=ref)
 
@@ -210,6 +228,23 @@ def test_a_version_is_the_sort_key() -> None:
 
 def test_the_row_says_when_there_was_no_room_for_tags() -> None:
     assert row(labelled(CAT, PICTURE, "m1", 0.9), Tagging.NO_ROOM)["tagging"] == "NO_ROOM"
+
+
+def test_the_event_of_a_row_has_no_scores_and_no_index() -> None:
+    assert event_detail(row(labelled(CAT, PICTURE, "m1", 0.9))) == {
+        "schema": 1,
+        "version": "null",
+        "bucket": "uploads",
+        "key": "a/b.jpg",
+        "status": "LABELLED",
+        "label": "cat",
+        "confidence": 0.97312,
+        "model": "m1",
+        "etag": "new",
+        "sequencer": "0055AED6DCD90281E500000000000000",
+        "tagging": "WRITTEN",
+        "time": "2026-11-24T08:00:01.234+00:00",
+    }
 
 
 def test_a_row_expires_only_if_asked_to() -> None:
@@ -285,7 +320,18 @@ def test_no_row_is_larger_than_dynamodb_takes(key: str, scores: dict[str, float]
 
     assert size(item) < 400 * 1024
     assert len(item["label_day"].encode()) <= 2048  # a partition key; the sort keys, version and time, are short
-    assert len(json.dumps(event_detail(item), ensure_ascii=False).encode()) < 25 * 1024  # ten fit into one PutEvents
+    # Ten fit into one PutEvents (256 KB; EventBridge user guide), with half a kilobyte each for source, type and bus.
+    assert len(json.dumps(event_detail(item), ensure_ascii=False).encode()) < 25 * 1024
+
+
+def test_labels_and_details_are_cut_at_five_hundred_characters() -> None:
+    long = "ä" * 501
+    picture = row(labelled(Prediction(long, 0.9, {long: 0.9, "cat": 0.1}), PICTURE, "m1", 0.5))
+    other = row(unreadable(Unreadable(Reason.CORRUPT, long), "m1"))
+
+    assert [picture["label"], other["detail"]] == ["ä" * 500] * 2
+    assert set(picture["scores"]) == {"ä" * 500, "cat"}
+    assert picture["label_day"] == f"{'ä' * 500}#2026-11-24#0"
 
 
 def test_only_the_highest_scores_are_kept() -> None:
@@ -318,6 +364,8 @@ def test_rows_spread_over_all_shards() -> None:
 
     counts = [keys.count(key) for key in index_keys("cat", date(2026, 11, 24))]
 
+    # Rows stay in their partitions: with fewer shards, or another assignment, queries would miss those of the past.
+    assert row(labelled(CAT, PICTURE, "m1", 0.9), ref=replace(REF, key="18.jpg"))["label_day"].endswith("#5")
     assert len(counts) == INDEX_SHARDS
     assert sum(counts) == 800
     assert min(counts) > 50  # 100 each, if they were dealt out

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from labeller.settings import DEFAULTS, NAMES, Settings, SettingsError
+from labeller.settings import DEFAULTS, REQUIRED, Settings, SettingsError
 
 
 def test_only_the_table_must_be_named() -> None:
@@ -38,7 +38,7 @@ def test_the_environment_overrides_every_default() -> None:
         "KEY_SUFFIXES": ".jpg, .PNG,",
         "EVENT_BUS": "pictures",
     }
-    assert set(env) == NAMES
+    assert set(env) == {*REQUIRED, *DEFAULTS}
 
     assert Settings.from_env(env) == Settings(
         "t", Path("/models/7"), 6, "team:label", 1000, 2000, 30, 0.75, "in/", (".jpg", ".png"), "pictures"
@@ -46,11 +46,21 @@ def test_the_environment_overrides_every_default() -> None:
 
 
 def test_every_field_has_its_variable() -> None:
-    assert {field.name.upper() for field in fields(Settings)} == NAMES
+    assert {field.name.upper() for field in fields(Settings)} == {*REQUIRED, *DEFAULTS}
 
 
 def test_an_empty_variable_means_the_default() -> None:
     assert Settings.from_env({"RESULTS_TABLE": "t", "TAG_PREFIX": ""}).tag_prefix == DEFAULTS["TAG_PREFIX"]
+
+
+@pytest.mark.parametrize(
+    ("largest", "objects"),
+    [(1_000, 16), (25_000_000, 16), (26_214_400, 15), (200_000_000, 2), (200_000_001, 1), (500_000_000, 1)],
+)
+def test_the_objects_in_flight_fit_into_400_megabytes_and_are_at_most_16(largest: int, objects: int) -> None:
+    env = {"RESULTS_TABLE": "t", "MAX_IMAGE_BYTES": str(largest)}
+
+    assert Settings.from_env(env).objects_in_flight == objects
 
 
 @pytest.mark.parametrize(("text", "value"), [("", None), ("0", 0.0), ("1", 1.0), (".5", 0.5), ("0.985", 0.985)])
@@ -102,6 +112,16 @@ def test_a_value_that_makes_no_sense_is_named(name: str, value: str, message: st
 )
 def test_prefix_and_suffixes_say_which_keys_are_wanted(env: dict[str, str], key: str, wanted: bool) -> None:
     assert Settings.from_env({"RESULTS_TABLE": "t", **env}).wants(key) is wanted
+
+
+@pytest.mark.parametrize(
+    ("max_image_bytes", "objects"),
+    # At most 400 MB of content in memory, at most 16 objects, at least one.
+    [(1, 16), (25_000_000, 16), (25_000_001, 15), (26_214_400, 15), (200_000_000, 2), (400_000_001, 1)],
+)
+def test_as_many_objects_are_in_flight_as_fit_into_memory(max_image_bytes: int, objects: int) -> None:
+    settings = Settings.from_env({"RESULTS_TABLE": "t", "MAX_IMAGE_BYTES": str(max_image_bytes)})
+    assert settings.objects_in_flight == objects
 
 
 def test_settings_do_not_change() -> None:

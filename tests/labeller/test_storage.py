@@ -14,11 +14,11 @@ from typing import Any
 import boto3
 import pytest
 from boto3.dynamodb.types import TypeSerializer
-from botocore.exceptions import EndpointConnectionError, IncompleteReadError
+from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, IncompleteReadError
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
-from labeller.aws_errors import AwsFailure, Denied, Gone
+from labeller.aws_errors import Archived, AwsFailure, Denied, Gone, aws_errors
 from labeller.events import ObjectRef
 from labeller.storage import Fetched, Refusal, Storage, connect
 from tests.support import table_definition
@@ -28,7 +28,7 @@ LOCATION = {"LocationConstraint": "eu-central-1"}
 
 
 def ref(key: str = "a b/ü+.jpg", version_id: str | None = None) -> ObjectRef:
-    return ObjectRef(BUCKET, key, version_id, "01", "", None, None)
+    return ObjectRef(BUCKET, key, version_id, "01")
 
 
 @pytest.fixture
@@ -120,13 +120,35 @@ def test_an_object_under_a_delete_marker_is_gone(aws: Storage, s3: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "status"), [("NoSuchKey", 404), ("NoSuchVersion", 404), ("404", 404), ("MethodNotAllowed", 405)]
+    ("code", "of_object", "of_other"),
+    [
+        *((code, Gone, AwsFailure) for code in ("NoSuchKey", "NoSuchVersion", "NotFound", "404", "405")),
+        ("MethodNotAllowed", Gone, AwsFailure),
+        *((code, Denied, Denied) for code in ("AccessDenied", "Forbidden", "403")),
+        ("InvalidObjectState", Archived, Archived),
+        *((code, AwsFailure, AwsFailure) for code in ("NoSuchBucket", "SlowDown", "InternalError", "unheard of")),
+    ],
 )
-def test_what_s3_says_of_deleted_objects_means_gone(stubbed: Stubbed, code: str, status: int) -> None:
-    stubbed.s3.add_client_error("get_object", code, http_status_code=status)
+def test_each_error_code_has_its_meaning(code: str, of_object: type[Exception], of_other: type[Exception]) -> None:
+    error = ClientError({"Error": {"Code": code, "Message": "some words"}}, "Call")
+    for is_object, kind in ((True, of_object), (False, of_other)):
+        with pytest.raises((Gone, AwsFailure)) as raised, aws_errors("Call", "uploads/k", of_object=is_object):
+            raise error
+        assert (type(raised.value), raised.value.__cause__) == (kind, error)
+        assert str(raised.value).startswith(f"Call for uploads/k: {code}: ")
+        assert str(raised.value).endswith("some words")
 
-    with pytest.raises(Gone):
-        stubbed.storage.fetch(ref(version_id="v"), 10)
+
+def test_an_error_without_a_response_is_a_failure_by_its_own_name() -> None:
+    error = ConnectTimeoutError(endpoint_url="https://s3.example")
+    with pytest.raises(AwsFailure) as raised, aws_errors("Call", "uploads/k", of_object=True):
+        raise error
+    assert str(raised.value) == f"Call for uploads/k: ConnectTimeoutError: {error}"
+
+
+def test_an_error_that_is_not_of_aws_stays_what_it_is() -> None:
+    with pytest.raises(KeyError), aws_errors("Call", "uploads/k", of_object=True):
+        raise KeyError("a mistake of ours")
 
 
 @pytest.mark.parametrize(
@@ -136,6 +158,7 @@ def test_what_s3_says_of_deleted_objects_means_gone(stubbed: Stubbed, code: str,
         ("SlowDown", 503),
         ("InternalError", 500),
         ("NoSuchBucket", 404),
+        ("InvalidRequest", 400),
         ("KMS.ThrottlingException", 503),
     ],
 )
@@ -161,6 +184,7 @@ CUSTOMERS_KEY = "The object was stored using a form of Server Side Encryption. T
         ("AccessDenied", NO_SUCH_KEY, Refusal.ENCRYPTED),
         ("KMS.DisabledException", "k is disabled.", Refusal.ENCRYPTED),
         ("KMS.KMSInvalidStateException", "k is pending deletion.", Refusal.ENCRYPTED),
+        ("KMS.NotFoundException", "k does not exist.", Refusal.ENCRYPTED),
         ("InvalidRequest", CUSTOMERS_KEY, Refusal.ENCRYPTED),
     ],
 )
@@ -411,6 +435,21 @@ def test_a_call_that_fails_fails_all_its_events() -> None:
     assert [str(failure).partition(": An error")[0] for failure in failures] == [
         "PutEvents for uploads/a: AccessDeniedException",
         "PutEvents for uploads/b: AccessDeniedException",
+    ]
+
+
+def test_a_call_that_gets_no_answer_fails_all_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = EndpointConnectionError(endpoint_url="https://events.example")
+
+    def unreachable(**_: Any) -> None:
+        raise error
+
+    client = boto3.client("events")
+    monkeypatch.setattr(client, "put_events", unreachable)
+    failures = Storage(None, None, TABLE, client).put_events([{"bucket": BUCKET, "key": key} for key in "ab"])
+
+    assert [(type(failure), str(failure)) for failure in failures] == [
+        (AwsFailure, f"PutEvents for uploads/{key}: EndpointConnectionError: {error}") for key in "ab"
     ]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 
 import pytest
 from hypothesis import given
@@ -45,3 +46,7 @@ def test_a_line_of_json_is_one_printable_line_with_the_same_content(text: str) -
 
 def test_letters_of_all_scripts_stay_legible_in_json() -> None:
     assert "写真/ねこ.jpg" in json_line({"key": "写真/ねこ.jpg"})
+
+
+def test_json_is_compact_and_writes_other_types_as_text() -> None:
+    assert json_line({"day": date(2026, 11, 24), "counts": [1, 2]}) == '{"day":"2026-11-24","counts":[1,2]}'

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from layers import PackagingError, packing, size
+from layers import PackagingError, packing, size, wheels
 from layers import __main__ as command
 from layers.__main__ import architecture_warning, deployed_architecture, main
 from layers.packing import check, fill_libraries, fill_model, pack, prune, read_manifest
@@ -140,6 +143,66 @@ def test_the_deployed_architecture_is_read_from_samconfig(tmp_path: Path, text: 
     assert deployed_architecture(tmp_path / "samconfig.toml") == architecture
 
 
+@pytest.fixture
+def platforms(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The platforms that the command asks pip for, which is not run and leaves one file."""
+    platforms: list[str] = []
+
+    def pip(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        platforms.extend(command[index + 1] for index, word in enumerate(command) if word == "--platform")
+        write(Path(command[command.index("--target") + 1]), {"library.py": ""})
+        return subprocess.CompletedProcess(command, 0, "")
+
+    monkeypatch.setattr(wheels, "subprocess", SimpleNamespace(run=pip, PIPE=None, STDOUT=None))
+    monkeypatch.setattr(command, "compiler", lambda: None)
+    return platforms
+
+
+@pytest.mark.parametrize("libraries_only", [True, False])
+@pytest.mark.parametrize(
+    ("arguments", "deployed", "architecture", "machine"),
+    [
+        ([], None, "x86_64", "_x86_64"),
+        ([], "arm64", "arm64", "_aarch64"),
+        (["--architecture", "arm64"], None, "arm64", "_aarch64"),
+        (["--architecture", "x86_64"], "arm64", "x86_64", "_x86_64"),
+    ],
+)
+def test_the_command_packs_the_architecture_that_is_named_or_else_deployed(
+    tmp_path: Path,
+    model: Path,
+    platforms: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    deployed: str | None,
+    architecture: str,
+    machine: str,
+    libraries_only: bool,
+) -> None:
+    monkeypatch.setattr(command, "deployed_architecture", lambda: deployed)
+    out = tmp_path / "layers"
+    rest = ["--libraries-only"] if libraries_only else ["--model", str(model)]
+    assert main([*arguments, *rest, "--out", str(out)]) == 0
+    assert platforms
+    assert all(platform.endswith(machine) for platform in platforms)
+    assert (out / "architecture").read_text() == f"{architecture}\n"
+    assert (out / "model").exists() is not libraries_only
+    differs = architecture != (deployed or "x86_64") and not libraries_only
+    assert (f"WARNING: these layers run on {architecture} only" in capsys.readouterr().out) is differs
+
+
+@pytest.mark.usefixtures("platforms")
+@pytest.mark.parametrize("libraries_only", [True, False])
+def test_the_command_compiles_the_libraries_with_the_runtimes_python(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, libraries_only: bool
+) -> None:
+    monkeypatch.setattr(command, "compiler", lambda: Path(sys.executable))
+    rest = ["--libraries-only"] if libraries_only else ["--model", str(model)]
+    assert main([*rest, "--out", str(tmp_path / "layers")]) == 0
+    assert len(list((tmp_path / "layers/libraries/python/__pycache__").glob("library.*.pyc"))) == 1
+
+
 def test_layers_for_another_architecture_than_the_functions_give_a_warning() -> None:
     assert architecture_warning("arm64", deployed="arm64") is None
     assert "make deploy ARCH=arm64" in str(architecture_warning("arm64", deployed="x86_64"))
@@ -209,6 +272,15 @@ def test_a_network_that_differs_from_the_manifest_is_refused(model: Path) -> Non
     (model / "model.onnx").write_bytes(b"another network")
     with pytest.raises(PackagingError, match="is not the network of its manifest"):
         read_manifest(model)
+
+
+def test_a_manifest_that_was_edited_is_refused_before_it_is_deployed(
+    tmp_path: Path, requirements: Path, model: Path
+) -> None:
+    write_model(model, b"network", labels=["dogs", "cats"], manifest_sha256="0" * 64)
+    with pytest.raises(PackagingError, match=r"manifest\.json was changed after the model was built"):
+        pack(model, tmp_path / "layers", requirements, Installer())
+    assert not (tmp_path / "layers").exists()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "\x00"])
@@ -304,12 +376,15 @@ def test_a_build_without_layers_is_refused_with_the_command_to_run(
 
 
 def test_a_layer_of_another_model_than_the_last_build_gives_a_warning(
-    tmp_path: Path, requirements: Path, model: Path
+    tmp_path: Path, requirements: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pack(model, tmp_path / "layers", requirements, Installer())
+    capsys.readouterr()
     write_model(model, b"retrained", model_version="cats-2")
-    assert "holds model cats-1" in str(check(tmp_path / "layers", model))
-    assert "is cats-2: to ship that one" in str(check(tmp_path / "layers", model))
+    assert main(["--check", "--out", str(tmp_path / "layers"), "--model", str(model)]) == 0
+    warning = capsys.readouterr().out
+    assert "WARNING: the layer holds model cats-1" in warning
+    assert "is cats-2: to ship that one" in warning
     assert check(tmp_path / "layers", tmp_path / "no model here") is None
 
 

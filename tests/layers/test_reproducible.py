@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from importlib.metadata import distributions
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from layers.packing import fill_libraries
 from layers.reproducible import drop_notes, tree_digest
 from layers.wheels import Target
+from tests import needs
 from tests.support import ROOT
 
 SAM_PYTHON = ROOT / ".venv-sam" / "bin" / "python"
@@ -52,21 +52,27 @@ def pip_without_an_index(requirements: Path, folder: Path, _target: Target) -> N
     subprocess.run([*command, "--target", str(folder), requirements.read_text()], check=True)
 
 
-@pytest.fixture
-def layers(tmp_path: Path) -> tuple[Path, Path]:
-    """Two layers of the same wheel, from two folders, under two umasks, made at two times."""
+def pip_an_hour_ago(requirements: Path, folder: Path, target: Target) -> None:
+    pip_without_an_index(requirements, folder, target)
+    for path in folder.rglob("*"):
+        status = path.stat()
+        os.utime(path, (status.st_atime - 3600, status.st_mtime - 3600))
+
+
+@pytest.fixture(scope="module")
+def layers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two layers of the same wheel, from two folders, under two umasks, made at two times. Tests do not change them."""
     built = []
-    for name, mask in (("a", 0o022), ("b/deeper", 0o077)):
-        folder = tmp_path / name
+    for name, mask, install in (("a", 0o022, pip_an_hour_ago), ("b/deeper", 0o077, pip_without_an_index)):
+        folder = tmp_path_factory.mktemp("layers") / name
         folder.mkdir(parents=True)
         (folder / "layer.txt").write_text(str(make_wheel(folder)))
         before = os.umask(mask)
         try:
-            fill_libraries(folder / "layers", folder / "layer.txt", pip_without_an_index)
+            fill_libraries(folder / "layers", folder / "layer.txt", install)
         finally:
             os.umask(before)
         built.append(folder / "layers" / "libraries")
-        time.sleep(1.1)  # a zip holds times to two seconds, a file system to nanoseconds
     return built[0], built[1]
 
 
@@ -85,8 +91,9 @@ def test_the_distribution_is_still_found_and_its_record_lists_the_files_present(
 
 
 @pytest.mark.parametrize("change", ["content", "name", "mode", "time", "added"])
-def test_the_digest_shows_every_change(layers: tuple[Path, Path], change: str) -> None:
-    layer, before = layers[0], tree_digest(layers[0])
+def test_the_digest_shows_every_change(layers: tuple[Path, Path], tmp_path: Path, change: str) -> None:
+    layer, before = Path(shutil.copytree(layers[0], tmp_path / "layer")), tree_digest(layers[0])
+    assert tree_digest(layer) == before
     module = layer / "python/thing/__init__.py"
     if change == "content":
         status = module.stat()
@@ -127,7 +134,7 @@ def test_sam_uploads_a_layer_built_twice_under_one_name_with_the_same_bytes(
     layers: tuple[Path, Path], tmp_path: Path
 ) -> None:
     if not SAM_PYTHON.exists():
-        pytest.skip("needs the SAM CLI; `make test` installs it")
+        needs.skip("layers as SAM uploads them", "`make test` installs the SAM CLI")
     changed = tmp_path / "changed"
     shutil.copytree(layers[0], changed)
     (changed / "python/thing/__init__.py").write_text("def main(): pass\n")

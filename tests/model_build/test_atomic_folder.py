@@ -153,7 +153,7 @@ def test_a_complete_model_exists_at_every_moment(out: Path, tmp_path: Path) -> N
     for name in ("one", "other"):
         (probe / name).mkdir(parents=True)
     if not module._exchange(probe / "one", probe / "other"):
-        pytest.skip("this file system cannot exchange two folders")
+        pytest.skip("two folders that change places: TMPDIR on a file system that can exchange them, such as ext4")
     done = threading.Event()
     missing: list[str] = []
 
@@ -183,10 +183,10 @@ def test_a_link_to_a_model_stays_a_link(out: Path, tmp_path: Path, method: str) 
 def test_a_folder_that_is_not_a_model_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "photographs").mkdir()
     (tmp_path / "photographs/wedding.jpg").write_text("precious")
-    with pytest.raises(OutputError, match=r"photographs exists and is not a model \(manifest\.json is missing\)"):
+    with pytest.raises(OutputError, match=r"photographs exists and was not made here \(manifest\.json is missing\)"):
         replace(tmp_path / "photographs")
     assert content(tmp_path / "photographs") == {"wedding.jpg": "precious"}
-    with pytest.raises(OutputError, match=r"wedding\.jpg exists and is not a model"):
+    with pytest.raises(OutputError, match=r"wedding\.jpg exists and was not made here"):
         replace(tmp_path / "photographs/wedding.jpg")
 
 

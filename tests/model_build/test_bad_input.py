@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from model_build import __main__ as command
 from model_build.__main__ import INTERRUPTED, run
 from model_build.config import BuildConfig
 from tests.model_build.narrow import load_narrow
@@ -30,8 +32,7 @@ def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def short(config: BuildConfig, tmp_path: Path) -> BuildConfig:
     """A build that takes seconds, over an existing model."""
-    heads = (replace(config.heads[0], epochs=2),)
-    return replace(config, out=old_model(tmp_path), cache=tmp_path / "cache", heads=heads)
+    return replace(config, out=old_model(tmp_path), cache=tmp_path / "cache", heads=config.heads[:1])
 
 
 def old_model(folder: Path) -> Path:
@@ -79,6 +80,24 @@ def test_an_interrupted_build_is_reported(short: BuildConfig, capsys, monkeypatc
     monkeypatch.setattr(module, "build", partial(module.build, load_base=interrupted))
     line = fails(short, capsys, INTERRUPTED)
     assert line == f"error: interrupted. No model was built; {short.out} is unchanged"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"data": Path("/nope")}, "no folder /nope: it does not exist"),
+        ({"weights": "/nope.h5"}, "no weight file at /nope.h5. Name an .h5 file"),
+        ({"image_size": 7}, "--image-size (make: IMAGE_SIZE) is 7; it must be 32 to 512 pixels"),
+        ({"image_size": 0}, "--image-size (make: IMAGE_SIZE) is 0; it must be 32 to 512 pixels"),
+        ({"image_size": 100_000}, "--image-size (make: IMAGE_SIZE) is 100000; it must be 32 to 512 pixels"),
+        ({"image_size": 31, "data": Path("/nope")}, "--image-size (make: IMAGE_SIZE) is 31"),
+    ],
+)
+def test_wrong_settings_are_refused_before_tensorflow_is_imported(
+    short: BuildConfig, capsys, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setattr(command, "quiet_start", lambda: pytest.fail("TensorFlow is imported"))
+    assert fails(replace(short, **wrong), capsys).startswith(f"error: {message}")
 
 
 def test_a_damaged_weight_file_is_reported(short: BuildConfig, tmp_path: Path, capsys, monkeypatch) -> None:

@@ -16,7 +16,7 @@ from model_build.base import on_rgb_pixels
 from model_build.config import BuildConfig, QuantisationCandidate, Ranges
 from model_build.data.dataset import Example
 from model_build.export import FEATURES, IMAGE, export
-from model_build.features import Features
+from model_build.features import Features, pool
 from model_build.quantize import (
     QuantisationError,
     QuantisedBase,
@@ -48,13 +48,13 @@ def run(path: Path, pixels: np.ndarray) -> np.ndarray:
 
 
 def reference(fp32: Path, pixels: np.ndarray) -> Features:
-    """The output of the graph for the pictures, which are written to files beside it."""
+    """The pooled output of the graph for the pictures, which are written to files beside it."""
     examples = []
     for index, picture in enumerate(pixels):
         path = fp32.parent / f"{index}.png"
         Image.fromarray(picture).save(path)
         examples.append(Example(path, 0, hashlib.sha256(path.read_bytes()).hexdigest()))
-    return Features(tuple(examples), run(fp32, pixels), np.zeros(len(pixels), int))
+    return Features(tuple(examples), pool(run(fp32, pixels)), np.zeros(len(pixels), int))
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +125,8 @@ def compared(
     candidates = (
         MINMAX,
         QuantisationCandidate("percentile 80", Ranges.PERCENTILE, 16, 80.0),
-        QuantisationCandidate("entropy", Ranges.ENTROPY, 16),
-        QuantisationCandidate("first and last in FP32", Ranges.MINMAX, 16, float_layers=(0, -1)),
+        QuantisationCandidate("entropy", Ranges.ENTROPY, 3),
+        QuantisationCandidate("first and last in FP32", Ranges.MINMAX, 8, float_layers=(0, -1)),
     )
     config = replace(settings(*candidates), histogram_megapixels=4 * 64 * 64 / 1e6)
     work = tmp_path_factory.mktemp("compared")
@@ -134,7 +134,7 @@ def compared(
 
 
 def test_every_candidate_is_measured_on_its_images(compared: list[QuantisedBase]) -> None:
-    assert [base.images for base in compared] == [16, 4, 4, 16]  # histograms have a budget
+    assert [base.images for base in compared] == [16, 4, 3, 8]  # percentile has a budget of four
     assert all(base.milliseconds > 0 for base in compared)
 
 
@@ -164,7 +164,7 @@ def test_a_saved_comparison_is_loaded_unchanged(compared: list[QuantisedBase], t
 
 def test_the_features_are_the_output_of_the_quantised_graph(compared: list[QuantisedBase], pixels: np.ndarray) -> None:
     for base in compared:
-        np.testing.assert_allclose(base.features, run(base.path, pixels[16:]), atol=1e-4)
+        np.testing.assert_allclose(base.features, pool(run(base.path, pixels[16:])), atol=1e-4)
 
 
 def test_cutting_a_fifth_of_the_values_off_costs_accuracy(compared: list[QuantisedBase]) -> None:
@@ -175,6 +175,43 @@ def test_float_layers_stay_in_fp32(compared: list[QuantisedBase]) -> None:
     types = [[values.dtype for values in kernels(base.path).values()] for base in compared]
     assert types[0] == [np.int8] * 13
     assert types[3] == [np.float32, *[np.int8] * 11, np.float32]
+
+
+@pytest.fixture(scope="module")
+def relu(graphs: tuple[Path, Path], pixels: np.ndarray) -> tuple[str, np.ndarray]:
+    """Name of a ReLU's output in the middle of the network, and its values for the calibration pictures."""
+    model = onnx.load(graphs[0])
+    name = [node.output[0] for node in model.graph.node if node.op_type == "Relu"][6]
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return name, session.run([name], {IMAGE: pixels[:16]})[0]
+
+
+def highest(path: Path, activation: str) -> float:
+    """The value that the highest of the 256 levels of an activation stands for; the lowest stands for 0."""
+    graph = onnx.load(path).graph
+    stored = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
+    (node,) = (node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == activation)
+    assert stored[node.input[2]] == 0
+    return 255 * float(stored[node.input[1]])
+
+
+def test_a_minmax_range_ends_at_the_largest_value_over_the_candidates_own_pictures(
+    relu: tuple[str, np.ndarray], compared: list[QuantisedBase]
+) -> None:
+    name, values = relu
+    assert values[:8].max() < values.max()
+    assert highest(compared[0].path, name) == pytest.approx(values.max(), rel=1e-5)
+    assert highest(compared[3].path, name) == pytest.approx(values[:8].max(), rel=1e-5)
+
+
+def test_a_percentile_range_leaves_the_same_share_of_values_out_at_both_ends(
+    relu: tuple[str, np.ndarray], compared: list[QuantisedBase]
+) -> None:
+    name, values = relu
+    # Of 80% of the values inside, a tenth lies above. The range ends at a border of the histogram's bins.
+    bin_width = float(2 * values[:4].max() / 512)
+    assert highest(compared[1].path, name) == pytest.approx(np.quantile(values[:4], 0.9), abs=bin_width)
 
 
 def test_weights_have_seven_bits_with_any_ranges(compared: list[QuantisedBase]) -> None:
@@ -212,7 +249,7 @@ def test_a_network_that_no_candidate_quantises_is_an_error() -> None:
 
 
 def test_features_that_are_not_finite_have_an_infinite_error() -> None:
-    expected = np.random.default_rng(1).normal(0, 1, (4, 2, 2, 3))
+    expected = np.random.default_rng(1).normal(0, 1, (4, 2, 3))
     assert relative_error(expected, expected) == 0
     assert relative_error(np.full_like(expected, np.nan), expected) == math.inf
 
@@ -220,7 +257,7 @@ def test_features_that_are_not_finite_have_an_infinite_error() -> None:
 def test_a_constant_has_an_error_of_one_and_one_image_counts_by_its_share() -> None:
     # By hand: four pictures of two channels, +-1 base, so the deviation is 1 and the mean 0.
     pooled = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], np.float32)
-    expected = np.broadcast_to(pooled[:, None, None, :], (4, 2, 2, 2))
+    expected = np.stack([pooled, pooled], axis=1)
     assert relative_error(np.zeros_like(expected), expected) == pytest.approx(1)
     one_is_off = expected.copy()
     one_is_off[0] += 4

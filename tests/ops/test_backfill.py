@@ -18,7 +18,7 @@ def no_bench(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def stubbed() -> Stubbed:
+def stubbed(one_session: None) -> Stubbed:
     return Stubbed()
 
 

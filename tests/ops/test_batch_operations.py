@@ -56,7 +56,7 @@ class Stubbed:
 
 
 @pytest.fixture
-def stubbed() -> Stubbed:
+def stubbed(one_session: None) -> Stubbed:
     return Stubbed()
 
 

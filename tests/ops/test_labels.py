@@ -20,6 +20,8 @@ from local.aws.moto import LocalAws
 from local.aws.stack import Stack
 from ops.labels import main
 
+pytestmark = pytest.mark.midnight
+
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
@@ -30,7 +32,7 @@ def write(aws: LocalAws, stack: Stack, item: dict[str, Any]) -> None:
 
 
 def ref(key: str, version: str | None = None) -> ObjectRef:
-    return ObjectRef("pictures", key, version, "01", "", None, None, Change.DELETED)
+    return ObjectRef("pictures", key, version, "01", change=Change.DELETED)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,20 @@ from ops.local_backfill import label_objects
 from tests.support import BLUE, RED, encoded, plain, write_model
 
 
+@pytest.fixture(autouse=True)
+def _empty(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test of the stack finds it without objects and rows."""
+    yield
+    if "stack" in request.fixturenames:
+        aws, stack = request.getfixturevalue("aws"), request.getfixturevalue("stack")
+        s3, dynamodb = aws.client("s3"), aws.client("dynamodb")
+        for entry in s3.list_objects_v2(Bucket=stack.uploads_bucket).get("Contents", []):
+            s3.delete_object(Bucket=stack.uploads_bucket, Key=entry["Key"])
+        for item in dynamodb.scan(TableName=stack.results_table)["Items"]:
+            key = {name: item[name] for name in ("object", "version")}
+            dynamodb.delete_item(TableName=stack.results_table, Key=key)
+
+
 @pytest.fixture
 def command(aws: LocalAws, stack: Stack, tmp_path: Path) -> Iterator[Callable[..., int]]:
     from classify import app
@@ -136,7 +150,7 @@ class Store:
     """Objects 0.jpg, 1.jpg, ...; `failing` gives the number of attempts that fail, by the object's number."""
 
     def __init__(self, size: int, failing: dict[int, int]) -> None:
-        self.objects = [ObjectRef("pictures", f"{number}.jpg", None, "", "", None, None) for number in range(size)]
+        self.objects = [ObjectRef("pictures", f"{number}.jpg") for number in range(size)]
         self.left = Counter({f"{number}.jpg": attempts for number, attempts in failing.items()})
         self.batches: list[list[str]] = []
         self.pauses: list[float] = []

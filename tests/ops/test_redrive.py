@@ -156,6 +156,31 @@ def test_interrupted_it_cancels_the_move(queues: Queues, capsys: pytest.CaptureF
     assert "9 messages were moved, the others stay in stack-dead" in capsys.readouterr().err
 
 
+def test_interrupted_after_the_move_has_ended_it_says_how_it_ended(
+    queues: Queues, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queues.interrupt = True
+    queues.expect_queues(waiting=23)
+    queues.expect_tasks(None)
+    queues.expect_start()
+    queues.expect_tasks(task("RUNNING", 7))
+    queues.stub.add_client_error("cancel_message_move_task", "ResourceNotFoundException", http_status_code=404)
+    queues.expect_tasks(task("COMPLETED", 23))
+
+    assert queues.run() == 0
+
+    assert capsys.readouterr().out.splitlines()[-1] == "done: 23 of 23 messages moved"
+
+
+def test_a_move_that_is_being_cancelled_is_followed_but_not_cancelled_again(queues: Queues) -> None:
+    queues.interrupt = True
+    queues.expect_queues(waiting=23)
+    queues.expect_tasks(task("CANCELLING", 7), task("CANCELLING", 7))
+
+    with pytest.raises(KeyboardInterrupt):
+        queues.run()
+
+
 def test_a_stack_that_does_not_exist_is_an_error(aws: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
     assert redrive.main(["--stack", "nowhere"]) == 1
     assert "the stack nowhere cannot be read" in capsys.readouterr().err

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,18 @@ from ops.agreement import Agreement, UploadFlip, draw_sample, measure_agreement,
 from ops.stack import StackDescription, describe_stack
 from tests.support import BLUE, RED, colour_network, encoded, notification, plain, record, write_model
 
-TODAY = datetime.now(UTC).date()
+pytestmark = pytest.mark.midnight
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+DAY = NOON.date()
+
+
+class Noon(datetime):
+    """The clock of the handler that labels the uploads: all of them on one day, whenever the tests run."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Noon:
+        return cls(2026, 11, 23, 12, tzinfo=tz)
 
 
 def brighter_is_blue() -> onnx.ModelProto:
@@ -51,7 +62,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def live(aws: LocalAws, stack: Stack, models: dict[str, Path]) -> LocalAws:
-    """A stack with a test set, and with uploads of today, labelled by the deployed model."""
+    """A stack with a test set, and with uploads of DAY, labelled by the deployed model."""
     s3 = aws.client("s3")
     reports = stack.outputs["ReportsBucketName"]
     for number in range(12):
@@ -63,10 +74,11 @@ def live(aws: LocalAws, stack: Stack, models: dict[str, Path]) -> LocalAws:
     for key, colour in uploads.items():
         s3.put_object(Bucket=stack.uploads_bucket, Key=key, Body=encoded(plain(colour)))
         records.append(record(key, stack.uploads_bucket))
-    from classify import app
+    from classify import app, labelling
 
     app.get_labeller.cache_clear()
-    with process_environment(stack.function.local_environment(models["deployed"])):
+    with process_environment(stack.function.local_environment(models["deployed"])), pytest.MonkeyPatch.context() as at:
+        at.setattr(labelling, "datetime", Noon)
         context: Any = LambdaContext("classify", "0", "arn", "", deadline=time.monotonic() + 600)
         app.lambda_handler(notification(*records), context)
     app.get_labeller.cache_clear()
@@ -80,7 +92,7 @@ def command(
     live: LocalAws, stack: Stack, models: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
     def run(candidate: str, *arguments: str) -> tuple[int, str]:
-        fixed = ["--stack", stack.name, "--day", str(TODAY), "--baseline", str(models["deployed"])]
+        fixed = ["--stack", stack.name, "--day", str(DAY), "--baseline", str(models["deployed"])]
         status = shadow.main([str(models[candidate]), *fixed, *arguments])
         printed = capsys.readouterr()
         return status, printed.out + printed.err
@@ -133,31 +145,52 @@ def test_only_the_sample_is_compared(command: Callable[..., tuple[int, str]]) ->
     assert uploads["compared"] + sum(uploads["left_out"].values()) == 2
 
 
+def test_uploads_with_a_label_that_only_the_deployed_model_has_are_compared_if_it_is_named(
+    command: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def rows(_dynamodb: object, _table: str, label: str, _day: date) -> list[dict[str, Any]]:
+        asked.append(label)
+        return []
+
+    monkeypatch.setattr(shadow, "rows_of_day", rows)
+    command("same", "--label", "green")
+    assert asked == ["red", "blue", "green", "UNSURE"]
+
+
 def test_a_day_without_uploads_is_reported(command: Callable[..., tuple[int, str]]) -> None:
     _, printed = command("same", "--day", "2001-01-01")
     assert "Uploads of 2001-01-01: none to compare" in printed
 
 
+@pytest.fixture
+def _no_reports_left(live: LocalAws, stack: Stack) -> Iterator[None]:
+    """Other tests have no nightly report."""
+    yield
+    s3, bucket = live.client("s3"), stack.outputs["ReportsBucketName"]
+    for entry in s3.list_objects_v2(Bucket=bucket, Prefix="accuracy/")["Contents"]:
+        s3.delete_object(Bucket=bucket, Key=entry["Key"])
+
+
+@pytest.mark.usefixtures("_no_reports_left")
 def test_the_latest_report_has_the_deployed_models_answers(
     live: LocalAws, stack: Stack, models: dict[str, Path], command: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
     from local.score import run_score
 
     with (tmp_path / "log").open("w") as log:
-        run_score(live, stack, models["worse"], log, datetime.now(UTC))
+        run_score(live, stack, models["worse"], log, NOON)
     status, printed = command("same")
     assert status == 0
-    assert f"green-1 (the night of {TODAY})" in printed
+    assert f"green-1 (the night of {DAY})" in printed
     assert "6 newly right, 0 newly wrong" in printed
     assert "BETTER" in printed
 
 
 def test_without_report_and_baseline_the_error_says_what_to_do(
-    live: LocalAws, stack: Stack, command: Callable[..., tuple[int, str]], tmp_path: Path
+    command: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
-    s3, bucket = live.client("s3"), stack.outputs["ReportsBucketName"]
-    for entry in s3.list_objects_v2(Bucket=bucket, Prefix="accuracy/").get("Contents", []):
-        s3.delete_object(Bucket=bucket, Key=entry["Key"])
     status, printed = command("same", "--baseline", str(tmp_path / "none"))
     assert status == 1
     assert "BASELINE=" in printed
@@ -243,14 +276,14 @@ def test_agreement_counts_labels_uncertainty_and_what_is_left_out() -> None:
 
 def test_if_no_upload_can_be_fetched_the_error_of_aws_is_raised() -> None:
     with pytest.raises(AwsFailure, match="denied"):
-        measure_agreement(TODAY, [row("a")], [AwsFailure("denied")], 0.5)
+        measure_agreement(DAY, [row("a")], [AwsFailure("denied")], 0.5)
 
 
 def test_a_broken_candidate_is_not_counted_as_disagreement() -> None:
     with pytest.raises(ModelError):
-        measure_agreement(TODAY, [row("a")], [ModelError("NaN")], 0.5)
+        measure_agreement(DAY, [row("a")], [ModelError("NaN")], 0.5)
 
 
 def test_names_of_uploads_cannot_move_the_cursor() -> None:
-    agreement = measure_agreement(TODAY, [row("a\x1b[2Jb")], [("dogs", 0.9)], 0.5)
+    agreement = measure_agreement(DAY, [row("a\x1b[2Jb")], [("dogs", 0.9)], 0.5)
     assert not any("\x1b" in line for line in upload_lines(agreement))

@@ -10,6 +10,7 @@ import boto3
 import pytest
 
 from ops import testset
+from ops.stack import StackDescription
 from ops.testset import UploadError, upload
 from tests.support import BLUE, RED, encoded, plain
 
@@ -52,7 +53,7 @@ def test_only_changed_files_are_sent_again(s3: Any, folder: Path) -> None:
 def test_only_changed_files_are_sent_under_kms_whose_etags_are_no_digests(s3: Any, folder: Path) -> None:
     upload(s3, BUCKET, folder)
     stored = {
-        key: stored._replace(etag="0123456789abcdef-kms") for key, stored in testset._list_stored(s3, BUCKET).items()
+        key: {**entry, "ETag": '"0123456789abcdef-kms"'} for key, entry in testset._list_stored(s3, BUCKET).items()
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(testset, "_list_stored", lambda *_: stored)
@@ -114,3 +115,16 @@ def test_the_command_finds_the_bucket_by_the_stack(s3: Any, folder: Path, capsys
     assert "the stack birds cannot be read" in capsys.readouterr().err
     (folder / "cats/notes.jpg").write_text("Milk")
     assert testset.main([str(folder), "--stack", "pets"]) == 3
+
+
+def test_the_command_deletes_what_is_not_in_the_folder_only_if_told(
+    s3: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack = StackDescription("pets", {"ReportsBucketName": BUCKET}, {})
+    monkeypatch.setattr(testset, "describe_stack", lambda _: stack)
+    s3.put_object(Bucket=BUCKET, Key="testset/cats/old.jpg", Body=b"old")
+    assert testset.main([str(folder)]) == 0
+    assert "1 in the bucket are not in the folder and stay, such as testset/cats/old.jpg." in capsys.readouterr().out
+    assert testset.main([str(folder), "--delete"]) == 0
+    assert "1 that are not in the folder were deleted." in capsys.readouterr().out
+    assert "testset/cats/old.jpg" not in [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]]

@@ -85,7 +85,7 @@ class Service:
     def put_row(self, key: str, result: Any, classified_at: str) -> None:
         from datetime import datetime
 
-        ref = ObjectRef("uploads", key, None, "01", "", 1, None)
+        ref = ObjectRef("uploads", key, None, "01")
         when = datetime.fromisoformat(classified_at)
         row = item_for(ref, result, Tagging.WRITTEN, etag="e", size=1, classified_at=when, ttl_days=0)
         self.table.put_item(Item=row)

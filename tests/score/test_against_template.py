@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from fnmatch import fnmatchcase
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,6 +23,7 @@ from tests.score.conftest import BUCKET, TABLE, TOPIC, Service
 from tests.score.test_publishing import break_put
 from tests.template import PARAMETERS, TEMPLATE_CONTENT, as_list, of_type, properties, text
 
+SHARED = {*shared.REQUIRED, *shared.DEFAULTS}
 POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
 # Variables of classify alone: score writes no tags and no rows, and receives no keys.
 NOT_READ = {"TAG_PREFIX", "ROW_TTL_DAYS", "KEY_PREFIX", "KEY_SUFFIXES"}
@@ -124,6 +126,28 @@ def test_the_role_allows_exactly_the_calls_of_a_night(
     assert {action for action, _ in allowed} - {action for action, _ in calls} == NOT_BY_THE_HANDLER
 
 
+def test_a_night_takes_these_calls(service: Service) -> None:
+    service.add_pictures(3, 2)
+    job = app.get_job()
+    made: Counter[str] = Counter()
+    for client in (job.pictures._s3, *(getattr(job.reports, name) for name in ("_s3", "_dynamodb", "_events", "_sns"))):
+        client.meta.events.register("before-call", lambda model, **_: made.update([model.name]))
+
+    calls = {
+        "ListObjectsV2": 2,  # the test set and the nights
+        "Query": 4 * 8,  # each label, UNSURE and UNREADABLE, in all shards of the index
+        "GetObject": 5 + 7,  # the pictures, and the seven objects that are switched
+        "PutObject": 2 + 7,  # the run's two files; three of the night, three of latest, the list
+        "PutEvents": 1,
+        "Publish": 1,
+    }
+    service.invoke()
+    assert made == calls
+    made.clear()
+    service.invoke("2026-11-25")
+    assert made == calls | {"GetObject": 5 + 7 + 2}  # report and predictions of the night before
+
+
 def test_the_role_names_its_actions_and_the_folders_of_the_bucket() -> None:
     assert not [action for action, _ in granted() if "*" in action]
     on_objects = {(action, arn) for action, arn in granted() if action.startswith("s3:") and "ListBucket" not in action}
@@ -150,7 +174,7 @@ def test_the_index_has_the_attributes_that_are_read() -> None:
 
 def test_the_environment_has_exactly_the_variables_that_are_read() -> None:
     passed = set(properties("ScoreFunction")["Environment"]["Variables"])
-    assert passed == (shared.NAMES - NOT_READ) | own.NAMES | POWERTOOLS
+    assert passed == (SHARED - NOT_READ) | {*own.REQUIRED, *own.DEFAULTS} | POWERTOOLS
 
 
 def test_parameters_and_settings_have_the_same_defaults() -> None:
@@ -168,7 +192,7 @@ def test_score_has_the_model_and_the_limits_of_classify() -> None:
     score, classify = properties("ScoreFunction"), properties("ClassifyFunction")
     for name in ("Layers", "MemorySize", "Runtime", "Architectures"):
         assert score[name] == classify[name]
-    common = (shared.NAMES & set(score["Environment"]["Variables"])) - {"EVENT_BUS"}
+    common = (SHARED & set(score["Environment"]["Variables"])) - {"EVENT_BUS"}
     for name in common:
         assert score["Environment"]["Variables"][name] == classify["Environment"]["Variables"][name], name
 

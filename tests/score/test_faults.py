@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from labeller.aws_errors import AwsFailure
+from labeller.classifier import Classifier
 from labeller.manifest import ModelError
 from labeller.settings import SettingsError
 from score import app
@@ -65,6 +66,29 @@ def test_a_test_set_that_cannot_be_listed_is_not_an_empty_one(
     with pytest.raises(AwsFailure, match="ListObjectsV2 for reports/testset/: AccessDenied"):
         service.invoke()
     assert service.objects() == before
+
+
+def test_a_mistake_of_ours_fails_the_night_instead_of_its_pictures(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.add_pictures(1, 1)
+
+    def mistake(*_: Any) -> Any:
+        raise NameError("undefined")
+
+    monkeypatch.setattr(Classifier, "predict", mistake)
+    with pytest.raises(NameError):
+        service.invoke()
+    assert service.objects() == {}
+
+
+def test_a_call_of_a_night_is_tried_five_times_within_a_quarter_of_the_functions_timeout(service: Service) -> None:
+    reports = app.get_job().reports
+    for client in (reports._s3, reports._dynamodb, reports._events, reports._sns):
+        config = client.meta.config
+        assert config.retries == {"mode": "standard", "total_max_attempts": 5}
+        pauses = 1 + 2 + 4 + 8  # seconds, the longest of botocore's standard mode
+        assert 5 * (config.connect_timeout + config.read_timeout) + pauses < 900 / 4
 
 
 @pytest.mark.filterwarnings("error:No application metrics:UserWarning")

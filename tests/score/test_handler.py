@@ -10,14 +10,19 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from labeller.classifier import Classifier
 from labeller.images import Reason, Unreadable
 from labeller.inference import unreadable
 from labeller.manifest import ModelError
+from labeller.observability import metrics
 from labeller.settings import SettingsError
+from labeller.storage import Storage
 from score import app
+from score.notify import add_metrics
 from score.testset import InvalidTestSet
+from tests.evaluation.test_report_page import many_labels
 from tests.score.conftest import BUCKET, NIGHT, Service
-from tests.support import BLUE, GREY, RED, ROOT, Printed, encoded, plain, write_model
+from tests.support import BLUE, GREY, RED, ROOT, Crowd, Printed, encoded, plain, write_model
 
 Read = Callable[[], Printed]
 
@@ -129,8 +134,11 @@ def test_stray_and_hidden_files_are_ignored_and_counted(service: Service) -> Non
     service.add_pictures()
     service.add("README.txt", b"about this test set")
     service.add("red/.DS_Store", b"\0")
+    service.add("red/more/.DS_Store", b"\0")
+    service.add("/no label.png", encoded(plain(RED)))  # testset//no label.png
     assert service.invoke()["verdict"] != "INCOMPLETE"
-    assert service.report()["testset"]["ignored"] == 2
+    assert service.report()["testset"]["ignored"] == 4
+    assert service.report()["testset"]["pictures"] == 5
 
 
 # ---- time ---------------------------------------------------------------------------------------------------
@@ -147,6 +155,65 @@ def test_pictures_that_time_did_not_suffice_for_are_reported(service: Service) -
         "DEADLINE: there was no time left to score it"
     }
     assert "INCOMPLETE" in service.read(f"{NIGHT}/index.html").decode()
+
+
+@pytest.mark.parametrize(("seconds", "scored"), [(96.5, 0), (97.5, 2)])
+def test_scoring_leaves_time_for_its_last_picture_the_rows_and_the_report(
+    service: Service, seconds: float, scored: int
+) -> None:
+    # 90 s before the end scoring stops, and a picture takes up to 7 s.
+    service.add_pictures(1, 1)
+    assert service.invoke(seconds=seconds)["scored"] == scored
+
+
+@pytest.mark.parametrize(("seconds", "complete"), [(60.0, False), (61.0, True)])
+def test_reading_the_rows_leaves_a_minute_for_the_report(service: Service, seconds: float, complete: bool) -> None:
+    service.add_pictures(1, 1)
+    for number in range(2):
+        service.upload(f"{number}.jpg", "red", 0.99, "2026-11-23T12:00:00+00:00")
+    service.invoke(seconds=seconds)
+    uploads = service.report()["uploads"]
+    assert (uploads["complete"], uploads["total"]) == (complete, 2 if complete else 1)
+
+
+def test_a_report_lists_a_hundred_pictures_without_an_answer_and_counts_all(service: Service) -> None:
+    for number in range(101):
+        service.add(f"red/{number}.png", b"")
+    assert service.invoke(seconds=5)["unscored"] == 101  # not even begun
+    assert len(service.report()["unscored_examples"]) == 100
+    assert service.report()["unscored_causes"] == {"DEADLINE": 101}
+
+
+# ---- processors ---------------------------------------------------------------------------------------------
+
+
+def test_a_picture_is_scored_on_one_processor(service: Service) -> None:
+    options = app.get_job().classifier._session.get_session_options()
+    assert options.intra_op_num_threads == 1  # 0 would be one for each core
+
+
+@pytest.mark.parametrize("processors", [1, 3])
+def test_as_many_pictures_are_scored_at_once_as_there_are_processors(
+    service: Service, monkeypatch: pytest.MonkeyPatch, processors: int
+) -> None:
+    monkeypatch.setenv("ONNX_THREADS", str(processors))
+    service.add_pictures(3, 3)
+    crowd, predict = Crowd(processors), Classifier.predict
+    app.get_job()  # its self-check is no picture
+    monkeypatch.setattr(Classifier, "predict", lambda *arguments: crowd(predict, *arguments))
+    assert service.invoke()["scored"] == 6
+    assert crowd.most == service.report()["speed"]["threads"] == processors
+
+
+def test_as_many_pictures_are_downloaded_at_once_as_fit_into_memory(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAX_IMAGE_BYTES", "133000000")  # three of them are 400 MB
+    service.add_pictures(3, 3)
+    crowd, fetch = Crowd(3), Storage.fetch
+    monkeypatch.setattr(Storage, "fetch", lambda *arguments: crowd(fetch, *arguments))
+    assert service.invoke()["scored"] == 6
+    assert crowd.most == 3
 
 
 # ---- comparisons --------------------------------------------------------------------------------------------
@@ -354,6 +421,17 @@ def test_without_an_answer_there_is_no_accuracy_so_the_alarm_fires(service: Serv
     assert not [line for line in output.lines if "Accuracy" in line]
 
 
+@pytest.mark.parametrize(("labels", "recalls"), [(50, 49), (51, 0)])
+def test_a_model_of_more_than_fifty_labels_has_no_recall_metrics(printed: Read, labels: int, recalls: int) -> None:
+    report, _ = many_labels(labels)  # the first label has no pictures, and so no recall
+    try:
+        add_metrics(report)
+        assert set(metrics.metric_set) >= {"Accuracy", "Scored"}
+    finally:
+        metrics.clear_metrics()
+    assert len([line for line in printed().lines if "Recall" in line]) == recalls
+
+
 def test_labels_of_any_script_have_metrics_of_their_own(service: Service, printed: Read) -> None:
     write_model(service.model, labels=("猫", "犬"))
     app.get_job.cache_clear()
@@ -376,6 +454,18 @@ def test_the_event_and_the_mail_have_the_verdict_and_link_the_report(service: Se
         f"https://eu-central-1.console.aws.amazon.com/s3/object/{BUCKET}?region=eu-central-1&prefix=" in mail["Message"]
     )
     assert f"s3://{BUCKET}/accuracy/{NIGHT}/index.html" in mail["Message"]
+
+
+@pytest.mark.parametrize(
+    ("subject", "sent"),
+    [("x" * 99, "x" * 99), ("x" * 100, "x" * 96 + "..."), ("two\nlines,  ü", "two lines, ?")],
+    ids=["99", "100", "two lines"],
+)
+def test_a_mails_subject_is_a_line_of_ascii_with_less_than_a_hundred_characters(
+    service: Service, subject: str, sent: str
+) -> None:
+    app.get_job().reports.mail(subject, "text")
+    assert [mail["Subject"] for mail in service.mails()] == [sent]
 
 
 def test_an_accuracy_below_the_minimum_is_announced_everywhere(service: Service) -> None:

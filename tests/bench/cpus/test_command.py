@@ -13,6 +13,7 @@ from bench.cpus import VerifyError, sysroot
 from bench.cpus import __main__ as command
 from bench.cpus.__main__ import CANNOT_RUN, main, readable
 from model_build.data.dataset import DataError, Example
+from tests import needs
 from tests.support import RED, encoded, plain, write_model
 
 
@@ -60,6 +61,6 @@ def test_unreadable_pictures_are_replaced_by_others(tmp_path: Path) -> None:
 
 def test_the_output_of_a_failed_tool_is_shown(tmp_path: Path) -> None:
     if shutil.which("dpkg-deb") is None:
-        pytest.skip("no dpkg-deb here: this is no Debian")
+        needs.skip("dpkg-deb", "run on Debian or Ubuntu")
     with pytest.raises(VerifyError, match=r"(?s)`dpkg-deb --extract .*exit status 2.*nothing\.deb"):
         sysroot._run(["dpkg-deb", "--extract", str(tmp_path / "nothing.deb"), str(tmp_path)])

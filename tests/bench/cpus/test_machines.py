@@ -7,7 +7,7 @@ import pytest
 
 from bench.cpus.__main__ import TOOLS_MISSING, main
 from bench.cpus.machines import EMULATED, MissingTools, native, require_tools
-from bench.cpus.sysroot import cpu_root
+from bench.cpus.sysroot import cpu_root, link_lib
 
 
 def only(*tools: str) -> Callable[[str], str | None]:
@@ -65,3 +65,13 @@ def test_an_arm64_cpu_sees_its_own_cpuinfo_beside_the_system_that_all_share(tmp_
         root = cpu_root(tmp_path, machine)
         assert (root / "proc" / "cpuinfo").read_text() == machine.cpuinfo
         assert (root / "usr" / "python3").is_file()
+
+
+def test_the_loader_is_in_lib_whether_the_packages_of_debian_12_or_13_are_unpacked(tmp_path: Path) -> None:
+    # libc6 has the loader in /lib in Debian 12, in /usr/lib in 13. Programs ask for it in /lib.
+    for folder in ("12/lib", "13/usr/lib"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "ld-linux-aarch64.so.1").touch()
+    for root in (tmp_path / "12", tmp_path / "13"):
+        link_lib(root)
+        assert (root / "lib" / "ld-linux-aarch64.so.1").is_file()

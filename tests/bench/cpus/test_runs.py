@@ -1,4 +1,4 @@
-"""The measurements with real processes: this Python, and an emulated one if QEMU is installed."""
+"""The measurements with real processes: this Python, and emulated ones if QEMU is installed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from bench.cpus import VerifyError, plain, runs
+from bench.cpus import VerifyError, plain, runs, sysroot
 from bench.cpus.compare import compare
 from bench.cpus.machines import EMULATED, Machine
-from bench.cpus.runs import Measurement, measure_all, measure_natively
-from tests.support import BLUE, RED, encoded, write_model
+from bench.cpus.runs import Measurement, measure_all, measure_natively, measure_on_arm64
+from layers import PackagingError
+from tests import needs
+from tests.support import BLUE, RED, ROOT, encoded, write_model
 from tests.support import plain as plain_picture
 
 HERE = Machine("native", "this CPU", "x86_64")
+EMULATORS = "install QEMU (Debian: apt-get install qemu-user)"
 
 
 @pytest.fixture
@@ -105,14 +108,44 @@ def test_a_process_that_stops_answering_is_killed(
         measure_all([stuck], probe, tmp_path / "answers")
 
 
+@pytest.fixture
+def emulated_photographs(drawn_data: Path) -> list[Path]:
+    return sorted((drawn_data / "test" / "day").iterdir())[:2]
+
+
 @pytest.mark.slow
 def test_an_emulated_cpu_without_vnni_saturates_and_our_model_gives_the_same_answers(
-    built: Path, drawn_data: Path, probe: Path
+    built: Path, emulated_photographs: list[Path], probe: Path
 ) -> None:
     if shutil.which("qemu-x86_64") is None:
-        pytest.skip("needs qemu-x86_64: sudo apt-get install qemu-user")
-    photographs = sorted((drawn_data / "test" / "day").iterdir())[:2]
-    haswell = measured(built, probe, photographs, EMULATED[0])
+        needs.skip("x86 without VNNI", EMULATORS)
+    haswell = measured(built, probe, emulated_photographs, EMULATED[0])
     assert haswell.sum_of_products == 32 * 32767  # VPMADDUBSW: 32 pairs at the end of 16 bits
-    row = compare(measured(built, probe, photographs), haswell)
+    row = compare(measured(built, probe, emulated_photographs), haswell)
     assert (row.photographs, row.within_target, row.self_check) == (2, True, "passes")
+
+
+@pytest.fixture
+def arm64() -> Path:
+    """The folder of an arm64 Python with the layer's libraries. `make verify-cpus` shares it; it is made once."""
+    if missing := [tool for tool in ("qemu-aarch64", "apt-get", "dpkg-deb") if shutil.which(tool) is None]:
+        needs.skip("arm64", EMULATORS if missing == ["qemu-aarch64"] else "run on Debian or Ubuntu")
+    folder = ROOT / "build" / "cpus" / "arm64"
+    try:
+        sysroot.prepare(folder)
+    except (VerifyError, PackagingError) as error:
+        needs.skip("arm64", f"give apt and pip a network and sources with arm64: {str(error).splitlines()[0]}")
+    return folder
+
+
+@pytest.mark.slow
+def test_an_emulated_arm64_adds_exactly_and_our_model_gives_the_same_answers(
+    built: Path, arm64: Path, emulated_photographs: list[Path], probe: Path
+) -> None:
+    (graviton2,) = (machine for machine in EMULATED if machine.name == "arm64-dot")
+    python, root = sysroot.prepare(arm64), sysroot.cpu_root(arm64, graviton2)
+    there = measure_on_arm64("ours", built, graviton2, emulated_photographs, python, arm64 / "site", root)
+    (run,) = measure_all([there], probe, probe.parent / "answers")
+    assert run.sum_of_products == 64 * 255 * 127
+    row = compare(measured(built, probe, emulated_photographs), run)
+    assert (row.architecture, row.photographs, row.within_target, row.self_check) == ("aarch64", 2, True, "passes")

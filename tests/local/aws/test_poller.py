@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from typing import Any
 
@@ -15,15 +14,18 @@ KEY = "a b/c+d/é=&.jpg"
 KEY_IN_EVENT = "a+b/c%2Bd/%C3%A9%3D%26.jpg"  # as S3 sends it: encoded as HTML forms are, slashes kept
 
 
-_NAMES = (f"fresh-{number}" for number in itertools.count())
-
-
 @pytest.fixture
-def stack(aws: LocalAws) -> Stack:
-    """A new stack for each test, with an empty queue."""
-    fresh = deploy(aws, name=next(_NAMES))
-    deliver(aws, fresh, lambda _event, _context: None)  # S3's test event
-    return fresh
+def stack(aws: LocalAws, deployed: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    """The stack with empty queues."""
+    monkeypatch.setenv("MOTO_SQS_ENFORCE_STRICT_QUEUE_PURGE_BEHAVIOUR", "false")  # more than one purge a minute
+    for url in (deployed.queue_url, deployed.dead_letter_url):
+        aws.client("sqs").purge_queue(QueueUrl=url)
+    return deployed
+
+
+@pytest.fixture(scope="module")
+def deployed(aws: LocalAws) -> Stack:
+    return deploy(aws)
 
 
 def upload(aws: LocalAws, stack: Stack, *keys: str) -> None:

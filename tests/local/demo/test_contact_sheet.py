@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from local.demo.__main__ import write_results
 from local.demo.contact_sheet import Entry, write
-from tests.support import RED, encoded, plain
+from local.demo.inputs import DemoInputs
+from tests.support import RED, encoded, plain, write_model
 
 HOSTILE = '<img src=x onerror="alert(1)">\'&.jpg'
 
@@ -94,3 +96,11 @@ def test_an_object_that_cannot_be_decoded_has_a_card_without_a_picture(tmp_path:
     page = page_of(tmp_path, entry(content=b"text", status="UNREADABLE"))
     assert "img" not in {tag for tag, _ in page.tags}
     assert "no picture" in page.text
+
+
+def test_the_demos_page_writes_thousands_with_a_comma(tmp_path: Path) -> None:
+    build = {"accuracy": {"test": {"int8": {"accuracy": 0.977, "images": 1000}}}}
+    model = write_model(tmp_path / "model", build=build)
+    write_results(tmp_path, [entry()], DemoInputs("", "", 0, "photographs"), model)
+    page = Elements((tmp_path / "index.html").read_text("utf-8"))
+    assert "Model colour-1: 97.7% of 1,000 test pictures right." in page.text

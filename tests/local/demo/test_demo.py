@@ -26,7 +26,12 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def result(built: Path, drawn_data: Path, out: Path) -> DemoRun:
     result = label_uploads(choose_uploads(scan(drawn_data)), built, out)
     assert (result.delivery.failed, result.delivery.errors) == (0, [])
-    demo.write_results(out, result.entries, DemoInputs("", "", 0, "drawn pictures"), built)
+    demo.write_results(
+        out,
+        result.entries,
+        DemoInputs("", "", 0, "drawn pictures", "Drawn pictures: the accuracy says nothing."),
+        built,
+    )
     return result
 
 
@@ -59,7 +64,9 @@ def test_the_results_are_written_as_json_and_as_a_page(entries: list[Entry], out
     rows = json.loads((out / "labels.json").read_text("utf-8"))
     assert [row["key"] for row in rows] == [entry.key for entry in entries]
     assert set(rows[0]) == {"key", "true", "tag", "status", "label", "confidence", "reason", "right"}
-    assert (out / "index.html").read_text("utf-8").count("<li ") == 32
+    page = (out / "index.html").read_text("utf-8")
+    assert page.count("<li ") == 32
+    assert "<h1>Drawn pictures: the accuracy says nothing. " in page
 
 
 def test_the_nightly_report_is_on_the_same_pictures(result: DemoRun, out: Path) -> None:

@@ -1,10 +1,48 @@
+"""The demo's inputs: what the user names, what can be downloaded, what lies beside the checkout, at last drawn ones."""
+
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from local import photographs
 from local.demo import inputs
+from local.demo.inputs import DemoInputs
+from model_build.config import KERAS_WEIGHTS
+
+MIRROR = "https://mirror.example/cats.zip"
+
+
+class Network:
+    """What can be reached, and what was asked for."""
+
+    def __init__(self) -> None:
+        self.up = False
+        self.probed: list[str] = []
+        self.fetched: list[str] = []
+
+
+@pytest.fixture
+def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Network:
+    """No network until `up` is set; a working folder and a Keras cache of the test's own."""
+    state = Network()
+
+    def unreachable(address: str) -> str | None:
+        state.probed.append(address)
+        return None if state.up else "no such host"
+
+    def fetch(address: str) -> Path:
+        state.fetched.append(address)
+        return photographs.FOLDER
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(photographs, "unreachable", unreachable)
+    monkeypatch.setattr(photographs, "fetch", fetch)
+    monkeypatch.setattr(inputs, "_keras_has_imagenet", lambda: True)
+    return state
 
 
 @pytest.fixture
@@ -16,70 +54,100 @@ def shared(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keras neither has nor can download the ImageNet weights."""
-    monkeypatch.setattr(inputs, "_keras_has_imagenet", lambda: False)
+def choose(shared: Path, data: Path | None = None, weights: str | None = None, size: int | None = None) -> DemoInputs:
+    return inputs.find_inputs(data, weights, size, shared, shared.parent / "drawn", MIRROR)
 
 
-@pytest.fixture
-def no_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asking Keras fails the test."""
-    monkeypatch.setattr(inputs, "_keras_has_imagenet", lambda: pytest.fail("Keras was asked for weights"))
+def test_named_inputs_are_taken_without_asking_the_network(network: Network, shared: Path, tmp_path: Path) -> None:
+    chosen = choose(shared, tmp_path / "mine", "my.h5", 96)
+    assert (chosen.data, chosen.weights, chosen.image_size) == (str(tmp_path / "mine"), "my.h5", 96)
+    assert (network.probed, network.fetched) == ([], [])
 
 
-@pytest.mark.usefixtures("no_search")
-def test_named_inputs_are_taken_without_a_search(shared: Path, tmp_path: Path) -> None:
-    found = inputs.find_inputs(tmp_path / "mine", "my.h5", 96, shared, tmp_path / "drawn")
-    assert (found.data, found.weights, found.image_size) == (str(tmp_path / "mine"), "my.h5", 96)
+def test_with_a_network_the_public_photographs_and_keras_weights_are_downloaded(network: Network, shared: Path) -> None:
+    network.up = True
+    chosen = choose(shared)
+    assert (chosen.data, chosen.weights, chosen.image_size, chosen.caveat) == ("photographs", "imagenet", 128, "")
+    assert network.probed == [MIRROR, KERAS_WEIGHTS]
+    assert network.fetched == [MIRROR]
 
 
-@pytest.mark.usefixtures("no_search")
-def test_the_shared_imagenet_weights_are_taken_at_128_pixels_without_a_download(shared: Path, tmp_path: Path) -> None:
-    found = inputs.find_inputs(None, None, None, shared, tmp_path / "drawn")
-    weights = shared / "vgg16/vgg16_imagenet_notop.h5"
-    assert (found.data, found.weights, found.image_size) == (str(shared / "cats-and-dogs"), str(weights), 128)
-    assert "ImageNet weights" in found.description
+def test_what_was_downloaded_before_is_used_without_a_network(network: Network, shared: Path) -> None:
+    Path("photographs").mkdir()
+    (Path("photographs") / photographs.SOURCE).write_text("kept")
+    inputs.keras_cache().parent.mkdir(parents=True)
+    inputs.keras_cache().write_bytes(b"kept")
+    chosen = choose(shared)
+    assert (chosen.data, chosen.weights) == ("photographs", "imagenet")
+    assert network.probed == []
 
 
-def test_without_them_keras_weights_are_taken_at_their_own_size(
-    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_a_network_one_line_says_so_and_the_folder_beside_the_checkout_is_taken(
+    network: Network, shared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(inputs, "_keras_has_imagenet", lambda: True)
-    (shared / "vgg16/vgg16_imagenet_notop.h5").unlink()
-    found = inputs.find_inputs(None, None, None, shared, tmp_path / "drawn")
-    assert (found.weights, found.image_size) == ("imagenet", 224)
+    chosen = choose(shared)
+    assert (chosen.data, chosen.weights) == (
+        str(shared / "cats-and-dogs"),
+        str(shared / "vgg16/vgg16_imagenet_notop.h5"),
+    )
+    assert capsys.readouterr().out == f"Nothing is downloaded, because {MIRROR} cannot be reached: no such host.\n"
+    assert chosen.description == (
+        f"the photographs in {shared}/cats-and-dogs, with the ImageNet weights in {chosen.weights}, at 128 px"
+    )
 
 
-@pytest.mark.usefixtures("no_download")
-def test_without_anything_pictures_are_drawn_and_weights_are_random_and_the_description_says_so(tmp_path: Path) -> None:
-    found = inputs.find_inputs(None, None, None, tmp_path / "nonexistent", tmp_path / "drawn")
-    assert (found.weights, found.image_size) == ("random", 64)
-    assert sorted(path.name for path in (Path(found.data) / "train").iterdir()) == ["day", "night"]
-    assert "drawn pictures" in found.description
-    assert "the accuracy only shows that the system works" in found.description
+def test_only_the_weights_are_asked_for_if_the_user_names_pictures(network: Network, shared: Path) -> None:
+    network.up = True
+    chosen = choose(shared, data=Path("mine"))
+    assert (chosen.data, chosen.weights) == ("mine", "imagenet")
+    assert (network.probed, network.fetched) == ([KERAS_WEIGHTS], [])
 
 
-@pytest.mark.usefixtures("no_search")
-def test_saved_inputs_are_used_for_the_same_request_while_they_exist(shared: Path, tmp_path: Path) -> None:
-    path, request = tmp_path / "build/inputs.json", {"data": None, "shared": str(shared)}
-    assert inputs.load_inputs(path, request) is None
-    found = inputs.find_inputs(None, None, None, shared, tmp_path / "drawn")
-    inputs.save_inputs(path, request, found)
-    assert inputs.load_inputs(path, request) == found
-    assert inputs.load_inputs(path, {**request, "data": "other"}) is None
-    (shared / "vgg16/vgg16_imagenet_notop.h5").unlink()
-    assert inputs.load_inputs(path, request) is None
+def test_weights_that_keras_cannot_load_are_replaced_by_those_beside_the_checkout(
+    network: Network, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network.up = True
+    monkeypatch.setattr(inputs, "_keras_has_imagenet", lambda: False)
+    assert choose(shared).weights == str(shared / "vgg16/vgg16_imagenet_notop.h5")
+
+
+def test_without_anything_pictures_are_drawn_weights_are_random_and_the_caveat_says_that_accuracy_says_nothing(
+    network: Network, tmp_path: Path
+) -> None:
+    chosen = choose(tmp_path / "nonexistent")
+    assert (chosen.weights, chosen.image_size) == ("random", 64)
+    assert sorted(path.name for path in (Path(chosen.data) / "train").iterdir()) == ["day", "night"]
+    assert chosen.caveat == "Drawn pictures of two classes and random weights: the accuracy says nothing."
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("data", "weights", "caveat"),
     [
-        '{"requested": {}, "inputs": {"data": 1',
-        "[]",
-        '{"inputs": {"data": ".", "weights": "random", "image_size": 64, "description": ""}}',
+        ("mine", "random", "Random weights: the accuracy says nothing."),
+        (None, "my.h5", "Drawn pictures of two classes: the accuracy says nothing."),
     ],
 )
-def test_a_damaged_file_is_ignored(tmp_path: Path, text: str) -> None:
-    (tmp_path / "inputs.json").write_text(text)
-    assert inputs.load_inputs(tmp_path / "inputs.json", {}) is None
+def test_the_caveat_names_what_is_not_real(
+    network: Network, tmp_path: Path, data: str | None, weights: str, caveat: str
+) -> None:
+    chosen = choose(tmp_path / "nonexistent", Path(data) if data else None, weights)
+    assert chosen.caveat == caveat
+
+
+def test_a_download_that_breaks_off_ends_the_demo_with_its_reason(
+    network: Network, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network.up = True
+    monkeypatch.setattr(photographs, "fetch", _broken_off)
+    with pytest.raises(photographs.DownloadError, match="12 MB are kept"):
+        choose(shared)
+
+
+def _broken_off(_address: str) -> Path:
+    raise photographs.DownloadError("12 MB are kept")
+
+
+def test_the_inputs_are_saved_for_the_bench(tmp_path: Path) -> None:
+    inputs.save_inputs(tmp_path / "demo/inputs.json", DemoInputs("photographs", "imagenet", 128, "text"))
+    saved = json.loads((tmp_path / "demo/inputs.json").read_text())["inputs"]
+    assert (saved["data"], saved["weights"], saved["image_size"]) == ("photographs", "imagenet", 128)

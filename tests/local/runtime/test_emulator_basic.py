@@ -15,23 +15,27 @@ from local.runtime.invoke import objects_named, put_missing, with_bucket
 from tests.local.notifications import batch, notification
 
 
+def paths(event: object) -> list[str]:
+    return [reference.path for reference in objects_named(event)]
+
+
 def test_the_objects_of_a_batch_and_of_a_bare_notification_are_named() -> None:
     event = batch(notification("one", "a+b.jpg"), notification("two", "c%2Bd.jpg"))
-    assert [each.path for each in objects_named(event)] == ["one/a b.jpg", "two/c+d.jpg"]
-    assert [each.path for each in objects_named(notification("one", "a+b.jpg"))] == ["one/a b.jpg"]
+    assert paths(event) == ["one/a b.jpg", "two/c+d.jpg"]
+    assert paths(notification("one", "a+b.jpg")) == ["one/a b.jpg"]
 
 
 def test_the_bucket_uploads_stands_for_the_stacks_own_and_others_stay() -> None:
     event = batch(notification("uploads", "a.jpg"), notification("other", "b.jpg"))
     renamed = with_bucket(event, "image-labeller-uploads")
-    assert [each.path for each in objects_named(renamed)] == ["image-labeller-uploads/a.jpg", "other/b.jpg"]
+    assert paths(renamed) == ["image-labeller-uploads/a.jpg", "other/b.jpg"]
     bucket = json.loads(renamed["Records"][0]["body"])["Records"][0]["s3"]["bucket"]
     assert bucket["arn"] == "arn:aws:s3:::image-labeller-uploads"
     assert objects_named(event)[0].path == "uploads/a.jpg"  # the event itself is unchanged
     body = renamed["Records"][0]["body"]
     assert renamed["Records"][0]["md5OfBody"] == hashlib.md5(body.encode()).hexdigest()
     bare = with_bucket(notification("uploads", "a.jpg"), "mine")
-    assert [each.path for each in objects_named(bare)] == ["mine/a.jpg"]
+    assert paths(bare) == ["mine/a.jpg"]
 
 
 @pytest.mark.parametrize("body", ['{"Records": [{', "[1]", "null", '{"Event": "s3:TestEvent"}', '{"Records": [1]}'])
@@ -67,7 +71,7 @@ def test_an_event_of_another_kind_names_nothing_and_stays_as_it_is(event: object
 def test_the_sample_events_name_these_objects_of_the_stacks_bucket(name: str, keys: list[str]) -> None:
     event = json.loads((ROOT / "events" / name).read_text())
     references = objects_named(with_bucket(event, "mine"))
-    assert [(each.bucket, each.key) for each in references] == [("mine", key) for key in keys]
+    assert [(reference.bucket, reference.key) for reference in references] == [("mine", key) for key in keys]
 
 
 def test_objects_that_are_missing_are_drawn_in_the_format_of_their_suffix(aws: LocalAws) -> None:

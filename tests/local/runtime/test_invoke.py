@@ -8,14 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 
 from local import ROOT
+from local.runtime import invoke
 from local.runtime.invoke import main
-from local.runtime.sam_build import read_build
+from local.runtime.sam_build import BUILD, read_build
 from tests.local.notifications import batch, notification
 
 
@@ -54,14 +58,61 @@ def test_an_object_that_s3_refuses_is_reported_with_the_reason(
     assert "Not a bucket!" in printed
 
 
-@pytest.mark.parametrize("text", [None, "{"])
-def test_an_event_that_cannot_be_read_is_a_usage_error(tmp_path: Path, text: str | None) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"), [(None, "EVENT: {}: No such file or directory"), ("{", "EVENT: {} is not JSON: Expecting")]
+)
+def test_an_event_that_cannot_be_read_is_a_usage_error(
+    tmp_path: Path, text: str | None, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     event = tmp_path / "event.json"
     if text is not None:
         event.write_text(text)
     with pytest.raises(SystemExit) as caught:
         main([str(event)])
     assert caught.value.code == 2
+    assert message.format(event) in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_read_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([str(ROOT / "events/s3-put.json"), "--image", str(tmp_path / "none.jpg")])
+    assert caught.value.code == 2
+    assert f"argument --image: {tmp_path}/none.jpg: No such file or directory" in capsys.readouterr().err
+
+
+def test_the_named_build_and_picture_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.jpg").write_bytes(b"a picture")
+    used: list[object] = []
+
+    def prepare(folder: Path, _function: str) -> tuple[SimpleNamespace, Path]:
+        used.append(folder)
+        return SimpleNamespace(template=folder / "template.yaml"), Path("python")
+
+    def label(*arguments: object) -> int:
+        used.append(arguments[-1])
+        return 0
+
+    monkeypatch.setattr(invoke, "prepare", prepare)
+    monkeypatch.setattr(invoke, "local_aws", nullcontext)
+    monkeypatch.setattr(invoke, "deploy", lambda *_: None)
+    monkeypatch.setattr(invoke, "_label", label)
+    event = str(ROOT / "events/s3-put.json")
+    assert main([event, "--build", "elsewhere", "--image", str(tmp_path / "mine.jpg")]) == 0
+    assert main([event]) == 0
+    assert used == [Path("elsewhere"), b"a picture", BUILD, None]
+
+
+@pytest.mark.usefixtures("moto")
+def test_a_missing_object_gets_the_named_picture_and_an_existing_one_stays() -> None:
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket="uploads", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    s3.put_object(Bucket="uploads", Key="there.jpg", Body=b"as it was")
+    event = {"Records": notification("uploads", "there.jpg")["Records"] + notification("uploads", "a.png")["Records"]}
+    session: Any = SimpleNamespace(client=boto3.client)
+    uploaded = invoke.put_missing(session, invoke.objects_named(event), b"a picture")
+    assert uploaded == ["uploads/a.png"]
+    bodies = {key: s3.get_object(Bucket="uploads", Key=key)["Body"].read() for key in ("there.jpg", "a.png")}
+    assert bodies == {"there.jpg": b"as it was", "a.png": b"a picture"}
 
 
 STAND_IN = """
@@ -70,8 +121,8 @@ import boto3
 
 def lambda_handler(event, context):
     for record in event["Records"]:
-        for each in json.loads(record["body"])["Records"]:
-            bucket, key = each["s3"]["bucket"]["name"], each["s3"]["object"]["key"]
+        for upload in json.loads(record["body"])["Records"]:
+            bucket, key = upload["s3"]["bucket"]["name"], upload["s3"]["object"]["key"]
             size = boto3.client("s3").head_object(Bucket=bucket, Key=key)["ContentLength"]
             tags = {"TagSet": [{"Key": "image-label", "Value": "a stand-in"}]}
             boto3.client("s3").put_object_tagging(Bucket=bucket, Key=key, Tagging=tags)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,20 @@ def test_a_kernel_of_low_rank_is_split_and_nothing_else_changes() -> None:
     assert shape.widths == FULL.widths
     assert shape.ranks[1] is not None
     assert free[shape.ranks[1]] == 0.0
+
+
+def test_a_lower_rank_costs_what_it_loses_beyond_the_present_one() -> None:
+    # Layer 1 loses 1 at rank 8 and 3 at rank 4, so 2 from 8 to 4. A split of layer 2 loses 3 for the same time.
+    split, costly = np.full(49, 1.0), np.full(10, 99.0)
+    split[:8] = 3.0
+    from_8_to_4 = 64 * (layer_cost(16, 32, 8) - layer_cost(16, 32, 4))
+    by_a_split = 16 * (layer_cost(32, 32, None) - layer_cost(32, 32, 4))
+    other = np.full(97, 3.0 * by_a_split / from_8_to_4)
+    goal = replace(FULL, ranks=(None, 4, None)).cost(SIZE) / FULL.cost(SIZE)
+
+    shape = allocated(goal, [Losses(np.zeros(1), ranks) for ranks in (costly, split, other)], channels=False)
+
+    assert shape.ranks == (None, 4, None)
 
 
 def test_a_share_out_of_reach_leaves_one_step_in_every_layer() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from model_build.data.dataset import MINIMUM, SPLITS, DataError, scan, spread
+from model_build.data.dataset import MINIMUM, SPLITS, DataError, print_counts, scan, spread
 from tests.support import encoded, plain
 
 GIF = encoded(plain((9, 9, 9), 2, 2), "GIF")
@@ -336,3 +336,24 @@ def test_spread_takes_the_same_number_of_each_label(tmp_path: Path, count: int, 
     chosen = spread(examples, count)
     assert [sum(e.label == label for e in chosen) for label in (0, 1)] == [per_label, per_label]
     assert len(set(chosen)) == len(chosen)
+
+
+def test_the_first_five_files_that_are_left_out_are_printed_and_the_others_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make(tmp_path)
+    for index in range(7):
+        (root / "train/a" / f"copy {index}.gif").write_bytes((root / "train/a/3.gif").read_bytes())
+    print_counts(scan(root))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["      train      10 a, 10 b", "      validation 5 a, 5 b", "      test       5 a, 5 b"]
+    reason = "the same picture as train/a/3.gif"
+    assert lines[3:8] == [f"      left out: train/a/copy {index}.gif: {reason}" for index in range(5)]
+    assert lines[8:] == ["      left out: 2 more files; report.json lists them"]
+
+
+def test_a_split_by_content_is_pointed_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_counts(scan(heap(tmp_path, {"a": 60, "b": 60})))
+    assert (
+        "(split by image content, because there are no folders train, validation and test)" in capsys.readouterr().out
+    )

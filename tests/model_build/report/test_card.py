@@ -72,8 +72,9 @@ def test_the_decisions_and_the_results_are_on_the_page() -> None:
         given.model_version,
         given.data_sha256,
         given.weights_sha256,
-        "average chosen average 131,842 2 of 12 95.2% 0.1234 8.1",
-        "logistic regression 95.2% 0.1234",
+        "average chosen average 1e-04 95.2% 0.1234 0.0019 0.0021 8.1",
+        "Dense 256 average 0e+00 95.2% 0.1234 0.0312 0.0021 8.1",
+        "The chosen head has 1,026 parameters.",
         "minmax chosen 100 30.83% 69 60.5 entropy 61 not finite 40 54.9 FP32 70",
         "calibration pictures error right of 73 ms a picture",
         "divided by the temperature 1.321",
@@ -82,8 +83,7 @@ def test_the_decisions_and_the_results_are_on_the_page() -> None:
         given.calibration.caution,
         "cat 96.0% 93.9% to 97.4% 480 of 500",
         "make model DATA=FOLDER WEIGHTS=imagenet IMAGE_SIZE=128",
-        "+3 pictures 467 against 464 right of 488 pictures; p = 0.55",
-        "The weights of epoch 2 are kept",
+        "Against a Dense 256 layer +3 pictures 467 against 464 right of 488 pictures; p = 0.55",
     ):
         assert expected in words
     assert "Compression" not in words
@@ -216,6 +216,44 @@ def test_with_many_labels_the_most_frequent_confusions_are_listed() -> None:
     assert len(html) < 200_000  # 40,000 cells would be some megabytes
 
 
+def many_labels(confusions: dict[tuple[int, int], int], count: int = 25) -> BuildReport:
+    labels = tuple(f"label {index}" for index in range(count))
+    confusion = [
+        [50 if row == column else confusions.get((row, column), 0) for column in range(count)] for row in range(count)
+    ]
+    return report(
+        labels=labels,
+        confusion=confusion,
+        images={split: dict.fromkeys(labels, 50) for split in ("train", "validation", "test")},
+        classes=dict.fromkeys(labels, Accuracy(50, 50, 1.0, (0.93, 1.0))),
+    )
+
+
+def listed(given: BuildReport) -> list[tuple[int, int, int]]:
+    """True label, predicted label and number of pictures in the list of confusions."""
+    rows = re.findall(r"label (\d+) label (\d+) (\d+)", text(page(given)))
+    return [(int(true), int(predicted), int(number)) for true, predicted, number in rows]
+
+
+def test_the_confusions_are_listed_with_the_most_frequent_first_and_no_more_than_thirty() -> None:
+    # 40 pairs of labels: (0, 1) is confused once, (1, 2) twice and so on.
+    pairs = [(number % 25, (number + 1 + number // 25) % 25) for number in range(40)]
+    counts = {pair: number for number, pair in enumerate(pairs, start=1)}
+    expected = sorted(((*pair, number) for pair, number in counts.items()), key=lambda row: -row[2])[:30]
+    assert listed(many_labels(counts)) == expected
+
+
+def test_pairs_that_are_never_confused_are_not_listed() -> None:
+    assert listed(many_labels({(3, 4): 2, (7, 1): 5})) == [(7, 1, 5), (3, 4, 2)]
+    assert listed(many_labels({})) == []
+
+
+@pytest.mark.parametrize(("count", "is_table"), [(20, True), (21, False)])
+def test_up_to_twenty_labels_have_a_table_with_all_numbers(count: int, is_table: bool) -> None:
+    words = text(page(many_labels({(3, 4): 2}, count)))
+    assert ("The most frequent confusions; report.json has the whole matrix." not in words) is is_table
+
+
 def test_files_that_were_left_out_are_listed_with_the_reason() -> None:
     words = text(
         page(
@@ -228,3 +266,9 @@ def test_files_that_were_left_out_are_listed_with_the_reason() -> None:
     assert "2 files left out" in words
     assert "train/a/copy.jpg the same picture as train/a/1.jpg" in words
     assert "test/b/x.jpg TRUNCATED: cut off" in words
+
+
+def test_changed_copies_are_listed_with_what_becomes_of_their_labels() -> None:
+    words = text(page(report()))
+    assert "blurred 92.0% of 125 85.9% to 95.6% 97.6% 80.0% 99.0%" in words
+    assert "mirrored (not counted) 47.6% of 126 39.1% to 56.3% 98.4% 71.4% 44.4%" in words

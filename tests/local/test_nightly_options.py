@@ -1,0 +1,29 @@
+"""The arguments of `make nightly`; nothing is scored."""
+
+from pathlib import Path
+
+import pytest
+
+from local import nightly
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], ("../shared/cats-and-dogs/test", "build/model", "build/nightly")),
+        (["--shared", "elsewhere"], ("elsewhere/cats-and-dogs/test", "build/model", "build/nightly")),
+        (["--data", "mine", "--model", "m", "--out", "o", "--shared", "elsewhere"], ("mine/test", "m", "o")),
+    ],
+)
+def test_every_option_reaches_the_night(
+    arguments: list[str], expected: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: list[tuple[Path, ...]] = []
+
+    def score(*paths: Path) -> int:
+        scored.append(paths)
+        return 0
+
+    monkeypatch.setattr(nightly, "_score", score)
+    assert nightly.main(arguments) == 0
+    assert scored == [tuple(map(Path, expected))]

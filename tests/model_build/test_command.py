@@ -1,0 +1,52 @@
+"""The arguments of `python -m model_build`; nothing is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model_build import __main__ as command
+from model_build.config import BuildConfig
+
+
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> list[BuildConfig]:
+    """The configurations that would be built."""
+    builds: list[BuildConfig] = []
+
+    def run(config: BuildConfig) -> int:
+        builds.append(config)
+        return 7
+
+    monkeypatch.setattr(command, "run", run)
+    return builds
+
+
+def test_every_option_reaches_the_build_and_its_status_is_the_commands(configured: list[BuildConfig]) -> None:
+    paths = ["--data", "pictures", "--out", "elsewhere", "--cache", "kept"]
+    assert command.main([*paths, "--weights", "w.h5", "--image-size", "128", "--compress", "3.0"]) == 7
+    assert configured == [
+        BuildConfig(
+            Path("pictures"), weights="w.h5", image_size=128, out=Path("elsewhere"), cache=Path("kept"), compress="3"
+        )
+    ]
+
+
+def test_without_options_the_settings_are_the_defaults(configured: list[BuildConfig]) -> None:
+    command.main([])
+    assert configured == [BuildConfig(Path("data"))]
+
+
+@pytest.mark.parametrize("given", ["none", "auto", "1.5", "20"])
+def test_a_speed_up_that_makes_sense_is_accepted(configured: list[BuildConfig], given: str) -> None:
+    command.main(["--compress", given])
+    assert configured[0].compress == given
+
+
+@pytest.mark.parametrize("given", ["1", "0", "-3", "20.1", "nan", "inf", "fast", ""])
+def test_a_speed_up_that_makes_none_is_refused(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command.main([f"--compress={given}"])
+    assert caught.value.code == 2
+    assert f"{given!r} is not none, auto or a number above 1 and up to 20" in capsys.readouterr().err
