@@ -79,7 +79,8 @@ def test_a_missing_table_is_named(env: dict[str, str]) -> None:
     [
         ("ONNX_THREADS", "0", "ONNX_THREADS must be a whole number of 1 or more, not '0'"),
         ("ONNX_THREADS", "two", "ONNX_THREADS must be a whole number of 1 or more, not 'two'"),
-        ("ROW_TTL_DAYS", "-1", "ROW_TTL_DAYS must be a whole number of 0 or more, not '-1'"),
+        ("ROW_TTL_DAYS", "99999999", "ROW_TTL_DAYS must be a whole number between 0 and 36500, not '99999999'"),
+        ("ROW_TTL_DAYS", "-1", "ROW_TTL_DAYS must be a whole number between 0 and 36500, not '-1'"),
         ("MAX_IMAGE_BYTES", "2.5e7", "MAX_IMAGE_BYTES must be a whole number"),
         ("MAX_IMAGE_PIXELS", "178956971", "MAX_IMAGE_PIXELS must be a whole number between 1 and 178956970"),
         ("CONFIDENCE_THRESHOLD", "1.01", "CONFIDENCE_THRESHOLD must be a number between 0 and 1, or empty .* '1.01'"),
