@@ -378,7 +378,7 @@ def test_each_task_of_batch_operations_has_its_result(service: Service, schema: 
 
     answer = service.invoke(event)
 
-    results = {each["taskId"]: (each["resultCode"], each["resultString"]) for each in answer.pop("results")}
+    results = {result["taskId"]: (result["resultCode"], result["resultString"]) for result in answer.pop("results")}
     assert answer == {
         "invocationSchemaVersion": schema,
         "treatMissingKeysAs": "TemporaryFailure",

@@ -266,43 +266,43 @@ class World:
             self.receive(0)
             self.go_on(-1, 1000)  # the youngest first, so that the oldest, with what it fetched long ago, comes last
 
-    # ---- what is to be found at the end -------------------------------------------------------------------
+    # ---- what must hold at the end --------------------------------------------------------------------------
 
     def disagreements(self) -> list[str]:
         """What tags and rows say otherwise than the bucket does."""
-        found: list[str] = []
+        faults: list[str] = []
         for version_id, version in self.bucket.versions.items():
             row = self.table.rows.get(version_id, {})
             if version.is_marker:
                 if (row.get("status"), row.get("reason")) != ("DELETED", "DELETE_MARKER"):
-                    found.append(f"delete marker {version_id}: row {row}")
+                    faults.append(f"delete marker {version_id}: row {row}")
             elif self.notifies or next(reversed(self.bucket.versions)) == version_id:
-                found += self._of_version(version_id, version, row)
+                faults += self._of_version(version_id, version, row)
         if self.notifies:
             gone = self.table.rows.keys() - self.bucket.versions.keys()
-            found += [f"{v} is deleted: row {self.table.rows[v]}" for v in gone if not _is_deleted(self.table.rows[v])]
-        return found
+            faults += [f"{v} is deleted: row {self.table.rows[v]}" for v in gone if not _is_deleted(self.table.rows[v])]
+        return faults
 
     def _of_version(self, version_id: str, version: Version, row: Row) -> list[str]:
         unreadable = version.label in ("UNREADABLE", ARCHIVED)
         label = "UNREADABLE" if unreadable else version.label
         said = row.get("status") if unreadable else row.get("label")
-        found = []
+        faults = []
         if said != label or (row.get("etag", version.etag) != version.etag):
-            found.append(f"{version_id} is {version.label}: row {row}")
+            faults.append(f"{version_id} is {version.label}: row {row}")
         if (row.get("reason") == ARCHIVED) is not (version.label == ARCHIVED):
-            found.append(f"{version_id} is {version.label}: row {row}")
+            faults.append(f"{version_id} is {version.label}: row {row}")
         if version.tags.get("image-label") != label:
-            found.append(f"{version_id} is {label}: tags {version.tags}")
+            faults.append(f"{version_id} is {label}: tags {version.tags}")
         if self.bucket.versioned and int(version_id[1:]) % 2 and not version.tags.get("owner"):
-            found.append(f"{version_id} has lost its owner's tag: {version.tags}")
-        published = [each for each in self.published if each["version"] == version_id]
+            faults.append(f"{version_id} has lost its owner's tag: {version.tags}")
+        published = [event for event in self.published if event["version"] == version_id]
         if self.notifies:  # the sequencer tells receivers which event counts; without one, there must be a right one
-            newest = max((padded(each.get("sequencer", "")) for each in published), default="")
-            published = [each for each in published if padded(each.get("sequencer", "")) == newest][-1:]
-        if not any((each.get("label") or each["status"]) == label for each in published):
-            found.append(f"{version_id} is {label}: published {self.published}")
-        return found
+            newest = max((padded(event.get("sequencer", "")) for event in published), default="")
+            published = [event for event in published if padded(event.get("sequencer", "")) == newest][-1:]
+        if not any((event.get("label") or event["status"]) == label for event in published):
+            faults.append(f"{version_id} is {label}: published {self.published}")
+        return faults
 
 
 def _is_deleted(row: Row) -> bool:

@@ -18,7 +18,7 @@ from labeller.observability import metrics
 from labeller.settings import SettingsError
 from labeller.storage import Storage
 from score import app
-from score.notify import add_metrics
+from score.notify import add_metrics, console_link
 from score.testset import InvalidTestSet, find_test_set
 from tests.evaluation.test_report_page import many_labels
 from tests.score.conftest import BUCKET, NIGHT, Service
@@ -476,6 +476,21 @@ def test_the_event_and_the_mail_have_the_verdict_and_link_the_report(service: Se
         f"https://eu-central-1.console.aws.amazon.com/s3/object/{BUCKET}?region=eu-central-1&prefix=" in mail["Message"]
     )
     assert f"s3://{BUCKET}/accuracy/{NIGHT}/index.html" in mail["Message"]
+
+
+@pytest.mark.parametrize(
+    ("region", "address"),
+    [
+        ("ca-central-1", "https://ca-central-1.console.aws.amazon.com/s3/object/b?region=ca-central-1&prefix=a%2Fk"),
+        ("cn-north-1", "https://cn-north-1.console.amazonaws.cn/s3/object/b?region=cn-north-1&prefix=a%2Fk"),
+        (
+            "us-gov-west-1",
+            "https://us-gov-west-1.console.amazonaws-us-gov.com/s3/object/b?region=us-gov-west-1&prefix=a%2Fk",
+        ),
+    ],
+)
+def test_the_link_leads_to_the_console_of_the_regions_partition(region: str, address: str) -> None:
+    assert console_link(region, "b", "a/k") == address
 
 
 @pytest.mark.parametrize(
