@@ -155,6 +155,16 @@ async def one_call(function: Any, /, *arguments: Any) -> Any:
     return function(*arguments)
 
 
+class Later:
+    """one_call(...), which nobody needs to await: a worker may be killed before it does."""
+
+    def __init__(self, *call: Any) -> None:
+        self._call = call
+
+    def __await__(self) -> Generator[None, None, Any]:
+        return one_call(*self._call).__await__()
+
+
 async def at_once(function: Any, /, *arguments: Any) -> Any:
     return function(*arguments)
 
@@ -253,9 +263,9 @@ class World:
     def _publish(self, detail: Mapping[str, Any]) -> Awaitable[None]:
         """The event goes out now or later, as the clock happens to stand; who published waits for it either way."""
         if self.clock % 2:
-            return one_call(self.published.append, detail)
+            return Later(self.published.append, detail)
         self.published.append(detail)
-        return one_call(lambda: None)
+        return Later(lambda: None)
 
     def settle(self) -> None:
         """Nobody changes anything any more, and the queue runs empty."""
