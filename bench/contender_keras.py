@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import onnx
 import tensorflow as tf
 from onnx import numpy_helper
@@ -63,13 +62,13 @@ def _head(model: Path, shape: tuple[int, ...]) -> keras.Model:
     (chosen,) = (candidate for candidate in report["candidates"] if candidate["name"] == report["chosen"])
     graph = onnx.load(model / MODEL_FILE).graph
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    layers = [
-        values[node.input[1]] for node in graph.node if node.name.startswith(HEAD) and node.op_type in ("MatMul", "Add")
+    products = [node for node in graph.node if node.name.startswith(HEAD) and node.op_type == "MatMul"]
+    weights = [values[node.input[1]] for node in products]
+    biases = [
+        values[node.input[1]]
+        for product in products
+        for node in graph.node
+        if node.op_type == "Add" and node.input[0] == product.output[0]
     ]
-    kernel, _, _, output = layers
-    dense = keras.Sequential(
-        [keras.Input(kernel.shape[:1]), keras.layers.Dense(kernel.shape[1]), keras.layers.Dense(len(output))]
-    )
-    dense.set_weights(layers)
-    size = kernel.shape[0]
-    return head.on_feature_maps(dense, Pooling(chosen["pooling"]), shape, np.zeros(size), np.ones(size))
+    layers = head.dense_layers(*zip(weights, biases, strict=True))
+    return head.on_feature_maps(layers, Pooling(chosen["pooling"]), shape)

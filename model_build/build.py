@@ -13,9 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from evaluation.predictions import PREDICTIONS_FILE, write_csv
-from labeller.classifier import Classifier, load_classifier, open_session
+from labeller.classifier import Classifier, load_classifier, open_session, softmax
 from labeller.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
 from model_build import base, calibration, export, golden, quantize, selection, verify
 from model_build.atomic_folder import atomic_folder
@@ -81,11 +82,13 @@ class Networks:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Temperature and confidence threshold, and the validation predictions they were chosen on."""
+    """Temperature and confidence threshold, and the cross-validation's answers on which they were chosen: for the
+    images, and for changed copies of the validation images."""
 
     temperature: float
     threshold: calibration.Threshold
     validation: Predictions
+    copies: selection.JudgedCopies
 
 
 def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
@@ -109,10 +112,10 @@ def run_stages(build: Build, load_base: LoadBase) -> BuildReport:
     data = read_data(build)
     frozen = load_frozen_base(build, load_base)
     quantisation = quantise(build, data, frozen)
-    training, validation = extract_features(build, data, quantisation)
-    full = train_head(build, data, frozen, quantisation, training, validation)
+    features = extract_features(build, data, quantisation)
+    full = train_head(build, data, frozen, quantisation, features)
     networks = compress(build, data, frozen, quantisation, full)
-    calibrated = calibrate(build, networks.shipped)
+    calibrated = calibrate(build, data, networks.shipped)
     manifest = export_model(build, data, frozen, networks.shipped, calibrated)
     verification, comparison = verify_model(build, data, networks, manifest)
     return write_report(build, data, quantisation, networks, calibrated, manifest, verification, comparison)
@@ -146,32 +149,27 @@ def quantise(build: Build, data: Dataset, frozen: FrozenBase) -> Quantisation:
         return Quantisation(compared, chosen, int8, reference)
 
 
-def extract_features(build: Build, data: Dataset, quantisation: Quantisation) -> tuple[Features, Features]:
+def extract_features(build: Build, data: Dataset, quantisation: Quantisation) -> Features:
     """Run the INT8 base once over every training and validation image."""
     with build.stages.stage("features", "INT8 base on every training and validation image"):
-        training, validation = _known_features(build.config, data, quantisation.int8)
-        dataset.require_enough(data, "train", training.examples)
-        dataset.require_enough(data, "validation", validation.examples)
-        return training, validation
+        features = extract(quantisation.int8, data.known, build.config)
+        readable = set(features.examples)
+        for split in ("train", "validation"):
+            dataset.require_enough(data, split, [example for example in data.splits[split] if example in readable])
+        return features
 
 
 def train_head(
-    build: Build,
-    data: Dataset,
-    frozen: FrozenBase,
-    quantisation: Quantisation,
-    training: Features,
-    validation: Features,
+    build: Build, data: Dataset, frozen: FrozenBase, quantisation: Quantisation, features: Features
 ) -> TrainedNetwork:
-    """Fit every head candidate on the features and keep the best on validation."""
-    count, labels = len(build.config.heads), len(data.labels)
-    with build.stages.stage("head", f"{count} candidates for {labels} labels, compared on validation"):
-        heads = selection.train_heads(training, validation, labels, build.config)
+    """Compare every head candidate by cross-validation, and train the chosen one on all features."""
+    config, labels = build.config, len(data.labels)
+    with build.stages.stage("head", f"{len(config.heads) + 1} candidates for {labels} labels, cross-validated"):
+        heads = selection.evaluate_heads(features, labels, config)
         head = selection.choose_head(heads)
-        baseline = selection.train_baseline(head.candidate.pooling, training, validation)
-        selection.print_choice(head, baseline)
-        return TrainedNetwork(
-            frozen.fp32, quantisation.int8, quantisation.reference, training, validation, heads, head, baseline
+        print(f"      chosen: {head.candidate.name}")
+        return selection.train_network(
+            frozen.fp32, quantisation.int8, quantisation.reference, features, heads, head, config
         )
 
 
@@ -188,30 +186,41 @@ def compress(
         quantize.quantise_base(fp32, int8, reference, data, replace(settings, quantisations=(candidate,)))
 
     with build.stages.stage("compress", "smaller networks, compared on validation"):
-        point = curves.full_point(frozen.base, config, full.fp32, full.int8, full.head, full.validation)
-        curve = curves.measure_curve(frozen.base, point, data, config, quantise_smaller, build.work / "compress")
+        point = curves.full_point(frozen.base, config, full)
+        curve = curves.measure_curve(
+            frozen.base, point, full.trained, data, config, quantise_smaller, build.work / "compress"
+        )
         chosen = curve.chosen
         print(f"      chosen: {chosen.name}")
         if chosen is point:
             return Networks(full, full, curve)
-        training, validation = _known_features(config, data, chosen.int8)
+        features = extract(chosen.int8, data.known, config)
         reference = extract(chosen.fp32, quantize.comparison_examples(data, config), config)
-        heads = [chosen.head if head.candidate == chosen.head.candidate else head for head in full.heads]
-        baseline = selection.train_baseline(chosen.head.candidate.pooling, training, validation)
-        shipped = TrainedNetwork(
-            chosen.fp32, chosen.int8, reference, training, validation, heads, chosen.head, baseline
-        )
+        heads = [chosen.head if head is full.head else head for head in full.heads]
+        shipped = selection.train_network(chosen.fp32, chosen.int8, reference, features, heads, chosen.head, config)
         return Networks(full, shipped, curve)
 
 
-def calibrate(build: Build, network: TrainedNetwork) -> Calibration:
-    """Choose the temperature and the confidence threshold on the validation images."""
-    with build.stages.stage("calibration", "temperature and confidence threshold, chosen on validation"):
-        features, logits = network.validation, network.head.logits
-        temperature = calibration.fit_temperature(logits, features.labels)
-        predictions = Predictions(features.examples, logits, features.labels, temperature)
-        threshold = calibration.choose_threshold(predictions.confidence, predictions.right, build.config.precision)
-        return Calibration(temperature, threshold, predictions)
+def calibrate(build: Build, data: Dataset, network: TrainedNetwork) -> Calibration:
+    """Choose the temperature and the confidence threshold, each image judged by a head that did not learn from it."""
+    with build.stages.stage("calibration", "temperature and confidence threshold, chosen by cross-validation"):
+        config, features, head = build.config, network.features, network.head
+        copies = selection.judge_copies(
+            head, features, extract(network.int8, data.splits["validation"], config, changed=True), config
+        )
+        counted = copies.counted
+        judged = [(head.logits, features.labels), (copies.logits[counted], copies.targets[counted])]
+        logits, targets = (np.concatenate(parts) for parts in zip(*judged, strict=True))
+        temperature = calibration.fit_temperature(logits, targets)
+        thresholds = [
+            calibration.choose_threshold(
+                softmax(logits, temperature).max(axis=1), logits.argmax(axis=1) == targets, config.precision
+            )
+            for logits, targets in judged
+            if len(targets)
+        ]
+        predictions = Predictions(features.examples, head.logits, features.labels, temperature)
+        return Calibration(temperature, calibration.strictest(thresholds), predictions, copies)
 
 
 def export_model(
@@ -220,7 +229,7 @@ def export_model(
     """Join base and head in model.onnx; return its manifest, which lacks the accuracy so far."""
     path, config = build.folder / MODEL_FILE, build.config
     with build.stages.stage("export", "base and head joined in one ONNX graph"):
-        head = export.export(network.head.trained.network, export.FEATURES, export.LOGITS, _head_file(build))
+        head = export.export(network.trained.network, export.FEATURES, export.LOGITS, _head_file(build))
         export.join(network.int8, head, path)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         size = (config.image_size, config.image_size)
@@ -253,7 +262,7 @@ def verify_model(
         if networks.curve is None:
             return verification, None
         of_full = extract(networks.full.int8, verification.test.examples, config)
-        return verification, curves.compare_with_full(of_full, networks.full.head, verification.test.right)
+        return verification, curves.compare_with_full(of_full, networks.full.trained, verification.test.right)
 
 
 def write_report(
@@ -280,17 +289,16 @@ def write_report(
             compose.Decisions(
                 quantisation.candidates,
                 quantisation.chosen,
-                selection.count_correct(networks.full.head, quantisation.candidates, networks.full.reference),
-                network.heads,
-                network.head,
-                network.baseline,
+                selection.count_correct(networks.full.trained, quantisation.candidates, networks.full.reference),
+                network,
                 calibrated.threshold,
                 networks.curve,
                 comparison,
             ),
             verification,
-            {**network.training.unreadable, **network.validation.unreadable, **verification.unreadable},
+            {**network.features.unreadable, **verification.unreadable},
             calibrated.validation,
+            calibrated.copies,
             {
                 MODEL_FILE: (folder / MODEL_FILE).stat().st_size,
                 "same_graph_fp32": network.fp32.stat().st_size + _head_file(build).stat().st_size,
@@ -306,11 +314,6 @@ def write_report(
     (folder / "report.json").write_text(report.to_json(results), "utf-8")
     (folder / "index.html").write_text(card.card_page(results, thumbnails), "utf-8")
     return results
-
-
-def _known_features(config: BuildConfig, data: Dataset, int8: Path) -> tuple[Features, Features]:
-    """The INT8 features of training and validation."""
-    return extract(int8, data.splits["train"], config), extract(int8, data.splits["validation"], config)
 
 
 def _head_file(build: Build) -> Path:

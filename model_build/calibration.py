@@ -1,12 +1,13 @@
 """The temperature that makes a confidence a probability, and the threshold below which a label is UNSURE.
 
-Both are fitted on the validation images, on which the epoch and the head were chosen too, so the validation figures are
-slightly too good. Nothing is chosen on test.
+Both are fitted on the answers of the cross-validation, by which the head was chosen too, so these figures are slightly
+too good. Nothing is chosen on test.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -64,3 +65,9 @@ def choose_threshold(confidence: np.ndarray, right: np.ndarray, precision: float
     halfway = (below + least) / 2
     # Between adjacent floats, halfway may be rounded to the lower one.
     return Threshold(halfway if halfway > below else least, precision, reached=bool(len(enough)))
+
+
+def strictest(thresholds: Sequence[Threshold]) -> Threshold:
+    """The highest of some thresholds for the same precision, reached if all reach it."""
+    highest = max(thresholds, key=lambda threshold: threshold.value)
+    return replace(highest, reached=all(threshold.reached for threshold in thresholds))

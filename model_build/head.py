@@ -1,90 +1,129 @@
-"""Train a head on the frozen base's features: pooling, a Dense layer and an output layer."""
+"""Train a head on the frozen base's pooled features: unit length, an output layer, and a Dense layer if asked for."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
 
 from model_build.config import BuildConfig, HeadCandidate, Pooling
 from model_build.export import FEATURES
-from model_build.features import Features
 
-History = dict[str, list[float]]
-"""Per epoch: `loss`, `accuracy` (training, with dropout), `val_loss`, `val_accuracy`. Losses are log losses without the
-weight penalty."""
+EPSILON = 1e-6
+"""Added to means before their square root, and to squared lengths. It is far below those of any picture, and gives
+features of zeros a vector of zeros, and square roots a finite gradient."""
 
-MINIMUM_GAIN = 1e-4
-"""A smaller decrease of the validation loss does not count: easy labels need no forty epochs."""
+STRIDE = 32
+"""Pixels of the input for one position of the feature map: VGG16 halves its input five times."""
+
+DENSE = {"alpha": 1.0, "learning_rate_init": 1e-3}
+STEPS, BATCH = 400, 64
+"""How the Dense layer is trained on standardised vectors: a penalty on squared weights, and steps of Adam."""
+
+SOLVER = {"tol": 1e-6, "max_iter": 1000}
+"""Of logistic regression: largest gradient, and iterations, of which photographs take 20 to 200. With scikit-learn's
+tolerance, 1e-4, it stops too early, because the components of vectors of unit length are small."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedHead:
-    """A head: float32 [N, h, w, C] -> logits [N, labels], as it was after `epoch`, counted from 1 (the one with the
-    lowest validation loss, up to MINIMUM_GAIN)."""
+    """A head as Keras models: `layers` from pooled features of unit length [N, D] to logits [N, labels], and `network`,
+    which is shipped, from feature maps float32 [N, h, w, C]."""
 
+    pooling: Pooling
+    layers: keras.Model
     network: keras.Model
-    history: History
-    epoch: int
 
     @property
     def parameters(self) -> int:
         """Number of trained values."""
-        return int(self.network.count_params())
+        return int(self.layers.count_params())
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """float32 [n, labels] for features float32 [n, h, w, C]."""
-        return run(self.network, features)
+        """float32 [n, labels] for pooled features float32 [n, 2, C]."""
+        return run(self.layers, unit_vectors(features, self.pooling))
 
 
 def train(
-    candidate: HeadCandidate, training: Features, validation: Features, labels: int, config: BuildConfig
+    candidate: HeadCandidate, features: np.ndarray, targets: np.ndarray, labels: int, config: BuildConfig
 ) -> TrainedHead:
-    """Train one head until the validation loss has not decreased for `config.patience` epochs.
+    """Train a head on pooled features float32 [n, 2, C] with the labels `targets` [n].
 
     On one machine, the same features and seed give the same head, bit by bit.
     """
-    keras.utils.set_random_seed(config.seed)
-    pooled = pool(training.values, candidate.pooling)
-    mean, deviation = statistics(pooled)
-    steps = -(-len(pooled) // config.training_batch)
-    penalty = keras.regularizers.L2(candidate.l2)
-    model = keras.Sequential(
-        [
-            keras.Input(mean.shape),
-            keras.layers.Dense(candidate.units, activation="relu", kernel_regularizer=penalty),
-            keras.layers.Dropout(candidate.dropout),
-            keras.layers.Dense(labels, kernel_regularizer=penalty),
-        ]
-    )
-    rate = keras.optimizers.schedules.CosineDecay(candidate.learning_rate, candidate.epochs * steps)
-    model.compile(
-        keras.optimizers.Adam(rate),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy", keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name="log_loss")],
-        steps_per_execution=steps,  # one call per epoch, because the steps are small
-    )
-    stopping = keras.callbacks.EarlyStopping(
-        "val_log_loss", mode="min", min_delta=MINIMUM_GAIN, patience=config.patience, restore_best_weights=True
-    )
-    history = model.fit(
-        (pooled - mean) / deviation,
-        training.labels,
-        validation_data=((pool(validation.values, candidate.pooling) - mean) / deviation, validation.labels),
-        epochs=candidate.epochs,
-        batch_size=config.training_batch,
-        verbose=0,
-        callbacks=[stopping],
-    ).history
-    names = {"loss": "log_loss", "accuracy": "accuracy", "val_loss": "val_log_loss", "val_accuracy": "val_accuracy"}
-    network = on_feature_maps(model, candidate.pooling, training.values.shape[1:], mean, deviation)
-    return TrainedHead(network, {name: history[metric] for name, metric in names.items()}, stopping.best_epoch + 1)
+    layers = fit(candidate, unit_vectors(features, candidate.pooling), targets, labels, config.seed)
+    side = config.image_size // STRIDE
+    network = on_feature_maps(layers, candidate.pooling, (side, side, features.shape[-1]))
+    return TrainedHead(candidate.pooling, layers, network)
 
 
-def pool(features: np.ndarray, pooling: Pooling) -> np.ndarray:
-    """float [n, h, w, C] -> float32 [n, D], by the layers that are shipped."""
-    return run(keras.Sequential([keras.Input(features.shape[1:]), *_layers(pooling)]), features)
+def fit(candidate: HeadCandidate, vectors: np.ndarray, targets: np.ndarray, labels: int, seed: int) -> keras.Model:
+    """The head's layers, trained on `vectors` float32 [n, D]: [N, D] -> logits [N, labels]."""
+    if candidate.units:
+        return _fit_dense(candidate.units, vectors, targets, labels, seed)
+    (layer,) = fit_linear(vectors, targets, labels, [candidate.l2])
+    return dense_layers(layer)
+
+
+def fit_linear(
+    vectors: np.ndarray, targets: np.ndarray, labels: int, penalties: Sequence[float]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weights [D, labels] and biases [labels] of logistic regression for each penalty, the strongest first: each
+    solution starts from the one before."""
+    model = LogisticRegression(warm_start=True, **SOLVER)
+    solutions = []
+    for l2 in penalties:
+        model.set_params(C=1 / (l2 * len(vectors))).fit(vectors, targets)
+        solutions.append(_output_layer(model.coef_.T, model.intercept_, labels))
+    return solutions
+
+
+def _fit_dense(units: int, vectors: np.ndarray, targets: np.ndarray, labels: int, seed: int) -> keras.Model:
+    mean, deviation = statistics(vectors)
+    epochs = -(-STEPS * BATCH // len(vectors))
+    model = MLPClassifier(units, batch_size=min(BATCH, len(vectors)), max_iter=epochs, random_state=seed, **DENSE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the number of steps is meant
+        model.fit((vectors - mean) / deviation, targets)
+    # (x - mean) / deviation @ W + b = x @ (W / deviation) + (b - mean / deviation @ W)
+    weights = model.coefs_[0] / deviation[:, None]
+    biases = model.intercepts_[0] - mean @ weights
+    return dense_layers((weights, biases), _output_layer(model.coefs_[1], model.intercepts_[1], labels))
+
+
+def _output_layer(weights: np.ndarray, biases: np.ndarray, labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """A column for each label: for two, scikit-learn has one, the logit of the second above that of the first."""
+    return (weights * [[-0.5, 0.5]], biases * [-0.5, 0.5]) if labels == 2 else (weights, biases)
+
+
+def dense_layers(*layers: Sequence[np.ndarray]) -> keras.Model:
+    """Layers with these weights and biases, ReLU between them: [N, D] -> [N, labels]."""
+    vectors = flow = keras.Input(layers[0][0].shape[:1])
+    for number, (_, biases) in enumerate(layers, start=1):
+        activation = "relu" if number < len(layers) else None
+        flow = keras.layers.Dense(len(biases), activation=activation, name=f"dense{number}")(flow)
+    model = keras.Model(vectors, flow, name="layers")
+    model.set_weights([values for layer in layers for values in layer])
+    return model
+
+
+def on_feature_maps(layers: keras.Model, pooling: Pooling, shape: tuple[int, ...]) -> keras.Model:
+    """The head to ship, of plain operations: feature maps float32 [N, *shape] -> logits."""
+    maps = keras.Input(shape, name=FEATURES)
+    pooled = keras.ops.mean(maps, axis=(1, 2)), keras.ops.max(maps, axis=(1, 2))
+    return keras.Model(maps, layers(_unit_vectors(*pooled, pooling)), name="head")
+
+
+def unit_vectors(features: np.ndarray, pooling: Pooling) -> np.ndarray:
+    """Pooled features float32 [n, 2, C], means and maxima, as float32 [n, D] of unit length, as the network computes
+    them."""
+    return np.asarray(_unit_vectors(features[:, 0], features[:, 1], pooling))
 
 
 def run(network: keras.Model, inputs: np.ndarray) -> np.ndarray:
@@ -94,44 +133,29 @@ def run(network: keras.Model, inputs: np.ndarray) -> np.ndarray:
     return np.concatenate([keras.ops.convert_to_numpy(output) for output in outputs])
 
 
-def statistics(pooled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation [D] that standardise the pooled features, so that one learning rate suits any base weights.
+def statistics(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation [D] that standardise vectors, so that one learning rate suits any base weights.
 
     A variance below a hundredth of the average is raised to it, so that an almost silent channel is not amplified.
-    Features that never vary are not scaled.
+    Vectors that never vary are not scaled.
     """
-    variance = pooled.var(axis=0, dtype=np.float64)
+    variance = vectors.var(axis=0, dtype=np.float64)
     floor = variance.mean() / 100 or 1.0
-    return pooled.mean(axis=0, dtype=np.float64), np.sqrt(np.maximum(variance, floor))
+    return vectors.mean(axis=0, dtype=np.float64), np.sqrt(np.maximum(variance, floor))
 
 
-def on_feature_maps(
-    trained: keras.Model, pooling: Pooling, shape: tuple[int, ...], mean: np.ndarray, deviation: np.ndarray
-) -> keras.Model:
-    """The head to ship: pooling in front, and the standardisation folded into the Dense layer, because
-    (x - mean) / deviation @ W + b = x @ (W / deviation) + (b - mean / deviation @ W)."""
-    kernel, bias, *output = trained.get_weights()
-    folded = kernel / deviation[:, None]
-    head = keras.Sequential(
-        [
-            keras.Input(shape, name=FEATURES),
-            *_layers(pooling),
-            keras.layers.Dense(len(bias), activation="relu"),
-            keras.layers.Dense(len(output[-1])),
-        ],
-        name="head",
-    )
-    head.set_weights([folded, bias - mean @ folded, *output])
-    return head
-
-
-def _layers(pooling: Pooling) -> list[keras.Layer]:
+def _unit_vectors(means: keras.KerasTensor, maxima: keras.KerasTensor, pooling: Pooling) -> keras.KerasTensor:
     match pooling:
         case Pooling.AVERAGE:
-            return [keras.layers.GlobalAveragePooling2D()]
+            return _unit_length(means)
+        case Pooling.ROOT:
+            return _unit_length(keras.ops.sqrt(means + EPSILON))
         case Pooling.MAXIMUM:
-            return [keras.layers.GlobalMaxPooling2D()]
-        case Pooling.GRID:
-            return [keras.layers.AveragePooling2D(2, padding="same"), keras.layers.Flatten()]
-        case Pooling.FLATTEN:
-            return [keras.layers.Flatten()]
+            return _unit_length(maxima)
+        case Pooling.BOTH:
+            return keras.ops.concatenate([_unit_length(means), _unit_length(maxima)], axis=1)
+
+
+def _unit_length(vectors: keras.KerasTensor) -> keras.KerasTensor:
+    squares = keras.ops.sum(keras.ops.square(vectors), axis=1, keepdims=True)
+    return vectors / keras.ops.sqrt(squares + EPSILON)

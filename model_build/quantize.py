@@ -35,7 +35,7 @@ from model_build.config import BuildConfig, QuantisationCandidate, Ranges
 from model_build.data.dataset import Dataset, Example, spread
 from model_build.data.reader import CORES, PictureReader, decoder_fingerprint
 from model_build.export import IMAGE
-from model_build.features import Features
+from model_build.features import Features, pool
 
 ActivationRanges = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Lowest and highest value of each activation, by the name of the tensor."""
@@ -59,8 +59,8 @@ class QuantisedBase:
     `error` is the root mean square of INT8 - FP32 over an image's average-pooled features, as a mean over images (so
     that one image outside the ranges counts by its share), divided by the standard deviation of the FP32 features over
     the images: 0 is no difference, about 1 as bad as knowing nothing, infinite a graph without finite numbers. `images`
-    is the number calibrated on; `milliseconds` one image alone on all cores; `features` float32 [m, h, w, C] those of
-    the images compared.
+    is the number calibrated on; `milliseconds` one image alone on all cores; `features` float32 [m, 2, C] the pooled
+    ones of the images compared.
     """
 
     candidate: QuantisationCandidate
@@ -192,13 +192,13 @@ def measure(int8: Path, unseen: np.ndarray) -> tuple[np.ndarray, float]:
     session = ort.InferenceSession(int8, options, providers=["CPUExecutionProvider"])
     session.run(None, {IMAGE: unseen[:1]})  # the first call also allocates memory
     start = time.perf_counter()
-    features = np.concatenate([session.run(None, {IMAGE: pixels[np.newaxis]})[0] for pixels in unseen])
-    return features, (time.perf_counter() - start) / len(unseen) * 1000
+    maps = np.concatenate([session.run(None, {IMAGE: pixels[np.newaxis]})[0] for pixels in unseen])
+    return pool(maps), (time.perf_counter() - start) / len(unseen) * 1000
 
 
 def relative_error(features: np.ndarray, expected: np.ndarray) -> float:
-    """`error` of QuantisedBase, for feature maps float [m, h, w, C]."""
-    int8, fp32 = (maps.mean(axis=(1, 2), dtype=np.float64) for maps in (features, expected))
+    """`error` of QuantisedBase, for pooled features float [m, 2, C], of which the means count."""
+    int8, fp32 = (pooled[:, 0].astype(np.float64) for pooled in (features, expected))
     difference = float(np.sqrt(((int8 - fp32) ** 2).mean(axis=1)).mean())
     deviation = float(np.sqrt(fp32.var(axis=0).mean()))
     if not math.isfinite(difference):

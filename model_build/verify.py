@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from evaluation.metrics import mcnemar_test, wilson_interval
@@ -20,7 +19,7 @@ from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example, require_enough, spread
 from model_build.data.reader import PictureReader
 from model_build.features import Features, extract
-from model_build.head import TrainedHead, run
+from model_build.head import TrainedHead
 from model_build.progress import progress_bar
 from model_build.selection import TrainedNetwork
 
@@ -133,8 +132,8 @@ def verify(
     Raises VerificationError if the graph disagrees with Keras, or if INT8 loses more than the tolerance against FP32 on
     the same test images; DataError if too few test images of a label can be read.
     """
-    head = network.head.trained
-    difference = agreement(classifier, head.network, temperature, network.validation)
+    head, known = network.trained, network.features
+    difference = agreement(classifier, head, temperature, known)
     if difference > config.graph_tolerance:
         raise VerificationError(
             f"the exported graph and Keras differ by up to {difference:.6f} in probability on the same images "
@@ -145,13 +144,13 @@ def verify(
     require_enough(data, "test", test.examples)
     sample = extract(network.fp32, spread(test.examples, config.affordable(config.fp32_megapixels)), config)
 
-    validation_right, sample_right = _right(head, network.validation), _right(head, sample)
+    sample_right = _right(head, sample)
     accuracy = {
-        "train": SplitAccuracy(Accuracy.of(_right(head, network.training))),
+        "train": SplitAccuracy(Accuracy.of(_right(head, known))),
         "validation": SplitAccuracy(
-            Accuracy.of(validation_right),
+            Accuracy.of(network.head.right),
             fp32=Accuracy.of(_right(head, network.reference)),
-            int8_on_fp32_images=_accuracy_on(network.reference, network.validation.examples, validation_right),
+            int8_on_fp32_images=_accuracy_on(network.reference, known.examples, _right(head, known)),
         ),
         "test": SplitAccuracy(
             Accuracy.of(test.right),
@@ -160,19 +159,19 @@ def verify(
         ),
     }
     require_little_loss(accuracy["test"], config.int8_tolerance)
-    baseline = compare_with_baseline(network.baseline.predict(sample.values) == sample.labels, sample_right)
+    baseline = compare_with_baseline(_right(network.yardstick, sample), sample_right)
     return Verification(test, accuracy, baseline, difference, reader.unreadable)
 
 
 def agreement(
-    classifier: Classifier, head: keras.Model, temperature: float, features: Features, images: int = 32
+    classifier: Classifier, head: TrainedHead, temperature: float, features: Features, images: int = 32
 ) -> float:
     """Largest absolute difference of a probability between the finished graph on pixels and the Keras head on the
     features of the same images."""
     chosen = np.unique(np.linspace(0, len(features.examples) - 1, images).astype(int))
     examples = [features.examples[index] for index in chosen]
     ((_, pixels),) = PictureReader(examples, classifier.input_size[0]).batches(len(examples))
-    expected = softmax(run(head, features.values[chosen]), temperature)
+    expected = softmax(head.logits(features.values[chosen]), temperature)
     return float(np.abs(softmax(classifier.logits(pixels), temperature) - expected).max())
 
 

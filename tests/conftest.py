@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
+import hypothesis
 import pytest
 from moto import mock_aws
 
@@ -52,6 +53,11 @@ pytest_plugins = ["tests.needs"]  # imported in fixtures only: pytest rewrites t
 # A shell that starts pytest in the background makes it, and every process that tests start, ignore SIGINT. Tests of
 # Ctrl-C need it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Hypothesis fails an example that takes 0.2 s, which on a busy machine any may.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -164,6 +170,7 @@ def config(drawn_data: Path, tmp_path_factory: pytest.TempPathFactory) -> BuildC
         quantisations=quick.QUANTISATIONS,
         quantisation_megapixels=0.04,  # ten images
         heads=quick.HEADS,
+        yardstick=quick.YARDSTICK,
     )
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:

@@ -54,12 +54,10 @@ def line_chart(
     series: Sequence[Series],
     percent: bool,
     shown: Sequence[float] = (),
-    marked: int | None = None,
 ) -> Markup:
-    """One or two series over `names`, the labels of the horizontal axis (days, epochs).
+    """One or two series over `names`, the labels of the horizontal axis (days).
 
     The vertical axis covers all values and those in `shown`, not 0 to 1: of an accuracy only the top matters.
-    A dashed vertical line stands at the name of index `marked`.
     """
     height = 230
     values = [part for line in series for part in (line.values, line.low, line.high) if part is not None]
@@ -73,7 +71,6 @@ def line_chart(
         _frame(height),
         grid=[(round(up(tick), 1), tick) for tick in ticks],
         labels=_horizontal_labels(names, across),
-        marked=None if marked is None else f"M{across(marked):.1f} {_TOP}V{height - _BOTTOM}",
         lines=[_line(line, across, up) for line in series],
         spec=spec,
         head=["", *(line.name for line in series)],

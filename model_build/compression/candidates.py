@@ -22,7 +22,7 @@ from model_build.compression.pruning import Elimination
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, spread
 from model_build.data.reader import PictureReader, decoder_fingerprint
-from model_build.selection import EvaluatedHead
+from model_build.head import TrainedHead
 
 CHANNEL_LOSS_WEIGHT = 3.0
 """Weight of a loss by channels against one by ranks. Both are estimated to first order, and both are too small: for the
@@ -91,7 +91,7 @@ def candidate_name(speedup: float) -> str:
 
 def solve_candidates(
     base: Base,
-    head: EvaluatedHead,
+    head: TrainedHead,
     candidates: Sequence[NetworkCandidate],
     folder: Path,
     data: Dataset,
@@ -112,7 +112,7 @@ def solve_candidates(
         pixels[::2] = pixels[::2, :, ::-1].copy()  # half of them mirrored
         statistics = solve.gather_statistics(full, pixels, max(1, config.compress_rows // len(pixels)), config.seed)
         subset = pixels[: config.affordable(config.compress_megapixels / 3)]
-        sensitivity = solve.sensitivities(full, subset, head.trained.network, config.seed)
+        sensitivity = solve.sensitivities(full, subset, head.network, config.seed)
         consumption = solve.consumptions(full, sensitivity)
         orders = solve.eliminations(statistics, consumption)
         columns = solve.column_ranks(full, statistics, sensitivity)
@@ -132,7 +132,7 @@ def solve_candidates(
     key = key_of(
         "compress",
         base.sha256,
-        sha256_of_values(head.trained.network),
+        sha256_of_values(head.network),
         [example.sha256 for example in examples],
         decoder_fingerprint(),
         [astuple(candidate) for candidate in candidates],

@@ -1,10 +1,9 @@
 """How much accuracy a faster network costs: smaller networks, and the full one on smaller pictures, each quantised and
-with a head of its own, measured on validation. One of them is shipped. The test pictures are not used here."""
+with a head of its own, measured by cross-validation. One of them is shipped. The test pictures are not used here."""
 
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,11 +19,12 @@ from model_build.compression import candidates as plans
 from model_build.compression import network
 from model_build.compression.candidates import Kind, LayerRedundancy, NetworkCandidate
 from model_build.compression.network import Shape
-from model_build.config import BuildConfig
+from model_build.config import BuildConfig, HeadCandidate
 from model_build.data.dataset import Dataset, spread
 from model_build.data.reader import CORES
 from model_build.features import Features, extract
-from model_build.selection import EvaluatedHead
+from model_build.head import TrainedHead
+from model_build.selection import EvaluatedHead, TrainedNetwork, paired_difference
 
 ROUNDS = 15
 """Timed images per graph. The graphs take turns, so that other load on the machine affects all alike."""
@@ -33,10 +33,9 @@ SIGNIFICANCE = 1.645
 """Standard errors that a paired mean exceeds by chance in one of twenty cases."""
 
 RULE = (
-    "the fastest network that is right on at most {loss:.1%} fewer of the validation pictures than the full one, and "
-    "whose log loss there is not significantly higher (paired, one-sided 5%)"
+    "the fastest network whose log loss in a cross-validation on training and validation pictures is not measurably "
+    "above the full one's (paired picture by picture, one-sided 5%)"
 )
-"""Both conditions: a thousand pictures barely show a difference of one point of accuracy; log losses show it sooner."""
 
 Quantise = Callable[[Path, Path, Features, BuildConfig], object]
 """Writes the first graph in INT8 to the second path; the features are those of FP32 on some validation pictures."""
@@ -44,8 +43,7 @@ Quantise = Callable[[Path, Path, Features, BuildConfig], object]
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """A measured network: its base, in FP32 and INT8, and the head trained on its features, with the log losses [n] of
-    the validation pictures."""
+    """A measured network: its base, in FP32 and INT8, and the head cross-validated on its features."""
 
     name: str
     kind: Kind
@@ -54,7 +52,6 @@ class CurvePoint:
     fp32: Path
     int8: Path
     head: EvaluatedHead
-    log_losses: np.ndarray
 
     @property
     def cost(self) -> int:
@@ -85,31 +82,35 @@ class Curve:
     chosen: CurvePoint
 
 
-def full_point(
-    base: Base, config: BuildConfig, fp32: Path, int8: Path, head: EvaluatedHead, validation: Features
-) -> CurvePoint:
+def full_point(base: Base, config: BuildConfig, full: TrainedNetwork) -> CurvePoint:
     """The full network as a point of the curve. Raises StructureError."""
-    shape, losses = network.from_keras(base.network).shape, log_losses(head.logits, validation.labels)
-    return CurvePoint(Kind.FULL, Kind.FULL, config.image_size, shape, fp32, int8, head, losses)
+    shape = network.from_keras(base.network).shape
+    return CurvePoint(Kind.FULL, Kind.FULL, config.image_size, shape, full.fp32, full.int8, full.head)
 
 
 def measure_curve(
-    base: Base, full: CurvePoint, data: Dataset, config: BuildConfig, quantise: Quantise, folder: Path
+    base: Base,
+    full: CurvePoint,
+    head: TrainedHead,
+    data: Dataset,
+    config: BuildConfig,
+    quantise: Quantise,
+    folder: Path,
 ) -> Curve:
-    """Build and measure every network of the settings. Their files are written to `folder`."""
+    """Build and measure every network of the settings, and write their files to `folder`. `head` is the full one's."""
     candidates = plans.plan_candidates(config)
-    redundancy = plans.solve_candidates(base, full.head, candidates, folder, data, config)
+    redundancy = plans.solve_candidates(base, head, candidates, folder, data, config)
     points = [full]
     for candidate in candidates:
-        settings = replace(config, image_size=candidate.image_size, heads=(full.head.candidate,))
-        points.append(_trained(candidate, folder, data, settings, quantise))
+        settings = replace(config, image_size=candidate.image_size)
+        points.append(_measured(candidate, full.head.candidate, folder, data, settings, quantise))
         _print(points[-1], full)
     milliseconds = time_graphs({point.name: (point.int8, point.image_size) for point in points})
     name = None if config.compress == "auto" else plans.candidate_name(float(config.compress))
-    return Curve(points, milliseconds, redundancy, choose_network(points, config.compress_loss, name))
+    return Curve(points, milliseconds, redundancy, choose_network(points, name))
 
 
-def choose_network(points: Sequence[CurvePoint], loss: float, name: str | None) -> CurvePoint:
+def choose_network(points: Sequence[CurvePoint], name: str | None) -> CurvePoint:
     """The network called `name`; for None the one that RULE picks. The first point is the full network.
 
     The estimated cost decides: measured times differ from run to run, and the model must not. Networks for smaller
@@ -118,34 +119,22 @@ def choose_network(points: Sequence[CurvePoint], loss: float, name: str | None) 
     if name is not None:
         return next(point for point in points if point.name == name)
     full = points[0]
-    least_correct = full.head.validation.correct - math.floor(loss * full.head.validation.images + 1e-9)
     allowed = [
-        point
-        for point in points
-        if point.head.validation.correct >= least_correct
-        and point.image_size == full.image_size
-        and excess_loss(point, full) <= SIGNIFICANCE
+        point for point in points if point.image_size == full.image_size and excess_loss(point, full) <= SIGNIFICANCE
     ]
     return min(allowed, key=lambda point: point.cost)
 
 
 def excess_loss(point: CurvePoint, full: CurvePoint) -> float:
     """Mean log loss above the full network's, picture by picture, in standard errors of that mean; 0 if both agree."""
-    difference = point.log_losses - full.log_losses
-    error = float(difference.std()) / math.sqrt(len(difference))
-    return float(difference.mean()) / error if error else 0.0
+    excess, error = paired_difference(point.head.losses, full.head.losses)
+    return excess / error if error else 0.0
 
 
-def log_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """float64 [n]: the log loss of each picture at temperature 1."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels])
-
-
-def compare_with_full(test: Features, full: EvaluatedHead, right: np.ndarray) -> FullComparison:
+def compare_with_full(test: Features, full: TrainedHead, right: np.ndarray) -> FullComparison:
     """Compare on test: `test` are the features of the full network's INT8 base, `right` bool [n] says where the shipped
     network is right."""
-    full_right = full.trained.logits(test.values).argmax(axis=1) == test.labels
+    full_right = full.logits(test.values).argmax(axis=1) == test.labels
     only_full, only_shipped = int((full_right & ~right).sum()), int((right & ~full_right).sum())
     p_value = round(mcnemar_test(only_full, only_shipped), 4)
     return FullComparison(len(right), int(full_right.sum()), int(right.sum()), only_full, only_shipped, p_value)
@@ -169,29 +158,31 @@ def time_graphs(graphs: Mapping[str, tuple[Path, int]]) -> dict[str, float]:
 
 def curve_rule(config: BuildConfig) -> str:
     """The rule that chose the network, in words."""
-    return RULE.format(loss=config.compress_loss) if config.compress == "auto" else "the one that was asked for"
+    return RULE if config.compress == "auto" else "the one that was asked for"
 
 
-def _trained(
-    candidate: NetworkCandidate, folder: Path, data: Dataset, config: BuildConfig, quantise: Quantise
+def _measured(
+    candidate: NetworkCandidate,
+    head: HeadCandidate,
+    folder: Path,
+    data: Dataset,
+    config: BuildConfig,
+    quantise: Quantise,
 ) -> CurvePoint:
-    """Quantise the solved base, extract features and train the head."""
+    """Quantise the solved base, extract features and cross-validate the head on them."""
     fp32, shape_file = candidate.files(folder)
     int8 = fp32.with_suffix(".int8.onnx")
     unseen = spread(data.splits["validation"], config.affordable(config.quantisation_megapixels))
     quantise(fp32, int8, extract(fp32, unseen, config), config)
-    training, validation = (extract(int8, data.splits[split], config) for split in ("train", "validation"))
-    (head,) = selection.train_heads(training, validation, len(data.labels), config)
+    evaluated = selection.evaluate_head(head, extract(int8, data.known, config), len(data.labels), config)
     shape = Shape(**{name: tuple(values) for name, values in json.loads(shape_file.read_text("utf-8")).items()})
-    losses = log_losses(head.logits, validation.labels)
-    return CurvePoint(candidate.name, candidate.kind, config.image_size, shape, fp32, int8, head, losses)
+    return CurvePoint(candidate.name, candidate.kind, config.image_size, shape, fp32, int8, evaluated)
 
 
 def _print(point: CurvePoint, full: CurvePoint) -> None:
-    validation = point.head.validation
-    multiplications = point.shape.multiplications(point.image_size) / 1e9
+    head, multiplications = point.head, point.shape.multiplications(point.image_size) / 1e9
     print(
         f"      {point.name:<28}{multiplications:6.2f} G multiplications, estimated {full.cost / point.cost:.2f}x "
-        f"faster, validation {validation.accuracy:.1%}, log loss {validation.log_loss:.4f}",
+        f"faster, right {head.right.mean():.1%}, log loss {head.losses.mean():.4f}",
         flush=True,
     )

@@ -62,6 +62,11 @@ class Dataset:
                 digest.update(json.dumps([split, name, self.labels[example.label], example.sha256]).encode())
         return digest.hexdigest()
 
+    @property
+    def known(self) -> tuple[Example, ...]:
+        """The training and validation examples, from which a head learns and by which it is chosen."""
+        return (*self.splits["train"], *self.splits["validation"])
+
     def counts(self) -> dict[str, dict[str, int]]:
         """Images per split and label."""
         return {

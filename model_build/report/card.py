@@ -7,8 +7,9 @@ import numpy as np
 
 from evaluation.charts import confusion_table, frequent_confusions, reliability_diagram
 from evaluation.pages import render
-from model_build.report.figures import LABELS_IN_MATRIX, TEMPLATES, confusion_chart, curve_chart, training_charts
+from model_build.report.figures import LABELS_IN_MATRIX, TEMPLATES, confusion_chart, curve_chart
 from model_build.report.report import BuildReport
+from model_build.selection import LARGEST_LOSS
 
 MISTAKES_SHOWN = 24
 """Mistakes with their pictures, the most confident ones; report.json lists all."""
@@ -24,14 +25,14 @@ WEIGHTS_WARNINGS = {
 def card_page(report: BuildReport, pictures: Mapping[str, str]) -> str:
     """The text of index.html. `pictures`: a data URI for the path of each mistake that is shown."""
     matrix, few_labels = np.array(report.confusion), len(report.labels) <= LABELS_IN_MATRIX
-    baseline, calibration, compression = report.head.baseline.test, report.calibration.test, report.compression
-    lead = baseline.head_correct - baseline.correct
+    yardstick, calibration, compression = report.head.yardstick, report.calibration.test, report.compression
+    lead = yardstick.head_correct - yardstick.correct
     return render(
         "card.html",
         TEMPLATES,
         report=report,
         warnings=_warnings(report),
-        lead_over_baseline=f"{lead:+d} pictures" if lead else "equal",
+        lead=f"{lead:+d} pictures" if lead else "equal",
         confusion_table=confusion_table(matrix, report.labels) if few_labels else None,
         confusion_chart=None if few_labels else confusion_chart(report),
         confusions=frequent_confusions(matrix, report.labels, CONFUSIONS_LISTED),
@@ -40,9 +41,9 @@ def card_page(report: BuildReport, pictures: Mapping[str, str]) -> str:
         mistakes=[mistake for mistake in report.mistakes if mistake.path in pictures][:MISTAKES_SHOWN],
         unsure_mistakes=sum(mistake.unsure for mistake in report.mistakes),
         pictures=pictures,
-        training_charts=training_charts(report.head),
         curve_chart=curve_chart(compression) if compression else None,
         infinity=math.inf,
+        largest_loss=LARGEST_LOSS,
         settings=[(name, value) for name, value in report.settings.items() if not isinstance(value, list | tuple)],
         command=_command(report),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation import metrics
+from labeller.classifier import softmax
 from labeller.images import Unreadable
 from labeller.manifest import Manifest
 from model_build.calibration import Threshold
@@ -17,16 +18,16 @@ from model_build.data.dataset import Dataset, Example
 from model_build.data.reader import CORES
 from model_build.quantize import QuantisedBase
 from model_build.report import report as reports
-from model_build.selection import Baseline, EvaluatedHead, HeadAccuracy, ValidationScore
+from model_build.selection import RULE, EvaluatedHead, HeadAccuracy, JudgedCopies, TrainedNetwork, paired_difference
 from model_build.verify import Accuracy, BaselineTest, Predictions, Verification
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Grows when a field changes its meaning."""
 
-HEAD_RULE = "most right on validation; among equals the lowest log loss there; then the first in the table"
 CAUTION = (
-    "The epoch, the head, the temperature and the threshold were chosen on validation, so the validation figures are "
-    "too good. Nothing was chosen on test."
+    "In the cross-validation each training and validation picture is judged by a head that did not learn from it. "
+    "Head, penalty, temperature and threshold were chosen on these figures, so they are slightly too good. Nothing was "
+    "chosen on test."
 )
 
 
@@ -37,9 +38,7 @@ class Decisions:
     quantisations: list[QuantisedBase]
     quantisation: QuantisedBase
     head_accuracy: HeadAccuracy
-    heads: list[EvaluatedHead]
-    head: EvaluatedHead
-    baseline: Baseline
+    network: TrainedNetwork
     threshold: Threshold
     curve: Curve | None
     full_comparison: FullComparison | None
@@ -53,9 +52,11 @@ def compose(
     verification: Verification,
     unreadable: Mapping[Example, Unreadable],
     validation: Predictions,
+    copies: JudgedCopies,
     sizes: Mapping[str, int],
 ) -> reports.BuildReport:
-    """The report without `seconds` and `reused`, which are known later. `validation`: the INT8 predictions."""
+    """The report without `seconds` and `reused`, which are known later. `validation` and
+    `copies`: the answers of the cross-validation."""
     settings = {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
     test, threshold = verification.test, decisions.threshold
     return reports.BuildReport(
@@ -70,13 +71,14 @@ def compose(
         classes={label: Accuracy.of(test.right[test.labels == index]) for index, label in enumerate(data.labels)},
         confusion=metrics.confusion_matrix(test.labels, test.predicted, len(data.labels)).tolist(),
         mistakes=mistakes_of(test, data, threshold.value),
-        head=_head(decisions, verification.baseline),
+        head=_head(decisions.network, verification.baseline),
         quantisation=_quantisation(decisions, config),
         calibration=reports.CalibrationReport(
             manifest.temperature,
             threshold,
             calibration_of(validation, threshold.value),
             calibration_of(test, threshold.value),
+            changes_of(copies, manifest.temperature, threshold.value),
             CAUTION,
         ),
         largest_difference_to_keras=verification.largest_difference,
@@ -107,14 +109,33 @@ def mistakes_of(test: Predictions, data: Dataset, threshold: float) -> list[repo
 
 def calibration_of(predictions: Predictions, threshold: float) -> reports.SplitCalibration:
     """Reliability before and after calibration, and the effect of the confidence threshold."""
-    labelled = predictions.confidence >= threshold
-    accuracy = Accuracy.of(predictions.right[labelled])
     return reports.SplitCalibration(
         len(predictions.labels),
         _reliability(replace(predictions, temperature=1.0)),
         _reliability(predictions),
-        reports.Labelled(**asdict(accuracy), share=round(float(labelled.mean()), 4)),
+        _labelled(predictions.confidence, predictions.right, threshold),
     )
+
+
+def changes_of(copies: JudgedCopies, temperature: float, threshold: float) -> list[reports.ChangeResult]:
+    """Accuracy of the changed copies by kind of change, and of the same pictures unchanged."""
+    confidence, results = softmax(copies.logits, temperature).max(axis=1), []
+    for change in sorted(set(copies.changes.tolist())):
+        here = copies.changes == change
+        result = reports.ChangeResult(
+            **asdict(Accuracy.of(copies.right[here])),
+            change=change,
+            counted=bool(copies.counted[here].all()),
+            originals_correct=int(copies.originals_right[here].sum()),
+            labelled=_labelled(confidence[here], copies.right[here], threshold),
+        )
+        results.append(result)
+    return results
+
+
+def _labelled(confidence: np.ndarray, right: np.ndarray, threshold: float) -> reports.Labelled:
+    labelled = confidence >= threshold
+    return reports.Labelled(**asdict(Accuracy.of(right[labelled])), share=round(float(labelled.mean()), 4))
 
 
 def _reliability(predictions: Predictions) -> reports.Reliability:
@@ -129,22 +150,17 @@ def _reliability(predictions: Predictions) -> reports.Reliability:
     )
 
 
-def _head(decisions: Decisions, baseline: BaselineTest) -> reports.HeadReport:
-    chosen, plain = decisions.head, decisions.baseline
-    candidates = [
-        reports.HeadResult(
-            **asdict(head.candidate),
-            parameters=head.trained.parameters,
-            epochs_run=len(head.trained.history["loss"]),
-            epoch_kept=head.trained.epoch,
-            seconds=round(head.seconds, 2),
-            validation=_validation(head.validation),
+def _head(network: TrainedNetwork, yardstick: BaselineTest) -> reports.HeadReport:
+    best = min(network.heads, key=lambda head: float(head.losses.mean()))
+    candidates = []
+    for head in network.heads:
+        excess, error = (round(value, 5) for value in paired_difference(head.losses, best.losses))
+        seconds = round(head.seconds, 2)
+        result = reports.HeadResult(
+            **asdict(head.candidate), validation=_validation(head), excess=excess, excess_error=error, seconds=seconds
         )
-        for head in decisions.heads
-    ]
-    history = {name: [round(value, 5) for value in values] for name, values in chosen.trained.history.items()}
-    result = reports.BaselineResult(plain.model.C, _validation(plain.validation), baseline)
-    return reports.HeadReport(chosen.candidate.name, HEAD_RULE, candidates, history, result)
+        candidates.append(result)
+    return reports.HeadReport(network.head.candidate.name, RULE, candidates, network.trained.parameters, yardstick)
 
 
 def _quantisation(decisions: Decisions, config: BuildConfig) -> reports.QuantisationReport:
@@ -182,7 +198,7 @@ def _compression(decisions: Decisions, config: BuildConfig) -> reports.Compressi
             point.int8.stat().st_size,
             round(curve.milliseconds[point.name], 2),
             reports.NetworkValidation(
-                **asdict(_validation(point.head.validation)),
+                **asdict(_validation(point.head)),
                 excess=round(excess_loss(point, curve.points[0]), 2),
             ),
         )
@@ -194,5 +210,6 @@ def _compression(decisions: Decisions, config: BuildConfig) -> reports.Compressi
     )
 
 
-def _validation(score: ValidationScore) -> reports.ValidationResult:
-    return reports.ValidationResult(score.images, score.correct, round(score.accuracy, 4), round(score.log_loss, 5))
+def _validation(head: EvaluatedHead) -> reports.ValidationResult:
+    correct, images = int(head.right.sum()), len(head.targets)
+    return reports.ValidationResult(images, correct, round(correct / images, 4), round(float(head.losses.mean()), 5))

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from evaluation.charts import Series, axis_ticks, line_chart, linear_scale
+from evaluation.charts import axis_ticks, linear_scale
 from evaluation.pages import macros, render
 from model_build.compression.candidates import Kind
-from model_build.report.report import BuildReport, CompressionReport, HeadReport
+from model_build.report.report import BuildReport, CompressionReport
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -23,38 +23,14 @@ LONGEST = 24
 
 
 def write_figures(report: BuildReport, folder: Path) -> None:
-    """Write training.svg and confusion.svg, and curve.svg if there is a compression curve."""
+    """Write confusion.svg, and curve.svg if there is a compression curve."""
     folder.mkdir(parents=True, exist_ok=True)
-    training = [(title, ("training", "validation"), chart) for title, chart in training_charts(report.head)]
-    _write(folder / "training.svg", *training)
     test = report.accuracy["test"].int8
     title = f"INT8 on {test.images} test pictures: true label (rows), predicted label (columns)"
-    _write(folder / "confusion.svg", (title, (), confusion_chart(report)))
+    _write(folder / "confusion.svg", title, (), confusion_chart(report))
     if report.compression:
         legend = ("channels and ranks", "only one of them, or smaller pictures")
-        _write(folder / "curve.svg", ("Accuracy on validation against time", legend, curve_chart(report.compression)))
-
-
-def training_charts(head: HeadReport) -> list[tuple[str, Markup]]:
-    """Loss and accuracy by epoch, with their titles."""
-    history = head.history
-    kept = next(candidate.epoch_kept for candidate in head.candidates if candidate.name == head.chosen)
-    epochs = [str(epoch) for epoch in range(1, len(history["loss"]) + 1)]
-    description = f"The weights of epoch {kept} are kept. Dropout is active in the training figures only."
-    return [
-        (
-            title,
-            line_chart(
-                f"{title} by epoch",
-                description,
-                epochs,
-                [Series("training", history[name]), Series("validation", history[f"val_{name}"])],
-                percent=name == "accuracy",
-                marked=kept - 1,
-            ),
-        )
-        for name, title in (("loss", "Loss"), ("accuracy", "Accuracy"))
-    ]
+        _write(folder / "curve.svg", "Accuracy against time", legend, curve_chart(report.compression))
 
 
 def curve_chart(compression: CompressionReport) -> Markup:
@@ -141,17 +117,21 @@ def text_width(text: str) -> int:
     return sum(8 if character.isascii() else 13 for character in text)
 
 
-def _write(path: Path, *charts: tuple[str, Sequence[str], Markup]) -> None:
-    """Write charts side by side, each with a title and a legend, as an SVG file with its own style."""
-    parts, x, height = [], 0, 0.0
-    for title, legend, chart in charts:
-        match = re.search(r'<svg (viewBox="0 0 ([\d.]+) ([\d.]+)".*?</svg>)', chart, re.DOTALL)
-        if match is None:
-            raise ValueError(f"{path.name}: the chart has no <svg> with a viewBox")
-        starts = [x + 58 + sum(40 + text_width(name) for name in legend[:index]) for index in range(len(legend))]
-        parts.append(
-            (x, title, list(zip(starts, legend, strict=True)), match[2], match[3], chart[slice(*match.span(1))])
-        )
-        x += max(int(match[2]), text_width(title)) + 20
-        height = max(height, 50 + float(match[3]))
-    path.write_text(render("figure.svg", TEMPLATES, width=x, height=height, charts=parts), "utf-8")
+def _write(path: Path, title: str, legend: Sequence[str], chart: Markup) -> None:
+    """Write a chart with a title and a legend as an SVG file with its own style."""
+    match = re.search(r'<svg (viewBox="0 0 ([\d.]+) ([\d.]+)".*?</svg>)', chart, re.DOTALL)
+    if match is None:
+        raise ValueError(f"{path.name}: the chart has no <svg> with a viewBox")
+    starts = [58 + sum(40 + text_width(name) for name in legend[:index]) for index in range(len(legend))]
+    drawing = render(
+        "figure.svg",
+        TEMPLATES,
+        title=title,
+        legend=list(zip(starts, legend, strict=True)),
+        width=max(int(match[2]), text_width(title) + 20),
+        height=50 + float(match[3]),
+        chart_width=match[2],
+        chart_height=match[3],
+        chart=chart[slice(*match.span(1))],
+    )
+    path.write_text(drawing, "utf-8")

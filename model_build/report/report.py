@@ -13,7 +13,6 @@ from evaluation.metrics import ReliabilityBin
 from model_build.calibration import Threshold
 from model_build.compression.curve import FullComparison, LayerRedundancy
 from model_build.config import HeadCandidate, QuantisationCandidate
-from model_build.head import History
 from model_build.verify import Accuracy, BaselineTest, SplitAccuracy
 
 
@@ -30,7 +29,8 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
-    """Accuracy and log loss on validation, at temperature 1."""
+    """Accuracy and log loss at temperature 1 on training and validation, each picture judged by a head that did not
+    learn from it."""
 
     images: int
     correct: int
@@ -40,22 +40,13 @@ class ValidationResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadResult(HeadCandidate):
-    """A trained head."""
+    """A head of the comparison. `excess` is its mean log loss above the lowest one, picture by picture, with its
+    standard error."""
 
-    parameters: int
-    epochs_run: int
-    epoch_kept: int
+    validation: ValidationResult
+    excess: float
+    excess_error: float
     seconds: float
-    validation: ValidationResult
-
-
-@dataclass(frozen=True, slots=True)
-class BaselineResult:
-    """Logistic regression on the chosen head's pooled features; `penalty` is scikit-learn's C."""
-
-    penalty: float
-    validation: ValidationResult
-    test: BaselineTest
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +56,8 @@ class HeadReport:
     chosen: str
     rule: str
     candidates: list[HeadResult]
-    history: History
-    baseline: BaselineResult
+    parameters: int
+    yardstick: BaselineTest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,13 +142,25 @@ class SplitCalibration:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeResult(Accuracy):
+    """Changed copies of some validation pictures, `originals_correct` of which are right unchanged, and the copies that
+    get a label. Temperature and threshold consider them if `counted`."""
+
+    change: str
+    counted: bool
+    originals_correct: int
+    labelled: Labelled
+
+
+@dataclass(frozen=True, slots=True)
 class CalibrationReport:
-    """Temperature and threshold, both chosen on validation."""
+    """Temperature and threshold, both chosen in the cross-validation, and how changed copies of pictures fare there."""
 
     temperature: float
     threshold: Threshold
     validation: SplitCalibration
     test: SplitCalibration
+    changes: list[ChangeResult]
     caution: str
 
 

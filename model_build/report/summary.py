@@ -8,17 +8,16 @@ from model_build.report.report import BuildReport, CalibrationReport
 
 
 def print_summary(report: BuildReport, out: Path) -> None:
-    """Accuracy, baseline, calibration and files of the model at `out`."""
+    """Accuracy, calibration and files of the model at `out`."""
     print(f"\n{'accuracy':<12}{'INT8':>18}{'FP32':>18}{'INT8, same images':>20}")
     for split, scores in report.accuracy.items():
         accuracies = (scores.int8, scores.fp32, scores.int8_on_fp32_images)
         cells = [f"{one.accuracy:.1%} of {one.images}" if one else "" for one in accuracies]
         print(f"{split:<12}{cells[0]:>18}{cells[1]:>18}{cells[2]:>20}")
-    test = report.head.baseline.test
-    verb = "beats" if test.head_correct > test.correct else "does not beat"
+    head, test = report.head, report.head.yardstick
     print(
-        f"\nThe head {verb} logistic regression on the same {test.images} test images (FP32 features): "
-        f"{test.head_correct} right against {test.correct} (p = {test.p_value:.2f})."
+        f"\nThe head ({head.chosen}) is right on {test.head_correct} of {test.images} test images (FP32 features), "
+        f"with a {head.candidates[-1].name} layer on {test.correct} (p = {test.p_value:.2f})."
     )
     _print_calibration(report.calibration)
     sizes = report.bytes

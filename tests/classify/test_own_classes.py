@@ -54,7 +54,7 @@ def model(heap: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("own")
     config = BuildConfig(heap, "random", 64, folder / "model", folder / "cache")
-    small = replace(config, quantisations=quick.QUANTISATIONS, heads=quick.HEADS)
+    small = replace(config, quantisations=quick.QUANTISATIONS, heads=quick.HEADS, yardstick=quick.YARDSTICK)
     return build(small, load_narrow)
 
 

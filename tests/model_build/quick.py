@@ -2,10 +2,8 @@
 
 from model_build.config import HeadCandidate, Pooling, QuantisationCandidate, Ranges
 
-HEADS = (
-    HeadCandidate("average", Pooling.AVERAGE, units=32, learning_rate=3e-3),
-    HeadCandidate("flatten", Pooling.FLATTEN, units=16, learning_rate=3e-3, epochs=10),
-)
+HEADS = (HeadCandidate("average", Pooling.AVERAGE), HeadCandidate("maximum", Pooling.MAXIMUM))
+YARDSTICK = HeadCandidate("Dense 32", Pooling.AVERAGE, units=32)
 QUANTISATIONS = (
     QuantisationCandidate("minmax", Ranges.MINMAX, 16),
     QuantisationCandidate("percentile", Ranges.PERCENTILE, 16, 99.0),

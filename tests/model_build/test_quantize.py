@@ -16,7 +16,7 @@ from model_build.base import on_rgb_pixels
 from model_build.config import BuildConfig, QuantisationCandidate, Ranges
 from model_build.data.dataset import Example
 from model_build.export import FEATURES, IMAGE, export
-from model_build.features import Features
+from model_build.features import Features, pool
 from model_build.quantize import (
     QuantisationError,
     QuantisedBase,
@@ -48,13 +48,13 @@ def run(path: Path, pixels: np.ndarray) -> np.ndarray:
 
 
 def reference(fp32: Path, pixels: np.ndarray) -> Features:
-    """The output of the graph for the pictures, which are written to files beside it."""
+    """The pooled output of the graph for the pictures, which are written to files beside it."""
     examples = []
     for index, picture in enumerate(pixels):
         path = fp32.parent / f"{index}.png"
         Image.fromarray(picture).save(path)
         examples.append(Example(path, 0, hashlib.sha256(path.read_bytes()).hexdigest()))
-    return Features(tuple(examples), run(fp32, pixels), np.zeros(len(pixels), int))
+    return Features(tuple(examples), pool(run(fp32, pixels)), np.zeros(len(pixels), int))
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_a_saved_comparison_is_loaded_unchanged(compared: list[QuantisedBase], t
 
 def test_the_features_are_the_output_of_the_quantised_graph(compared: list[QuantisedBase], pixels: np.ndarray) -> None:
     for base in compared:
-        np.testing.assert_allclose(base.features, run(base.path, pixels[16:]), atol=1e-4)
+        np.testing.assert_allclose(base.features, pool(run(base.path, pixels[16:])), atol=1e-4)
 
 
 def test_cutting_a_fifth_of_the_values_off_costs_accuracy(compared: list[QuantisedBase]) -> None:
@@ -249,7 +249,7 @@ def test_a_network_that_no_candidate_quantises_is_an_error() -> None:
 
 
 def test_features_that_are_not_finite_have_an_infinite_error() -> None:
-    expected = np.random.default_rng(1).normal(0, 1, (4, 2, 2, 3))
+    expected = np.random.default_rng(1).normal(0, 1, (4, 2, 3))
     assert relative_error(expected, expected) == 0
     assert relative_error(np.full_like(expected, np.nan), expected) == math.inf
 
@@ -257,7 +257,7 @@ def test_features_that_are_not_finite_have_an_infinite_error() -> None:
 def test_a_constant_has_an_error_of_one_and_one_image_counts_by_its_share() -> None:
     # By hand: four pictures of two channels, +-1 base, so the deviation is 1 and the mean 0.
     pooled = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], np.float32)
-    expected = np.broadcast_to(pooled[:, None, None, :], (4, 2, 2, 2))
+    expected = np.stack([pooled, pooled], axis=1)
     assert relative_error(np.zeros_like(expected), expected) == pytest.approx(1)
     one_is_off = expected.copy()
     one_is_off[0] += 4

@@ -1,8 +1,9 @@
-"""A build report made by hand: two labels, a thousand test pictures, two heads, a compression curve."""
+"""A build report made by hand: two labels, a thousand test pictures, three heads, a compression curve."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from evaluation.metrics import reliability_curve
 from model_build.calibration import Threshold
@@ -10,9 +11,9 @@ from model_build.compression.candidates import LayerRedundancy
 from model_build.compression.curve import FullComparison
 from model_build.config import Pooling, Ranges
 from model_build.report.report import (
-    BaselineResult,
     BuildReport,
     CalibrationReport,
+    ChangeResult,
     CompressionReport,
     HeadReport,
     HeadResult,
@@ -37,10 +38,8 @@ def split_calibration(labelled: Labelled) -> SplitCalibration:
     return SplitCalibration(1000, Reliability(0.034, 0.14, 0.08, bins), Reliability(0.012, 0.12, 0.07, bins), labelled)
 
 
-def head(name: str, pooling: Pooling, kept: int) -> HeadResult:
-    return HeadResult(
-        name, pooling, parameters=131_842, epochs_run=12, epoch_kept=kept, seconds=8.1, validation=VALIDATION
-    )
+def head(name: str, pooling: Pooling, excess: float, **changes: Any) -> HeadResult:
+    return HeadResult(name, pooling, **changes, validation=VALIDATION, excess=excess, excess_error=0.0021, seconds=8.1)
 
 
 def network(name: str, kind: str, milliseconds: float, accuracy: float) -> NetworkResult:
@@ -70,10 +69,8 @@ def report(**changes: object) -> BuildReport:
     """The example, with some fields changed."""
     accuracy = Accuracy(1000, 966, 0.966, (0.953, 0.9755))
     some = SplitAccuracy(accuracy, Accuracy(488, 467, 0.957, (0.935, 0.972)), Accuracy(488, 466, 0.9549, (0.933, 0.97)))
-    history = {name: [0.9, 0.95, 0.957] for name in ("accuracy", "val_accuracy")}
-    history |= {"loss": [0.5, 0.2, 0.15], "val_loss": [0.3, 0.13, 0.14]}
     example = BuildReport(
-        format_version=2,
+        format_version=3,
         model_version="vgg16-0123456789ab",
         labels=("cat", "dog"),
         images={
@@ -90,10 +87,14 @@ def report(**changes: object) -> BuildReport:
         mistakes=[mistake("test/cat/1.jpg", 0.98), mistake("test/cat/2.jpg", 0.6, unsure=True)],
         head=HeadReport(
             "average",
-            "most right on validation",
-            [head("article", Pooling.FLATTEN, 3), head("average", Pooling.AVERAGE, 2)],
-            history,
-            BaselineResult(0.01, VALIDATION, BaselineTest(488, 464, 0.951, (0.93, 0.97), 467, 0.55)),
+            "the first in the table",
+            [
+                head("average", Pooling.AVERAGE, 0.0019, l2=1e-4),
+                head("maximum", Pooling.MAXIMUM, 0.0, l2=3e-5),
+                head("Dense 256", Pooling.AVERAGE, 0.0312, units=256),
+            ],
+            1026,
+            BaselineTest(488, 464, 0.951, (0.93, 0.97), 467, 0.55),
         ),
         quantisation=QuantisationReport(
             "minmax",
@@ -110,6 +111,14 @@ def report(**changes: object) -> BuildReport:
             Threshold(0.8123, 0.99, reached=True),
             split_calibration(Labelled(900, 891, 0.99, (0.98, 0.995), 0.9)),
             split_calibration(Labelled(880, 866, 0.984, (0.974, 0.991), 0.88)),
+            [
+                ChangeResult(
+                    125, 115, 0.92, (0.859, 0.956), "blurred", True, 122, Labelled(100, 99, 0.99, (0.946, 0.998), 0.8)
+                ),
+                ChangeResult(
+                    126, 60, 0.476, (0.391, 0.563), "mirrored", False, 124, Labelled(90, 40, 0.444, (0.35, 0.55), 0.714)
+                ),
+            ],
             "The validation figures are too good.",
         ),
         largest_difference_to_keras=2.4e-7,

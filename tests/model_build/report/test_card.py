@@ -71,8 +71,9 @@ def test_the_decisions_and_the_results_are_on_the_page() -> None:
         given.model_version,
         given.data_sha256,
         given.weights_sha256,
-        "average chosen average 131,842 2 of 12 95.2% 0.1234 8.1",
-        "logistic regression 95.2% 0.1234",
+        "average chosen average 1e-04 95.2% 0.1234 0.0019 0.0021 8.1",
+        "Dense 256 average 0e+00 95.2% 0.1234 0.0312 0.0021 8.1",
+        "The chosen head has 1,026 parameters.",
         "minmax chosen 100 30.83% 69 60.5 entropy 61 not finite 40 54.9 FP32 70",
         "calibration pictures error right of 73 ms a picture",
         "divided by the temperature 1.321",
@@ -81,8 +82,7 @@ def test_the_decisions_and_the_results_are_on_the_page() -> None:
         given.calibration.caution,
         "cat 96.0% 93.9% to 97.4% 480 of 500",
         "make model DATA=FOLDER WEIGHTS=imagenet IMAGE_SIZE=128",
-        "+3 pictures 467 against 464 right of 488 pictures, on the same features; p = 0.55",
-        "The weights of epoch 2 are kept",
+        "Against a Dense 256 layer +3 pictures 467 against 464 right of 488 pictures, on the same features; p = 0.55",
     ):
         assert expected in words
     assert "Compression" not in words
@@ -240,3 +240,9 @@ def test_files_that_were_left_out_are_listed_with_the_reason() -> None:
     assert "2 files left out" in words
     assert "train/a/copy.jpg the same picture as train/a/1.jpg" in words
     assert "test/b/x.jpg TRUNCATED: cut off" in words
+
+
+def test_changed_copies_are_listed_with_what_becomes_of_their_labels() -> None:
+    words = text(page(report()))
+    assert "blurred 92.0% of 125 85.9% to 95.6% 97.6% 80.0% 99.0%" in words
+    assert "mirrored (not counted) 47.6% of 126 39.1% to 56.3% 98.4% 71.4% 44.4%" in words

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET  # of our own files
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +29,8 @@ def with_labels(labels: tuple[str, ...]) -> BuildReport:
 
 
 def test_there_is_a_curve_only_with_compression(tmp_path: Path) -> None:
-    assert set(drawn(report(), tmp_path / "a")) == {"training.svg", "confusion.svg"}
-    assert set(drawn(report(compression=compression()), tmp_path / "b")) == {
-        "training.svg",
-        "confusion.svg",
-        "curve.svg",
-    }
+    assert set(drawn(report(), tmp_path / "a")) == {"confusion.svg"}
+    assert set(drawn(report(compression=compression()), tmp_path / "b")) == {"confusion.svg", "curve.svg"}
 
 
 def test_counts_and_shares_are_in_the_matrix_with_the_labels(tmp_path: Path) -> None:
@@ -63,11 +58,3 @@ def test_a_thousand_labels_are_drawn_without_names(tmp_path: Path) -> None:
     root = drawn(with_labels(tuple(f"label {number}" for number in range(1000))), tmp_path)["confusion.svg"]
     assert float(root.attrib["width"]) < 3000
     assert not [word for word in texts(root) if word.startswith("label")]
-
-
-def test_a_single_epoch_is_drawn(tmp_path: Path) -> None:
-    head = report().head
-    history = {name: [0.5] for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
-    candidates = [replace(candidate, epoch_kept=1) for candidate in head.candidates]
-    root = drawn(report(head=replace(head, history=history, candidates=candidates)), tmp_path)["training.svg"]
-    assert float(root.attrib["width"]) > 900
