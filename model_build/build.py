@@ -13,9 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from evaluation.predictions import PREDICTIONS_FILE, write_csv
-from labeller.classifier import Classifier, load_classifier, open_session
+from labeller.classifier import Classifier, load_classifier, open_session, softmax
 from labeller.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
 from model_build import base, calibration, export, golden, quantize, selection, verify
 from model_build.atomic_folder import atomic_folder
@@ -81,11 +82,13 @@ class Networks:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Temperature and confidence threshold, and the cross-validation predictions they were chosen on."""
+    """Temperature and confidence threshold, and the cross-validation's answers on which they were chosen: for the
+    images, and for changed copies of the validation images."""
 
     temperature: float
     threshold: calibration.Threshold
     validation: Predictions
+    copies: selection.JudgedCopies
 
 
 def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
@@ -112,7 +115,7 @@ def run_stages(build: Build, load_base: LoadBase) -> BuildReport:
     features = extract_features(build, data, quantisation)
     full = train_head(build, data, frozen, quantisation, features)
     networks = compress(build, data, frozen, quantisation, full)
-    calibrated = calibrate(build, networks.shipped)
+    calibrated = calibrate(build, data, networks.shipped)
     manifest = export_model(build, data, frozen, networks.shipped, calibrated)
     verification, comparison = verify_model(build, data, networks, manifest)
     return write_report(build, data, quantisation, networks, calibrated, manifest, verification, comparison)
@@ -198,14 +201,26 @@ def compress(
         return Networks(full, shipped, curve)
 
 
-def calibrate(build: Build, network: TrainedNetwork) -> Calibration:
+def calibrate(build: Build, data: Dataset, network: TrainedNetwork) -> Calibration:
     """Choose the temperature and the confidence threshold, each image judged by a head that did not learn from it."""
     with build.stages.stage("calibration", "temperature and confidence threshold, chosen by cross-validation"):
-        features, logits = network.features, network.head.logits
-        temperature = calibration.fit_temperature(logits, features.labels)
-        predictions = Predictions(features.examples, logits, features.labels, temperature)
-        threshold = calibration.choose_threshold(predictions.confidence, predictions.right, build.config.precision)
-        return Calibration(temperature, threshold, predictions)
+        config, features, head = build.config, network.features, network.head
+        copies = selection.judge_copies(
+            head, features, extract(network.int8, data.splits["validation"], config, changed=True), config
+        )
+        counted = copies.counted
+        judged = [(head.logits, features.labels), (copies.logits[counted], copies.targets[counted])]
+        logits, targets = (np.concatenate(parts) for parts in zip(*judged, strict=True))
+        temperature = calibration.fit_temperature(logits, targets)
+        thresholds = [
+            calibration.choose_threshold(
+                softmax(logits, temperature).max(axis=1), logits.argmax(axis=1) == targets, config.precision
+            )
+            for logits, targets in judged
+            if len(targets)
+        ]
+        predictions = Predictions(features.examples, head.logits, features.labels, temperature)
+        return Calibration(temperature, calibration.strictest(thresholds), predictions, copies)
 
 
 def export_model(
@@ -283,6 +298,7 @@ def write_report(
             verification,
             {**network.features.unreadable, **verification.unreadable},
             calibrated.validation,
+            calibrated.copies,
             {
                 MODEL_FILE: (folder / MODEL_FILE).stat().st_size,
                 "same_graph_fp32": network.fp32.stat().st_size + _head_file(build).stat().st_size,

@@ -6,7 +6,8 @@ too good. Nothing is chosen on test.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -64,3 +65,9 @@ def choose_threshold(confidence: np.ndarray, right: np.ndarray, precision: float
     halfway = (below + least) / 2
     # Between adjacent floats, halfway may be rounded to the lower one.
     return Threshold(halfway if halfway > below else least, precision, reached=bool(len(enough)))
+
+
+def strictest(thresholds: Sequence[Threshold]) -> Threshold:
+    """The highest of some thresholds for the same precision, reached if all reach it."""
+    highest = max(thresholds, key=lambda threshold: threshold.value)
+    return replace(highest, reached=all(threshold.reached for threshold in thresholds))

@@ -17,6 +17,7 @@ from labeller.classifier import open_session
 from labeller.images import Unreadable
 from model_build.cache import CachedRow, cache_in, key_of, source_of
 from model_build.config import BuildConfig
+from model_build.data import shifts
 from model_build.data.dataset import Example
 from model_build.data.reader import CORES, PictureReader, decoder_fingerprint, require_readable
 from model_build.export import IMAGE
@@ -34,9 +35,10 @@ class Features:
     unreadable: Mapping[Example, Unreadable] = field(default_factory=dict)
 
 
-def extract(graph: Path, examples: Sequence[Example], config: BuildConfig) -> Features:
-    """The pooled output of `graph` (image -> feature maps) for the examples, from the cache where possible; shows
-    progress.
+def extract(graph: Path, examples: Sequence[Example], config: BuildConfig, *, changed: bool = False) -> Features:
+    """The pooled output of `graph` (image -> feature maps) for the examples, or for their changed copies.
+
+    From the cache where possible; shows progress.
 
     DataError if no image can be read; `dataset.require_enough` checks whole splits, because a sample may hold a single
     image of a label.
@@ -47,7 +49,7 @@ def extract(graph: Path, examples: Sequence[Example], config: BuildConfig) -> Fe
         hashlib.sha256(content).hexdigest(),
         config.image_size,
         decoder_fingerprint(),
-        source_of(classifier.__file__, __file__),
+        source_of(classifier.__file__, __file__, *([shifts.__file__] if changed else [])),
         [version("onnxruntime"), platform.machine()],
     )
     cache = cache_in(config.cache)
@@ -55,7 +57,7 @@ def extract(graph: Path, examples: Sequence[Example], config: BuildConfig) -> Fe
     missing = [example for example in examples if example.sha256 not in rows]
     with progress_bar(len(examples), "images") as advance:
         advance(len(examples) - len(missing))
-        for computed in _run(content, graph, missing, config) if missing else ():
+        for computed in _run(content, graph, missing, config, changed) if missing else ():
             cache.add_rows(key, computed)
             rows.update(computed)
             advance(len(computed))
@@ -69,11 +71,11 @@ def pool(maps: np.ndarray) -> np.ndarray:
 
 
 def _run(
-    content: bytes, graph: Path, examples: Sequence[Example], config: BuildConfig
+    content: bytes, graph: Path, examples: Sequence[Example], config: BuildConfig, changed: bool
 ) -> Iterator[list[tuple[str, CachedRow]]]:
     """Batches of rows; the last holds the unreadable images."""
     session = open_session(content, graph, CORES)
-    reader = PictureReader(examples, config.image_size)
+    reader = PictureReader(examples, config.image_size, changed)
     for batch, pixels in reader.batches(config.inference_batch):
         (values,) = session.run(None, {IMAGE: pixels})
         yield [(example.sha256, row) for example, row in zip(batch, pool(values), strict=True)]

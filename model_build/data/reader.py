@@ -18,6 +18,7 @@ from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from model_build.cache import source_of
 from model_build.data.dataset import DataError, Example
 from model_build.data.folders import MAX_BYTES, content_of
+from model_build.data.shifts import changed_copy
 
 DECODING = (images, colours, signatures)
 """The modules that turn bytes into pixels."""
@@ -48,14 +49,19 @@ def thumbnails(examples: Sequence[Example], image_size: int) -> dict[Example, st
     return uris
 
 
-def read(example: Example, image_size: int) -> Decoded:
-    """Decode one example. Raises Unreadable, and DataError if the file changed since the build began."""
+def read(example: Example, image_size: int, changed: bool = False) -> Decoded:
+    """Decode one example, or its changed copy.
+
+    Raises Unreadable, and DataError if the file changed since the build began.
+    """
     try:
         content = content_of(example.path)
     except OSError as error:
         raise DataError(f"{example.path} could be read when the build began, but not now: {error}") from error
     if hashlib.sha256(content).hexdigest() != example.sha256:
         raise DataError(f"{example.path} changed while the build ran; start again when nothing writes to the data")
+    if changed:
+        content = changed_copy(content, example.sha256, 2 * image_size)
     return decode(content, (image_size, image_size), DEFAULT_MAX_IMAGE_PIXELS)
 
 
@@ -67,11 +73,12 @@ def require_readable(readable: Sequence[Example], unreadable: Mapping[Example, U
 
 
 class PictureReader:
-    """Reads examples in batches. Unreadable ones are left out and kept in `unreadable`."""
+    """Reads examples, or their changed copies, in batches. Unreadable ones are left out and kept in `unreadable`."""
 
-    def __init__(self, examples: Sequence[Example], image_size: int) -> None:
+    def __init__(self, examples: Sequence[Example], image_size: int, changed: bool = False) -> None:
         self.examples = examples
         self.image_size = image_size
+        self.changed = changed
         self.unreadable: dict[Example, Unreadable] = {}
 
     def batches(self, size: int) -> Iterator[tuple[list[Example], np.ndarray]]:
@@ -107,4 +114,4 @@ class PictureReader:
         return readable, np.concatenate([pixels for _, pixels in batches])
 
     def _read(self, example: Example) -> np.ndarray:
-        return read(example, self.image_size).pixels
+        return read(example, self.image_size, self.changed).pixels

@@ -9,6 +9,7 @@ from evaluation.charts import confusion_table, frequent_confusions, reliability_
 from evaluation.pages import render
 from model_build.report.figures import LABELS_IN_MATRIX, TEMPLATES, confusion_chart, curve_chart
 from model_build.report.report import BuildReport
+from model_build.selection import LARGEST_LOSS
 
 MISTAKES_SHOWN = 24
 """Mistakes with their pictures, the most confident ones; report.json lists all."""
@@ -42,6 +43,7 @@ def card_page(report: BuildReport, pictures: Mapping[str, str]) -> str:
         pictures=pictures,
         curve_chart=curve_chart(compression) if compression else None,
         infinity=math.inf,
+        largest_loss=LARGEST_LOSS,
         settings=[(name, value) for name, value in report.settings.items() if not isinstance(value, list | tuple)],
         command=_command(report),
     )

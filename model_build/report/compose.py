@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation import metrics
+from labeller.classifier import softmax
 from labeller.images import Unreadable
 from labeller.manifest import Manifest
 from model_build.calibration import Threshold
@@ -17,7 +18,7 @@ from model_build.data.dataset import Dataset, Example
 from model_build.data.reader import CORES
 from model_build.quantize import QuantisedBase
 from model_build.report import report as reports
-from model_build.selection import RULE, EvaluatedHead, HeadAccuracy, TrainedNetwork, paired_difference
+from model_build.selection import RULE, EvaluatedHead, HeadAccuracy, JudgedCopies, TrainedNetwork, paired_difference
 from model_build.verify import Accuracy, BaselineTest, Predictions, Verification
 
 FORMAT_VERSION = 3
@@ -51,9 +52,11 @@ def compose(
     verification: Verification,
     unreadable: Mapping[Example, Unreadable],
     validation: Predictions,
+    copies: JudgedCopies,
     sizes: Mapping[str, int],
 ) -> reports.BuildReport:
-    """The report without `seconds` and `reused`, which are known later. `validation`: the INT8 predictions."""
+    """The report without `seconds` and `reused`, which are known later. `validation` and
+    `copies`: the answers of the cross-validation."""
     settings = {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
     test, threshold = verification.test, decisions.threshold
     return reports.BuildReport(
@@ -75,6 +78,7 @@ def compose(
             threshold,
             calibration_of(validation, threshold.value),
             calibration_of(test, threshold.value),
+            changes_of(copies, manifest.temperature, threshold.value),
             CAUTION,
         ),
         largest_difference_to_keras=verification.largest_difference,
@@ -105,14 +109,33 @@ def mistakes_of(test: Predictions, data: Dataset, threshold: float) -> list[repo
 
 def calibration_of(predictions: Predictions, threshold: float) -> reports.SplitCalibration:
     """Reliability before and after calibration, and the effect of the confidence threshold."""
-    labelled = predictions.confidence >= threshold
-    accuracy = Accuracy.of(predictions.right[labelled])
     return reports.SplitCalibration(
         len(predictions.labels),
         _reliability(replace(predictions, temperature=1.0)),
         _reliability(predictions),
-        reports.Labelled(**asdict(accuracy), share=round(float(labelled.mean()), 4)),
+        _labelled(predictions.confidence, predictions.right, threshold),
     )
+
+
+def changes_of(copies: JudgedCopies, temperature: float, threshold: float) -> list[reports.ChangeResult]:
+    """Accuracy of the changed copies by kind of change, and of the same pictures unchanged."""
+    confidence, results = softmax(copies.logits, temperature).max(axis=1), []
+    for change in sorted(set(copies.changes.tolist())):
+        here = copies.changes == change
+        result = reports.ChangeResult(
+            **asdict(Accuracy.of(copies.right[here])),
+            change=change,
+            counted=bool(copies.counted[here].all()),
+            originals_correct=int(copies.originals_right[here].sum()),
+            labelled=_labelled(confidence[here], copies.right[here], threshold),
+        )
+        results.append(result)
+    return results
+
+
+def _labelled(confidence: np.ndarray, right: np.ndarray, threshold: float) -> reports.Labelled:
+    labelled = confidence >= threshold
+    return reports.Labelled(**asdict(Accuracy.of(right[labelled])), share=round(float(labelled.mean()), 4))
 
 
 def _reliability(predictions: Predictions) -> reports.Reliability:

@@ -142,13 +142,25 @@ class SplitCalibration:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeResult(Accuracy):
+    """Changed copies of some validation pictures, `originals_correct` of which are right unchanged, and the copies that
+    get a label. Temperature and threshold consider them if `counted`."""
+
+    change: str
+    counted: bool
+    originals_correct: int
+    labelled: Labelled
+
+
+@dataclass(frozen=True, slots=True)
 class CalibrationReport:
-    """Temperature and threshold, both chosen on validation."""
+    """Temperature and threshold, both chosen in the cross-validation, and how changed copies of pictures fare there."""
 
     temperature: float
     threshold: Threshold
     validation: SplitCalibration
     test: SplitCalibration
+    changes: list[ChangeResult]
     caution: str
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from tests.classify.conftest import BUCKET, Service
 from tests.classify.test_backfill import job
 from tests.support import (
@@ -19,9 +17,6 @@ from tests.support import (
     record,
     sqs_batch,
 )
-
-# Powertools warns when an invocation counted nothing; of a test event there is nothing to count.
-pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish:UserWarning")
 
 LABEL = ["GetObjectTagging", "PutObjectTagging", "PutItem"]
 UNTAGGED = LABEL[1:]  # no tags to read, as the answer to GetObject says

@@ -20,6 +20,7 @@ def test_uploads_are_counted_by_status() -> None:
         UploadRow(DELETED, None, None),
     ]
     uploads = count_uploads(DAY, rows, ["cats", "dogs"], [scored()], complete=True)
+    assert (uploads.day, uploads.complete) == (DAY, True)
     assert uploads.labels == {"cats": 2, "dogs": 0}
     assert (uploads.unsure, uploads.unreadable, uploads.total) == (1, 1, 4)
     # 0.55 is in (0.5, 0.6], the sixth bin of ten; the others are in the tenth.
@@ -50,5 +51,5 @@ def test_unsure_uploads_count_in_the_histogram_and_unreadable_ones_do_not() -> N
 
 
 def test_a_day_without_uploads_has_no_index() -> None:
-    uploads = count_uploads(DAY, [], ["cats"], [scored()], complete=True)
-    assert (uploads.total, uploads.stability_index) == (0, None)
+    uploads = count_uploads(DAY, [], ["cats"], [scored()], complete=False)
+    assert (uploads.total, uploads.stability_index, uploads.complete) == (0, None, False)

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.predictions import COLUMNS, Scored, read_csv, write_csv
+from evaluation.predictions import COLUMNS, PREDICTIONS_FILE, Scored, read_csv, write_csv
 from labeller.results import Prediction
+from local import ROOT
 
 
 def scored(
@@ -19,6 +20,10 @@ def scored(
 
 def rows(content: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+
+
+def test_the_file_has_the_name_that_the_documentation_gives_it() -> None:
+    assert f"| `{PREDICTIONS_FILE}` |" in (ROOT / "docs" / "model.md").read_text(encoding="utf-8")
 
 
 def test_each_picture_has_a_line_ordered_by_key() -> None:

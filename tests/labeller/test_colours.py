@@ -43,3 +43,16 @@ def test_shrinking_mixes_black_and_white_bits_to_grey() -> None:
     image.putpixel((1, 0), 1)
 
     assert pixels(image, 1)[0, 0] == pytest.approx([127.5] * 3, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "inks", "grey"), [("TIFF", 0, 255), ("TIFF", 255, 0), ("JPEG", 0, 0), ("JPEG", 255, 255)]
+)
+def test_only_the_inks_of_a_jpeg_without_adobes_marker_are_inverted(name: str, inks: int, grey: int) -> None:
+    image = Image.new("CMYK", (1, 1), (inks,) * 4)
+
+    assert np.asarray(shrink(image, name, (1, 1))).tolist() == [[[grey] * 3]]
+
+
+def test_grey_beyond_16_bits_is_stretched_from_the_darkest_to_the_lightest() -> None:
+    assert pixels(Image.fromarray(np.array([[32768, 65536]], np.float32)), 2).tolist() == [[[0] * 3, [255] * 3]]

@@ -121,6 +121,17 @@ def test_batch_operations_are_answered_task_by_task() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("arguments", "only_stale"),
+    [({"onlyStale": "true"}, True), ({"onlyStale": "false"}, False), ({"why": "true"}, False), (None, False)],
+)
+def test_a_job_says_whether_only_stale_objects_are_labelled(arguments: dict | None, only_stale: bool) -> None:
+    job = batch_job("a.jpg", schema="2.0")
+    job["job"]["userArguments"] = arguments
+
+    assert parse_request(job).only_stale is only_stale
+
+
 def test_a_job_without_schema_and_id_is_answered_as_one_of_the_first_schema() -> None:
     job = batch_job("a.jpg")
     del job["invocationSchemaVersion"], job["invocationId"]

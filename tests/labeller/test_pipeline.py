@@ -153,6 +153,15 @@ def test_what_has_not_ended_at_the_deadline_is_given_up_and_takes_no_further_ste
     assert steps == ["first"]
 
 
+def test_an_item_gets_no_more_time_than_is_left() -> None:
+    async def work(_: int) -> None:
+        await asyncio.sleep(0.5)
+
+    (result,) = asyncio.run(run([1], work, in_flight=1, deadline=Deadline.in_seconds(0.05)))
+
+    assert isinstance(result, OutOfTime)
+
+
 def test_a_step_that_outlives_its_item_is_told_so() -> None:
     pool = WorkerPool(1, "pool")
     resumed, said = threading.Event(), []

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labeller.classifier import softmax
-from model_build.calibration import TEMPERATURES, Threshold, choose_threshold, fit_temperature
+from model_build.calibration import TEMPERATURES, Threshold, choose_threshold, fit_temperature, strictest
 
 
 def log_loss(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
@@ -120,3 +120,9 @@ def test_no_smaller_threshold_keeps_the_precision(answers: list[tuple[int, bool]
     if minimum.reached:
         assert enough(minimum.value)
         assert not any(enough(value) for value in confidence if value < minimum.value)
+
+
+def test_the_strictest_threshold_is_the_highest_and_reached_only_if_all_are() -> None:
+    low, high, missed = (Threshold(*one) for one in ((0.6, 0.99, True), (0.8, 0.99, True), (0.7, 0.99, False)))
+    assert strictest([low, high]) == high
+    assert strictest([low, high, missed]) == Threshold(0.8, 0.99, reached=False)

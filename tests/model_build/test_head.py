@@ -25,7 +25,7 @@ def separable(images: int, seed: int, labels: int = 2) -> Features:
     values = source.uniform(0.5, 1.5, (images, 2, 6)).astype(np.float32)
     values[np.arange(images), :, targets] += 2
     values[..., 5] = 0
-    examples = tuple(Example(Path(str(index)), int(label), "") for index, label in enumerate(targets))
+    examples = tuple(Example(Path(str(index)), int(label), f"{index:064x}") for index, label in enumerate(targets))
     return Features(examples, values, targets)
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,9 +27,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Example]:
     seen: list[Example] = []
     decode = reader.read
 
-    def noted(example: Example, image_size: int) -> object:
+    def noted(example: Example, *options: Any) -> object:
         seen.append(example)
-        return decode(example, image_size)
+        return decode(example, *options)
 
     monkeypatch.setattr(reader, "read", noted)
     return seen
@@ -62,8 +63,9 @@ def test_another_head_on_moved_data_exports_quantises_and_extracts_nothing(
         for one in (first, second)
     ]
     assert unjudged[0] == unjudged[1]
-    # The base, the INT8 base with its two tables, and features: INT8 for train and validation, FP32 for the samples.
-    feature_rows = 80 + 40 + 9 + 40
+    # The base, the INT8 base with its two tables, and features: INT8 for train, validation and its changed copies, FP32
+    # for the samples.
+    feature_rows = 80 + 40 + 40 + 9 + 40
     assert (first["reused"], second["reused"]) == (0, 4 + feature_rows)
 
 

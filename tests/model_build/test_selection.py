@@ -14,10 +14,12 @@ from model_build.quantize import QuantisedBase
 from model_build.selection import (
     EvaluatedHead,
     HeadAccuracy,
+    JudgedCopies,
     choose_head,
     count_correct,
     evaluate_head,
     evaluate_heads,
+    judge_copies,
     log_losses,
     paired_difference,
     train_network,
@@ -122,3 +124,25 @@ def test_the_head_is_run_on_the_features_of_every_quantisation() -> None:
     reference = Features((), pooled(0, 1, 1), labels)
     accuracy = count_correct(FirstValue(), [quantised(0, 1, 0), quantised(1, 0, 0)], reference)  # type: ignore[arg-type]
     assert accuracy == HeadAccuracy(3, 3, (2, 0))
+
+
+def test_a_copy_is_judged_by_the_head_that_did_not_learn_from_its_original() -> None:
+    # Copies that are equal to their originals get the same logits, in any order.
+    known = separable(60, seed=1)
+    targets = np.random.default_rng(8).permutation(known.labels)  # random labels: each fold has another head
+    random = replace(known, labels=targets)
+    judged = evaluate_head(HeadCandidate("a", Pooling.AVERAGE), random, 2, replace(CONFIG, penalties=(1e-3,)))
+    order = np.random.default_rng(9).permutation(60)[:25]
+    copies = Features(tuple(random.examples[i] for i in order), random.values[order], targets[order])
+    result = judge_copies(judged, random, copies, CONFIG)
+    np.testing.assert_allclose(result.logits, judged.logits[order], atol=1e-5)
+    np.testing.assert_array_equal(result.originals_right, judged.right[order])
+    np.testing.assert_array_equal(result.right, judged.right[order])
+
+
+def test_a_change_that_costs_more_than_a_fifth_of_the_accuracy_does_not_count() -> None:
+    changes = np.array(["blurred"] * 10 + ["mirrored"] * 10)
+    wrong = np.isin(np.arange(20), [0, 1, 10, 11, 12])  # two of ten and three of ten
+    logits = np.where(wrong[:, None], [[0.0, 1.0]], [[1.0, 0.0]])
+    copies = JudgedCopies(changes, logits, np.zeros(20, int), np.ones(20, bool))
+    np.testing.assert_array_equal(copies.counted, changes == "blurred")

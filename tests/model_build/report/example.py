@@ -13,6 +13,7 @@ from model_build.config import Pooling, Ranges
 from model_build.report.report import (
     BuildReport,
     CalibrationReport,
+    ChangeResult,
     CompressionReport,
     HeadReport,
     HeadResult,
@@ -110,6 +111,14 @@ def report(**changes: object) -> BuildReport:
             Threshold(0.8123, 0.99, reached=True),
             split_calibration(Labelled(900, 891, 0.99, (0.98, 0.995), 0.9)),
             split_calibration(Labelled(880, 866, 0.984, (0.974, 0.991), 0.88)),
+            [
+                ChangeResult(
+                    125, 115, 0.92, (0.859, 0.956), "blurred", True, 122, Labelled(100, 99, 0.99, (0.946, 0.998), 0.8)
+                ),
+                ChangeResult(
+                    126, 60, 0.476, (0.391, 0.563), "mirrored", False, 124, Labelled(90, 40, 0.444, (0.35, 0.55), 0.714)
+                ),
+            ],
             "The validation figures are too good.",
         ),
         largest_difference_to_keras=2.4e-7,

@@ -240,3 +240,9 @@ def test_files_that_were_left_out_are_listed_with_the_reason() -> None:
     assert "2 files left out" in words
     assert "train/a/copy.jpg the same picture as train/a/1.jpg" in words
     assert "test/b/x.jpg TRUNCATED: cut off" in words
+
+
+def test_changed_copies_are_listed_with_what_becomes_of_their_labels() -> None:
+    words = text(page(report()))
+    assert "blurred 92.0% of 125 85.9% to 95.6% 97.6% 80.0% 99.0%" in words
+    assert "mirrored (not counted) 47.6% of 126 39.1% to 56.3% 98.4% 71.4% 44.4%" in words

@@ -1,0 +1,81 @@
+"""Changed copies of photographs: what other cameras, programs and web sites do to pictures.
+
+Each picture has one copy, with one kind of change. Its content decides which, so that a set of pictures has all kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from random import Random
+
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+
+from labeller.images import decode
+from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
+
+QUALITY = 90
+"""Of the JPEG files that hold the copies, where quality is not what is changed."""
+
+
+def _blur(image: Image.Image, _: Random) -> Image.Image:
+    return image.filter(ImageFilter.GaussianBlur(0.008 * max(image.size)))
+
+
+def _border(image: Image.Image, random: Random) -> Image.Image:
+    side = round(1.25 * max(image.size))
+    return ImageOps.pad(image, (side, side), color=random.choice(["black", "white"]))
+
+
+def _crop(image: Image.Image, random: Random) -> Image.Image:
+    width, height = (max(1, round(random.uniform(0.55, 0.8) * side)) for side in image.size)
+    left, top = random.randint(0, image.width - width), random.randint(0, image.height - height)
+    return image.crop((left, top, left + width, top + height))
+
+
+def _light(image: Image.Image, random: Random) -> Image.Image:
+    return ImageEnhance.Brightness(image).enhance(random.choice([0.45, 1.7]))
+
+
+def _small(image: Image.Image, random: Random) -> Image.Image:
+    factor = random.uniform(0.25, 0.5)
+    return image.resize((max(1, round(factor * image.width)), max(1, round(factor * image.height))))
+
+
+def _stretch(image: Image.Image, random: Random) -> Image.Image:
+    factor = random.choice([2 / 3, 3 / 2])
+    return image.resize((max(1, round(factor * image.width)), image.height))
+
+
+CHANGES: Mapping[str, Callable[[Image.Image, Random], Image.Image]] = {
+    "blurred": _blur,
+    "with a border": _border,
+    "cropped": _crop,
+    "darker or brighter": _light,
+    "JPEG quality 8 to 20": lambda image, _: image,
+    "mirrored": lambda image, _: ImageOps.mirror(image),
+    "shrunk to 25% to 50%": _small,
+    "stretched": _stretch,
+}
+"""Each kind by the name that the model card shows."""
+
+
+def change_of(sha256: str) -> str:
+    """The kind of change in the copy of the picture with this SHA-256."""
+    return list(CHANGES)[int(sha256[:8], 16) % len(CHANGES)]
+
+
+def changed_copy(content: bytes, sha256: str, side: int) -> bytes:
+    """A JPEG file with the copy of a picture, which is reduced first if its longer side is above `side`.
+
+    Raises Unreadable.
+    """
+    kind, random = change_of(sha256), Random(sha256)  # noqa: S311  no secret
+    original = decode(content, (1, 1), DEFAULT_MAX_IMAGE_PIXELS)
+    scale = min(1.0, side / max(original.width, original.height))
+    size = max(1, round(scale * original.height)), max(1, round(scale * original.width))
+    image = Image.fromarray(decode(content, size, DEFAULT_MAX_IMAGE_PIXELS).pixels)
+    file = BytesIO()
+    quality = random.randint(8, 20) if kind.startswith("JPEG") else QUALITY
+    CHANGES[kind](image, random).save(file, "JPEG", quality=quality)
+    return file.getvalue()
