@@ -2,7 +2,8 @@
 
 The steps, in this order:
 
-1. Recognise the format by content, among `signatures.SUPPORTED`. The first frame of an animation counts.
+1. Recognise the format by content, among `signatures.SUPPORTED`. The first frame of an animation counts. What the
+   pixels do not need is left out (`metadata`).
 2. Check the header's width x height against the limit before decoding.
 3. Decode a JPEG that is much larger than needed at 1/2, 1/4 or 1/8 (libjpeg's scaled DCT), never below twice the
    target size. A 12-megapixel photograph then takes a quarter of the time and memory.
@@ -34,6 +35,7 @@ from PIL import Image, ImageFile
 
 from labeller import signatures
 from labeller.colours import shrink
+from labeller.metadata import without_metadata
 
 # The module that registers each format's reader, imported with the first file of that format: a cold start for a
 # JPEG does not load the decoders of AVIF and HEIF. Image.open would import five formats at once.
@@ -153,7 +155,7 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
         raise Unreadable(Reason.UNSUPPORTED, f"{name} is not one of {', '.join(signatures.SUPPORTED)}")
     try:
         # Not Image.open: it hides the cause of a failure, which the row must name.
-        with _reader(name)(io.BytesIO(data), "") as image:
+        with _reader(name)(without_metadata(data, name), "") as image:
             _check_work(image, data, name, max_pixels)
             return _decode(image, name, size)
     except Image.DecompressionBombError as error:
