@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -248,9 +247,9 @@ def test_labels_in_another_order_are_refused(sound: Sound, tmp_path: Path) -> No
 
 def test_a_golden_answer_of_another_network_is_refused(sound: Sound, tmp_path: Path) -> None:
     path = sound.export(tmp_path).folder / MANIFEST_FILE
-    content = json.loads(path.read_text("utf-8"))
-    content["golden"]["logits"] = [logit + 1 for logit in content["golden"]["logits"]]
-    path.write_text(json.dumps(content), "utf-8")
+    manifest = Manifest.from_file(path)
+    golden = replace(manifest.golden, logits=tuple(logit + 1 for logit in manifest.golden.logits))
+    path.write_text(replace(manifest, golden=golden).to_json(), "utf-8")
     with pytest.raises(ModelError, match="fails its self-check"):
         sound.verify(replace(sound.build, folder=tmp_path))
 
@@ -263,8 +262,8 @@ def test_temperature_and_threshold_are_those_of_heads_that_did_not_learn_from_th
     sound: Sound, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Cross-validation: 100 pictures with a lead of 4, of which 99 are right, and 25 with a lead of 1, of which 15 are.
-    # The lead divided by the temperature gives the confidence; the threshold lies between the two confidences, because
-    # 114 of 125 are too few. At the best temperature the slope of the log loss, sum of lead * (right - confidence), is 0.
+    # The lead divided by the temperature gives the confidence; the threshold lies between the two confidences: 114 of
+    # 125 are too few. At the best temperature the slope of the log loss, the sum of lead * (right - confidence), is 0.
     leads, right = np.array([4.0] * 100 + [1.0] * 25), np.array([True] * 99 + [False] + [True] * 15 + [False] * 10)
     labels = (~right).astype(int)  # the first label leads
     logits = np.column_stack([leads, np.zeros(125)])
