@@ -111,7 +111,7 @@ class BuildConfig:
     """Folder of results that the next build can reuse; the model does not depend on it."""
     compress: str = "none"
     """How many times faster the shipped network is, estimated by `network.layer_cost`, such as `3`; `auto`: as fast as
-    the curve below allows; `none`. `auto` is not the default because the curve takes longer than the rest of the build."""
+    the curve below allows; `none`. `auto` is not the default: the curve takes longer than the rest of the build."""
 
     seed: int = 1406
     """Seed of the head's initial weights, dropout and shuffling, and of `random` base weights."""
