@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from labeller import signatures
+from labeller import signatures, tiff
 from labeller.colours import shrink
 from labeller.metadata import without_metadata
 
@@ -155,7 +155,8 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
         raise Unreadable(Reason.UNSUPPORTED, f"{name} is not one of {', '.join(signatures.SUPPORTED)}")
     try:
         # Not Image.open: it hides the cause of a failure, which the row must name.
-        with _reader(name)(without_metadata(data, name), "") as image:
+        stream = io.BytesIO(tiff.readable(data)) if name == "TIFF" else without_metadata(data, name)
+        with _reader(name)(stream, "") as image:
             _check_work(image, data, name, max_pixels)
             return _decode(image, name, size)
     except Image.DecompressionBombError as error:
@@ -257,6 +258,7 @@ def _explain(error: BaseException, data: bytes, name: str) -> Unreadable:
     # "truncated" is in Pillow's own messages (ImageFile.load, _safe_read).
     if "truncated" in message or signatures.ends_early(data, name):
         return Unreadable(Reason.TRUNCATED, detail)
-    if any(word in message for word in ("unsupported", "unknown pixel mode", "not supported")):
+    unsupported = any(word in message for word in ("unsupported", "unknown pixel mode", "not supported"))
+    if unsupported or signatures.is_unsupported(data, name):
         return Unreadable(Reason.UNSUPPORTED, detail)
     return Unreadable(Reason.CORRUPT, detail)

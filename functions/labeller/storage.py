@@ -69,6 +69,7 @@ class Fetched:
     tags: int | None = None  # number of tags; None: no tags, or no permission to read them
     refusal: Refusal | None = None
     detail: str = ""  # S3's message for the refusal
+    encoding: str = ""  # its Content-Encoding
 
 
 class Storage:
@@ -109,7 +110,14 @@ class Storage:
             # yields urllib3's stream, and only botocore's notices an incomplete body.
             with closing(response["Body"]) as body:
                 data = body.read() if size <= max_bytes else None
-            return Fetched(data, size, response["ETag"].strip('"'), _version(response), tags=response.get("TagCount"))
+            return Fetched(
+                data,
+                size,
+                response["ETag"].strip('"'),
+                _version(response),
+                tags=response.get("TagCount"),
+                encoding=response.get("ContentEncoding", ""),
+            )
 
     def head(self, ref: ObjectRef) -> Fetched:
         """Size, ETag and version of the object, without its content and tags. Raises Gone, AwsFailure."""
