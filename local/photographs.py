@@ -9,6 +9,7 @@ earlier one stopped. The folder appears when every photograph is there and was d
 from __future__ import annotations
 
 import errno
+import hashlib
 import re
 import sys
 import zipfile
@@ -33,12 +34,15 @@ FOLDER = Path("photographs")
 SOURCE = "SOURCE.txt"
 """The file that names the archive. It marks a folder that may be replaced."""
 
-MEMBER = re.compile(r"cats_and_dogs_filtered/(train|validation)/(cats|dogs)/((?:cat|dog)\.(\d+)\.jpg)")
+MEMBER = re.compile(r"cats_and_dogs_filtered/(train|validation)/(cats|dogs)/((?:cat|dog)\.([0-9]{1,5})\.jpg)")
 
 COUNTS = {"train": 1000, "validation": 500}
 """Photographs of each label that the archive has."""
 
 MEGABYTE = 1_000_000
+
+LARGEST = 200 * MEGABYTE
+"""No archive of the photographs is larger."""
 
 CHUNK = 2**14
 """Bytes written at once; a cut connection loses at most so many."""
@@ -62,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"The photographs are in {folder}. Next: make model DATA={folder}")
         return 0
 
-    return exit_status(command, OutputError)
+    return exit_status(command, OutputError, OSError)
 
 
 def unreachable(url: str) -> str | None:
@@ -86,7 +90,8 @@ def fetch(url: str = ARCHIVE, out: Path = FOLDER) -> Path:
     """
     if downloaded(out):
         return out
-    archive = out.with_name(f"{out.name}.zip.part")
+    address = hashlib.sha256(url.encode()).hexdigest()[:8]  # a part of one mirror's file does not continue another's
+    archive = out.with_name(f"{out.name}.{address}.part")
     try:
         with atomic_folder(out, SOURCE) as folder:
             print(f"Photographs of cats and dogs are fetched from {url} ...", flush=True)
@@ -114,7 +119,7 @@ def download(url: str, path: Path) -> None:
         except requests.RequestException as error:
             if start < _size(path):
                 continue
-            kept = f". {start / MEGABYTE:.0f} MB are kept: `make photographs` continues" if start else ""
+            kept = f". {_size(path) / MEGABYTE:.0f} MB are kept: `make photographs` continues" if _size(path) else ""
             raise DownloadError(f"{url} could not be downloaded: {_reason(error)}{kept}") from error
 
 
@@ -126,8 +131,15 @@ def unpack(archive: Path, folder: Path) -> None:
     """
     try:
         with zipfile.ZipFile(archive) as zipped:
-            members = [(member, match) for member in zipped.infolist() if (match := MEMBER.fullmatch(member.filename))]
-            _require_complete(Counter((match[1], match[2]) for _, match in members))
+            members = [
+                (member, match)
+                for member in zipped.infolist()
+                if member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+                and (match := MEMBER.fullmatch(member.filename))
+            ]
+            _require_complete(
+                Counter((split, label) for split, label, _ in {match.group(1, 2, 3) for _, match in members})
+            )
             with progress_bar(len(members), "photographs") as advance:
                 for member, match in members:
                     content = _read_picture(zipped, member)
@@ -155,10 +167,13 @@ def _download_from(start: int, url: str, path: Path) -> None:
         response.raise_for_status()
         if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             start = 0  # the server sends the whole file
-        total = start + int(response.headers.get("Content-Length", 0))
+        length = response.headers.get("Content-Length", "")
+        total = start + (int(length) if length.isdecimal() else 0)
         with path.open("ab" if start else "wb") as file, progress_bar(total // MEGABYTE, "MB") as advance:
             advance(start // MEGABYTE)
             for chunk in response.iter_content(CHUNK):
+                if start + len(chunk) > LARGEST:
+                    raise DownloadError(f"{url} has more than {LARGEST // MEGABYTE} MB; it is another file")
                 file.write(chunk)
                 advance((start + len(chunk)) // MEGABYTE - start // MEGABYTE)
                 start += len(chunk)
@@ -170,9 +185,10 @@ def _size(path: Path) -> int:
 
 def _read_picture(zipped: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     """A photograph's content. DownloadError if it is too large or not decodable."""
-    if member.file_size > MAX_BYTES:
-        raise DownloadError(f"{member.filename} has {member.file_size} bytes")
-    content = zipped.read(member)
+    with zipped.open(member) as file:
+        content = file.read(MAX_BYTES + 1)  # whatever size the archive claims
+    if len(content) > MAX_BYTES:
+        raise DownloadError(f"{member.filename} has more than {MAX_BYTES} bytes")
     try:
         decode(content, (32, 32), DEFAULT_MAX_IMAGE_PIXELS)
     except Unreadable as error:

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING
 
 import boto3
 
+from evaluation.folders import is_hidden
 from labeller.images import Unreadable, decode
 from labeller.results import RESERVED_LABELS
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from labeller.text import printable
+from model_build.data.folders import DataError, label_folders
 from model_build.progress import progress_bar
 from ops.cli import CommandError, add_stack_argument, command_parser, exit_status, folder
 from ops.stack import describe_stack
@@ -129,17 +131,21 @@ def _pictures(folder: Path) -> Iterator[tuple[str, Path]]:
     """Key and file of every picture. Raises UploadError."""
     if not folder.is_dir():
         raise UploadError(f"there is no folder {folder}")
-    labels = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    try:
+        labels = label_folders(folder, {})
+    except DataError as error:
+        raise UploadError(str(error)) from error
     if set(labels) & SPLITS:
         raise UploadError(f"{folder} is a whole data set, with {', '.join(labels)}; name {folder / 'test'}")
     if reserved := sorted(set(labels) & RESERVED_LABELS):
         raise UploadError(f"{folder}: {', '.join(reserved)} cannot be labels; rename those folders")
     empty = True
-    for label in labels:
-        for path in sorted((folder / label).rglob("*")):
-            if path.is_file() and not path.name.startswith("."):
+    for label, label_folder in labels.items():
+        for path in sorted(label_folder.rglob("*")):
+            name = path.relative_to(label_folder).as_posix()
+            if path.is_file() and not is_hidden(name):
                 empty = False
-                yield f"{TESTSET_PREFIX}{label}/{path.relative_to(folder / label).as_posix()}", path
+                yield f"{TESTSET_PREFIX}{label}/{name}", path
     if empty:
         raise UploadError(f"{folder} has no pictures in label folders: DIR/<label>/picture.jpg")
 

@@ -37,7 +37,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    # The reason follows the name of the exception: "Skipped: arm64: install QEMU".
+    # The reason follows the name of the exception: "Missing: arm64: install QEMU".
     reasons = Counter(report.longrepr[2].partition(": ")[2] for report in terminalreporter.getreports("skipped"))
     if reasons:
         terminalreporter.write_sep("=", "skipped, and how to have it run")

@@ -31,18 +31,18 @@ def as_list(value: Any) -> list[Any]:
 def references(value: Any) -> Iterator[str]:
     """Names that `value` refers to by Ref, GetAtt or Sub."""
     if isinstance(value, list):
-        for each in value:
-            yield from references(each)
+        for member in value:
+            yield from references(member)
     elif isinstance(value, dict):
-        for key, each in value.items():
+        for key, member in value.items():
             if key == "Ref":
-                yield each
+                yield member
             elif key == "Fn::GetAtt":
-                yield each[0]
-            elif key == "Fn::Sub" and isinstance(each, str):
-                yield from re.findall(r"\$\{([\w:]+)", each)
+                yield member[0]
+            elif key == "Fn::Sub" and isinstance(member, str):
+                yield from re.findall(r"\$\{([\w:]+)", member)
             else:
-                yield from references(each)
+                yield from references(member)
 
 
 def text(value: Any) -> str:
@@ -61,20 +61,20 @@ def dashboard() -> dict[str, Any]:
 
 def shown_metrics() -> set[Metric]:
     """The metrics on the dashboard's graphs."""
-    found = set()
+    metrics = set()
     for widget in dashboard()["widgets"]:
         for metric in widget["properties"].get("metrics", []):
             namespace, name, *rest = [part for part in metric if isinstance(part, str)]
-            found.add((namespace, name, tuple(sorted(zip(rest[::2], rest[1::2], strict=True)))))
-    return found
+            metrics.add((namespace, name, tuple(sorted(zip(rest[::2], rest[1::2], strict=True)))))
+    return metrics
 
 
 def watched_metrics() -> set[Metric]:
     """The metrics that the alarms watch."""
-    found = set()
+    metrics = set()
     for alarm in of_type("AWS::CloudWatch::Alarm").values():
         queries = [query["MetricStat"]["Metric"] for query in alarm.get("Metrics", []) if "MetricStat" in query]
         for metric in queries or [alarm]:
-            dimensions = {each["Name"]: text(each["Value"]) for each in metric["Dimensions"]}
-            found.add((text(metric["Namespace"]), metric["MetricName"], tuple(sorted(dimensions.items()))))
-    return found
+            dimensions = {d["Name"]: text(d["Value"]) for d in metric["Dimensions"]}
+            metrics.add((text(metric["Namespace"]), metric["MetricName"], tuple(sorted(dimensions.items()))))
+    return metrics

@@ -107,9 +107,9 @@ DONE: dict[str, Any] = {"batchItemFailures": []}
         ("sqs-batch.json", DONE, 2),
         ("sqs-sns.json", DONE, 1),
         ("sqs-eventbridge.json", DONE, 1),
-        ("s3-put.json", {"labelled": 1}, 1),
-        ("sns-put.json", {"labelled": 1}, 1),
-        ("eventbridge-created.json", {"labelled": 1}, 1),
+        ("s3-put.json", {"labelled": 1, "deleted": 0}, 1),
+        ("sns-put.json", {"labelled": 1, "deleted": 0}, 1),
+        ("eventbridge-created.json", {"labelled": 1, "deleted": 0}, 1),
     ],
 )
 def test_uploads_are_labelled_in_tags_and_rows_whoever_tells_of_them(

@@ -187,6 +187,36 @@ def test_a_function_may_use_the_key_to_decrypt_through_the_services_it_reads_fro
     }
 
 
+def test_the_schedule_may_start_the_score_function_and_keep_what_it_could_not_start(
+    default: Stack, all_on: Stack
+) -> None:
+    for stack in (default, all_on):
+        role = stack.properties["ScoreScheduleRole"]
+        (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+        assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
+        assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}
+        (policy,) = role["Policies"]
+        allowed = {s["Action"]: s["Resource"] for s in policy["PolicyDocument"]["Statement"]}
+        (schedule,) = (p for p in stack.properties.values() if "ScheduleExpression" in p)
+        assert schedule["Target"]["RoleArn"] == f"arn:aws:iam::123456789012:role/{stack.resources['ScoreScheduleRole']}"
+        assert allowed == {
+            "lambda:InvokeFunction": schedule["Target"]["Arn"],
+            "sqs:SendMessage": schedule["Target"]["DeadLetterConfig"]["Arn"],
+        }
+    # EventBridge Scheduler user guide, "Configuring a dead-letter queue": these two, for an encrypted queue.
+    key = all_on.properties["ScoreScheduleKeyPolicy"]
+    assert key["Roles"] == [all_on.resources["ScoreScheduleRole"]]
+    assert key["PolicyDocument"]["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+            "Resource": KEY,
+            "Condition": {"StringEquals": {"kms:ViaService": "sqs.us-east-1.amazonaws.com"}},
+        }
+    ]
+    assert "ScoreScheduleKeyPolicy" not in default.properties
+
+
 # ---- reading only what is labelled --------------------------------------------------------------------
 
 

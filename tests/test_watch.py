@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support import ROOT
-from tests.template import RESOURCES, dashboard, of_type, properties, shown_metrics, watched_metrics
+from tests.template import RESOURCES, TEMPLATE_CONTENT, dashboard, of_type, properties, shown_metrics, watched_metrics
 
 ALARMS = of_type("AWS::CloudWatch::Alarm")
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
@@ -62,9 +62,28 @@ def test_a_metric_of_the_night_is_one_that_the_score_function_writes() -> None:
 
 def test_the_dashboard_shows_what_the_alarms_watch_and_the_alarms_themselves() -> None:
     assert watched_metrics() <= shown_metrics()
-    (widget,) = (each for each in dashboard()["widgets"] if each["type"] == "alarm")
+    (widget,) = (widget for widget in dashboard()["widgets"] if widget["type"] == "alarm")
     names = {alarm["AlarmName"]["Fn::Sub"] for alarm in ALARMS.values()}
     assert {arn.partition(":alarm:")[2] for arn in widget["properties"]["alarms"]} == names
+
+
+@pytest.mark.parametrize(
+    ("partition", "console"),
+    [
+        ("aws", "console.aws.amazon.com"),
+        ("aws-cn", "console.amazonaws.cn"),
+        ("aws-us-gov", "console.amazonaws-us-gov.com"),
+    ],
+)
+def test_the_dashboards_link_leads_to_the_console_of_its_partition(partition: str, console: str) -> None:
+    address, variables = TEMPLATE_CONTENT["Outputs"]["DashboardUrl"]["Value"]["Fn::Sub"]
+    chosen = variables["Console"]
+    while isinstance(chosen, dict):
+        condition, if_true, if_false = chosen["Fn::If"]
+        reference, name = TEMPLATE_CONTENT["Conditions"][condition]["Fn::Equals"]
+        assert reference == {"Ref": "AWS::Partition"}
+        chosen = if_true if name == partition else if_false
+    assert address.replace("${Console}", chosen).startswith(f"https://{console}/cloudwatch/home?region=")
 
 
 def test_no_two_widgets_lie_on_each_other() -> None:
@@ -100,7 +119,7 @@ def test_every_result_ends_the_silence_and_failures_do_not() -> None:
     expression = next(query["Expression"] for query in alarm["Metrics"] if "Expression" in query)
     queried = {query["Id"] for query in alarm["Metrics"] if "MetricStat" in query}
     assert set(re.findall(r"FILL\((\w+), 0\)", expression)) == queried
-    results = next(each for each in dashboard()["widgets"] if each["properties"].get("title") == "Results")
+    results = next(widget for widget in dashboard()["widgets"] if widget["properties"].get("title") == "Results")
     shown = {metric[1].lower() for metric in results["properties"]["metrics"]}
     assert queried == {"uploads"} | shown
     assert "failed" not in queried

@@ -9,6 +9,7 @@ gc.disable()
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from classify.labelling import Labeller, Outcome, Publish
+from classify.labelling import Ending, Labeller, Outcome, Publish
 from classify.publishing import Publisher
 from labeller.aws_errors import AwsFailure
 from labeller.classifier import load_classifier
@@ -89,8 +90,9 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     """Label every object of the event.
 
     The answer to an SQS batch is {"batchItemFailures": [...]}, the messages to be retried; to S3 Batch Operations a
-    result for each task; to a notification of S3, SNS or EventBridge {"labelled": number of objects}. For these, an
-    exception is raised if any must be retried, after all objects had their turn.
+    result for each task; to a notification of S3, SNS or EventBridge {"labelled": number of objects that have a result,
+    "deleted": number of rows marked}. For these, an exception is raised if any must be retried, after all objects had
+    their turn.
     """
     labeller = get_labeller()  # before reading the event: a function without its model must fail as a whole
     request = parse_request(event)
@@ -102,10 +104,15 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         return {"batchItemFailures": [{"itemIdentifier": identity} for identity in failed]}
     if request.source is Source.BATCH_OPERATIONS:
         return batch_operations_answer(request, dict(zip(ids, map(_task_result, outcomes), strict=True)))
+    endings: Counter[Ending] = Counter()
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome
-    return {"labelled": len(request.refs)}
+        endings.update(labelled.ending for labelled in outcome)
+    return {
+        "labelled": endings[Ending.LABELLED] + endings[Ending.UNSURE] + endings[Ending.UNREADABLE],
+        "deleted": endings[Ending.DELETED],
+    }
 
 
 async def label_all(

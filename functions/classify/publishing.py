@@ -30,7 +30,7 @@ class Publisher:
 
     async def _send(self) -> None:
         while self._pending:
-            # Ten events always fit: records.event_detail bounds an event to a tenth of what a call may hold.
+            # Ten events always fit into a call: keys, labels and scores are bounded, so that an event has under 25 KB.
             batch, self._pending = self._pending[:MAX_ENTRIES], self._pending[MAX_ENTRIES:]
             failures: Sequence[BaseException | None]
             try:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:  # the stubs are not in Lambda
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import QueryInputPaginateTypeDef
 
-# More patient than classify's: a failed night is only repaired by the next one, and the function has minutes.
-_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=3, read_timeout=20)
+# More attempts than classify's, because the next report comes a day later. The pauses between them are at most 1, 2, 4
+# and 8 s, so a call ends within 5 x (2 + 5) + 15 = 50 s; score.nightly reserves time for that.
+_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=2, read_timeout=5)
 
 REPORT_EVENT = "AccuracyReported"
 _MAX_SUBJECT = 100  # characters; SNS API reference, Publish: less than 100, ASCII, no line breaks
@@ -82,10 +83,12 @@ class ReportStorage:
     def uploads_of_day(self, label: str, day: date) -> Iterator[UploadRow]:
         """The uploads that the index lists under `label`, UNSURE or UNREADABLE, on that day (UTC).
 
-        Raises AwsFailure.
+        Rows with a status of a newer version, which this one cannot count, are left out. Raises AwsFailure.
         """
         with aws_errors("Query", f"{label} of {day}"):
             for row in rows_of_day(self._dynamodb, self._table, label, day, ("status", "label", "confidence")):
+                if row["status"] not in Status.__members__:
+                    continue
                 confidence = row.get("confidence")
                 yield UploadRow(
                     Status(row["status"]), row.get("label"), None if confidence is None else float(confidence)

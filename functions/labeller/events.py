@@ -163,8 +163,8 @@ def _topic_message(record: Mapping[str, Any]) -> Delivery:
 
 def _batch_operations(event: Mapping[str, Any]) -> Request:
     tasks = event["tasks"]
-    if not isinstance(tasks, list) or not all(isinstance(task, Mapping) and task.get("taskId") for task in tasks):
-        raise MalformedEvent("a task of S3 Batch Operations lacks its taskId")
+    if not isinstance(tasks, list) or not all(map(_has_id, tasks)):
+        raise MalformedEvent("a task of S3 Batch Operations lacks its taskId, a text")
     job = event.get("job")
     arguments = job.get("userArguments") if isinstance(job, Mapping) else None  # schema 2.0 only
     return Request(
@@ -174,6 +174,10 @@ def _batch_operations(event: Mapping[str, Any]) -> Request:
         invocation_id=str(event.get("invocationId", "")),
         only_stale=isinstance(arguments, Mapping) and arguments.get(ONLY_STALE) == "true",
     )
+
+
+def _has_id(task: object) -> bool:
+    return isinstance(task, Mapping) and isinstance(task.get("taskId"), str) and task["taskId"] != ""
 
 
 # ---- records ----------------------------------------------------------------------------------------------

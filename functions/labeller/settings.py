@@ -24,6 +24,7 @@ DEFAULTS: Mapping[str, str] = {
 }
 
 _PILLOW_LIMIT = 178_956_970  # twice PIL.Image.MAX_IMAGE_PIXELS, above which Pillow itself refuses
+_LONGEST_TTL = 36_500  # days, as in template.yaml; much larger numbers lead beyond the last date
 _TAG_KEY_LENGTH = 128  # S3 API reference, PutObjectTagging
 
 # Enough objects to keep the processors busy while others wait for S3, and no more than fit into memory with all
@@ -77,7 +78,7 @@ class Settings:
             tag_prefix=_tag_prefix(values["TAG_PREFIX"]),
             max_image_bytes=_integer(values, "MAX_IMAGE_BYTES", 1),
             max_image_pixels=_integer(values, "MAX_IMAGE_PIXELS", 1, _PILLOW_LIMIT),
-            row_ttl_days=_integer(values, "ROW_TTL_DAYS", 0),
+            row_ttl_days=_integer(values, "ROW_TTL_DAYS", 0, _LONGEST_TTL),
             confidence_threshold=(
                 share("CONFIDENCE_THRESHOLD", threshold, "a number between 0 and 1, or empty for the model's own")
                 if threshold

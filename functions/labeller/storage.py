@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
@@ -96,6 +96,13 @@ class Storage:
 
     def fetch(self, ref: ObjectRef, max_bytes: int) -> Fetched:
         """The object, without its content if that is larger than `max_bytes`. Raises Gone, AwsFailure."""
+        fetched = self._get(ref, max_bytes)
+        if fetched.refusal is None or ref.version_id:
+            return fetched
+        return replace(fetched, version_id=self._current_version(ref))
+
+    def _get(self, ref: ObjectRef, max_bytes: int) -> Fetched:
+        """As `fetch`, but of a refused object only the version that was asked for."""
         with _object_errors("GetObject", ref):
             try:
                 response = self._s3.get_object(**_address(ref))
@@ -103,8 +110,7 @@ class Storage:
                 refusal = self._refusal(ref, error)
                 if refusal is None:
                     raise
-                version = ref.version_id or self._current_version(ref)
-                return Fetched(None, None, None, version_id=version, refusal=refusal, detail=str(error))
+                return Fetched(None, None, None, version_id=ref.version_id, refusal=refusal, detail=str(error))
             size = int(response["ContentLength"])
             # Closing an unread body drops the connection and downloads nothing. No `with response["Body"]`: that
             # yields urllib3's stream, and only botocore's notices an incomplete body.
@@ -127,7 +133,7 @@ class Storage:
     def is_unchanged(self, ref: ObjectRef, fetched: Fetched) -> bool:
         """Whether the object is still what was fetched. Raises Gone, AwsFailure."""
         if fetched.refusal is not None:  # there is no ETag to compare
-            return self.fetch(ref, 0).refusal is fetched.refusal
+            return self._get(ref, 0).refusal is fetched.refusal
         return self._head(ref)["ETag"].strip('"') == fetched.etag
 
     def exists(self, ref: ObjectRef) -> bool:

@@ -37,10 +37,11 @@ from score.scorer import Scorer, ScoringRun
 from score.settings import ScoreSettings
 from score.testset import TESTSET_PREFIX, TestSet, find_test_set
 
-# Seconds before the function's timeout at which scoring ends, to leave time for the day's rows, and at which reading
-# the rows ends, to leave time for the report: about 50 calls to S3, with up to 30 retries.
-RESERVED_FOR_UPLOADS = 90.0
-RESERVED_FOR_REPORT = 60.0
+# Seconds before the function's timeout at which scoring ends, to leave time for the day's rows, and at which the last
+# page of rows is requested, to leave time for the report: about 50 calls, normally 5 s. AWS may let a call hang for
+# 50 s (evaluation.storage): the time is enough if the last page, a call of the report and one of its mail do.
+RESERVED_FOR_UPLOADS = 200.0
+RESERVED_FOR_REPORT = 170.0
 SECONDS_FOR_A_PICTURE = 7.0  # at the size limits, on one processor; no picture is begun later than this
 
 

@@ -12,6 +12,7 @@ from labeller.aws_errors import AwsFailure
 from labeller.observability import logger, metrics
 from score.keys import night_key
 
+CONSOLES = {"cn-": "console.amazonaws.cn", "us-gov-": "console.amazonaws-us-gov.com"}  # other than AWS's usual one
 MAX_RECALLS = 50  # labels; with more there is no metric for each, because CloudWatch bills every metric
 
 
@@ -80,9 +81,12 @@ def event_detail(report: NightlyReport, bucket: str) -> dict[str, Any]:
 def mail_text(report: NightlyReport, storage: ReportStorage) -> str:
     """The mail: verdict, reasons and a link to the page in the S3 console, whose "Open" button shows it."""
     key = night_key(report.date)
-    link = (
-        f"https://{storage.region}.console.aws.amazon.com/s3/object/{quote(storage.bucket)}"
-        f"?region={storage.region}&prefix={quote(key, safe='')}"
-    )
+    link = console_link(storage.region, storage.bucket, key)
     lines = [f"{report.verdict.value}. {headline(report)}.", "", *reasons(report), "", "The report:", link]
     return "\n".join(lines) + f"\n\ns3://{storage.bucket}/{key}\n"
+
+
+def console_link(region: str, bucket: str, key: str) -> str:
+    """The address of an object's page in the S3 console."""
+    console = next((name for prefix, name in CONSOLES.items() if region.startswith(prefix)), "console.aws.amazon.com")
+    return f"https://{region}.{console}/s3/object/{quote(bucket)}?region={region}&prefix={quote(key, safe='')}"

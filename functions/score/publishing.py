@@ -45,7 +45,7 @@ def publish(
 ) -> None:
     """Write a run's files and switch to them. Raises AwsFailure, changing nothing.
 
-    `files`: PREDICTIONS, REPORT and PAGE by name, in this order. `nights`: those that have a report.
+    `files`: PREDICTIONS, REPORT and PAGE by name, in any order. `nights`: those that have a report.
     The newest night is also the latest one; repeating an old night does not make it the latest.
     """
     for name in (PREDICTIONS, REPORT):

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from evaluation.folders import is_hidden, label_of
+
 TESTSET_PREFIX = "testset/"
 
 
@@ -37,29 +39,30 @@ class TestSet:
 def find_test_set(bucket: str, keys: Iterable[str], labels: Sequence[str]) -> TestSet:
     """The test set among the object keys under TESTSET_PREFIX, "testset/<label>/...".
 
-    Keys ending in "/" are folders, names beginning with a dot are files of file managers: neither is a picture.
+    Keys ending in "/" are folders, hidden files and those in hidden folders belong to file managers: none is a picture.
     Raises InvalidTestSet if there are no pictures, or pictures of labels that the model does not know.
     """
     examples, ignored = [], 0
     for key in keys:
-        label, slash, name = key.removeprefix(TESTSET_PREFIX).partition("/")
+        name = key.removeprefix(TESTSET_PREFIX)
+        folder, slash, _ = name.partition("/")
         if key.endswith("/"):
             continue
-        if not slash or not label or name.rpartition("/")[2].startswith("."):
+        if not slash or not folder or is_hidden(name):
             ignored += 1
             continue
-        examples.append(Example(key, label))
-    folder = f"s3://{bucket}/{TESTSET_PREFIX}"
+        examples.append(Example(key, label_of(folder)))
+    test_set = f"s3://{bucket}/{TESTSET_PREFIX}"
     if not examples:
         raise InvalidTestSet(
-            f"no test set: there are no pictures under {folder}<label>/. `make testset DIR=...` uploads the label "
+            f"no test set: there are no pictures under {test_set}<label>/. `make testset DIR=...` uploads the label "
             "folders of a directory"
         )
     counts = Counter(example.label for example in examples)
     unknown = sorted(set(counts) - set(labels))
     if unknown:
         raise InvalidTestSet(
-            f"{folder} has the labels {', '.join(map(repr, unknown))}, which the model does not know; it knows "
+            f"{test_set} has the labels {', '.join(map(repr, unknown))}, which the model does not know; it knows "
             f"{', '.join(map(repr, labels))}. Rename or remove those folders, or deploy the model that knows them"
         )
     # Ordered by a hash: if time runs out, the scored pictures are a fair sample of all labels, the same every night.

@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
 
 import boto3
 
@@ -28,6 +29,13 @@ class LocalAws(boto3.session.Session):
         super().__init__(region_name=REGION)
         self.endpoint = endpoint  # http://127.0.0.1:PORT
         self.environment = client_environment(endpoint)
+
+    if not TYPE_CHECKING:  # boto3-stubs has the types
+
+        def client(self, *arguments, **options):
+            """As boto3's, for the local AWS alone, even if it is made after the environment was restored."""
+            options["endpoint_url"] = options.get("endpoint_url") or self.endpoint  # `resource` passes None
+            return super().client(*arguments, **options)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from botocore.config import Config
+
 from local.aws.moto import LocalAws
 from local.aws.moto_gaps import NOT_IN_MOTO, set_missing
 from local.aws.template import to_cloudformation
@@ -20,7 +22,11 @@ from ops.template import TEMPLATE, TemplateError, read_template
 
 FUNCTION = "ClassifyFunction"
 _QUEUE, _MAPPING = "UploadsQueue", "UploadsToClassify"
+_OUTPUTS = ("UploadsBucketName", "UploadsQueueUrl", "UploadsDeadLetterQueueUrl", "ResultsTableName")
 _VERSIONS = ("AWS::Lambda::LayerVersion", "AWS::Lambda::Version", "AWS::Lambda::Alias")  # of code, not deployed here
+# CreateStack answers when moto has made everything, on a busy machine after more than botocore's 60 s. botocore would
+# then send it again, and the second one meets the queues of the first.
+_PATIENT = Config(retries={"total_max_attempts": 1}, read_timeout=600)
 _RESOLVED = "Resolved"  # prefix of the outputs that hold resolved properties
 
 
@@ -81,11 +87,15 @@ def deploy(
 ) -> Stack:
     """Create the resources of `template`, which is template.yaml or what `sam build` makes of it.
 
-    `parameters` override the template's defaults. Raises TemplateError.
+    `parameters` override the template's defaults. Raises TemplateError, also for a template of another application.
     """
     cloudformation = to_cloudformation(read_template(template), parameters or {})
+    if missing := [name for name in (FUNCTION, _QUEUE, _MAPPING) if name not in cloudformation["Resources"]]:
+        raise TemplateError(f"{template} is not the labeller's template: it has no {', '.join(missing)}")
+    if missing := [name for name in _OUTPUTS if name not in cloudformation.get("Outputs", {})]:
+        raise TemplateError(f"{template} is not the labeller's template: it has no output {', '.join(missing)}")
     types = {logical_id: resource["Type"] for logical_id, resource in cloudformation["Resources"].items()}
-    client = aws.client("cloudformation")
+    client = aws.client("cloudformation", config=_PATIENT)
     body = json.dumps(_deployable(cloudformation))
     client.create_stack(StackName=name, TemplateBody=body, Capabilities=["CAPABILITY_NAMED_IAM"])
     resources = {

@@ -21,13 +21,13 @@ from local.demo import contact_sheet
 from local.demo.contact_sheet import Entry
 from local.demo.inputs import QUICK_SIZE, DemoInputs, find_inputs, save_inputs
 from local.demo.labelling import DemoRun, choose_uploads, label_uploads
-from local.photographs import ARCHIVE, DownloadError
 from model_build.__main__ import run
 from model_build.atomic_folder import OutputError
 from model_build.config import BuildConfig, SettingsError
 from model_build.data.dataset import DataError, Dataset, scan
+from model_build.data.folders import require_folder
 from model_build.fingerprint import build_fingerprint
-from ops.cli import command_parser
+from ops.cli import CommandError, command_parser, exit_status
 from score.keys import LATEST, night_key
 
 OUT = Path("build/demo")
@@ -43,25 +43,35 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--shared", type=Path, default=Path("../shared"), help="has both if nothing can be downloaded [../shared]"
     )
-    parser.add_argument("--mirror", default=ARCHIVE, metavar="URL", help="another address of the photographs' archive")
+    parser.add_argument("--mirror", metavar="URL", help="another address of the photographs' archive")
     options = parser.parse_args(arguments)
+    return exit_status(lambda: demonstrate(options), DataError, ModelError, OutputError, SettingsError, OSError)
+
+
+def demonstrate(options: argparse.Namespace) -> int:
+    """Build or find the model, label the uploads, write and print the results; returns the exit status."""
     start = time.perf_counter()
+    require_named(options)
+    inputs = choose_inputs(options)
+    data = scan(Path(inputs.data))
+    model = model_for(inputs, data)
+    if model is None:
+        return 1
     try:
-        inputs = choose_inputs(options)
-        data = scan(Path(inputs.data))
-        model = model_for(inputs, data)
-        if model is None:
-            return 1
         result = label_uploads(choose_uploads(data), model, OUT)
-    except (DataError, DownloadError, ModelError, OutputError, SettingsError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except HandlerFailed as error:
-        print(f"error: the nightly report failed: {error}. See {OUT}/score.log", file=sys.stderr)
-        return 1
+        raise CommandError(f"the nightly report failed: {error}. See {OUT}/score.log") from error
     print_table(result.entries)
     write_results(OUT, result.entries, inputs, model)
     return conclude(result, time.perf_counter() - start, model)
+
+
+def require_named(options: argparse.Namespace) -> None:
+    """Check what the user names before anything is downloaded. Raises SettingsError, DataError."""
+    size = QUICK_SIZE if options.image_size is None else options.image_size
+    config = BuildConfig(options.data or Path(), options.weights or "random", size)
+    config.require_usable()
+    require_folder(config.data)
 
 
 def choose_inputs(options: argparse.Namespace) -> DemoInputs:
@@ -80,7 +90,6 @@ def model_for(inputs: DemoInputs, data: Dataset) -> Path | None:
     A model in build/model with other inputs is kept; the demo's model then goes to build/demo/model.
     """
     config = BuildConfig(Path(inputs.data), inputs.weights, inputs.image_size)
-    config.require_usable()
     wanted = {build_fingerprint(settings, data) for settings in (config, config.quick())}
     for folder in MODELS:
         try:

@@ -222,6 +222,8 @@ class RuntimeEmulator:
             with suppress(psutil.NoSuchProcess):
                 member.kill()
         self._reader.join(timeout=3)  # the last lines
+        if process.stdout and not self._reader.is_alive():
+            process.stdout.close()
 
 
 def session_members(leader: int) -> list[psutil.Process]:

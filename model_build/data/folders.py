@@ -7,12 +7,12 @@ form a cycle.
 
 import hashlib
 import os
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 
+from evaluation.folders import is_hidden, label_of
 from labeller.images import Reason, Unreadable
 from labeller.records import tag_value
 from labeller.results import RESERVED_LABELS
@@ -66,10 +66,10 @@ def list_files(root: Path) -> FolderListing:
     left_out: dict[Path, str] = {}
     try:
         splits = _split_folders(root)
-        label_folders = {split: _label_folders(folder, left_out) for split, folder in splits.items()}
-        labels = _labels(splits, label_folders)
+        folders = {split: label_folders(folder, left_out) for split, folder in splits.items()}
+        labels = _labels(splits, folders)
         classes = {
-            split: [_files(by_label[label], left_out) for label in labels] for split, by_label in label_folders.items()
+            split: [_files(by_label[label], left_out) for label in labels] for split, by_label in folders.items()
         }
         if UNSPLIT not in splits:
             beside = [path for path in _folders(root) if path.name not in SPLITS]
@@ -122,19 +122,19 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 
 def _folders(root: Path) -> list[Path]:
-    return [path for path in root.iterdir() if path.is_dir() and not _hidden(path)]
+    return [path for path in root.iterdir() if path.is_dir() and not is_hidden(path.name)]
 
 
-def _label_folders(folder: Path, left_out: dict[Path, str]) -> dict[str, Path]:
-    """The folders in `folder` by label, in Unicode's NFC form: systems write the same name differently."""
+def label_folders(folder: Path, left_out: dict[Path, str]) -> dict[str, Path]:
+    """The folders in `folder` by label; files beside them are added to `left_out`. DataError if two have the same."""
     by_label: dict[str, Path] = {}
     for entry in sorted(folder.iterdir()):
-        if _hidden(entry):
+        if is_hidden(entry.name):
             continue
         if not entry.is_dir():
             left_out[entry] = "a file beside the label folders"
             continue
-        label = unicodedata.normalize("NFC", entry.name)
+        label = label_of(entry.name)
         if label in by_label:
             raise DataError(f"{folder} has two folders whose names read {label!r}; put their pictures into one")
         by_label[label] = entry
@@ -182,11 +182,11 @@ def _is_utf8(label: str) -> bool:
 def _files(folder: Path, left_out: dict[Path, str]) -> list[Path]:
     files = []
     for parent, children, names in os.walk(folder, onerror=_raise):
-        children[:] = [child for child in children if not _hidden(Path(child))]
+        children[:] = [child for child in children if not is_hidden(child)]
         for child in children:
             if (path := Path(parent, child)).is_symlink():
                 left_out[path] = "a link to a folder below a label's folder; not followed"
-        for path in (Path(parent, name) for name in names if not _hidden(Path(name))):
+        for path in (Path(parent, name) for name in names if not is_hidden(name)):
             if reason := _reason_to_leave_out(path):
                 left_out[path] = reason
             else:
@@ -208,7 +208,3 @@ def _reason_to_leave_out(path: Path) -> str | None:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def _hidden(path: Path) -> bool:
-    return path.name.startswith(".")

@@ -54,8 +54,8 @@ def bench(model: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_every_option_reaches_every_part(bench: Run, parts: dict[str, list[str]], model: Path, tmp_path: Path) -> None:
     bench("--data", str(tmp_path / "pictures"), "--weights", "imagenet", "--threads", "3", "--rounds", "5", "--quick")
-    common = ["--model", str(model), "--threads", "3", "--quick", "--rounds", "5"]
-    common += ["--data", str(tmp_path / "pictures"), "--weights", "imagenet"]
+    common = [f"--model={model}", f"--data={tmp_path / 'pictures'}", "--weights=imagenet", "--threads=3", "--rounds=5"]
+    common.append("--quick")
     assert set(parts) == set(command.PARTS)
     assert parts.pop("handler") == ["--batch", "10", "--megapixels", "12", *common]  # the last of its batches
     assert list(parts.values()) == [common] * len(parts)

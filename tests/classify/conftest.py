@@ -60,12 +60,12 @@ class Service:
 
     def published(self) -> list[dict[str, Any]]:
         """The events published since the last call."""
-        found = []
+        events = []
         while messages := self.results.receive_messages(MaxNumberOfMessages=10):
             for message in messages:
-                found.append(json.loads(message.body))
+                events.append(json.loads(message.body))
                 message.delete()
-        return found
+        return events
 
     def invoke(self, event: dict[str, Any]) -> dict[str, Any]:
         return app.lambda_handler(event, LambdaContext())  # type: ignore[arg-type]

@@ -147,7 +147,7 @@ def granted(role: str = "ClassifyRole") -> list[tuple[str, str]]:
         if "Fn::GetAtt" in resource:
             return ARNS.get(resource["Fn::GetAtt"][0], f"the ARN of {resource['Fn::GetAtt'][0]}")
         text = resource["Fn::Sub"].replace("${EventBusName}", "default")
-        for name, value in [*NAMES.items(), *((f"{each}.Arn", arn) for each, arn in ARNS.items())]:
+        for name, value in [*NAMES.items(), *((f"{resource}.Arn", arn) for resource, arn in ARNS.items())]:
             text = text.replace(f"${{{name}}}", value)
         return str(text)
 
@@ -245,7 +245,7 @@ def test_dashboard_and_alarms_use_metrics_that_the_function_writes(
 
 
 def shown_as(title: str) -> set[str]:
-    (widget,) = (each for each in dashboard()["widgets"] if each["properties"].get("title") == title)
+    (widget,) = (widget for widget in dashboard()["widgets"] if widget["properties"].get("title") == title)
     return {metric[1] for metric in widget["properties"]["metrics"]}
 
 

@@ -28,7 +28,7 @@ def job(*keys: str, only_stale: bool = False) -> dict[str, Any]:
 
 
 def results(answer: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    return {each["taskId"]: (each["resultCode"], each["resultString"]) for each in answer["results"]}
+    return {result["taskId"]: (result["resultCode"], result["resultString"]) for result in answer["results"]}
 
 
 def use_model(service: Service, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, version: str) -> None:

@@ -57,7 +57,7 @@ class Pair:
 
     def failed(self, response: dict[str, Any]) -> list[dict[str, Any]]:
         """The events to be brought again."""
-        named = [each["itemIdentifier"] for each in response["batchItemFailures"]]
+        named = [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
         return [self.events[int(name.rpartition("-")[2])] for name in named]
 
     def redeliver(self, events: list[dict[str, Any]]) -> None:
@@ -69,7 +69,7 @@ class Pair:
         for key, label in ((self.red, "red"), (self.blue, "blue")):
             assert (rows[key]["label"], rows[key]["tagging"]) == (label, "WRITTEN")
             assert self.service.tags(key)["image-label"] == label
-            assert {each["detail"]["label"] for each in published if each["detail"]["key"] == key} == {label}
+            assert {event["detail"]["label"] for event in published if event["detail"]["key"] == key} == {label}
         assert self.service.tags(self.red)["owner"] == "Ann"
 
 

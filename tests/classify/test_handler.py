@@ -342,12 +342,12 @@ def test_a_batch_in_which_every_message_fails_gets_an_answer(service: Service) -
 def test_a_raw_notification_is_labelled_too(service: Service) -> None:
     records = [service.upload("a.png", encoded(plain(RED))), service.upload("b.png", encoded(plain(BLUE)))]
 
-    assert service.invoke(notification(*records)) == {"labelled": 2}
+    assert service.invoke(notification(*records)) == {"labelled": 2, "deleted": 0}
     assert {key: row["label"] for key, row in service.rows().items()} == {"a.png": "red", "b.png": "blue"}
 
 
 def test_the_raw_test_event_labels_nothing(service: Service) -> None:
-    assert service.invoke(TEST_EVENT) == {"labelled": 0}
+    assert service.invoke(TEST_EVENT) == {"labelled": 0, "deleted": 0}
 
 
 def test_a_failure_in_a_raw_notification_is_raised_after_all_objects_were_handled(service: Service) -> None:
@@ -366,14 +366,24 @@ def test_a_failure_in_a_raw_notification_is_raised_after_all_objects_were_handle
 def test_an_event_of_eventbridge_is_labelled(service: Service) -> None:
     service.upload("a b+c.png", encoded(plain(RED)))
 
-    assert service.invoke(eventbridge_event("a b+c.png")) == {"labelled": 1}
+    assert service.invoke(eventbridge_event("a b+c.png")) == {"labelled": 1, "deleted": 0}
     assert service.tags("a b+c.png")["image-label"] == "red"
+
+
+def test_a_deletion_is_counted_as_one(service: Service) -> None:
+    event = eventbridge_event("a.png", "Object Deleted", deletion="Permanently Deleted")
+    assert service.invoke(event) == {"labelled": 0, "deleted": 1}
+    assert service.rows()["a.png"]["status"] == "DELETED"
+
+
+def test_an_object_that_is_gone_or_filtered_out_is_neither_labelled_nor_deleted(service: Service) -> None:
+    assert service.invoke(notification(record("never.png"))) == {"labelled": 0, "deleted": 0}
 
 
 def test_messages_of_a_topic_are_labelled_directly_and_through_a_queue(service: Service) -> None:
     direct, queued = (service.upload(f"{name}.png", encoded(plain(RED))) for name in ("direct", "queued"))
 
-    assert service.invoke(sns_event(notification(direct))) == {"labelled": 1}
+    assert service.invoke(sns_event(notification(direct))) == {"labelled": 1, "deleted": 0}
     assert service.invoke(sqs_batch(sns_envelope(notification(queued)))) == DONE
     assert set(service.rows()) == {"direct.png", "queued.png"}
 
@@ -397,7 +407,7 @@ def test_each_task_of_batch_operations_has_its_result(service: Service, schema: 
 
     answer = service.invoke(event)
 
-    results = {each["taskId"]: (each["resultCode"], each["resultString"]) for each in answer.pop("results")}
+    results = {result["taskId"]: (result["resultCode"], result["resultString"]) for result in answer.pop("results")}
     assert answer == {
         "invocationSchemaVersion": schema,
         "treatMissingKeysAs": "TemporaryFailure",

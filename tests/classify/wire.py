@@ -126,7 +126,7 @@ class Wire:
             identity = headers["amz-sdk-invocation-id"]
             if identity not in self._known:
                 keys = tuple(key for key in self._keys if key in about)
-                number = sum((each.name, each.about) == (name, keys) for each in self.calls)
+                number = sum((call.name, call.about) == (name, keys) for call in self.calls)
                 self._known[identity] = Call(name, keys, number)
                 self.calls.append(self._known[identity])
             return self._known[identity], attempt

@@ -155,6 +155,16 @@ async def one_call(function: Any, /, *arguments: Any) -> Any:
     return function(*arguments)
 
 
+class Later:
+    """one_call(...), which nobody needs to await: a worker may be killed before it does."""
+
+    def __init__(self, *call: Any) -> None:
+        self._call = call
+
+    def __await__(self) -> Generator[None, None, Any]:
+        return one_call(*self._call).__await__()
+
+
 async def at_once(function: Any, /, *arguments: Any) -> Any:
     return function(*arguments)
 
@@ -253,9 +263,9 @@ class World:
     def _publish(self, detail: Mapping[str, Any]) -> Awaitable[None]:
         """The event goes out now or later, as the clock happens to stand; who published waits for it either way."""
         if self.clock % 2:
-            return one_call(self.published.append, detail)
+            return Later(self.published.append, detail)
         self.published.append(detail)
-        return one_call(lambda: None)
+        return Later(lambda: None)
 
     def settle(self) -> None:
         """Nobody changes anything any more, and the queue runs empty."""
@@ -266,43 +276,43 @@ class World:
             self.receive(0)
             self.go_on(-1, 1000)  # the youngest first, so that the oldest, with what it fetched long ago, comes last
 
-    # ---- what is to be found at the end -------------------------------------------------------------------
+    # ---- what must hold at the end --------------------------------------------------------------------------
 
     def disagreements(self) -> list[str]:
         """What tags and rows say otherwise than the bucket does."""
-        found: list[str] = []
+        faults: list[str] = []
         for version_id, version in self.bucket.versions.items():
             row = self.table.rows.get(version_id, {})
             if version.is_marker:
                 if (row.get("status"), row.get("reason")) != ("DELETED", "DELETE_MARKER"):
-                    found.append(f"delete marker {version_id}: row {row}")
+                    faults.append(f"delete marker {version_id}: row {row}")
             elif self.notifies or next(reversed(self.bucket.versions)) == version_id:
-                found += self._of_version(version_id, version, row)
+                faults += self._of_version(version_id, version, row)
         if self.notifies:
             gone = self.table.rows.keys() - self.bucket.versions.keys()
-            found += [f"{v} is deleted: row {self.table.rows[v]}" for v in gone if not _is_deleted(self.table.rows[v])]
-        return found
+            faults += [f"{v} is deleted: row {self.table.rows[v]}" for v in gone if not _is_deleted(self.table.rows[v])]
+        return faults
 
     def _of_version(self, version_id: str, version: Version, row: Row) -> list[str]:
         unreadable = version.label in ("UNREADABLE", ARCHIVED)
         label = "UNREADABLE" if unreadable else version.label
         said = row.get("status") if unreadable else row.get("label")
-        found = []
+        faults = []
         if said != label or (row.get("etag", version.etag) != version.etag):
-            found.append(f"{version_id} is {version.label}: row {row}")
+            faults.append(f"{version_id} is {version.label}: row {row}")
         if (row.get("reason") == ARCHIVED) is not (version.label == ARCHIVED):
-            found.append(f"{version_id} is {version.label}: row {row}")
+            faults.append(f"{version_id} is {version.label}: row {row}")
         if version.tags.get("image-label") != label:
-            found.append(f"{version_id} is {label}: tags {version.tags}")
+            faults.append(f"{version_id} is {label}: tags {version.tags}")
         if self.bucket.versioned and int(version_id[1:]) % 2 and not version.tags.get("owner"):
-            found.append(f"{version_id} has lost its owner's tag: {version.tags}")
-        published = [each for each in self.published if each["version"] == version_id]
+            faults.append(f"{version_id} has lost its owner's tag: {version.tags}")
+        published = [event for event in self.published if event["version"] == version_id]
         if self.notifies:  # the sequencer tells receivers which event counts; without one, there must be a right one
-            newest = max((padded(each.get("sequencer", "")) for each in published), default="")
-            published = [each for each in published if padded(each.get("sequencer", "")) == newest][-1:]
-        if not any((each.get("label") or each["status"]) == label for each in published):
-            found.append(f"{version_id} is {label}: published {self.published}")
-        return found
+            newest = max((padded(event.get("sequencer", "")) for event in published), default="")
+            published = [event for event in published if padded(event.get("sequencer", "")) == newest][-1:]
+        if not any((event.get("label") or event["status"]) == label for event in published):
+            faults.append(f"{version_id} is {label}: published {self.published}")
+        return faults
 
 
 def _is_deleted(row: Row) -> bool:

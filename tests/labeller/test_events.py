@@ -266,7 +266,9 @@ def test_a_notification_without_records_tells_of_nothing() -> None:
 # ---- what is malformed ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("event", [None, 3, "text", [], {"tasks": [{"s3Key": "a"}]}, {"tasks": 1}])
+@pytest.mark.parametrize(
+    "event", [None, 3, "text", [], {"tasks": [{"s3Key": "a"}]}, {"tasks": [{"taskId": ["t"]}]}, {"tasks": 1}]
+)
 def test_what_is_no_event_at_all_is_malformed_as_a_whole(event: object) -> None:
     with pytest.raises(MalformedEvent):
         parse_request(event)

@@ -14,11 +14,11 @@ from typing import Any
 import boto3
 import pytest
 from boto3.dynamodb.types import TypeSerializer
-from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, IncompleteReadError
+from botocore.exceptions import EndpointConnectionError, IncompleteReadError
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
-from labeller.aws_errors import Archived, AwsFailure, Denied, Gone, aws_errors
+from labeller.aws_errors import AwsFailure, Denied, Gone
 from labeller.events import ObjectRef
 from labeller.storage import Fetched, Refusal, Storage, connect
 from tests.support import table_definition
@@ -117,38 +117,6 @@ def test_an_object_under_a_delete_marker_is_gone(aws: Storage, s3: Any) -> None:
         aws.fetch(ref("k"), 10)
     with pytest.raises(Gone, match=f"version {marker}"):
         aws.fetch(ref("k", marker), 10)
-
-
-@pytest.mark.parametrize(
-    ("code", "of_object", "of_other"),
-    [
-        *((code, Gone, AwsFailure) for code in ("NoSuchKey", "NoSuchVersion", "NotFound", "404", "405")),
-        ("MethodNotAllowed", Gone, AwsFailure),
-        *((code, Denied, Denied) for code in ("AccessDenied", "Forbidden", "403")),
-        ("InvalidObjectState", Archived, Archived),
-        *((code, AwsFailure, AwsFailure) for code in ("NoSuchBucket", "SlowDown", "InternalError", "unheard of")),
-    ],
-)
-def test_each_error_code_has_its_meaning(code: str, of_object: type[Exception], of_other: type[Exception]) -> None:
-    error = ClientError({"Error": {"Code": code, "Message": "some words"}}, "Call")
-    for is_object, kind in ((True, of_object), (False, of_other)):
-        with pytest.raises((Gone, AwsFailure)) as raised, aws_errors("Call", "uploads/k", of_object=is_object):
-            raise error
-        assert (type(raised.value), raised.value.__cause__) == (kind, error)
-        assert str(raised.value).startswith(f"Call for uploads/k: {code}: ")
-        assert str(raised.value).endswith("some words")
-
-
-def test_an_error_without_a_response_is_a_failure_by_its_own_name() -> None:
-    error = ConnectTimeoutError(endpoint_url="https://s3.example")
-    with pytest.raises(AwsFailure) as raised, aws_errors("Call", "uploads/k", of_object=True):
-        raise error
-    assert str(raised.value) == f"Call for uploads/k: ConnectTimeoutError: {error}"
-
-
-def test_an_error_that_is_not_of_aws_stays_what_it_is() -> None:
-    with pytest.raises(KeyError), aws_errors("Call", "uploads/k", of_object=True):
-        raise KeyError("a mistake of ours")
 
 
 @pytest.mark.parametrize(

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import io
 import threading
+import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from local import photographs
 from local.demo.drawn import draw_picture
 from local.photographs import CHUNK, DownloadError, fetch
 from model_build.atomic_folder import OutputError
 from model_build.data.dataset import scan
+from model_build.data.folders import MAX_BYTES
 
 COUNTS = {"train": 10, "validation": 10}
 ROOT = "cats_and_dogs_filtered"
@@ -54,6 +56,7 @@ class Server:
     status: int | None = None
     cut: int = 0
     cuts: int = 0
+    closed_after: int | None = None
     requested: list[str | None] = field(default_factory=list)
     url: str = ""
 
@@ -71,6 +74,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         def do_GET(self) -> None:
             requested = self.headers["Range"]
             state.requested.append(requested)
+            if state.closed_after is not None and len(state.requested) > state.closed_after:
+                return  # closes the connection without an answer
             start = int(requested.removeprefix("bytes=").rstrip("-")) if requested and state.ranges else 0
             total = len(state.content)
             if state.status or start >= total:
@@ -105,6 +110,11 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "photographs"
 
 
+def part(out: Path, url: str) -> Path:
+    """The part of a download from `url`."""
+    return out.with_name(f"photographs.{sha256(url.encode()).hexdigest()[:8]}.part")
+
+
 def test_the_folder_is_a_data_set_with_the_archive_s_validation_halved_into_validation_and_test(
     server: Server, out: Path
 ) -> None:
@@ -137,27 +147,30 @@ def test_a_server_without_ranges_sends_the_whole_file_again(server: Server, out:
 
 
 def test_when_the_network_stays_cut_the_part_is_kept_and_the_next_call_continues(server: Server, out: Path) -> None:
-    whole = server.content
-    server.cut, server.cuts = 4000, 1
-    port_closed = "http://127.0.0.1:9/cats.zip"
-    part = out.with_name("photographs.zip.part")
-    part.write_bytes(whole[:4000])
-    with pytest.raises(DownloadError, match=r"could not be downloaded: .*refused.*`make photographs` continues"):
-        fetch(port_closed, out)
+    server.cut, server.cuts = CHUNK, 1
+    server.closed_after = 1
+    with pytest.raises(DownloadError, match=r"could not be downloaded: .*0 MB are kept: `make photographs` continues"):
+        fetch(server.url, out)
     assert not out.exists()
-    assert part.read_bytes() == whole[:4000]
-    server.cuts = 0
+    assert part(out, server.url).read_bytes() == server.content[:CHUNK]
+    server.closed_after = None
     fetch(server.url, out)
-    assert server.requested == ["bytes=4000-"]
+    assert server.requested[-1] == f"bytes={CHUNK}-"
+
+
+def test_a_part_of_another_address_is_not_continued(server: Server, out: Path) -> None:
+    part(out, "http://127.0.0.1:9/cats.zip").write_bytes(b"of another file")
+    fetch(server.url, out)
+    assert server.requested == [None]
 
 
 def test_a_part_that_is_whole_is_only_unpacked(server: Server, out: Path) -> None:
-    out.with_name("photographs.zip.part").write_bytes(server.content)
+    part(out, server.url).write_bytes(server.content)
     assert scan(fetch(server.url, out)).counts()["test"] == {"cats": 5, "dogs": 5}
 
 
 def test_a_part_longer_than_the_server_s_file_is_thrown_away(server: Server, out: Path) -> None:
-    out.with_name("photographs.zip.part").write_bytes(server.content + b"more")
+    part(out, server.url).write_bytes(server.content + b"more")
     with pytest.raises(DownloadError, match="the server's file has changed; try again"):
         fetch(server.url, out)
     assert scan(fetch(server.url, out)).counts()["test"] == {"cats": 5, "dogs": 5}
@@ -165,6 +178,15 @@ def test_a_part_longer_than_the_server_s_file_is_thrown_away(server: Server, out
 
 def without(name: str) -> bytes:
     return archive({key: value for key, value in pictures().items() if not key.endswith(name)})
+
+
+def twice() -> bytes:
+    """As many photographs as expected, but one name stands twice and one is missing."""
+    content = io.BytesIO(without("train/cats/cat.7.jpg"))
+    with warnings.catch_warnings(), zipfile.ZipFile(content, "a") as zipped:
+        warnings.simplefilter("ignore", UserWarning)  # of the name
+        zipped.writestr(f"{ROOT}/train/cats/cat.6.jpg", pictures()[f"{ROOT}/train/cats/cat.6.jpg"])
+    return content.getvalue()
 
 
 def replaced(name: str, content: bytes) -> bytes:
@@ -179,34 +201,48 @@ def flipped() -> bytes:
 
 
 def huge() -> bytes:
-    content = io.BytesIO()
-    Image.new("L", (30_000, 30_000)).save(content, "JPEG")
-    return content.getvalue()
+    """A small JPEG whose header claims 30,000 x 30,000 pixels."""
+    content = bytearray(draw_picture(1, "JPEG"))
+    size = content.index(b"\xff\xc0") + 5  # after marker, length and precision
+    content[size : size + 4] = (30_000).to_bytes(2, "big") * 2
+    return bytes(content)
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"<html>not found</html>", "not a zip file"),
-        (without("train/cats/cat.7.jpg"), "it has 9 photographs in train/cats, not 10"),
-        (without(".jpg"), "it has 0 photographs in train/cats, not 10"),
-        (replaced("train/dogs/dog.4.jpg", b"not a picture"), r"dog\.4\.jpg: NOT_AN_IMAGE"),
-        (replaced("train/dogs/dog.4.jpg", draw_picture(1, "JPEG")[:700]), r"dog\.4\.jpg: (TRUNCATED|CORRUPT)"),
-        (replaced("train/dogs/dog.4.jpg", huge()), r"dog\.4\.jpg: TOO_MANY_PIXELS"),
-        (flipped(), r"cat\.0\.jpg"),
+        (lambda: b"<html>not found</html>", "not a zip file"),
+        (lambda: without("train/cats/cat.7.jpg"), "it has 9 photographs in train/cats, not 10"),
+        (lambda: without(".jpg"), "it has 0 photographs in train/cats, not 10"),
+        (twice, "it has 9 photographs in train/cats, not 10"),
+        (lambda: replaced("train/dogs/dog.4.jpg", b"not a picture"), r"dog\.4\.jpg: NOT_AN_IMAGE"),
+        (lambda: replaced("train/dogs/dog.4.jpg", draw_picture(1, "JPEG")[:700]), r"dog\.4\.jpg: (TRUNCATED|CORRUPT)"),
+        (lambda: replaced("train/dogs/dog.4.jpg", huge()), r"dog\.4\.jpg: TOO_MANY_PIXELS"),
+        (lambda: replaced("train/dogs/dog.4.jpg", bytes(MAX_BYTES + 1)), r"dog\.4\.jpg has more than \d+ bytes"),
+        (flipped, r"cat\.0\.jpg"),
     ],
-    ids=["a page", "one is missing", "all are missing", "not a picture", "cut", "a bomb", "a wrong bit"],
+    ids=[
+        "a page",
+        "one missing",
+        "all missing",
+        "one twice",
+        "no picture",
+        "cut",
+        "a bomb",
+        "too large",
+        "a wrong bit",
+    ],
 )
 def test_a_wrong_file_is_refused_and_deleted_and_leaves_no_folder(
-    server: Server, out: Path, content: bytes, reason: str
+    server: Server, out: Path, content: Callable[[], bytes], reason: str
 ) -> None:
-    server.content = content
+    server.content = content()
     with pytest.raises(DownloadError, match=rf"{reason}.*It is deleted; try again, or name another address"):
         fetch(server.url, out)
     assert list(out.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["../../escape.jpg", "/tmp/escape.jpg", "train/../../cats/cat.1.jpg"])
+@pytest.mark.parametrize("name", ["../../escape.jpg", "train/../../cats/cat.1.jpg"])
 def test_a_hostile_name_in_the_archive_is_not_written(server: Server, out: Path, name: str) -> None:
     server.content = archive({**pictures(), f"{ROOT}/{name}": b"x", name: b"x"})
     fetch(server.url, out)
@@ -241,7 +277,7 @@ def test_somebody_s_own_folder_of_that_name_is_not_replaced(server: Server, out:
 def test_a_full_disk_is_an_error_after_which_the_download_continues(server: Server, small_disk: Path) -> None:
     with pytest.raises(DownloadError, match=r"no space left for .*/photographs: 150 MB are needed"):
         fetch(server.url, small_disk / "photographs")
-    assert [path.name for path in small_disk.iterdir()] == ["photographs.zip.part"]
+    assert [path.name for path in small_disk.iterdir()] == [part(small_disk / "photographs", server.url).name]
 
 
 def test_the_command_names_the_next_step(server: Server, tmp_path: Path, monkeypatch, capsys) -> None:
@@ -250,6 +286,13 @@ def test_the_command_names_the_next_step(server: Server, tmp_path: Path, monkeyp
     assert capsys.readouterr().out.endswith("The photographs are in photographs. Next: make model DATA=photographs\n")
     server.status = 500
     assert photographs.main(["--mirror", server.url]) == 0  # they are kept
+
+
+def test_a_folder_that_may_not_be_written_is_an_error(server: Server, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photographs.partial").write_bytes(b"a file is in the way")
+    assert photographs.main(["--mirror", server.url]) == 1
+    assert capsys.readouterr().err.startswith("error: [Errno 17] File exists:")
 
 
 def test_the_command_says_in_one_line_what_failed(server: Server, tmp_path: Path, monkeypatch, capsys) -> None:

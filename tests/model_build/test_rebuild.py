@@ -54,11 +54,11 @@ def test_another_head_on_moved_data_exports_quantises_and_extracts_nothing(
     # The finished model reads pixels: all of test, and the other images on which it is compared with Keras.
     assert len({example for example in read if not example.path.is_relative_to(moved / "test")}) <= 32
     assert (out / MODEL_FILE).read_bytes() != (built / MODEL_FILE).read_bytes()
-    first, second = (json.loads((each / "report.json").read_text("utf-8")) for each in (built, out))
+    first, second = (json.loads((model / "report.json").read_text("utf-8")) for model in (built, out))
     unjudged = [
         [
-            {name: value for name, value in each.items() if name != "correct"}
-            for each in one["quantisation"]["candidates"]
+            {name: value for name, value in candidate.items() if name != "correct"}
+            for candidate in one["quantisation"]["candidates"]
         ]
         for one in (first, second)
     ]
@@ -82,6 +82,6 @@ def test_a_changed_picture_is_the_only_one_whose_features_are_computed(
     graph = tmp_path / "base.onnx"
     shutil.copy(next(config.cache.glob("*base.int8.onnx")), graph)
     graph.write_bytes(graph.read_bytes()[32:])  # without its checksum
-    found = extract(graph, scan(data).splits["train"], config)
+    features = extract(graph, scan(data).splits["train"], config)
     assert [example.path for example in read] == [changed]
-    assert len(found.examples) == 80
+    assert len(features.examples) == 80

@@ -34,9 +34,7 @@ class Mutations(cst.CSTVisitor):
 
     def on_visit(self, node: cst.CSTNode) -> bool:
         """Add the mutations of the node; returns whether those of its children are wanted."""
-        if isinstance(node, cst.Annotation | cst.Decorator | cst.Import | cst.ImportFrom | cst.Raise) or is_left_out(
-            node
-        ):
+        if is_left_out(node):
             return False
         for kind, operator in mutation_operators:
             if isinstance(node, kind):
@@ -50,7 +48,7 @@ def is_left_out(node: cst.CSTNode) -> bool:
         return True
     if isinstance(node, cst.Assign):
         return called(node.value) in TYPE_VARIABLES
-    return called(node) in WORDING | TRIVIAL or (isinstance(node, cst.SimpleString) and " " in node.value)
+    return called(node) in WORDING | TRIVIAL or is_message(node)
 
 
 def called(node: cst.CSTNode) -> str | None:
@@ -74,7 +72,6 @@ def is_message(node: cst.CSTNode) -> bool:
 
 def is_unimportant(node: cst.CSTNode, mutant: cst.CSTNode) -> bool:
     """Whether the mutant differs in nothing but messages and guards."""
-
     if isinstance(node, cst.Assign | cst.AnnAssign):
         return node.value is not None and is_message(node.value)
     if not (isinstance(node, cst.Call) and isinstance(mutant, cst.Call) and node.func is mutant.func):

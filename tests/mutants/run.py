@@ -106,6 +106,7 @@ def _run_pytest(tests: list[str], mutant: Mutant | None, output: Path, modules: 
     sys.stdout = sys.stderr = output.open("w", encoding="utf-8")
     os.dup2(sys.stdout.fileno(), 1)
     os.dup2(sys.stdout.fileno(), 2)
+    os.environ.pop("PYTEST_ADDOPTS", None)  # it may name options of plugins that are not loaded here
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     if cpu_limit:
         resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_limit), int(cpu_limit)))
@@ -113,12 +114,12 @@ def _run_pytest(tests: list[str], mutant: Mutant | None, output: Path, modules: 
         sys.meta_path.insert(0, MutantLoader(mutant))
     status = int(pytest.main(tests))
     if not mutant:
-        modules.write_text(json.dumps(_modules_of_others()))
+        modules.write_text(json.dumps(_installed_modules()))
     sys.stdout.flush()
     os._exit(status)  # without waiting for threads that a mutant has left waiting
 
 
-def _modules_of_others() -> list[str]:
+def _installed_modules() -> list[str]:
     """The imported modules of the environment, in the order of their import."""
     return [
         name

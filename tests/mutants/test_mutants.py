@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.mutants import __main__ as command
 from tests.mutants import mutant as mutants
 from tests.mutants import run
@@ -57,6 +58,13 @@ def changed(folder: Path, before: str, after: str) -> Mutant:
 
 
 # ---- runs -------------------------------------------------------------------------------------------------
+
+
+def test_options_of_the_run_around_it_do_not_reach_its_pytest(
+    tests: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--forbid-skips")
+    assert run.run_tests(tests, tmp_path).passed
 
 
 def test_a_mutant_dies_if_a_test_fails_with_it_and_its_file_stays_as_it_is(tests: list[str], tmp_path: Path) -> None:
@@ -224,10 +232,11 @@ class Row:
 '''
 
 
-@pytest.mark.skipif(not command.MUTMUT.exists(), reason="no mutmut here; `make mutants` installs it")
 def test_constants_and_properties_are_mutated_and_wording_and_types_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not command.MUTMUT.exists():
+        needs.skip("the operators of `make mutants`", "make .venv-mutants/ready")
     file = tmp_path / "module.py"
     file.write_text(MUTATED)
     monkeypatch.setattr(command, "file_of", lambda _module: file)

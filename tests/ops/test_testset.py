@@ -86,6 +86,25 @@ def test_unreadable_files_are_left_out_and_named(s3: Any, folder: Path) -> None:
     assert "NOT_AN_IMAGE" in reason
 
 
+def test_hidden_files_and_folders_are_not_sent(s3: Any, folder: Path) -> None:
+    for name in ("cats/.a.png", "cats/.thumbs/a.png", ".trash/b.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(encoded(plain(RED)))
+    upload(s3, BUCKET, folder)
+    assert keys(s3) == ["testset/cats/a.png", "testset/cats/more/b é.png", "testset/dogs/c.png"]
+
+
+def test_a_label_is_sent_in_nfc_as_the_build_reads_it(s3: Any, tmp_path: Path) -> None:
+    for name in ("cafe\u0301", "bar"):  # é as a Mac writes it
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(encoded(plain(RED)))
+    upload(s3, BUCKET, tmp_path)
+    assert keys(s3) == ["testset/bar/a.png", "testset/caf\u00e9/a.png"]
+    (tmp_path / "caf\u00e9").mkdir()
+    with pytest.raises(UploadError, match="two folders whose names read 'café'"):
+        upload(s3, BUCKET, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("made", "words"),
     [

@@ -18,8 +18,8 @@ from labeller.observability import metrics
 from labeller.settings import SettingsError
 from labeller.storage import Storage
 from score import app
-from score.notify import add_metrics
-from score.testset import InvalidTestSet
+from score.notify import add_metrics, console_link
+from score.testset import InvalidTestSet, find_test_set
 from tests.evaluation.test_report_page import many_labels
 from tests.score.conftest import BUCKET, NIGHT, Service
 from tests.support import BLUE, GREY, RED, ROOT, Crowd, Printed, encoded, plain, write_model
@@ -130,14 +130,22 @@ def test_an_unusable_test_set_is_a_clear_error_and_a_metric(
     assert service.objects() == {}
 
 
+def test_a_label_folder_that_a_mac_has_sent_is_the_models_label() -> None:
+    test_set = find_test_set("b", ["testset/cafe\u0301/a.png"], ["caf\u00e9"])  # é as two characters, and as one
+    assert test_set.per_label == {"caf\u00e9": 1}
+    assert test_set.examples[0].key == "testset/cafe\u0301/a.png"
+
+
 def test_stray_and_hidden_files_are_ignored_and_counted(service: Service) -> None:
     service.add_pictures()
     service.add("README.txt", b"about this test set")
     service.add("red/.DS_Store", b"\0")
     service.add("red/more/.DS_Store", b"\0")
+    service.add("red/.thumbs/small.png", encoded(plain(BLUE)))
+    service.add(".trash/deleted.png", encoded(plain(BLUE)))
     service.add("/no label.png", encoded(plain(RED)))  # testset//no label.png
     assert service.invoke()["verdict"] != "INCOMPLETE"
-    assert service.report()["testset"]["ignored"] == 4
+    assert service.report()["testset"]["ignored"] == 6
     assert service.report()["testset"]["pictures"] == 5
 
 
@@ -157,17 +165,17 @@ def test_pictures_that_time_did_not_suffice_for_are_reported(service: Service) -
     assert "INCOMPLETE" in service.read(f"{NIGHT}/index.html").decode()
 
 
-@pytest.mark.parametrize(("seconds", "scored"), [(96.5, 0), (97.5, 2)])
+@pytest.mark.parametrize(("seconds", "scored"), [(206.5, 0), (207.5, 2)])
 def test_scoring_leaves_time_for_its_last_picture_the_rows_and_the_report(
     service: Service, seconds: float, scored: int
 ) -> None:
-    # 90 s before the end scoring stops, and a picture takes up to 7 s.
+    # 200 s before the end scoring stops, and a picture takes up to 7 s.
     service.add_pictures(1, 1)
     assert service.invoke(seconds=seconds)["scored"] == scored
 
 
-@pytest.mark.parametrize(("seconds", "complete"), [(60.0, False), (61.0, True)])
-def test_reading_the_rows_leaves_a_minute_for_the_report(service: Service, seconds: float, complete: bool) -> None:
+@pytest.mark.parametrize(("seconds", "complete"), [(170.0, False), (171.0, True)])
+def test_reading_the_rows_leaves_time_for_the_report(service: Service, seconds: float, complete: bool) -> None:
     service.add_pictures(1, 1)
     for number in range(2):
         service.upload(f"{number}.jpg", "red", 0.99, "2026-11-23T12:00:00+00:00")
@@ -303,6 +311,20 @@ def test_a_damaged_report_of_an_earlier_night_is_left_out(service: Service, dama
     service.s3.put_object(Bucket=BUCKET, Key="accuracy/2026-11-23/report.json", Body=damage)
     assert service.invoke("2026-11-24")["verdict"] == "SAME"
     assert service.report()["last_night"]["against"] == "the night of 2026-11-22"
+
+
+def test_an_upload_with_a_status_of_a_newer_version_is_left_out(service: Service) -> None:
+    service.add_pictures(1, 1)
+    for key in ("a.jpg", "b.jpg"):
+        service.upload(key, "red", 0.99, "2026-11-23T12:00:00+00:00")
+    service.table.update_item(
+        Key={"object": "uploads/b.jpg", "version": "null"},
+        UpdateExpression="SET #status = :newer",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":newer": "DOUBTFUL"},
+    )
+    service.invoke()
+    assert service.report()["uploads"]["total"] == 1
 
 
 @pytest.mark.parametrize("name", ["2026-13-01", "notes", "2026-11-23 (copy)"])
@@ -454,6 +476,21 @@ def test_the_event_and_the_mail_have_the_verdict_and_link_the_report(service: Se
         f"https://eu-central-1.console.aws.amazon.com/s3/object/{BUCKET}?region=eu-central-1&prefix=" in mail["Message"]
     )
     assert f"s3://{BUCKET}/accuracy/{NIGHT}/index.html" in mail["Message"]
+
+
+@pytest.mark.parametrize(
+    ("region", "address"),
+    [
+        ("ca-central-1", "https://ca-central-1.console.aws.amazon.com/s3/object/b?region=ca-central-1&prefix=a%2Fk"),
+        ("cn-north-1", "https://cn-north-1.console.amazonaws.cn/s3/object/b?region=cn-north-1&prefix=a%2Fk"),
+        (
+            "us-gov-west-1",
+            "https://us-gov-west-1.console.amazonaws-us-gov.com/s3/object/b?region=us-gov-west-1&prefix=a%2Fk",
+        ),
+    ],
+)
+def test_the_link_leads_to_the_console_of_the_regions_partition(region: str, address: str) -> None:
+    assert console_link(region, "b", "a/k") == address
 
 
 @pytest.mark.parametrize(

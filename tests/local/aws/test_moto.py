@@ -65,6 +65,13 @@ def test_the_users_profile_is_never_used_by_a_child_process_either(user: Path) -
     assert output.stdout.split() == ["local", aws.endpoint]
 
 
+def test_a_client_made_after_the_environment_is_back_is_of_the_local_aws_too() -> None:
+    with local_aws() as aws:
+        pass
+    assert aws.client("s3").meta.endpoint_url == aws.endpoint
+    assert aws.resource("dynamodb").meta.client.meta.endpoint_url == aws.endpoint
+
+
 def test_afterwards_the_environment_is_what_it_was(user: Path) -> None:
     before = dict(os.environ)
     with local_aws():

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from botocore.exceptions import ReadTimeoutError
 
 from local import ROOT
 from local.aws.moto import LocalAws
@@ -113,6 +114,53 @@ def test_parameters_override_the_templates_defaults(aws: LocalAws) -> None:
 def test_a_parameter_that_the_template_lacks_is_refused() -> None:
     with pytest.raises(TemplateError, match="no parameter Memory"):
         to_cloudformation(read_template(ROOT / "template.yaml"), {"Memory": "1769"})
+
+
+FOREIGN = """
+Transform: AWS::Serverless-2016-10-31
+Resources:
+  Queue: {Type: AWS::SQS::Queue}
+"""
+WITHOUT_OUTPUTS = """
+Resources:
+  ClassifyFunction: {Type: AWS::SQS::Queue}
+  UploadsQueue: {Type: AWS::SQS::Queue}
+  UploadsToClassify: {Type: AWS::SQS::Queue}
+Outputs: {UploadsBucketName: {Value: uploads}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        (FOREIGN, "it has no ClassifyFunction, UploadsQueue, UploadsToClassify"),
+        (WITHOUT_OUTPUTS, "it has no output UploadsQueueUrl, UploadsDeadLetterQueueUrl, ResultsTableName"),
+    ],
+)
+def test_the_template_of_another_application_is_refused(tmp_path: Path, text: str, missing: str) -> None:
+    (tmp_path / "template.yaml").write_text(text)
+    with pytest.raises(TemplateError, match=missing):
+        deploy(LocalAws("http://127.0.0.1:1"), tmp_path / "template.yaml")
+
+
+def test_a_local_aws_that_is_slow_to_create_the_stack_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    aws, clients, sent = LocalAws("http://127.0.0.1:1"), [], []
+
+    def client(*arguments: Any, **options: Any) -> Any:
+        clients.append(make_client(*arguments, **options))
+        return clients[-1]
+
+    def time_out(request: Any, **_: Any) -> None:
+        sent.append(request)
+        raise ReadTimeoutError(endpoint_url=request.url)
+
+    make_client = aws.client
+    monkeypatch.setattr(aws, "client", client)
+    aws.events.register("before-send.cloudformation", time_out)
+    with pytest.raises(ReadTimeoutError):
+        deploy(aws)
+    assert len(sent) == 1
+    assert [made.meta.config.read_timeout for made in clients] == [600]
 
 
 def test_a_function_that_the_template_lacks_is_refused(aws: LocalAws, stack: Stack) -> None:

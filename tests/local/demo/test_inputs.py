@@ -13,6 +13,7 @@ from local.demo.inputs import DemoInputs
 from model_build.config import KERAS_WEIGHTS
 
 MIRROR = "https://mirror.example/cats.zip"
+ARCHIVE = photographs.ARCHIVE
 
 
 class Network:
@@ -20,6 +21,7 @@ class Network:
 
     def __init__(self) -> None:
         self.up = False
+        self.reachable: set[str] = set()
         self.probed: list[str] = []
         self.fetched: list[str] = []
 
@@ -31,7 +33,7 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Network:
 
     def unreachable(address: str) -> str | None:
         state.probed.append(address)
-        return None if state.up else "no such host"
+        return None if state.up or address in state.reachable else "no such host"
 
     def fetch(address: str) -> Path:
         state.fetched.append(address)
@@ -41,7 +43,7 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Network:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(photographs, "unreachable", unreachable)
     monkeypatch.setattr(photographs, "fetch", fetch)
-    monkeypatch.setattr(inputs, "_keras_has_imagenet", lambda: True)
+    monkeypatch.setattr(inputs, "_keras_downloads", lambda: True)
     return state
 
 
@@ -55,7 +57,7 @@ def shared(tmp_path: Path) -> Path:
 
 
 def choose(shared: Path, data: Path | None = None, weights: str | None = None, size: int | None = None) -> DemoInputs:
-    return inputs.find_inputs(data, weights, size, shared, shared.parent / "drawn", MIRROR)
+    return inputs.find_inputs(data, weights, size, shared, shared.parent / "drawn", None)
 
 
 def test_named_inputs_are_taken_without_asking_the_network(network: Network, shared: Path, tmp_path: Path) -> None:
@@ -68,8 +70,8 @@ def test_with_a_network_the_public_photographs_and_keras_weights_are_downloaded(
     network.up = True
     chosen = choose(shared)
     assert (chosen.data, chosen.weights, chosen.image_size, chosen.caveat) == ("photographs", "imagenet", 128, "")
-    assert network.probed == [MIRROR, KERAS_WEIGHTS]
-    assert network.fetched == [MIRROR]
+    assert network.probed == [ARCHIVE, KERAS_WEIGHTS]
+    assert network.fetched == [ARCHIVE]
 
 
 def test_what_was_downloaded_before_is_used_without_a_network(network: Network, shared: Path) -> None:
@@ -90,10 +92,25 @@ def test_without_a_network_one_line_says_so_and_the_folder_beside_the_checkout_i
         str(shared / "cats-and-dogs"),
         str(shared / "vgg16/vgg16_imagenet_notop.h5"),
     )
-    assert capsys.readouterr().out == f"Nothing is downloaded, because {MIRROR} cannot be reached: no such host.\n"
+    assert capsys.readouterr().out == f"Not downloaded, because {ARCHIVE} cannot be reached: no such host.\n"
     assert chosen.description == (
         f"the photographs in {shared}/cats-and-dogs, with the ImageNet weights in {chosen.weights}, at 128 px"
     )
+
+
+def test_each_source_is_reached_or_not_by_itself(network: Network, shared: Path) -> None:
+    network.reachable = {KERAS_WEIGHTS}
+    chosen = choose(shared)
+    assert (chosen.data, chosen.weights) == (str(shared / "cats-and-dogs"), "imagenet")
+
+
+def test_a_mirror_that_the_user_names_is_used_or_the_demo_ends(network: Network, shared: Path) -> None:
+    named = inputs.find_inputs
+    with pytest.raises(photographs.DownloadError, match=f"{MIRROR} cannot be reached: no such host"):
+        named(None, None, None, shared, shared.parent / "drawn", MIRROR)
+    network.up = True
+    named(None, None, None, shared, shared.parent / "drawn", MIRROR)
+    assert network.fetched == [MIRROR]
 
 
 def test_only_the_weights_are_asked_for_if_the_user_names_pictures(network: Network, shared: Path) -> None:
@@ -107,7 +124,7 @@ def test_weights_that_keras_cannot_load_are_replaced_by_those_beside_the_checkou
     network: Network, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network.up = True
-    monkeypatch.setattr(inputs, "_keras_has_imagenet", lambda: False)
+    monkeypatch.setattr(inputs, "_keras_downloads", lambda: False)
     assert choose(shared).weights == str(shared / "vgg16/vgg16_imagenet_notop.h5")
 
 
@@ -117,14 +134,14 @@ def test_without_anything_pictures_are_drawn_weights_are_random_and_the_caveat_s
     chosen = choose(tmp_path / "nonexistent")
     assert (chosen.weights, chosen.image_size) == ("random", 64)
     assert sorted(path.name for path in (Path(chosen.data) / "train").iterdir()) == ["day", "night"]
-    assert chosen.caveat == "Drawn pictures of two classes and random weights: the accuracy says nothing."
+    assert chosen.caveat == "Drawn pictures and random weights: the accuracy says nothing."
 
 
 @pytest.mark.parametrize(
     ("data", "weights", "caveat"),
     [
         ("mine", "random", "Random weights: the accuracy says nothing."),
-        (None, "my.h5", "Drawn pictures of two classes: the accuracy says nothing."),
+        (None, "my.h5", "Drawn pictures: the accuracy says nothing."),
     ],
 )
 def test_the_caveat_names_what_is_not_real(

@@ -153,7 +153,7 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     def stage(name: str, answer: Any) -> Callable[..., Any]:
         def run(*arguments: Any) -> Any:
             stages[name] = arguments
-            if isinstance(answer, Exception):
+            if isinstance(answer, BaseException):
                 raise answer
             return answer
 
@@ -172,6 +172,8 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 
 
 def test_every_option_reaches_the_choice_of_inputs(stages: dict[str, Any]) -> None:
+    Path("mine").mkdir()
+    Path("mine.h5").write_bytes(b"weights")
     options = ["--data", "mine", "--weights", "mine.h5", "--image-size", "96", "--shared", "elsewhere"]
     options += ["--mirror", "https://mirror.example/cats.zip"]
     assert demo.main(options) == 0
@@ -185,6 +187,29 @@ def test_every_option_reaches_the_choice_of_inputs(stages: dict[str, Any]) -> No
         "https://mirror.example/cats.zip",
     )
     assert stages["scan"] == (Path("pictures"),)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--image-size", "7"], "error: --image-size (make: IMAGE_SIZE) is 7"),
+        (["--image-size", "0"], "error: --image-size (make: IMAGE_SIZE) is 0"),
+        (["--weights", "/nope.h5"], "error: no weight file at /nope.h5"),
+        (["--data", "/nope"], "error: no folder /nope"),
+    ],
+)
+def test_what_the_user_names_is_checked_before_anything_is_downloaded(
+    stages: dict[str, Any], options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages["replace"]("find_inputs", AssertionError("something is downloaded"))
+    assert demo.main(options) == 1
+    assert capsys.readouterr().err.startswith(message)
+
+
+def test_an_interrupted_demo_ends_with_one_word(stages: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    stages["replace"]("find_inputs", KeyboardInterrupt())
+    assert demo.main([]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_the_inputs_are_printed_with_their_caveat_which_heads_the_page_too(
