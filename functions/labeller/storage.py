@@ -116,14 +116,8 @@ class Storage:
             # yields urllib3's stream, and only botocore's notices an incomplete body.
             with closing(response["Body"]) as body:
                 data = body.read() if size <= max_bytes else None
-            return Fetched(
-                data,
-                size,
-                response["ETag"].strip('"'),
-                _version(response),
-                tags=response.get("TagCount"),
-                encoding=response.get("ContentEncoding", ""),
-            )
+            etag, version, tags = response["ETag"].strip('"'), _version(response), response.get("TagCount")
+            return Fetched(data, size, etag, version, tags, encoding=response.get("ContentEncoding", ""))
 
     def head(self, ref: ObjectRef) -> Fetched:
         """Size, ETag and version of the object, without its content and tags. Raises Gone, AwsFailure."""
