@@ -16,9 +16,9 @@ import keras
 import numpy as np
 
 from evaluation.predictions import PREDICTIONS_FILE, write_csv
-from labeller.classifier import Classifier, load_classifier, open_session, softmax
+from labeller.classifier import load_classifier, softmax
 from labeller.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
-from model_build import base, calibration, export, golden, quantize, selection, verify
+from model_build import base, calibration, export, golden, previous, quantize, selection, verify
 from model_build.atomic_folder import atomic_folder
 from model_build.cache import cache_in
 from model_build.compression import curve as curves
@@ -27,7 +27,7 @@ from model_build.data import dataset, reader
 from model_build.data.dataset import Dataset
 from model_build.data.reader import CORES
 from model_build.features import Features, extract
-from model_build.fingerprint import PACKAGES, build_fingerprint
+from model_build.fingerprint import PACKAGES
 from model_build.progress import Stages
 from model_build.quantize import QuantisedBase
 from model_build.report import card, compose, figures, report
@@ -144,6 +144,7 @@ def quantise(build: Build, data: Dataset, frozen: FrozenBase) -> Quantisation:
     config, int8 = build.config, build.work / "base.int8.onnx"
     with build.stages.stage("quantize", f"{len(config.quantisations)} INT8 variants, compared with FP32 on validation"):
         reference = extract(frozen.fp32, quantize.comparison_examples(data, config), config)
+        verify.require_faithful_export(frozen.base.network, reference, config)
         compared, chosen = quantize.quantise_base(frozen.fp32, int8, reference, data, config)
         print(f"      chosen: {chosen.candidate.name}")
         return Quantisation(compared, chosen, int8, reference)
@@ -226,14 +227,15 @@ def calibrate(build: Build, data: Dataset, network: TrainedNetwork) -> Calibrati
 def export_model(
     build: Build, data: Dataset, frozen: FrozenBase, network: TrainedNetwork, calibrated: Calibration
 ) -> Manifest:
-    """Join base and head in model.onnx; return its manifest, which lacks the accuracy so far."""
+    """Join base and head in model.onnx, and write and return its manifest. Neither depends on the test images."""
     path, config = build.folder / MODEL_FILE, build.config
     with build.stages.stage("export", "base and head joined in one ONNX graph"):
         head = export.export(network.trained.network, export.FEATURES, export.LOGITS, _head_file(build))
         export.join(network.int8, head, path)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         size = (config.image_size, config.image_size)
-        return Manifest(
+        used = replace(data, splits={split: data.splits[split] for split in ("train", "validation")})
+        manifest = Manifest(
             labels=data.labels,
             input_size=size,
             temperature=calibrated.temperature,
@@ -242,22 +244,23 @@ def export_model(
             model_sha256=sha256,
             golden=golden.choose_golden_example(path, size),
             build={
-                "key": build_fingerprint(config, data),
                 "weights": frozen.base.origin,
                 "weights_sha256": frozen.base.sha256,
-                "data_sha256": data.digest,
+                "data_sha256": used.digest,
                 "packages": {name: version(name) for name in PACKAGES},
             },
         )
+        (build.folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+        return manifest
 
 
 def verify_model(
     build: Build, data: Dataset, networks: Networks, manifest: Manifest
 ) -> tuple[Verification, curves.FullComparison | None]:
-    """Score the exported model on the test images; with a curve, compare it with the full network there."""
-    path, config = build.folder / MODEL_FILE, build.config
-    with build.stages.stage("verify", "the exported model on the test images, and FP32 on a sample of them"):
-        classifier = Classifier(manifest, open_session(path.read_bytes(), path, CORES))
+    """Score the finished files on the test images; with a curve, compare them with the full network there."""
+    config = build.config
+    with build.stages.stage("verify", "the finished model on the test images; FP32 and INT8 on samples"):
+        classifier = load_classifier(build.folder, CORES)  # as the functions load and check it
         verification = verify.verify(classifier, networks.shipped, manifest.temperature, data, config)
         if networks.curve is None:
             return verification, None
@@ -275,13 +278,12 @@ def write_report(
     verification: Verification,
     comparison: curves.FullComparison | None,
 ) -> BuildReport:
-    """Write manifest.json, the predictions, the figures, report.json and the model card; return the report."""
+    """Write the predictions, the figures, report.json and the model card; return the report."""
     config, folder, test = build.config, build.folder, verification.test
     network = networks.shipped
-    with build.stages.stage("report", "manifest, predictions, report.json and the model card"):
-        manifest = replace(manifest, build={**manifest.build, "accuracy": report.plain(verification.accuracy)})
-        (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-        load_classifier(folder, CORES)  # the finished files fit together, as the functions check them
+    with build.stages.stage("report", "predictions, report.json and the model card"):
+        scored = test.scored(data.labels, calibrated.threshold.value, data.root)
+        (folder / PREDICTIONS_FILE).write_bytes(write_csv(scored))
         results = compose.compose(
             config,
             data,
@@ -294,6 +296,7 @@ def write_report(
                 calibrated.threshold,
                 networks.curve,
                 comparison,
+                previous.compare_with_previous(config.out, data.labels, scored),
             ),
             verification,
             {**network.features.unreadable, **verification.unreadable},
@@ -304,8 +307,6 @@ def write_report(
                 "same_graph_fp32": network.fp32.stat().st_size + _head_file(build).stat().st_size,
             },
         )
-        scored = test.scored(data.labels, calibrated.threshold.value, data.root)
-        (folder / PREDICTIONS_FILE).write_bytes(write_csv(scored))
         figures.write_figures(results, folder / "figures")
         thumbnails = _thumbnails_of_mistakes(results, test, data, config.image_size)
         shutil.rmtree(build.work)

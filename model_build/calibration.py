@@ -44,6 +44,12 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(1 / minimum.x)
 
 
+def at_bound(temperature: float) -> bool:
+    """Whether the search ended at one of TEMPERATURES, up to its accuracy, so that a better one may lie beyond."""
+    low, high = TEMPERATURES
+    return not low * 1.001 < temperature < high * 0.999
+
+
 def choose_threshold(confidence: np.ndarray, right: np.ndarray, precision: float) -> Threshold:
     """The smallest threshold at which the share `precision` of the images with at least that confidence is right.
 

@@ -85,6 +85,7 @@ def quantise_base(
         _, pixels = PictureReader(calibration, config.image_size).all(config.inference_batch)
         compared = compare(fp32, config, pixels, reference, int8.parent)
         chosen = choose_quantisation(compared, config.same_error, config.float_gain)
+        require_small_error(chosen.error, config.largest_error)
         chosen.path.rename(int8)
         save(compared, chosen, table, features)
         return compared, chosen
@@ -94,7 +95,7 @@ def quantise_base(
         hashlib.sha256(fp32.read_bytes()).hexdigest(),
         [example.sha256 for example in (*calibration, *reference.examples)],
         [asdict(candidate) for candidate in config.quantisations],
-        [config.image_size, config.histogram_megapixels, config.same_error, config.float_gain],
+        [config.image_size, config.histogram_megapixels, config.same_error, config.float_gain, config.largest_error],
         decoder_fingerprint(),
         source_of(__file__),
         {name: version(name) for name in ("onnx", "onnxruntime", "numpy")},
@@ -162,6 +163,19 @@ def choose_quantisation(compared: Sequence[QuantisedBase], same_error: float, fl
             f"none of {len(compared)} quantisations of the network gives finite numbers; check the base weights"
         )
     return next(base for base in allowed if base.error <= best * (1 + same_error))
+
+
+def require_small_error(error: float, largest: float) -> None:
+    """Raise QuantisationError if the error of an INT8 base is above `largest`.
+
+    A head trained on the features of a broken base can still tell easy labels apart, so accuracy does not show it.
+    """
+    if error > largest:
+        raise QuantisationError(
+            f"the INT8 network's features differ from FP32's by {error:.0%} of what tells images apart (allowed: "
+            f"{largest:.0%}), so quantisation has broken it. Check that the training images are like the validation "
+            "images and that the base weights are whole; delete the cache folder and build again"
+        )
 
 
 def save(compared: Sequence[QuantisedBase], chosen: QuantisedBase, table: Path, features: Path) -> None:

@@ -9,20 +9,22 @@ from labeller.observability import logger
 
 
 def read_build_figures(model_dir: Path) -> Reference | None:
-    """The INT8 model's figures in manifest.json, with the predictions.csv beside it. None without such figures.
+    """The predictions.csv beside manifest.json, or the figures in the manifest of a model from elsewhere.
 
-    A model from elsewhere may have neither; the report then has one comparison less. Raises ModelError.
+    None without both; the report then has one comparison less. Raises ModelError.
     """
     manifest = Manifest.from_file(model_dir / MANIFEST_FILE)
-    try:
-        figures = manifest.build["accuracy"]["test"]["int8"]
-        correct, pictures = int(figures["correct"]), int(figures["images"])
-    except (KeyError, TypeError, ValueError):
-        return None
     path = model_dir / PREDICTIONS_FILE
     try:
         answers = read_csv(path.read_bytes()) if path.is_file() else {}
     except ValueError as error:
         logger.warning("the build's predictions cannot be read", file=str(path), error=str(error))
         answers = {}
+    correct, pictures = sum(true == predicted for (true, _), predicted in answers.items()), len(answers)
+    if not answers:
+        try:
+            figures = manifest.build["accuracy"]["test"]["int8"]
+            correct, pictures = int(figures["correct"]), int(figures["images"])
+        except (KeyError, TypeError, ValueError):
+            return None
     return Reference("its own build", manifest.model_version, correct, pictures, answers)

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,12 +93,10 @@ def model_for(inputs: DemoInputs, data: Dataset) -> Path | None:
     config = BuildConfig(Path(inputs.data), inputs.weights, inputs.image_size)
     wanted = {build_fingerprint(settings, data) for settings in (config, config.quick())}
     for folder in MODELS:
-        try:
-            if Manifest.from_file(folder / MANIFEST_FILE).build.get("key") in wanted:
+        with suppress(OSError, ValueError):  # no report, or none of this build's
+            if json.loads((folder / "report.json").read_bytes()).get("key") in wanted:
                 print(f"{folder} has it already.", flush=True)
                 return folder
-        except ModelError:
-            continue
     print(f"A quick build: one quantisation, one head. `make model DATA={inputs.data}` compares several.", flush=True)
     folder = next((folder for folder in MODELS if not folder.exists()), MODELS[-1])
     return None if run(replace(config.quick(), out=folder)) else folder
@@ -119,7 +118,7 @@ def write_results(out: Path, entries: Sequence[Entry], inputs: DemoInputs, model
     rows = [{name: getattr(entry, name) for name in fields} for entry in entries]
     (out / "labels.json").write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", "utf-8")
     manifest = Manifest.from_file(model / MANIFEST_FILE)
-    accuracy = manifest.build["accuracy"]["test"]["int8"]
+    accuracy = json.loads((model / "report.json").read_bytes())["accuracy"]["test"]["int8"]
     remarks = (
         f"The model is built from {inputs.description}.",
         f"Model {manifest.model_version}: {accuracy['accuracy']:.1%} of {accuracy['images']:,} test pictures right.",

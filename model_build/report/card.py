@@ -9,6 +9,7 @@ from evaluation.charts import confusion_table, frequent_confusions, reliability_
 from evaluation.pages import render
 from model_build.report.figures import LABELS_IN_MATRIX, TEMPLATES, confusion_chart, curve_chart
 from model_build.report.report import BuildReport
+from model_build.report.summary import AT_BOUND
 from model_build.selection import LARGEST_LOSS
 
 MISTAKES_SHOWN = 24
@@ -52,6 +53,10 @@ def card_page(report: BuildReport, pictures: Mapping[str, str]) -> str:
 def _warnings(report: BuildReport) -> list[str]:
     threshold = report.calibration.threshold
     warnings = [WEIGHTS_WARNINGS[report.weights]] if report.weights in WEIGHTS_WARNINGS else []
+    if report.calibration.at_bound:
+        warnings.append(AT_BOUND)
+    if report.previous and report.previous.outcome == "WORSE":
+        warnings.append(str(report.previous))
     if not threshold.reached:
         warnings.append(
             f"No confidence threshold makes {threshold.precision:.0%} of the labelled validation pictures right: the "

@@ -11,11 +11,13 @@ from evaluation import metrics
 from labeller.classifier import softmax
 from labeller.images import Unreadable
 from labeller.manifest import Manifest
-from model_build.calibration import Threshold
+from model_build.calibration import Threshold, at_bound
 from model_build.compression.curve import Curve, FullComparison, curve_rule, excess_loss
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example
 from model_build.data.reader import CORES
+from model_build.fingerprint import build_fingerprint
+from model_build.previous import PreviousModel
 from model_build.quantize import QuantisedBase
 from model_build.report import report as reports
 from model_build.selection import RULE, EvaluatedHead, HeadAccuracy, JudgedCopies, TrainedNetwork, paired_difference
@@ -42,6 +44,7 @@ class Decisions:
     threshold: Threshold
     curve: Curve | None
     full_comparison: FullComparison | None
+    previous: PreviousModel | None
 
 
 def compose(
@@ -61,6 +64,7 @@ def compose(
     test, threshold = verification.test, decisions.threshold
     return reports.BuildReport(
         format_version=FORMAT_VERSION,
+        key=build_fingerprint(config, data),
         model_version=manifest.model_version,
         labels=data.labels,
         images=data.counts(),
@@ -75,6 +79,7 @@ def compose(
         quantisation=_quantisation(decisions, config),
         calibration=reports.CalibrationReport(
             manifest.temperature,
+            at_bound(manifest.temperature),
             threshold,
             calibration_of(validation, threshold.value),
             calibration_of(test, threshold.value),
@@ -85,10 +90,12 @@ def compose(
         bytes=sizes,
         machine={"cores": CORES, "architecture": platform.machine(), "python": platform.python_version()},
         settings={**settings, "weights": manifest.build["weights"]},
-        **{name: manifest.build[name] for name in ("weights", "weights_sha256", "data_sha256", "packages")},
+        **{name: manifest.build[name] for name in ("weights", "weights_sha256", "packages")},
+        data_sha256=data.digest,
         seconds={},
         reused=0,
         compression=_compression(decisions, config),
+        previous=decisions.previous,
     )
 
 

@@ -13,6 +13,7 @@ from evaluation.metrics import ReliabilityBin
 from model_build.calibration import Threshold
 from model_build.compression.curve import FullComparison, LayerRedundancy
 from model_build.config import HeadCandidate, QuantisationCandidate
+from model_build.previous import PreviousModel
 from model_build.verify import Accuracy, BaselineTest, SplitAccuracy
 
 
@@ -154,9 +155,11 @@ class ChangeResult(Accuracy):
 
 @dataclass(frozen=True, slots=True)
 class CalibrationReport:
-    """Temperature and threshold, both chosen in the cross-validation, and how changed copies of pictures fare there."""
+    """Temperature and threshold, both chosen in the cross-validation, and how changed copies of pictures fare there;
+    `at_bound`: the search for the temperature ended at one of its bounds."""
 
     temperature: float
+    at_bound: bool
     threshold: Threshold
     validation: SplitCalibration
     test: SplitCalibration
@@ -166,9 +169,11 @@ class CalibrationReport:
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """Everything in report.json. `compression` is None if no smaller network was asked for."""
+    """Everything in report.json. `key` is `fingerprint.build_fingerprint`; `compression` is None if no smaller network
+    was asked for, `previous` if the build replaces no model."""
 
     format_version: int
+    key: str
     model_version: str
     labels: tuple[str, ...]
     images: Mapping[str, Mapping[str, int]]
@@ -193,6 +198,7 @@ class BuildReport:
     seconds: Mapping[str, float]
     reused: int
     compression: CompressionReport | None = None
+    previous: PreviousModel | None = None
 
 
 def to_json(report: BuildReport) -> str:

@@ -4,21 +4,29 @@ import sys
 from pathlib import Path
 
 from labeller.manifest import MODEL_FILE
+from model_build.calibration import TEMPERATURES
 from model_build.report.report import BuildReport, CalibrationReport
+
+AT_BOUND = (
+    f"The temperature is at a bound of its search, {TEMPERATURES[0]} to {TEMPERATURES[1]}: confidences are no "
+    "probabilities. Look at the validation pictures: few of them, or wrong labels?"
+)
 
 
 def print_summary(report: BuildReport, out: Path) -> None:
     """Accuracy, calibration and files of the model at `out`."""
-    print(f"\n{'accuracy':<12}{'INT8':>18}{'FP32':>18}{'INT8, same images':>20}")
+    print(f"\n{'accuracy':<12}{'as shipped':>18}{'FP32':>18}{'INT8':>18}   heads trained on the same sample")
     for split, scores in report.accuracy.items():
         accuracies = (scores.int8, scores.fp32, scores.int8_on_fp32_images)
-        cells = [f"{one.accuracy:.1%} of {one.images}" if one else "" for one in accuracies]
-        print(f"{split:<12}{cells[0]:>18}{cells[1]:>18}{cells[2]:>20}")
+        cells = "".join(f"{f'{one.accuracy:.1%} of {one.images}' if one else '':>18}" for one in accuracies)
+        print(f"{split:<12}{cells}" + ("" if scores.p_value is None else f"   p = {scores.p_value:.2f}"))
     head, test = report.head, report.head.yardstick
     print(
-        f"\nThe head ({head.chosen}) is right on {test.head_correct} of {test.images} test images (FP32 features), "
+        f"\nThe head ({head.chosen}) is right on {test.head_correct} of {test.images} test images, "
         f"with a {head.candidates[-1].name} layer on {test.correct} (p = {test.p_value:.2f})."
     )
+    if report.previous:
+        print(report.previous)
     _print_calibration(report.calibration)
     sizes = report.bytes
     from_cache = f" ({report.reused} results from the cache)" if report.reused else ""
@@ -35,6 +43,8 @@ def _print_calibration(calibration: CalibrationReport) -> None:
     threshold, validation, test = calibration.threshold, calibration.validation, calibration.test
     errors = [f"{split.before.ece:.2%} -> {split.after.ece:.2%}" for split in (test, validation)]
     print(f"Temperature {calibration.temperature:.3f}: calibration error on test {errors[0]} (validation {errors[1]}).")
+    if calibration.at_bound:
+        print(AT_BOUND)
     parts = []
     for name, labelled in (("validation", validation.labelled), ("test", test.labelled)):
         right = f"{labelled.accuracy:.2%} right" if labelled.images else "none labelled"

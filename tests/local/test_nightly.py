@@ -24,7 +24,7 @@ def test_the_report_is_fetched_and_says_what_the_build_said(nights: tuple[Path, 
     out, statuses = nights
     assert statuses == [0, 0]
     report = json.loads((out / "accuracy/latest/report.json").read_text("utf-8"))
-    test = json.loads((built / "manifest.json").read_text("utf-8"))["build"]["accuracy"]["test"]["int8"]
+    test = json.loads((built / "report.json").read_text("utf-8"))["accuracy"]["test"]["int8"]
     assert (report["figures"]["correct"], report["figures"]["pictures"]) == (test["correct"], test["images"])
     assert report["verdict"] == "SAME"
     assert report["build"]["flipped"] == 0  # picture by picture, the build's own answers

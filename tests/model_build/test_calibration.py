@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labeller.classifier import softmax
-from model_build.calibration import TEMPERATURES, Threshold, choose_threshold, fit_temperature, strictest
+from model_build.calibration import TEMPERATURES, Threshold, at_bound, choose_threshold, fit_temperature, strictest
 
 
 def log_loss(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
@@ -40,6 +40,19 @@ def test_logits_without_a_mistake_get_temperature_1() -> None:
 def test_logits_without_information_get_the_highest_temperature() -> None:
     logits = np.tile([[5.0, 0.0], [0.0, 5.0]], (10, 1))
     assert fit_temperature(logits, np.array([1, 0] * 10)) == pytest.approx(TEMPERATURES[1], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("leads", "right", "bound"),
+    [
+        (100.0, 5, True),  # half of the pictures are right with the logits (100, 0): no temperature is high enough
+        (0.1, 9, True),  # nine of ten are right with the logits (0.1, 0): the best temperature, 0.1 / ln 9, is 0.046
+        (4.0, 9, False),
+    ],
+)
+def test_a_search_that_ends_at_its_bound_is_noticed(leads: float, right: int, bound: bool) -> None:
+    temperature = fit_temperature(np.tile([leads, 0.0], (10, 1)), np.array([0] * right + [1] * (10 - right)))
+    assert at_bound(temperature) == bound
 
 
 # ---- threshold ------------------------------------------------------------------------------------------

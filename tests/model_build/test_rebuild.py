@@ -51,8 +51,8 @@ def test_another_head_on_moved_data_exports_quantises_and_extracts_nothing(
     heads = (HeadCandidate("square root", Pooling.ROOT),)
     out = build(replace(config, data=moved, out=tmp_path / "model", heads=heads), load_narrow)
     assert exported == [export.FEATURES]  # the head
-    # The finished model reads pixels: all of test, and the other images on which it is compared with Keras.
-    assert len({example for example in read if not example.path.is_relative_to(moved / "test")}) <= 32
+    # Model and base read pixels: all of test, and the other images on which they are compared with Keras.
+    assert len({example for example in read if not example.path.is_relative_to(moved / "test")}) <= 32 + 9
     assert (out / MODEL_FILE).read_bytes() != (built / MODEL_FILE).read_bytes()
     first, second = (json.loads((model / "report.json").read_text("utf-8")) for model in (built, out))
     unjudged = [
@@ -63,9 +63,9 @@ def test_another_head_on_moved_data_exports_quantises_and_extracts_nothing(
         for one in (first, second)
     ]
     assert unjudged[0] == unjudged[1]
-    # The base, the INT8 base with its two tables, and features: INT8 for train, validation and its changed copies, FP32
-    # for the samples.
-    feature_rows = 80 + 40 + 40 + 9 + 40
+    # The base, the INT8 base with its two tables, and features: FP32 for the comparison, INT8 for train, validation and
+    # its changed copies; then both for the samples of the verification, which are all images.
+    feature_rows = 9 + (80 + 40 + 40) + 2 * (80 + 40 + 40)
     assert (first["reused"], second["reused"]) == (0, 4 + feature_rows)
 
 

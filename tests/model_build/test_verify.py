@@ -9,36 +9,43 @@ from model_build.features import Features
 from model_build.head import train
 from model_build.verify import (
     Accuracy,
-    SplitAccuracy,
     VerificationError,
     agreement,
+    beyond_chance,
     compare_with_baseline,
-    require_little_loss,
+    require_equal_accuracy,
+    require_worthy_head,
 )
 from tests.model_build.test_head import CONFIG, LINEAR
 
 
-def accuracy(images: int, correct: int) -> Accuracy:
-    return Accuracy(images, correct, correct / images, (0.0, 1.0))
+def right(both: int, first: int, second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where two networks are right: on so many images both, only the first, only the second, none."""
+    counts = [both, first, second, neither]
+    return np.repeat([True, True, False, False], counts), np.repeat([True, False, True, False], counts)
 
 
-def scores(images: int, fp32: int, int8: int) -> SplitAccuracy:
-    return SplitAccuracy(accuracy(2 * images, 0), accuracy(images, fp32), accuracy(images, int8))
+# Exact McNemar, two-sided: 8 against 0 is 2 / 2^8 = 0.0078, 7 against 0 is 0.0156; 12 against 2 is 212 / 2^14 = 0.0129.
+@pytest.mark.parametrize("counts", [(30, 7, 0, 3), (20, 12, 2, 6), (900, 40, 40, 20), (4000, 8, 0, 0)])
+def test_a_difference_that_chance_explains_or_that_is_small_is_accepted(counts: tuple[int, int, int, int]) -> None:
+    one, other = right(*counts)
+    assert not beyond_chance(one, other, CONFIG)
+    require_equal_accuracy(one, other, CONFIG)
 
 
-@pytest.mark.parametrize(
-    ("images", "fp32", "int8"),
-    [(1000, 960, 955), (1000, 955, 960), (1000, 960, 960), (40, 40, 39)],
-    ids=["five of a thousand", "INT8 is better", "the same", "a single picture"],
-)
-def test_a_loss_of_half_a_point_or_one_image_is_accepted(images: int, fp32: int, int8: int) -> None:
-    require_little_loss(scores(images, fp32, int8), 0.005)
+def test_a_difference_beyond_chance_stops_the_build_in_both_directions() -> None:
+    one, other = right(30, 8, 0, 2)
+    with pytest.raises(VerificationError, match=r"INT8 is right on 30 of 40 test images, FP32 on 38.*loses too much"):
+        require_equal_accuracy(one, other, CONFIG)
+    with pytest.raises(VerificationError, match=r"INT8 is right on 38 of 40 test images, FP32 on 30.*is damaged"):
+        require_equal_accuracy(other, one, CONFIG)
 
 
-@pytest.mark.parametrize(("images", "fp32", "int8"), [(1000, 960, 954), (40, 40, 38)])
-def test_a_larger_loss_stops_the_build(images: int, fp32: int, int8: int) -> None:
-    with pytest.raises(VerificationError, match=rf"right on {int8} of {images} test images, FP32 on {fp32}"):
-        require_little_loss(scores(images, fp32, int8), 0.005)
+def test_a_model_that_logistic_regression_beats_beyond_chance_stops_the_build_but_not_a_better_one() -> None:
+    one, other = right(30, 8, 0, 2)
+    with pytest.raises(VerificationError, match=r"right on 30 of 40 test images, logistic regression .* on 38"):
+        require_worthy_head(one, other, CONFIG)
+    require_worthy_head(other, one, CONFIG)
 
 
 def test_an_accuracy_comes_with_its_wilson_interval() -> None:

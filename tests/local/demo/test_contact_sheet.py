@@ -1,3 +1,4 @@
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -99,8 +100,9 @@ def test_an_object_that_cannot_be_decoded_has_a_card_without_a_picture(tmp_path:
 
 
 def test_the_demos_page_writes_thousands_with_a_comma(tmp_path: Path) -> None:
-    build = {"accuracy": {"test": {"int8": {"accuracy": 0.977, "images": 1000}}}}
-    model = write_model(tmp_path / "model", build=build)
+    report = {"accuracy": {"test": {"int8": {"accuracy": 0.977, "images": 1000}}}}
+    model = write_model(tmp_path / "model")
+    (model / "report.json").write_text(json.dumps(report), "utf-8")
     write_results(tmp_path, [entry()], DemoInputs("", "", 0, "photographs"), model)
     page = Elements((tmp_path / "index.html").read_text("utf-8"))
     assert "Model colour-1: 97.7% of 1,000 test pictures right." in page.text

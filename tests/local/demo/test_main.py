@@ -38,6 +38,13 @@ def _checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def reported_model(folder: Path, **report: object) -> Path:
+    """A model with these members in the report of its build."""
+    write_model(folder)
+    (folder / "report.json").write_text(json.dumps(report), "utf-8")
+    return folder
+
+
 def run_of(*entries: Entry, **changes: Any) -> DemoRun:
     return replace(DemoRun([*entries], Delivery(), 2.0, {"headline": "2 of 3 are right"}), **changes)
 
@@ -116,8 +123,8 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[BuildConfig]:
 
 
 def test_a_model_that_has_these_inputs_is_used(builds: list[BuildConfig], capsys: pytest.CaptureFixture[str]) -> None:
-    write_model(Path("build/model"), build={"key": "another"})
-    write_model(Path("build/demo/model"), build={"key": "random 64"})
+    reported_model(Path("build/model"), key="another")
+    reported_model(Path("build/demo/model"), key="random 64")
     assert demo.model_for(INPUTS, DATA) == Path("build/demo/model")
     assert builds == []
     assert capsys.readouterr().out == "build/demo/model has it already.\n"
@@ -130,7 +137,7 @@ def test_a_model_with_other_inputs_is_never_replaced_in_build_model(
     builds: list[BuildConfig], existing: list[str], folder: str
 ) -> None:
     for name in ["build/model", "build/demo/model"] if existing == ["both"] else existing:
-        write_model(Path(name), build={"key": "another"})
+        reported_model(Path(name), key="another")
     assert demo.model_for(INPUTS, DATA) == Path(folder)
     assert builds == [BuildConfig(Path("pictures"), "random", 64, out=Path(folder)).quick()]
 
@@ -148,7 +155,7 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """The arguments of each stage; every stage succeeds at once."""
     stages: dict[str, Any] = {}
     accuracy = {"test": {"int8": {"accuracy": 0.9, "images": 10}}}
-    model = write_model(tmp_path / "a model", build={"accuracy": accuracy})
+    model = reported_model(tmp_path / "a model", accuracy=accuracy)
 
     def stage(name: str, answer: Any) -> Callable[..., Any]:
         def run(*arguments: Any) -> Any:

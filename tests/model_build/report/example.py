@@ -68,9 +68,12 @@ def compression() -> CompressionReport:
 def report(**changes: object) -> BuildReport:
     """The example, with some fields changed."""
     accuracy = Accuracy(1000, 966, 0.966, (0.953, 0.9755))
-    some = SplitAccuracy(accuracy, Accuracy(488, 467, 0.957, (0.935, 0.972)), Accuracy(488, 466, 0.9549, (0.933, 0.97)))
+    some = SplitAccuracy(
+        accuracy, Accuracy(488, 467, 0.957, (0.935, 0.972)), Accuracy(488, 466, 0.9549, (0.933, 0.97)), 1.0
+    )
     example = BuildReport(
         format_version=3,
+        key="ef" * 32,
         model_version="vgg16-0123456789ab",
         labels=("cat", "dog"),
         images={
@@ -108,6 +111,7 @@ def report(**changes: object) -> BuildReport:
         ),
         calibration=CalibrationReport(
             1.321,
+            False,
             Threshold(0.8123, 0.99, reached=True),
             split_calibration(Labelled(900, 891, 0.99, (0.98, 0.995), 0.9)),
             split_calibration(Labelled(880, 866, 0.984, (0.974, 0.991), 0.88)),

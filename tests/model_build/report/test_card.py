@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from model_build.previous import PreviousModel
 from model_build.report import card
 from model_build.report.card import card_page
 from model_build.report.report import BuildReport
@@ -82,7 +83,7 @@ def test_the_decisions_and_the_results_are_on_the_page() -> None:
         given.calibration.caution,
         "cat 96.0% 93.9% to 97.4% 480 of 500",
         "make model DATA=FOLDER WEIGHTS=imagenet IMAGE_SIZE=128",
-        "Against a Dense 256 layer +3 pictures 467 against 464 right of 488 pictures, on the same features; p = 0.55",
+        "Against a Dense 256 layer +3 pictures 467 against 464 right of 488 pictures; p = 0.55",
     ):
         assert expected in words
     assert "Compression" not in words
@@ -95,7 +96,7 @@ def test_the_page_says_whether_the_times_are_those_of_a_whole_build() -> None:
 
 def test_int8_and_fp32_are_compared_in_points_on_the_same_pictures() -> None:
     words = text(page(report()))
-    assert "-0.2 points 466 against 467 right of the same 488 pictures" in words
+    assert "-0.2 points 466 against 467 right of the same 488 pictures, each with a head of its own; p = 1.00" in words
     assert "test, FP32, a sample 95.7% 93.5% to 97.2% 467 of 488 test, INT8, the same sample 95.5%" in words
 
 
@@ -136,6 +137,31 @@ def test_a_threshold_that_misses_its_precision_gives_a_warning() -> None:
     calibration = report().calibration
     missed = replace(calibration, threshold=replace(calibration.threshold, reached=False))
     assert "WARNING No confidence threshold makes 99% of the labelled" in text(page(report(calibration=missed)))
+
+
+def test_a_temperature_at_the_bound_of_its_search_gives_a_warning() -> None:
+    bound = replace(report().calibration, at_bound=True)
+    assert "WARNING The temperature is at a bound of its search, 0.1 to 10.0" in text(page(report(calibration=bound)))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [("WORSE", "measurably worse"), ("SAME", "no measurable difference"), ("BETTER", "measurably better")],
+)
+def test_the_replaced_model_is_compared_and_a_worse_one_gives_a_warning(outcome: str, words: str) -> None:
+    previous = PreviousModel("vgg16-old", outcome, images=1000, correct_before=973, correct=955, p_value=0.002)
+    expected = (
+        "On the 1,000 test pictures that both have, the model that this one replaces (vgg16-old) is right on 973, this "
+        f"one on 955: {words} (p = 0.002)."
+    )
+    shown = text(page(report(previous=previous)))
+    assert expected in shown
+    assert (f"WARNING {expected}" in shown) == (outcome == "WORSE")
+
+
+def test_a_replaced_model_that_cannot_be_compared_says_why() -> None:
+    shown = text(page(report(previous=PreviousModel("vgg16-old", reason="it has other labels"))))
+    assert "this one replaces (vgg16-old) cannot be compared with it: it has other labels." in shown
 
 
 def test_unsure_mistakes_are_told_apart_from_wrong_labels() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from model_build.previous import PreviousModel
 from model_build.report.report import BuildReport
 from model_build.report.summary import print_summary
 from tests.model_build.report.example import report
@@ -24,14 +25,12 @@ def printed(capsys: pytest.CaptureFixture[str]):
 def test_each_split_has_the_accuracies_of_int8_and_fp32(printed) -> None:
     lines = [line.split() for line in printed(report()).splitlines()]
     assert ["train", "96.6%", "of", "1000"] in lines
-    assert ["test", "96.6%", "of", "1000", "95.7%", "of", "488", "95.5%", "of", "488"] in lines
+    assert ["test", "96.6%", "of", "1000", "95.7%", "of", "488", "95.5%", "of", "488", "p", "=", "1.00"] in lines
 
 
 def test_the_head_is_compared_with_a_dense_layer(printed) -> None:
     words = printed(report())
-    assert (
-        "The head (average) is right on 467 of 488 test images (FP32 features), with a Dense 256 layer on 464" in words
-    )
+    assert "The head (average) is right on 467 of 488 test images, with a Dense 256 layer on 464" in words
     assert "(p = 0.55)" in words
 
 
@@ -64,6 +63,18 @@ def test_a_precision_that_no_threshold_reaches_is_a_reason_to_look_before_deploy
 def test_size_and_duration_are_those_of_the_model(printed, reused: int, cache: str) -> None:
     words = printed(report(reused=reused))
     assert f"build/model/model.onnx: 15.0 MB (FP32: 59.0 MB), built in 42 s{cache}." in words
+
+
+def test_a_temperature_at_the_bound_of_its_search_is_said_so(printed) -> None:
+    calibration = report().calibration
+    assert "bound" not in printed(report())
+    words = printed(report(calibration=replace(calibration, at_bound=True)))
+    assert "The temperature is at a bound of its search, 0.1 to 10.0: confidences are no probabilities." in words
+
+
+def test_a_measurably_worse_model_is_said_so(printed) -> None:
+    previous = PreviousModel("vgg16-old", "WORSE", images=1000, correct_before=973, correct=955, p_value=0.002)
+    assert "is right on 973, this one on 955: measurably worse (p = 0.002)." in printed(report(previous=previous))
 
 
 def test_files_that_were_left_out_are_counted(printed) -> None:
