@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from labeller import images
 from labeller.images import Decoded, Reason, Unreadable, decode
@@ -200,6 +201,23 @@ def test_a_broken_exif_block_does_not_make_a_picture_unreadable(name: str, block
     assert decoded(encoded(plain((255, 255, 255)), name, exif=block)).pixels.min() > 250
 
 
+XMP_TURNED = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_an_xmp_orientation_alone_does_not_turn_a_picture(name: str) -> None:
+    options: dict[str, Any] = {"xmp": XMP_TURNED}
+    if name == "PNG":
+        options = {"pnginfo": PngInfo()}
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", XMP_TURNED.decode())
+    elif name == "TIFF":
+        options = {"tiffinfo": {700: XMP_TURNED}}
+    data = encoded(plain(RED, 64, 48), name, **options)
+    assert XMP_TURNED in data
+
+    assert (decoded(data).width, decoded(data).height) == (64, 48)
+
+
 @pytest.mark.parametrize("value", [0, 9, 65535])
 def test_an_orientation_that_exif_does_not_define_is_ignored(value: int) -> None:
     result = decoded(encoded(plain((1, 2, 3), 30, 20), exif=exif_orientation(value)))
@@ -367,6 +385,20 @@ def test_a_heif_of_another_brand_is_read_as_well(major: bytes) -> None:
     data = encoded(plain((200, 100, 50), 64, 64), "HEIF")
 
     assert decoded(data[:8] + major + data[12:]).format == "HEIF"
+
+
+@pytest.mark.parametrize("transparency", [None, 1])
+def test_a_first_frame_smaller_than_the_canvas_of_a_gif_lies_on_white(transparency: int | None) -> None:
+    frame = Image.new("P", (2, 2), 0)
+    frame.putpalette([255, 0, 0, 0, 0, 255])
+    data = bytearray(encoded(frame, "GIF", **({} if transparency is None else {"transparency": transparency})))
+    at = data.index(b",", 13 + 3 * 2)  # the image descriptor, after header and colour table
+    data[6:10] = struct.pack("<HH", 4, 4)  # the canvas
+    data[at + 1 : at + 5] = struct.pack("<HH", 2, 1)  # left and top of the frame
+    expected = np.full((4, 4, 3), 255)
+    expected[1:3, 2:4] = RED
+
+    np.testing.assert_array_equal(decoded(bytes(data)).pixels, expected)
 
 
 @pytest.mark.parametrize("name", ["GIF", "PNG", "WEBP"])
