@@ -90,7 +90,7 @@ class Storage:
         self._events = events
         self._bus = bus
         self._trust_tag_count = trust_tag_count
-        self._tags_readable: set[str] = set()  # buckets whose tags this process has been able to read
+        self._tags_counted: set[str] = set()  # buckets that have sent the number of tags that could be read
 
     # ---- objects ------------------------------------------------------------------------------------------
 
@@ -178,15 +178,17 @@ class Storage:
     def read_tags(self, ref: ObjectRef, fetched: Fetched | None = None) -> list[Tag]:
         """The object's tags. Raises Gone, Denied, AwsFailure.
 
-        GetObject leaves out the number of tags if there are none or if the function may not read them. Once this
-        process has read tags in the bucket, a missing number means no tags, and the call is skipped.
+        GetObject leaves out the number of tags if there are none or if the function may not read them, and some stores
+        never send it. Once this process has read the tags of an object of the bucket that came with their number, a
+        missing number means no tags, and the call is skipped.
         """
-        untagged = fetched and fetched.refusal is None and fetched.tags is None and ref.bucket in self._tags_readable
+        untagged = fetched and fetched.refusal is None and fetched.tags is None and ref.bucket in self._tags_counted
         if untagged and self._trust_tag_count:
             return []
         with _object_errors("GetObjectTagging", ref):
             response = self._s3.get_object_tagging(**_address(ref))
-        self._tags_readable.add(ref.bucket)
+        if fetched and fetched.tags and response["TagSet"]:
+            self._tags_counted.add(ref.bucket)
         return [Tag(Key=tag["Key"], Value=tag["Value"]) for tag in response["TagSet"]]
 
     def write_tags(self, ref: ObjectRef, tags: Sequence[Tag]) -> None:
