@@ -111,8 +111,7 @@ class BuildConfig:
     """Folder of results that the next build can reuse; the model does not depend on it."""
     compress: str = "none"
     """How many times faster the shipped network is, estimated by `network.layer_cost`, such as `3`; `auto`: as fast as
-    the curve below allows; `none`. `auto` is not the default because the curve takes longer than the rest of the build,
-    and its gain has only been measured with stand-in weights."""
+    the curve below allows; `none`. `auto` is not the default: the curve takes longer than the rest of the build."""
 
     seed: int = 1406
     """Seed of the head's initial weights, dropout and shuffling, and of `random` base weights."""
@@ -175,7 +174,7 @@ class BuildConfig:
 
     def quick(self) -> BuildConfig:
         """The settings of the demo: the most promising quantisation and head alone, compared with nothing."""
-        return replace(self, quantisations=self.quantisations[:1], heads=self.heads[1:2])
+        return replace(self, quantisations=self.quantisations[:1], heads=self.heads[:1])
 
     def require_usable(self) -> None:
         """Check image size and weights before anything is loaded. Raises SettingsError."""

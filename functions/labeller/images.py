@@ -10,8 +10,9 @@ The steps, in this order:
 4. Convert CMYK, palettes, 16-bit grey and other modes to 8-bit grey or RGB. ICC profiles are not applied.
 5. Resize to the target size, ignoring the aspect ratio, with Pillow's BILINEAR filter, which antialiases.
    Transparent parts become white.
-6. Rotate by the EXIF orientation. Exception: the HEIF decoder has applied the file's own rotation, and EXIF's must
-   be ignored (ISO/IEC 23008-12, 7.2.2). Pillow reports the rotation of AVIF as EXIF's.
+6. Rotate by the EXIF orientation, never by XMP's. Exception: the HEIF decoder has applied the file's own rotation,
+   and EXIF's must be ignored (ISO/IEC 23008-12, 7.2.2). Pillow reports the rotation of AVIF as EXIF's, and ignores
+   AVIF's clean aperture.
 
 A JPEG or PNG that lacks only a few rows at the end is decoded without them (see _rows_read).
 """
@@ -33,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from labeller import signatures
+from labeller import signatures, tiff
 from labeller.colours import shrink
 from labeller.metadata import without_metadata
 
@@ -155,8 +156,10 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
         raise Unreadable(Reason.UNSUPPORTED, f"{name} is not one of {', '.join(signatures.SUPPORTED)}")
     try:
         # Not Image.open: it hides the cause of a failure, which the row must name.
-        with _reader(name)(without_metadata(data, name), "") as image:
+        stream = io.BytesIO(tiff.readable(data)) if name == "TIFF" else without_metadata(data, name)
+        with _reader(name)(stream, "") as image:
             _check_work(image, data, name, max_pixels)
+            image.info.pop("xmp", None)  # Pillow would turn the picture by XMP's orientation, as no browser does
             return _decode(image, name, size)
     except Image.DecompressionBombError as error:
         raise Unreadable(Reason.TOO_MANY_PIXELS, str(error)) from error
@@ -208,6 +211,7 @@ def _decode(image: ImageFile.ImageFile, name: str, size: tuple[int, int]) -> Dec
 def _load(image: ImageFile.ImageFile, name: str, side: int) -> Image.Image:
     """The decoded picture. A JPEG may be reduced, to no less than `side` x `side`; a cut-off file lacks rows."""
     height = image.height
+    frame = image.tile[0][1] if name == "GIF" else None
     if name == "JPEG":
         image.draft(None, (side, side))  # one side for both: the EXIF orientation may swap them
     try:
@@ -218,6 +222,10 @@ def _load(image: ImageFile.ImageFile, name: str, side: int) -> Image.Image:
             raise
         image.tile = []  # tells Pillow that nothing is left to decode
         return image.crop((0, 0, image.width, rows))
+    if frame not in (None, (0, 0, *image.size)) and "transparency" not in image.info:
+        canvas = Image.new("RGB", image.size, "white")  # Pillow fills it with any colour
+        canvas.paste(image.crop(frame), frame)
+        return canvas
     return image
 
 
@@ -257,6 +265,7 @@ def _explain(error: BaseException, data: bytes, name: str) -> Unreadable:
     # "truncated" is in Pillow's own messages (ImageFile.load, _safe_read).
     if "truncated" in message or signatures.ends_early(data, name):
         return Unreadable(Reason.TRUNCATED, detail)
-    if any(word in message for word in ("unsupported", "unknown pixel mode", "not supported")):
+    unsupported = any(word in message for word in ("unsupported", "unknown pixel mode", "not supported"))
+    if unsupported or signatures.is_unsupported(data, name):
         return Unreadable(Reason.UNSUPPORTED, detail)
     return Unreadable(Reason.CORRUPT, detail)

@@ -1,5 +1,6 @@
 """A fetched object -> the network's answer: the one path of uploads, the test set and a candidate model."""
 
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ from labeller.pipeline import stage
 from labeller.results import Prediction, Result, Status
 from labeller.settings import Settings
 from labeller.storage import Fetched
+
+_GZIP = b"\x1f\x8b"  # RFC 1952
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,24 @@ def unreadable(error: Unreadable, model: str) -> Result:
 def _decode(fetched: Fetched, size: tuple[int, int], settings: Settings) -> Decoded:
     if fetched.refusal is not None:
         raise Unreadable(Reason[fetched.refusal.name], fetched.detail)
+    limit = settings.max_image_bytes
     if fetched.data is None:
-        limit = settings.max_image_bytes
         raise Unreadable(Reason.TOO_LARGE, f"{fetched.size} bytes, more than the limit of {limit}")
-    return decode(fetched.data, size, settings.max_image_pixels)
+    return decode(_inflated(fetched.data, fetched.encoding, limit), size, settings.max_image_pixels)
+
+
+def _inflated(data: bytes, encoding: str, limit: int) -> bytes:
+    """`data` without the gzip that its Content-Encoding names, if it has that; of a file cut off, what there is.
+
+    Raises Unreadable if the content is damaged or inflates to more than `limit` bytes.
+    """
+    # Also "x-gzip" and "aws-chunked,gzip". Clients that inflate what they upload may leave the name.
+    if "gzip" not in encoding.lower() or not data.startswith(_GZIP):
+        return data
+    try:
+        inflated = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data, limit + 1)
+    except zlib.error as error:
+        raise Unreadable(Reason.CORRUPT, "the gzip content is damaged") from error
+    if len(inflated) > limit:
+        raise Unreadable(Reason.TOO_LARGE, f"more than the limit of {limit} bytes once inflated")
+    return inflated

@@ -4,14 +4,15 @@
 Content-Type: the uploader chooses both.
 """
 
-import struct
+import re
 
-import numpy as np
-from numpy.typing import NDArray
+from labeller import tiff
 
 # The formats that images.decode reads, by Pillow's names.
 SUPPORTED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 
+_RAW = "camera raw"
+_OTHER_HEIF = "HEIF of another codec or layout"
 _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -26,15 +27,74 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\xff\x4f\xff\x51", "JPEG 2000"),
     (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "JPEG XL"),
     (b"\xff\x0a", "JPEG XL"),
+    (b"II\xbc", "JPEG XR"),
     (b"8BPS", "PSD"),
+    (b"gimp xcf", "XCF"),
     (b"\x00\x00\x01\x00", "ICO"),
+    (b"\x00\x00\x02\x00\x01\x00", "CUR"),
+    (b"icns", "ICNS"),
     (b"qoif", "QOI"),
-    (b"<svg", "SVG"),
+    (b"v/1\x01", "EXR"),
+    (b"#?RADIANCE", "HDR"),
+    (b"#?RGBE", "HDR"),
+    (b"DDS ", "DDS"),
+    (b"BPG\xfb", "BPG"),
+    (b"FLIF", "FLIF"),
+    (b"farbfeld", "farbfeld"),
+    (b"\x8aMNG\r\n\x1a\n", "MNG"),
+    (b"\x8bJNG\r\n\x1a\n", "JNG"),
+    (b"SDPX", "DPX"),
+    (b"XPDS", "DPX"),
+    (b"SIMPLE  =", "FITS"),
+    (b"AT&TFORM", "DjVu"),
+    (b"\x59\xa6\x6a\x95", "Sun raster"),
+    (b"/* XPM */", "XPM"),
+    (b"\xd7\xcd\xc6\x9a", "WMF"),
+    (b"\x97JB2\r\n\x1a\n", "JBIG2"),
+    (b"FUJIFILMCCD-RAW", _RAW),
+    (b"IIRO", _RAW),  # Olympus ORF, three kinds
+    (b"IIRS", _RAW),
+    (b"MMOR", _RAW),
+    (b"IIU\x00", _RAW),  # Panasonic RW2
+    (b"II\x1a\x00\x00\x00HEAPCCDR", _RAW),  # Canon CRW
+    (b"\x00MRM", _RAW),  # Minolta
+    (b"FOVb", _RAW),  # Sigma X3F
 )
+_AT_OFFSETS = ((40, b" EMF", "EMF"), (128, b"DICM", "DICOM"), (-18, b"TRUEVISION-XFILE.\x00", "TGA"))
+# Patterns are atomic or of fixed length, so that no content takes long.
+_PATTERNS = (
+    (re.compile(rb"P[1-6]\s+[\d#]|P7\n|P[Ff]\n"), "PNM"),
+    (re.compile(rb"\x0a[\x00\x02-\x05]\x01[\x01\x02\x04\x08]"), "PCX"),
+    (re.compile(rb"\x01\xda[\x00\x01][\x01\x02]"), "SGI"),
+    # After a byte order mark, XML declaration, comments and document type.
+    (
+        re.compile(
+            rb"(?:\xef\xbb\xbf)?(?>\s|<\?.*?\?>|<!--.*?-->|<!DOCTYPE\s+svg[^\[>]*(?:\[.*?\]\s*)?>)*+<(?:svg:)?svg[\s>/]",
+            re.DOTALL | re.IGNORECASE,
+        ),
+        "SVG",
+    ),
+    # TGA's first version has no signature: kinds of colour map and picture, map, origin, sides, bits, two zero bits.
+    (
+        re.compile(
+            rb".(?:\x00[\x02\x03\x0a\x0b]\x00{5}|\x01[\x01\x09].{4}[\x0f\x10\x18\x20]).{4}"
+            rb"(?!\x00\x00)..(?!\x00\x00)..[\x08\x0f\x10\x18\x20][\x00-\x3f]",
+            re.DOTALL,
+        ),
+        "TGA",
+    ),
+)
+_HEAD = 4096  # bytes at the start in which an SVG must begin
 # Brands of ISO base media files (ISO/IEC 23008-12 annex B for HEIF, the AV1 image format for AVIF). mif1 and msf1
 # mean HEIF with any codec, so AVIF files carry them too.
-_BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(
-    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"), "HEIF"
+_BRANDS = (
+    {b"avif": "AVIF", b"avis": "AVIF", b"crx ": _RAW, b"mif3": _OTHER_HEIF}
+    | dict.fromkeys(
+        (b"jpeg", b"jpgs", b"avci", b"avcs", b"vvic", b"vvis", b"evbi", b"evbs", b"j2ki", b"j2is"), _OTHER_HEIF
+    )
+    | dict.fromkeys(
+        (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1"), "HEIF"
+    )
 )
 _MOST_BOXES = 1000  # read; a picture has a handful, a hostile file may have millions
 _TAIL = 4096  # bytes at the end that are searched for an end marker: cameras append small trailers after it
@@ -44,18 +104,44 @@ def identify(data: bytes) -> str | None:
     """The picture format by the first bytes: a name in SUPPORTED or of an unsupported format. None if unknown."""
     for start, name in _STARTS:
         if data.startswith(start):
-            return name
+            return _RAW if name == "TIFF" and tiff.is_camera_raw(data) else name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     if data[4:8] == b"ftyp":
-        brands = (data[8:12], *(data[i : i + 4] for i in range(16, min(_box_end(data, 0), 64), 4)))
-        names = [_BRANDS[brand] for brand in brands if brand in _BRANDS]
-        return "AVIF" if "AVIF" in names else next(iter(names), None)
+        return _identify_boxes(data)
     # Text may start with "BM" too, so the size of the DIB header that follows is checked as well.
     if data[:2] == b"BM" and (len(data) < 18 or data[14:18] in _DIB_HEADERS):
         return "BMP"
-    return None
+    for offset, content, name in _AT_OFFSETS:
+        if data[offset:].startswith(content):
+            return name
+    head = data[:_HEAD]
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        head = head.decode("utf-16", "ignore").encode()
+    return next((name for pattern, name in _PATTERNS if pattern.match(head)), None)
 
+
+def _identify_boxes(data: bytes) -> str | None:
+    brands = (data[8:12], *(data[i : i + 4] for i in range(16, min(_box_end(data, 0), 64), 4)))
+    names = [_BRANDS[brand] for brand in brands if brand in _BRANDS]
+    first = next(iter(names), None)
+    return "AVIF" if first == "HEIF" and "AVIF" in names else first
+
+
+def is_unsupported(data: bytes, name: str) -> bool:
+    """Whether the pixels of a file of format `name` are coded in a way that no decoder here knows."""
+    if name == "TIFF":
+        return tiff.is_unsupported(data)
+    if name not in _CODECS:
+        return False
+    items = set(_ITEM.findall(data))
+    return _CODECS[name] not in items and (bool(items & _ALL_CODECS) or (not items and b"moov" in data))
+
+
+# The codec that each container's decoder knows, and all that ISO/IEC 23008-12 and 23001-17 name as types of items.
+_CODECS = {"HEIF": b"hvc1", "AVIF": b"av01"}
+_ALL_CODECS = {b"hvc1", b"hev1", b"lhv1", b"av01", b"avc1", b"jpeg", b"j2k1", b"vvc1", b"evc1", b"unci"}
+_ITEM = re.compile(rb"infe(?:\x02.{7}|\x03.{9})(.{4})", re.DOTALL)
 
 _DIB_HEADERS = {size.to_bytes(4, "little") for size in (12, 16, 40, 52, 56, 64, 108, 124)}
 
@@ -76,7 +162,7 @@ def ends_early(data: bytes, name: str) -> bool:
     if name in ("AVIF", "HEIF"):
         return _boxes_end(data) > len(data)
     if name == "TIFF":
-        return _tiff_end(data) > len(data)
+        return tiff.end(data) > len(data)
     return False
 
 
@@ -97,41 +183,4 @@ def _boxes_end(data: bytes) -> int:
         if end >= len(data):
             break
         end = _box_end(data, end)
-    return end
-
-
-# Bytes of a value of each TIFF field type (TIFF 6.0 section 2), and the tags with the positions of the pixels:
-# StripOffsets with StripByteCounts, TileOffsets with TileByteCounts.
-_TIFF_TYPES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
-_TIFF_PIXELS = ((273, 279), (324, 325))
-_TIFF_POSITIONS = {tag for pair in _TIFF_PIXELS for tag in pair}
-
-
-def _tiff_end(data: bytes) -> int:
-    """The end of a classic TIFF according to its first directory. 0 for BigTIFF, which is left to Pillow."""
-    order = "<" if data[:1] == b"I" else ">"
-    if data[2:4] not in (b"*\x00", b"\x00*"):
-        return 0
-    if len(data) < 8:
-        return 8
-    start = int.from_bytes(data[4:8], "little" if order == "<" else "big")
-    if start + 2 > len(data):
-        return start + 2
-    (count,) = struct.unpack_from(order + "H", data, start)
-    end = start + 2 + 12 * count + 4
-    if end > len(data):
-        return end
-    numbers: dict[int, NDArray[np.int64]] = {}
-    for entry in range(start + 2, end - 4, 12):
-        tag, kind, length = struct.unpack_from(order + "HHI", data, entry)
-        size = _TIFF_TYPES.get(kind, 1) * length
-        at = entry + 8 if size <= 4 else struct.unpack_from(order + "I", data, entry + 8)[0]
-        end = max(end, at + size)
-        if kind in (3, 4) and tag in _TIFF_POSITIONS - set(numbers) and at + size <= len(data):
-            # numpy, because a hostile directory may declare millions of strips.
-            numbers[tag] = np.frombuffer(data, f"{order}u{_TIFF_TYPES[kind]}", length, at).astype(np.int64)
-    for offsets, sizes in _TIFF_PIXELS:
-        strips = min(len(numbers.get(offsets, ())), len(numbers.get(sizes, ())))
-        if strips:
-            end = max(end, int((numbers[offsets][:strips] + numbers[sizes][:strips]).max()))
     return end

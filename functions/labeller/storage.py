@@ -69,6 +69,7 @@ class Fetched:
     tags: int | None = None  # number of tags; None: no tags, or no permission to read them
     refusal: Refusal | None = None
     detail: str = ""  # S3's message for the refusal
+    encoding: str = ""  # its Content-Encoding
 
 
 class Storage:
@@ -89,7 +90,7 @@ class Storage:
         self._events = events
         self._bus = bus
         self._trust_tag_count = trust_tag_count
-        self._tags_readable: set[str] = set()  # buckets whose tags this process has been able to read
+        self._tags_counted: set[str] = set()  # buckets that have sent the number of tags that could be read
 
     # ---- objects ------------------------------------------------------------------------------------------
 
@@ -115,7 +116,8 @@ class Storage:
             # yields urllib3's stream, and only botocore's notices an incomplete body.
             with closing(response["Body"]) as body:
                 data = body.read() if size <= max_bytes else None
-            return Fetched(data, size, response["ETag"].strip('"'), _version(response), tags=response.get("TagCount"))
+            etag, version, tags = response["ETag"].strip('"'), _version(response), response.get("TagCount")
+            return Fetched(data, size, etag, version, tags, encoding=response.get("ContentEncoding", ""))
 
     def head(self, ref: ObjectRef) -> Fetched:
         """Size, ETag and version of the object, without its content and tags. Raises Gone, AwsFailure."""
@@ -176,15 +178,17 @@ class Storage:
     def read_tags(self, ref: ObjectRef, fetched: Fetched | None = None) -> list[Tag]:
         """The object's tags. Raises Gone, Denied, AwsFailure.
 
-        GetObject leaves out the number of tags if there are none or if the function may not read them. Once this
-        process has read tags in the bucket, a missing number means no tags, and the call is skipped.
+        GetObject leaves out the number of tags if there are none or if the function may not read them, and some stores
+        never send it. Once this process has read the tags of an object of the bucket that came with their number, a
+        missing number means no tags, and the call is skipped.
         """
-        untagged = fetched and fetched.refusal is None and fetched.tags is None and ref.bucket in self._tags_readable
+        untagged = fetched and fetched.refusal is None and fetched.tags is None and ref.bucket in self._tags_counted
         if untagged and self._trust_tag_count:
             return []
         with _object_errors("GetObjectTagging", ref):
             response = self._s3.get_object_tagging(**_address(ref))
-        self._tags_readable.add(ref.bucket)
+        if fetched and fetched.tags and response["TagSet"]:
+            self._tags_counted.add(ref.bucket)
         return [Tag(Key=tag["Key"], Value=tag["Value"]) for tag in response["TagSet"]]
 
     def write_tags(self, ref: ObjectRef, tags: Sequence[Tag]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -83,6 +84,34 @@ def test_an_uploaded_picture_is_tagged_and_recorded(service: Service) -> None:
         "tagging": "WRITTEN",
     }
     assert classified_at.endswith("+00:00")
+
+
+GZIPPED = gzip.compress(encoded(photo_like(64, 48), "PNG"))
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding", "result"),
+    [
+        (GZIPPED, "gzip", "PNG"),
+        (GZIPPED, "aws-chunked,GZIP", "PNG"),
+        (encoded(plain(RED)), "gzip", "PNG"),  # inflated by a client that left the header
+        (GZIPPED, "", "NOT_AN_IMAGE"),
+        (GZIPPED[: len(GZIPPED) // 2], "gzip", "TRUNCATED"),
+        (GZIPPED[:10] + b"\xff" * 100, "gzip", "CORRUPT"),
+        (gzip.compress(bytes(200_001)), "gzip", "TOO_LARGE"),  # the limit of these tests is 200,000 bytes
+        (gzip.compress(bytes(200_000)), "gzip", "NOT_AN_IMAGE"),
+    ],
+)
+def test_a_picture_with_the_content_encoding_gzip_is_inflated_up_to_the_limit(
+    service: Service, data: bytes, encoding: str, result: str
+) -> None:
+    service.s3.put_object(Bucket=BUCKET, Key="a.png", Body=data, ContentEncoding=encoding)
+
+    assert service.invoke(sqs_batch(notification(record("a.png")))) == DONE
+
+    row = service.rows()["a.png"]
+    assert row.get("format", row.get("reason")) == result
+    assert row["size"] == len(data)
 
 
 def test_every_record_of_every_message_is_labelled(service: Service) -> None:

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from labeller import images
 from labeller.images import Decoded, Reason, Unreadable, decode
@@ -200,6 +201,23 @@ def test_a_broken_exif_block_does_not_make_a_picture_unreadable(name: str, block
     assert decoded(encoded(plain((255, 255, 255)), name, exif=block)).pixels.min() > 250
 
 
+XMP_TURNED = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_an_xmp_orientation_alone_does_not_turn_a_picture(name: str) -> None:
+    options: dict[str, Any] = {"xmp": XMP_TURNED}
+    if name == "PNG":
+        options = {"pnginfo": PngInfo()}
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", XMP_TURNED.decode())
+    elif name == "TIFF":
+        options = {"tiffinfo": {700: XMP_TURNED}}
+    data = encoded(plain(RED, 64, 48), name, **options)
+    assert XMP_TURNED in data
+
+    assert (decoded(data).width, decoded(data).height) == (64, 48)
+
+
 @pytest.mark.parametrize("value", [0, 9, 65535])
 def test_an_orientation_that_exif_does_not_define_is_ignored(value: int) -> None:
     result = decoded(encoded(plain((1, 2, 3), 30, 20), exif=exif_orientation(value)))
@@ -349,7 +367,7 @@ def test_of_a_burst_of_heif_pictures_the_primary_one_counts() -> None:
 @pytest.mark.parametrize(
     ("major", "compatible", "name"),
     [
-        *((brand, [b"mif1"], "HEIF") for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")),
+        *((major, [b"mif1"], "HEIF") for major in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")),
         (b"mif1", [b"heic"], "HEIF"),
         (b"msf1", [b"hevc"], "HEIF"),
         (b"MiHE", [b"mif1", b"heic"], "HEIF"),  # a major brand of its own, as some phones write
@@ -359,16 +377,28 @@ def test_of_a_burst_of_heif_pictures_the_primary_one_counts() -> None:
     ],
 )
 def test_brands_tell_heif_avif_and_films_apart(major: bytes, compatible: list[bytes], name: str | None) -> None:
-    brands = major + b"\0\0\0\0" + b"".join(compatible)
-
-    assert identify(struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands) == name
+    assert identify(brand(major, *compatible)) == name
 
 
-@pytest.mark.parametrize("brand", [b"heix", b"mif1", b"msf1", b"MiHE"])
-def test_a_heif_of_another_brand_is_read_as_well(brand: bytes) -> None:
+@pytest.mark.parametrize("major", [b"heix", b"mif1", b"msf1", b"MiHE"])
+def test_a_heif_of_another_brand_is_read_as_well(major: bytes) -> None:
     data = encoded(plain((200, 100, 50), 64, 64), "HEIF")
 
-    assert decoded(data[:8] + brand + data[12:]).format == "HEIF"
+    assert decoded(data[:8] + major + data[12:]).format == "HEIF"
+
+
+@pytest.mark.parametrize("transparency", [None, 1])
+def test_a_first_frame_smaller_than_the_canvas_of_a_gif_lies_on_white(transparency: int | None) -> None:
+    frame = Image.new("P", (2, 2), 0)
+    frame.putpalette([255, 0, 0, 0, 0, 255])
+    data = bytearray(encoded(frame, "GIF", **({} if transparency is None else {"transparency": transparency})))
+    at = data.index(b",", 13 + 3 * 2)  # the image descriptor, after header and colour table
+    data[6:10] = struct.pack("<HH", 4, 4)  # the canvas
+    data[at + 1 : at + 5] = struct.pack("<HH", 2, 1)  # left and top of the frame
+    expected = np.full((4, 4, 3), 255)
+    expected[1:3, 2:4] = RED
+
+    np.testing.assert_array_equal(decoded(bytes(data)).pixels, expected)
 
 
 @pytest.mark.parametrize("name", ["GIF", "PNG", "WEBP"])
@@ -413,22 +443,146 @@ def test_what_starts_like_no_picture_is_not_an_image(data: bytes) -> None:
     assert reason(data) is Reason.NOT_AN_IMAGE
 
 
+def brand(major: bytes, *compatible: bytes) -> bytes:
+    brands = major + b"\0\0\0\0" + b"".join(compatible)
+    return struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands
+
+
+SVG = "<svg xmlns='http://www.w3.org/2000/svg'/>"
+DOCTYPE = '<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/svg11.dtd" [<!ENTITY a "b">]>'
+
+
 @pytest.mark.parametrize(
-    "data",
+    ("data", "name"),
     [
-        b"\x00\x00\x00\x0cjP  \r\n\x87\n....",
-        b"\xff\x0a rest of a JPEG XL",
-        b"8BPS\x00\x01",
-        b"\x00\x00\x01\x00\x01\x00",
-        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        (b"\x00\x00\x00\x0cjP  \r\n\x87\n....", "JPEG 2000"),
+        (b"\xff\x0a rest of a JPEG XL", "JPEG XL"),
+        (b"\x00\x00\x00\x0cJXL \r\n\x87\n....", "JPEG XL"),
+        (b"II\xbc\x01\x20\0\0\0", "JPEG XR"),
+        (b"8BPS\x00\x01", "PSD"),
+        (b"\x00\x00\x01\x00\x01\x00", "ICO"),
+        (b"v/1\x01\x02\0\0\0", "EXR"),
+        (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n", "HDR"),
+        (SVG.encode(), "SVG"),
+        (b"\xef\xbb\xbf" + SVG.encode(), "SVG"),
+        (("\ufeff" + SVG).encode("utf-16-be"), "SVG"),
+        (f"<?xml version='1.0'?>\n<!-- made by hand -->\n{DOCTYPE}\n{SVG}".encode(), "SVG"),
+        (b"<svg:svg xmlns:svg='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"P6\n2 2\n255\n" + bytes(12), "PNM"),
+        (b"P1\n# a comment\n2 2\n0 1 1 0", "PNM"),
+        (b"P7\nWIDTH 2\n", "PNM"),
+        (b"Pf\n2 2\n-1.0\n", "PNM"),
+        (encoded(plain((1, 2, 3)), "TGA"), "TGA"),
+        (encoded(plain((1, 2, 3)), "TGA")[:-26], "TGA"),  # without version 2's footer
+        (encoded(plain((1, 2, 3)).quantize(4), "TGA", compression="tga_rle")[:-26], "TGA"),
+        (encoded(plain((1, 2, 3)), "PCX"), "PCX"),
+        (encoded(plain((1, 2, 3)), "SGI"), "SGI"),
+        (b"\1\0\0\0" + bytes(36) + b" EMF", "EMF"),
+        (bytes(128) + b"DICM", "DICOM"),
+        (b"FUJIFILMCCD-RAW 0201", "camera raw"),
+        (b"IIRO\x08\0\0\0", "camera raw"),
+        (b"IIU\0\x18\0\0\0", "camera raw"),
+        (brand(b"crx ", b"crx ", b"isom"), "camera raw"),
+        (brand(b"mif3", b"avif"), "HEIF of another codec or layout"),
+        (brand(b"avci", b"mif1"), "HEIF of another codec or layout"),
     ],
 )
-def test_pictures_in_other_formats_are_unsupported(data: bytes) -> None:
-    assert reason(data) is Reason.UNSUPPORTED
+def test_pictures_in_other_formats_are_unsupported_by_name(data: bytes, name: str) -> None:
+    with pytest.raises(Unreadable) as caught:
+        decoded(data)
+
+    assert (caught.value.reason, caught.value.detail.split(" is not one of ")[0]) == (Reason.UNSUPPORTED, name)
 
 
-def test_a_format_pillow_can_read_but_we_do_not_offer_stays_out() -> None:
-    assert reason(encoded(plain((1, 2, 3)), "PPM")) is Reason.NOT_AN_IMAGE
+@pytest.mark.parametrize("text", ["<!-- a comment", "<?xml ?>", "<!---->", "<!DOCTYPE svg []>", " "])
+def test_a_text_that_never_becomes_an_svg_takes_no_time(text: str) -> None:
+    start = process_time()
+
+    assert identify((text * 5000).encode()) is None
+
+    assert process_time() - start < 0.5
+
+
+def heif_coded_as(codec: bytes, configuration: bytes) -> bytes:
+    data = encoded(plain(RED, 64, 64), "HEIF")
+    assert data.count(b"hvc1") == 1
+    return data.replace(b"hvc1", codec).replace(b"hvcC", configuration)
+
+
+@pytest.mark.parametrize("codec", [b"jpeg jpgC", b"avc1 avcC", b"j2k1 j2kH", b"unci uncC", b"av01 av1C"])
+def test_a_heif_of_another_codec_is_unsupported(codec: bytes) -> None:
+    assert reason(heif_coded_as(*codec.split())) is Reason.UNSUPPORTED
+
+
+@pytest.mark.parametrize("code", [50001, 34712, 9])  # WebP, JPEG 2000, JBIG
+def test_a_tiff_of_another_compression_is_unsupported(code: int) -> None:
+    data = encoded(photo_like(), "TIFF", compression="tiff_lzw")
+    lzw, other = (struct.pack("<HHIH", 259, 3, 1, number) for number in (5, code))
+    assert data.count(lzw) == 1
+
+    assert reason(data.replace(lzw, other)) is Reason.UNSUPPORTED
+
+
+def raw_tiff(*more: tuple[int, int, int], order: str = "<", reduced: int = 1) -> bytes:
+    """A TIFF like those of cameras: 8 x 8 grey pixels, and other entries (tag, type, value) in its directory."""
+    entries = [(254, 4, reduced), (256, 4, 8), (257, 4, 8), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 300)]
+    entries = sorted([*entries, (277, 3, 1), (278, 4, 8), (279, 4, 64), *more])
+    directory = b"".join(
+        struct.pack(f"{order}HHI", tag, kind, 1)
+        + struct.pack(order + ("H" if kind == 3 else "I"), value).ljust(4, b"\0")
+        for tag, kind, value in entries
+    )
+    start = b"II*\0" if order == "<" else b"MM\0*"
+    header = start + struct.pack(order + "IH", 8, len(entries)) + directory
+    return header.ljust(300, b"\0") + b"\x55" * 64
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_a_camera_raw_is_not_labelled_from_its_preview(order: str) -> None:
+    nef, dng = raw_tiff((330, 4, 8), order=order), raw_tiff((50706, 1, 0x401), order=order, reduced=0)
+
+    assert reason(nef) is reason(dng) is Reason.UNSUPPORTED
+
+
+@pytest.mark.parametrize("data", [raw_tiff(), raw_tiff((330, 4, 8), reduced=0)])
+def test_a_tiff_whose_first_directory_is_the_picture_is_read(data: bytes) -> None:
+    assert (decoded(data).pixels == 0x55).all()
+
+
+def big_endian(wide: tuple[int, ...], strip_bytes: bytes, compression: int = 1) -> bytes:
+    """A big-endian BigTIFF of two strips of 8 x 4 grey pixels; the numbers of the tags `wide` have 64 bits."""
+    half = len(strip_bytes) // 2
+    numbers = {256: [8], 257: [8], 258: [8], 259: [compression], 262: [1], 277: [1], 278: [4]}
+    numbers |= {273: [600, 600 + half], 279: [half, half]}
+    fields, values = b"", b""
+    for tag, content in sorted(numbers.items()):
+        kind, code = (16, "Q") if tag in wide else (4, "I")
+        packed = struct.pack(f">{len(content)}{code}", *content)
+        if len(packed) > 8:
+            packed, values = struct.pack(">Q", 400 + len(values)), values + packed
+        fields += struct.pack(">HHQ", tag, kind, len(content)) + packed.ljust(8, b"\0")
+    header = b"MM\0+" + struct.pack(">HHQQ", 8, 0, 16, len(numbers)) + fields + bytes(8)
+    return header.ljust(400, b"\0") + values.ljust(200, b"\0") + strip_bytes
+
+
+@pytest.mark.parametrize("wide", [(), (273, 279), (256, 257, 278, 273, 279)])
+def test_a_big_endian_bigtiff_is_read(wide: tuple[int, ...]) -> None:
+    rows = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    packed = zlib.compress(rows[:4].tobytes(), 0), zlib.compress(rows[4:].tobytes(), 0)
+
+    plain_strips = decoded(big_endian(wide, rows.tobytes()), (8, 8))
+    deflated = decoded(big_endian(wide, b"".join(packed), 8), (8, 8))
+
+    for result in (plain_strips, deflated):
+        np.testing.assert_array_equal(result.pixels[:, :, 0], rows)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_big_endian_bigtiff_cut_off_is_truncated() -> None:
+    data = big_endian((273, 279), bytes(64))
+
+    for length in (10, 20, 200, 420, 630):
+        assert reason(data[:length]) is Reason.TRUNCATED
 
 
 @pytest.mark.parametrize("name", SUPPORTED)
