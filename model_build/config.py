@@ -159,7 +159,7 @@ class BuildConfig:
     folds: int = 5
     """Parts of the training and validation images for cross-validation."""
     precision: float = 0.99
-    """Share of right labels that the confidence threshold must reach on validation."""
+    """Share of right labels that the confidence threshold must reach in cross-validation."""
 
     accuracy_tolerance: float = 0.005
     """Difference of accuracy on the same test images that stops no build, even if it is beyond chance."""
