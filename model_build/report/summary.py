@@ -43,7 +43,8 @@ def _print_calibration(calibration: CalibrationReport) -> None:
     threshold, validation, test = calibration.threshold, calibration.validation, calibration.test
     errors = [f"{split.before.ece:.2%} -> {split.after.ece:.2%}" for split in (test, validation)]
     print(
-        f"Temperature {calibration.temperature:.3f}: calibration error on test {errors[0]} (cross-validation {errors[1]})."
+        f"Temperature {calibration.temperature:.3f}: calibration error on test {errors[0]} "
+        f"(cross-validation {errors[1]})."
     )
     if calibration.at_bound:
         print(AT_BOUND)
@@ -54,6 +55,6 @@ def _print_calibration(calibration: CalibrationReport) -> None:
     print(f"Predictions with a confidence below {threshold.value:.4f} are UNSURE ({'; '.join(parts)}).")
     if not threshold.reached:
         print(
-            f"No threshold makes {threshold.precision:.0%} of the labelled images right in cross-validation: the most confident "
-            "predictions are wrong too often. Look at the mistakes in report.json before you deploy this model."
+            f"No threshold makes {threshold.precision:.0%} of the labelled images right in cross-validation: the most "
+            "confident predictions are wrong too often. Look at the mistakes in report.json before you deploy this model."
         )
