@@ -31,7 +31,7 @@ def export(network: keras.Model, input_name: str, output_name: str, path: Path) 
         return {output_name: network(batch, training=False)}
 
     graph, _ = tf2onnx.convert.from_function(forward, input_signature=signature, opset=OPSET)
-    _make_reproducible(graph)
+    make_reproducible(graph)
     _rename(graph, {graph.graph.input[0].name: input_name, graph.graph.output[0].name: output_name})
     onnx.checker.check_model(graph, full_check=True)
     onnx.save(graph, path)
@@ -52,10 +52,16 @@ def join(base: Path, head: onnx.ModelProto, path: Path) -> None:
     onnx.save(joined, path)
 
 
-def _make_reproducible(model: onnx.ModelProto) -> None:
-    """Make the bytes independent of the process: tf2onnx numbers names and batch dimensions per process, and describes
-    the graph's origin."""
+def make_reproducible(model: onnx.ModelProto) -> None:
+    """Make the bytes independent of the process: tf2onnx numbers names and batch dimensions per process, describes the
+    graph's origin, and orders and names constants by iterating over sets, which PYTHONHASHSEED shuffles."""
     _rename(model, _renumbered(model.graph))
+    names = _names_by_use(model.graph)
+    _rename(model, names)
+    order = list(names.values())
+    constants = sorted(model.graph.initializer, key=lambda tensor: order.index(tensor.name))
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(constants)
     model.graph.doc_string = ""
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         for size in value.type.tensor_type.shape.dim:
@@ -64,15 +70,23 @@ def _make_reproducible(model: onnx.ModelProto) -> None:
 
 
 def _renumbered(graph: onnx.GraphProto) -> dict[str, str]:
-    """New names for those that tf2onnx numbered: the same order, counted from 0."""
-    names = [name for node in graph.node for name in (node.name, *node.output)]
-    names += [tensor.name for tensor in graph.initializer]
+    """New names for those that tf2onnx numbered: the numbers count from 0, in the order of first use."""
+    names = [name for node in graph.node for name in (node.name, *node.input, *node.output)]
     matches = {name: match for name in names if (match := NUMBERED.search(name))}
-    numbers = sorted({int(match[1]) for match in matches.values()})
+    numbers = list(dict.fromkeys(int(match[1]) for match in matches.values()))
     return {
         name: f"{name[: match.start(1)]}{numbers.index(int(match[1]))}{name[match.end(1) :]}"
         for name, match in matches.items()
     }
+
+
+def _names_by_use(graph: onnx.GraphProto) -> dict[str, str]:
+    """New names for the constants, in the order of first use: that of the first node that uses them, and which of its
+    inputs they are. Of equal constants tf2onnx keeps any, with its name."""
+    constants = {tensor.name for tensor in graph.initializer}
+    uses = [(name, f"{node.name}/{index}") for node in graph.node for index, name in enumerate(node.input)]
+    first = dict(reversed(uses))  # the first use wins
+    return {name: first[name] for name in dict(uses) if name in constants}
 
 
 def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:

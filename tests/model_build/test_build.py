@@ -11,6 +11,7 @@ from evaluation.predictions import read_csv
 from labeller.classifier import load_classifier
 from labeller.images import decode
 from labeller.manifest import Manifest
+from local.demo.drawn import draw_dataset
 from model_build.__main__ import main
 from model_build.config import BuildConfig
 from tests.model_build import quick
@@ -155,6 +156,32 @@ def test_the_same_settings_give_the_same_model_byte_by_byte(built: Path, config:
     assert (again / "model.onnx").read_bytes() == (built / "model.onnx").read_bytes()
     one, other = (Manifest.from_file(folder / "manifest.json") for folder in (built, again))
     assert (one.temperature, one.confidence_threshold) == (other.temperature, other.confidence_threshold)
+
+
+def test_other_test_pictures_give_the_same_model_and_manifest_byte_by_byte(
+    built: Path, report: dict, config: BuildConfig, drawn_data: Path, tmp_path: Path
+) -> None:
+    from model_build.build import build
+
+    data = copy_of(drawn_data, tmp_path / "data")
+    shutil.rmtree(data / "test")
+    (draw_dataset(tmp_path / "others", {"test": 20}, seed=99) / "test").rename(data / "test")
+    other = build(replace(config, data=data, out=copy_of(built, tmp_path / "model")), load_narrow)
+    for name in ("model.onnx", "manifest.json"):
+        assert (other / name).read_bytes() == (built / name).read_bytes()
+    second = json.loads((other / "report.json").read_text("utf-8"))
+    # What was compared on the way to the model is the same too, figure by figure.
+    timed = {"milliseconds": 0, "seconds": 0}
+    for part in ("quantisation", "head"):
+        one, two = ([{**row, **timed} for row in each[part]["candidates"]] for each in (report, second))
+        assert one == two
+    assert second["calibration"]["threshold"] == report["calibration"]["threshold"]
+    # What describes the test pictures differs.
+    assert second["key"] != report["key"]
+    assert second["data_sha256"] != report["data_sha256"]
+    assert second["previous"]["model_version"] == report["model_version"]
+    assert second["previous"]["reason"] == "they have no test picture in common"
+    assert "previous" not in report
 
 
 def test_the_manifest_has_the_origin(built: Path, report: dict) -> None:

@@ -5,9 +5,10 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from model_build.base import on_rgb_pixels
-from model_build.export import FEATURES, IMAGE, LOGITS, export, join
+from model_build.export import FEATURES, IMAGE, LOGITS, export, join, make_reproducible
 from tests.model_build.narrow import narrow_vgg
 
 
@@ -63,3 +64,27 @@ def test_the_joined_graph_is_the_head_on_the_base(
     graph = onnx.load(tmp_path / "joined.onnx").graph
     assert [value.name for value in graph.input] == [IMAGE]
     assert [value.name for value in graph.output] == [LOGITS]
+
+
+def test_the_bytes_do_not_depend_on_names_and_order_that_tf2onnx_takes_from_sets(tmp_path: Path) -> None:
+    """PYTHONHASHSEED changed the order of the constants, and under which of their names equal ones were kept."""
+
+    def graph(names: dict[str, str], order: list[int]) -> bytes:
+        one, two = (numpy_helper.from_array(np.float32([value]), names[name]) for name, value in (("a", 1), ("b", 2)))
+        nodes = [
+            helper.make_node("Mul", ["x", names["a"]], [names["scaled"]], "scale"),
+            helper.make_node("Add", [names["scaled"], names["b"]], [names["shifted"]], "shift"),
+            helper.make_node("Add", [names["shifted"], names["a"]], ["y"], "shift_again"),
+        ]
+        ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+        constants = [(one, two)[index] for index in order]
+        model = helper.make_model(helper.make_graph(nodes, "graph", ends[:1], ends[1:], constants))
+        make_reproducible(model)
+        onnx.checker.check_model(model, full_check=True)
+        (result,) = ort.InferenceSession(model.SerializeToString()).run(None, {"x": np.float32([5])})
+        assert result == [8]  # 5 * 1 + 2 + 1
+        return model.SerializeToString()
+
+    one = graph({"a": "Const:0", "b": "fold__7", "scaled": "mul__3:0", "shifted": "add__4:0"}, [0, 1])
+    other = graph({"a": "Const_1:0", "b": "fold__2", "scaled": "mul__9:0", "shifted": "add__1:0"}, [1, 0])
+    assert one == other
