@@ -143,7 +143,7 @@ class BuildConfig:
     """Largest accepted error of a quantisation, where 1 is knowing nothing. MinMax has 5% to 12% on VGG16, and 8% to
     14% on the narrow networks of the tests. Damaged, VGG16 at 128 pixels has 58% (a layer's scale halved), 61% (all
     ranges halved), 62% (red and blue swapped), 88% (kernels transposed), 119% (a quarter of the channels zeroed), and
-    narrow networks have at least 59%. A layer without its bias keeps its 5%: biases are small beside the activations."""
+    narrow networks have at least 59%. A layer without its bias keeps its 5%: biases are small."""
     same_error: float = 0.05
     """Quantisations whose errors are within this share of the smallest are equally good."""
     float_gain: float = 0.25
