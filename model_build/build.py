@@ -186,7 +186,7 @@ def compress(
     def quantise_smaller(fp32: Path, int8: Path, reference: Features, settings: BuildConfig) -> None:
         quantize.quantise_base(fp32, int8, reference, data, replace(settings, quantisations=(candidate,)))
 
-    with build.stages.stage("compress", "smaller networks, compared on validation"):
+    with build.stages.stage("compress", "smaller networks, compared by cross-validation"):
         point = curves.full_point(frozen.base, config, full)
         curve = curves.measure_curve(
             frozen.base, point, full.trained, data, config, quantise_smaller, build.work / "compress"

@@ -97,7 +97,7 @@ def model_for(inputs: DemoInputs, data: Dataset) -> Path | None:
             if json.loads((folder / "report.json").read_bytes()).get("key") in wanted:
                 print(f"{folder} has it already.", flush=True)
                 return folder
-    print(f"A quick build: one quantisation, one head. `make model DATA={inputs.data}` compares several.", flush=True)
+    print(f"A quick build: one quantisation, one head. `make model DATA={inputs.data}` compares more.", flush=True)
     folder = next((folder for folder in MODELS if not folder.exists()), MODELS[-1])
     return None if run(replace(config.quick(), out=folder)) else folder
 

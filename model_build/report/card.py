@@ -8,7 +8,7 @@ import numpy as np
 from evaluation.charts import confusion_table, frequent_confusions, reliability_diagram
 from evaluation.pages import render
 from model_build.report.figures import LABELS_IN_MATRIX, TEMPLATES, confusion_chart, curve_chart
-from model_build.report.report import BuildReport
+from model_build.report.report import ACCURACY_ROWS, BuildReport
 from model_build.report.summary import AT_BOUND
 from model_build.selection import LARGEST_LOSS
 
@@ -32,6 +32,7 @@ def card_page(report: BuildReport, pictures: Mapping[str, str]) -> str:
         "card.html",
         TEMPLATES,
         report=report,
+        accuracy_rows=ACCURACY_ROWS,
         warnings=_warnings(report),
         lead=f"{lead:+d} pictures" if lead else "equal",
         confusion_table=confusion_table(matrix, report.labels) if few_labels else None,
@@ -59,8 +60,8 @@ def _warnings(report: BuildReport) -> list[str]:
         warnings.append(str(report.previous))
     if not threshold.reached:
         warnings.append(
-            f"No confidence threshold makes {threshold.precision:.0%} of the labelled validation pictures right: the "
-            "most confident predictions are wrong too often."
+            f"No confidence threshold makes {threshold.precision:.0%} of the labelled pictures right in "
+            "cross-validation: the most confident predictions are wrong too often."
         )
     return warnings
 

@@ -39,6 +39,11 @@ class ValidationResult:
     log_loss: float
 
 
+ACCURACY_ROWS = {"train": "learnt from", "validation": "cross-validation", "test": "test"}
+"""What each entry of `BuildReport.accuracy` is of. The first two are of training and validation images together: by the
+shipped head, which learnt from them, and by heads that did not learn from the image."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadResult(HeadCandidate):
     """A head of the comparison. `excess` is its mean log loss above the lowest one, picture by picture, with its

@@ -24,7 +24,7 @@ def printed(capsys: pytest.CaptureFixture[str]):
 
 def test_each_split_has_the_accuracies_of_int8_and_fp32(printed) -> None:
     lines = [line.split() for line in printed(report()).splitlines()]
-    assert ["train", "96.6%", "of", "1000"] in lines
+    assert ["learnt", "from", "96.6%", "of", "1000"] in lines
     assert ["test", "96.6%", "of", "1000", "95.7%", "of", "488", "95.5%", "of", "488", "p", "=", "1.00"] in lines
 
 
@@ -36,9 +36,9 @@ def test_the_head_is_compared_with_a_dense_layer(printed) -> None:
 
 def test_temperature_and_threshold_are_shown_with_their_effect(printed) -> None:
     words = printed(report())
-    assert "Temperature 1.321: calibration error on test 3.40% -> 1.20% (validation 3.40% -> 1.20%)." in words
+    assert "Temperature 1.321: calibration error on test 3.40% -> 1.20% (cross-validation 3.40% -> 1.20%)." in words
     assert (
-        "Predictions with a confidence below 0.8123 are UNSURE (validation: 99.00% right, 10.0% unsure; "
+        "Predictions with a confidence below 0.8123 are UNSURE (cross-validation: 99.00% right, 10.0% unsure; "
         "test: 98.40% right, 12.0% unsure)."
     ) in words
     assert "No threshold" not in words
@@ -55,7 +55,7 @@ def test_a_precision_that_no_threshold_reaches_is_a_reason_to_look_before_deploy
     calibration = report().calibration
     missed = replace(calibration, threshold=replace(calibration.threshold, reached=False))
     words = printed(report(calibration=missed))
-    assert "No threshold makes 99% of the labelled validation images right" in words
+    assert "No threshold makes 99% of the labelled images right in cross-validation" in words
     assert "Look at the mistakes in report.json before you deploy this model." in words
 
 
