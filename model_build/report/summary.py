@@ -56,5 +56,6 @@ def _print_calibration(calibration: CalibrationReport) -> None:
     if not threshold.reached:
         print(
             f"No threshold makes {threshold.precision:.0%} of the labelled images right in cross-validation: the most "
-            "confident predictions are wrong too often. Look at the mistakes in report.json before you deploy it."
+            "confident predictions are wrong too often. "
+            "Look at the mistakes in report.json before you deploy this model."
         )
