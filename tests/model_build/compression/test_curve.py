@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,9 +73,12 @@ def test_the_curve_has_channels_and_ranks_together_and_alone_and_smaller_picture
 
 @pytest.fixture(scope="module")
 def small(config: BuildConfig, tmp_path_factory: pytest.TempPathFactory) -> BuildConfig:
+    folder = tmp_path_factory.mktemp("small")
     return replace(
         config,
-        out=tmp_path_factory.mktemp("small") / "model",
+        out=folder / "model",
+        # A copy: tests of the shared cache expect the networks of its own build alone.
+        cache=Path(shutil.copytree(config.cache, folder / "cache", ignore=shutil.ignore_patterns("*.partial*"))),
         quantisations=quick.QUANTISATIONS[:1],
         heads=quick.HEADS[:1],
         compress="2",
