@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--compress",
         type=_compression,
         default=defaults.compress,
-        help="speed-up of a smaller network, such as 3; auto: the fastest network with almost no loss on validation; "
+        help="speed-up of a smaller network, such as 3; auto: the fastest network that is not measurably worse; "
         f"none (default: {defaults.compress})",
     )
     return run(BuildConfig(**vars(parser.parse_args(arguments))))

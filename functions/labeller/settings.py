@@ -17,7 +17,7 @@ DEFAULTS: Mapping[str, str] = {
     "MAX_IMAGE_BYTES": "26214400",  # 25 MiB; a camera's 50-megapixel JPEG has about 20
     "MAX_IMAGE_PIXELS": str(DEFAULT_MAX_IMAGE_PIXELS),
     "ROW_TTL_DAYS": "0",  # keep rows for ever
-    "CONFIDENCE_THRESHOLD": "",  # empty: the manifest's, chosen on the validation pictures
+    "CONFIDENCE_THRESHOLD": "",  # empty: the manifest's, chosen by the build
     "KEY_PREFIX": "",  # only objects whose keys start with it are labelled
     "KEY_SUFFIXES": "",  # such as ".jpg,.png", in upper or lower case; empty: all keys
     "EVENT_BUS": "default",  # name or ARN

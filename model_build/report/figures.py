@@ -34,7 +34,7 @@ def write_figures(report: BuildReport, folder: Path) -> None:
 
 
 def curve_chart(compression: CompressionReport) -> Markup:
-    """Accuracy on validation against the time of one image, one point per network."""
+    """Accuracy in cross-validation against the time of one image, one point per network."""
     networks, full_time = compression.networks, compression.networks[0].milliseconds
     low, high, ticks = axis_ticks([network.validation.accuracy for network in networks], percent=True)
     slowest = max(network.milliseconds for network in networks) / full_time
@@ -64,7 +64,7 @@ def curve_chart(compression: CompressionReport) -> Markup:
         )
     curve = sorted((point["x"], point["y"]) for point in points if point["on_curve"])
     chart: Markup = macros("figures.html", TEMPLATES).curve(
-        "Accuracy on validation against the time of one picture",
+        "Accuracy in cross-validation against the time of one picture",
         "A large point is the shipped network.",
         {"width": 640, "height": 330, "left": 58, "right": 630},
         grid=[(round(up(tick), 1), f"{tick:.1%}") for tick in ticks],

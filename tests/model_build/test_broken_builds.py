@@ -28,7 +28,9 @@ from model_build.build import (
     read_data,
     train_head,
     verify_model,
+    write_report,
 )
+from model_build.calibration import TEMPERATURES
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset
 from model_build.progress import Stages
@@ -278,3 +280,12 @@ def test_temperature_and_threshold_are_those_of_heads_that_did_not_learn_from_th
     assert (leads * (right - confidence)).sum() == pytest.approx(0, abs=0.01)
     assert found.threshold.value == pytest.approx((confidence[0] + confidence[-1]) / 2)
     assert found.threshold.reached
+
+
+def test_the_report_says_that_the_temperature_is_at_the_bound_of_its_search(sound: Sound, tmp_path: Path) -> None:
+    build, networks = begin(sound.build.config, tmp_path), Networks(sound.network, sound.network)
+    calibration = replace(sound.calibration, temperature=TEMPERATURES[1])
+    manifest = export_model(build, sound.data, sound.frozen, sound.network, calibration)
+    verified = verify_model(build, sound.data, networks, manifest)
+    report = write_report(build, sound.data, sound.quantisation, networks, calibration, manifest, *verified)
+    assert report.calibration.at_bound
