@@ -173,6 +173,7 @@ def _download_from(start: int, url: str, path: Path) -> None:
             advance(start // MEGABYTE)
             for chunk in response.iter_content(CHUNK):
                 if start + len(chunk) > LARGEST:
+                    path.unlink()
                     raise DownloadError(f"{url} has more than {LARGEST // MEGABYTE} MB; it is another file")
                 file.write(chunk)
                 advance((start + len(chunk)) // MEGABYTE - start // MEGABYTE)

@@ -252,6 +252,15 @@ def test_a_hostile_name_in_the_archive_is_not_written(server: Server, out: Path,
     assert all(path.parent.name in ("cats", "dogs", "photographs") for path in written)
 
 
+def test_a_file_that_does_not_end_is_given_up_and_deleted(
+    server: Server, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(photographs, "LARGEST", 2 * CHUNK)
+    with pytest.raises(DownloadError, match="has more than 0 MB; it is another file"):
+        fetch(server.url, out)
+    assert list(out.parent.iterdir()) == []
+
+
 def test_an_error_of_the_server_is_named(server: Server, out: Path) -> None:
     server.status = 404
     with pytest.raises(DownloadError, match="could not be downloaded: the server answered 404 Not Found"):
