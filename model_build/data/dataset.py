@@ -14,7 +14,7 @@ from labeller.images import Unreadable, decode
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from labeller.text import printable
 from model_build.data import folders, splitting
-from model_build.data.folders import SPLITS, UNSPLIT, DataError, FolderListing, name_below
+from model_build.data.folders import OTHER, SPLITS, UNSPLIT, DataError, FolderListing, name_below
 
 __all__ = ["SPLITS", "DataError", "Dataset", "Example", "print_counts", "require_enough", "scan", "spread"]
 
@@ -31,7 +31,7 @@ PAIRS_NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One image of the data set. `label` indexes `Dataset.labels`."""
+    """One image of the data set. `label` indexes `Dataset.labels`; one of the folder `other` has their number."""
 
     path: Path
     label: int
@@ -40,7 +40,8 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """The labels in order of their index (sorted folder names), and the examples of each split.
+    """The labels in order of their index (sorted folder names), and the examples of each split; `others` are those of
+    the folder `other`, which have none of the labels.
 
     `left_out` gives the reason for each other file, by its path below `root`. `split_by_content`: the folder had no
     splits.
@@ -49,17 +50,18 @@ class Dataset:
     root: Path
     labels: tuple[str, ...]
     splits: dict[str, tuple[Example, ...]]
+    others: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     split_by_content: bool = False
 
     @property
     def digest(self) -> str:
         """SHA-256 over every relative path, label and content: equal digests mean the same data."""
-        digest = hashlib.sha256()
+        digest, labels = hashlib.sha256(), (*self.labels, OTHER)
         for split, examples in self.splits.items():
-            for example in examples:
+            for example in (*examples, *self.others.get(split, ())):
                 name = example.path.relative_to(self.root).as_posix()
-                digest.update(json.dumps([split, name, self.labels[example.label], example.sha256]).encode())
+                digest.update(json.dumps([split, name, labels[example.label], example.sha256]).encode())
         return digest.hexdigest()
 
     @property
@@ -100,11 +102,12 @@ def scan(root: Path) -> Dataset:
     unsplit = classes.pop(UNSPLIT, None)
     if unsplit is not None:
         classes = _split_by_content(listing.labels, unsplit)
+    others = {split: tuple(by_label.pop()) for split, by_label in classes.items()}
     splits = {
         split: tuple(example for examples in by_label for example in examples) for split, by_label in classes.items()
     }
     left_out_by_name = {**listing.left_out, **{listing.name(path): reason for path, reason in left_out.items()}}
-    data = Dataset(root, listing.labels, splits, left_out_by_name, split_by_content=unsplit is not None)
+    data = Dataset(root, listing.labels, splits, others, left_out_by_name, split_by_content=unsplit is not None)
     for split in SPLITS:
         require_enough(data, split, splits[split])
     return data
@@ -113,7 +116,9 @@ def scan(root: Path) -> Dataset:
 def print_counts(data: Dataset) -> None:
     """Print the images of each split and label, and the first files that are left out."""
     for split, counts in data.counts().items():
-        print(f"      {split:<10} " + ", ".join(f"{count} {printable(label)}" for label, count in counts.items()))
+        others = {OTHER: len(data.others[split])} if any(data.others.values()) else {}
+        counted = (counts | others).items()
+        print(f"      {split:<10} " + ", ".join(f"{count} {printable(label)}" for label, count in counted))
     if data.split_by_content:
         print("      (split by image content, because there are no folders train, validation and test)")
     for name, reason in list(data.left_out.items())[:LEFT_OUT_PRINTED]:
@@ -185,15 +190,15 @@ def _named(listing: FolderListing, pairs: Sequence[tuple[Path, Path]]) -> str:
 
 
 def _split_by_content(labels: Sequence[str], classes: Sequence[Sequence[Example]]) -> dict[str, list[list[Example]]]:
-    needed = sum(MINIMUM.values())
     splits: dict[str, list[list[Example]]] = {split: [] for split in SPLITS}
-    for label, examples in zip(labels, classes, strict=True):
-        if len(examples) < needed:
+    for label, examples in zip((*labels, OTHER), classes, strict=True):
+        minimum = dict.fromkeys(SPLITS, 0) if label == OTHER else MINIMUM
+        if len(examples) < (needed := sum(minimum.values())):
             parts = ", ".join(f"{count} for {split}" for split, count in MINIMUM.items())
             raise DataError(
                 f"too few pictures of {label!r}: {len(examples)} where at least {needed} are needed ({parts})"
             )
-        home = splitting.split((example.sha256 for example in examples), MINIMUM)
+        home = splitting.split((example.sha256 for example in examples), minimum)
         for split in SPLITS:
             splits[split].append([example for example in examples if home[example.sha256] == split])
     return splits

@@ -24,6 +24,9 @@ SPLITS = ("train", "validation", "test")
 UNSPLIT = "pictures"
 """Takes the place of the splits in a data set without them."""
 
+OTHER = "other"
+"""The folder beside the labels with examples of pictures that have none of them."""
+
 EXPECTED = (
     "A data set is a folder with train/, validation/ and test/, each with one folder of pictures per label, or a "
     "folder of such label folders alone; name yours with --data (make: DATA=...)"
@@ -43,8 +46,8 @@ class DataError(Exception):
 class FolderListing:
     """The files of a data set.
 
-    `classes` holds, for each split or for UNSPLIT alone, the files of every label in the order of `labels`. `left_out`
-    gives the reason for each other file, by its name.
+    `classes` holds, for each split or for UNSPLIT alone, the files of every label in the order of `labels`, then those
+    of the folder OTHER. `left_out` gives the reason for each file that is not used, by its name.
     """
 
     root: Path
@@ -67,9 +70,11 @@ def list_files(root: Path) -> FolderListing:
     try:
         splits = _split_folders(root)
         folders = {split: label_folders(folder, left_out) for split, folder in splits.items()}
+        others = {split: by_label.pop(OTHER, None) for split, by_label in folders.items()}
         labels = _labels(splits, folders)
         classes = {
-            split: [_files(by_label[label], left_out) for label in labels] for split, by_label in folders.items()
+            split: [_files(folder, left_out) for folder in (*map(by_label.get, labels), others[split])]
+            for split, by_label in folders.items()
         }
         if UNSPLIT not in splits:
             beside = [path for path in _folders(root) if path.name not in SPLITS]
@@ -179,8 +184,10 @@ def _is_utf8(label: str) -> bool:
     return True
 
 
-def _files(folder: Path, left_out: dict[Path, str]) -> list[Path]:
-    files = []
+def _files(folder: Path | None, left_out: dict[Path, str]) -> list[Path]:
+    files: list[Path] = []
+    if folder is None:
+        return files
     for parent, children, names in os.walk(folder, onerror=_raise):
         children[:] = [child for child in children if not is_hidden(child)]
         for child in children:

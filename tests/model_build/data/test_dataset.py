@@ -253,6 +253,52 @@ def test_the_minimum_that_can_be_split_gives_each_split_its_minimum(tmp_path: Pa
     assert data.counts() == {split: {"a": MINIMUM[split], "b": MINIMUM[split]} for split in SPLITS}
 
 
+# ---- pictures of none of the labels ------------------------------------------------------------------
+
+
+def test_the_folder_other_is_no_label_and_its_pictures_are_kept_apart_in_each_split(tmp_path: Path) -> None:
+    make(tmp_path)
+    fill(tmp_path / "train/other", 3, "train other")
+    fill(tmp_path / "test/other", 2, "test other")
+    data = scan(tmp_path)
+    assert data.labels == ("a", "b")
+    assert {data.name(e).split("/")[1] for examples in data.splits.values() for e in examples} == {"a", "b"}
+    assert {split: [data.name(e) for e in examples] for split, examples in data.others.items()} == {
+        "train": ["train/other/0.gif", "train/other/1.gif", "train/other/2.gif"],
+        "validation": [],
+        "test": ["test/other/0.gif", "test/other/1.gif"],
+    }
+
+
+def test_the_folder_other_is_split_by_content_too_whatever_its_size(tmp_path: Path) -> None:
+    data = scan(heap(tmp_path, {"a": 20, "b": 20, "other": 2}))
+    assert data.labels == ("a", "b")
+    assert sum(map(len, data.others.values())) == 2
+
+
+def test_a_picture_of_a_label_in_the_folder_other_is_an_error(tmp_path: Path) -> None:
+    make(tmp_path)
+    fill(tmp_path / "train/other", 1, "train a")
+    with pytest.raises(DataError, match=r"the same picture under two labels: train/a/0\.gif and train/other/0\.gif"):
+        scan(tmp_path)
+
+
+def test_other_pictures_of_training_count_in_the_digest_of_the_data(tmp_path: Path) -> None:
+    digest = scan(make(tmp_path)).digest
+    fill(tmp_path / "train/other", 1, "stranger")
+    assert scan(tmp_path).digest != digest
+
+
+def test_the_number_of_other_pictures_is_printed_if_there_are_any(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_counts(scan(make(tmp_path)))
+    assert "other" not in capsys.readouterr().out
+    fill(tmp_path / "test/other", 2, "test other")
+    print_counts(scan(tmp_path))
+    assert "      test       5 a, 5 b, 2 other\n" in capsys.readouterr().out
+
+
 # ---- unusable data -----------------------------------------------------------------------------------
 
 
