@@ -162,6 +162,10 @@ class BuildConfig:
     precision: float = 0.99
     """Share of right labels that the confidence threshold must reach in cross-validation."""
 
+    familiar_share: float = 0.98
+    """Share of the validation images that familiarity leaves their label; the others, the strangest, are UNKNOWN. On
+    photographs of cats and dogs, most of the strangest are UNSURE anyway."""
+
     accuracy_tolerance: float = 0.005
     """Difference of accuracy on the same test images that stops no build, even if it is beyond chance."""
     significance: float = 0.01

@@ -32,6 +32,15 @@ def confusion_matrix(true: ArrayLike, predicted: ArrayLike, labels: int) -> NDAr
     return matrix
 
 
+def auroc_score(scores: ArrayLike, others: ArrayLike) -> float:
+    """Area under the ROC curve: the chance that one of `scores` [N] is above one of `others` [M], equal ones counting
+    half."""
+    own, strange = np.asarray(scores, float), np.sort(np.asarray(others, float))
+    _require_pictures(min(own.size, strange.size))
+    below = np.searchsorted(strange, own, "left") + np.searchsorted(strange, own, "right")
+    return float(below.mean() / 2 / strange.size)
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """A closed interval within 0..1."""

@@ -1,0 +1,115 @@
+"""Familiarity inside the shipped graph: the feature maps of model.onnx -> familiarity, nearest exemplars, cosines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from model_build.data.dataset import Dataset
+from model_build.familiarity import EPSILON, NEIGHBOURS, Exemplars, Familiarity, Scale
+
+FAMILIARITY, NEAREST, SIMILARITY = "familiarity", "nearest", "similarity"
+"""The outputs: float32 [N]; int32 [N, NAMED], rows of exemplars.json, the most similar first; float32 [N, NAMED]."""
+
+NAMED = 3
+"""Nearest exemplars that are named."""
+
+EXEMPLARS_FILE = "exemplars.json"
+
+
+def add_familiarity(path: Path, maps: str, familiarity: Familiarity) -> None:
+    """Add the outputs to a graph that computes feature maps [N, h, w, C], called `maps`, on its way to the logits.
+
+    Only float32 operations: the INT8 exemplars are converted when the graph is loaded, so that no processor's integer
+    kernels are involved.
+    """
+    model = onnx.load(path)
+    graph = model.graph
+    for name, values in _constants(familiarity).items():
+        graph.initializer.append(numpy_helper.from_array(values, f"familiarity/{name}"))
+    graph.node.extend(_nodes(maps))
+    graph.output.extend(
+        [
+            helper.make_tensor_value_info(FAMILIARITY, TensorProto.FLOAT, ["N"]),
+            helper.make_tensor_value_info(NEAREST, TensorProto.INT32, ["N", NAMED]),
+            helper.make_tensor_value_info(SIMILARITY, TensorProto.FLOAT, ["N", NAMED]),
+        ]
+    )
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def write_exemplars(folder: Path, exemplars: Exemplars, data: Dataset) -> None:
+    """Write exemplars.json: the path below the data's folder and the label of each exemplar, in the graph's order."""
+    rows = [
+        {"path": example.path.relative_to(data.root).as_posix(), "label": data.labels[example.label]}
+        for example in exemplars.examples
+    ]
+    (folder / EXEMPLARS_FILE).write_text(json.dumps(rows, ensure_ascii=False, indent=0) + "\n", "utf-8")
+
+
+def _constants(familiarity: Familiarity) -> dict[str, np.ndarray]:
+    exemplars = familiarity.exemplars
+    starts, widths, slopes = _pieces(familiarity.scale)
+    return {
+        "vectors": np.ascontiguousarray(exemplars.vectors.T),
+        "step": np.array(exemplars.step, np.float32),
+        "offsets": exemplars.offsets,
+        "direction": familiarity.direction[:, None],
+        "starts": starts,
+        "widths": widths,
+        "slopes": slopes[:, None],
+        "epsilon": np.array(EPSILON, np.float32),
+        "zero": np.array(0, np.float32),
+        "one": np.array(1, np.float32),
+        "channels": np.array([1]),
+        "named": np.array([NAMED]),
+        "neighbours": np.array([min(NEIGHBOURS, len(exemplars.examples))]),
+    }
+
+
+def _pieces(scale: Scale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Start, width and slope of each piece, float32 [K - 1]: a share is the sum of slope x (score - start), each
+    difference within 0 and the width."""
+    widths = np.diff(scale.scores)
+    return scale.scores[:-1], widths, (np.diff(scale.shares.astype(np.float64)) / widths).astype(np.float32)
+
+
+def _nodes(maps: str) -> list[onnx.NodeProto]:
+    def node(operator: str, inputs: str, outputs: str, **attributes: object) -> onnx.NodeProto:
+        """A node whose names are of this part of the graph, except `maps` and the outputs."""
+        names = [
+            [name if name in (maps, FAMILIARITY, NEAREST, SIMILARITY) else f"familiarity/{name}" for name in part]
+            for part in (inputs.split(), outputs.split())
+        ]
+        return helper.make_node(operator, *names, name=f"familiarity/node/{outputs.split()[-1]}", **attributes)
+
+    return [
+        node("ReduceMean", maps, "means", axes=[1, 2], keepdims=0),
+        node("Mul", "means means", "squares"),
+        node("ReduceSum", "squares channels", "square_length", keepdims=1),
+        node("Add", "square_length epsilon", "positive"),
+        node("Sqrt", "positive", "length"),
+        node("Div", "means length", "unit"),
+        node("Cast", "vectors", "floats", to=TensorProto.FLOAT),
+        node("MatMul", "unit floats", "products"),
+        node("Mul", "products step", "cosines"),
+        node("TopK", "cosines named", f"{SIMILARITY} rows", axis=1),
+        node("Cast", "rows", NEAREST, to=TensorProto.INT32),
+        node("Sub", "cosines offsets", "closeness"),
+        node("TopK", "closeness neighbours", "highest highest_rows", axis=1),
+        node("ReduceMean", "highest", "mean", axes=[1], keepdims=1),
+        node("MatMul", "unit direction", "along"),
+        node("Add", "mean along", "score"),
+        node("Sub", "score starts", "beyond"),
+        node("Max", "beyond zero", "reached"),
+        node("Min", "reached widths", "within"),
+        node("MatMul", "within slopes", "sum"),
+        node("Squeeze", "sum channels", "unbounded"),
+        node("Max", "unbounded zero", "bounded_below"),
+        node("Min", "bounded_below one", FAMILIARITY),
+    ]

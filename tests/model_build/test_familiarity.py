@@ -1,0 +1,239 @@
+"""How like the training pictures a picture is: on pictures with three or four channels, so that angles are known."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from model_build import familiarity_graph
+from model_build.config import BuildConfig
+from model_build.data.dataset import Dataset, Example
+from model_build.familiarity import Exemplars, Familiarity, Scale, choose, choose_exemplars
+from model_build.features import Features
+
+CONFIG = BuildConfig(Path("data"))
+CHANNELS = 8
+
+
+def features_of(means: np.ndarray, labels: np.ndarray, split: str) -> Features:
+    """Pooled features with these channel means."""
+    examples = tuple(
+        Example(Path(f"data/{split}/{'ab?'[label]}/{row}.jpg"), int(label), f"{split}{row * 7919 % 1009:04}")
+        for row, label in enumerate(labels)
+    )
+    return Features(examples, np.stack([means, means], axis=1).astype(np.float32), labels)
+
+
+def clusters(split: str, count: int, seed: int) -> Features:
+    """Two labels, `count` pictures of each: around the first and the second axis."""
+    random, labels = np.random.default_rng(seed), np.arange(2 * count) % 2
+    means = np.abs(0.1 * random.standard_normal((2 * count, CHANNELS))) + 3 * np.eye(CHANNELS)[labels]
+    return features_of(means, labels, split)
+
+
+def strangers(count: int, seed: int) -> Features:
+    """Pictures around the diagonal of the first three axes."""
+    random = np.random.default_rng(seed)
+    means = np.abs(0.1 * random.standard_normal((count, CHANNELS))) + np.array([2, 2, 1] + [0] * (CHANNELS - 3))
+    return features_of(means, np.full(count, 2), "other")
+
+
+def joined(one: Features, two: Features) -> Features:
+    return Features(
+        one.examples + two.examples,
+        np.concatenate([one.values, two.values]),
+        np.concatenate([one.labels, two.labels]),
+    )
+
+
+TRAINING, VALIDATION = clusters("train", 60, 1), clusters("validation", 50, 2)
+KNOWN = joined(TRAINING, VALIDATION)
+DATA = Dataset(Path("data"), ("a", "b"), {"train": TRAINING.examples, "validation": VALIDATION.examples})
+
+
+# ---- the share of validation pictures that are less familiar ------------------------------------------
+
+
+def test_a_share_is_the_part_of_the_validation_scores_up_to_the_score() -> None:
+    scale = Scale.of(np.arange(1.0, 100.0))  # 1 to 99: the score s is the s-th of 99
+
+    assert scale(np.array([10.0, 50.0, 90.0])) == pytest.approx([0.1, 0.5, 0.9], abs=0.001)
+
+
+def test_shares_reach_0_and_1_beyond_the_validation_scores() -> None:
+    scale = Scale.of(np.arange(1.0, 100.0))
+
+    # The first quartile of 1 to 99 is 25.5, 24.5 above the lowest: so far below it, the share is 0.
+    assert scale(np.array([-1000.0, 1 - 24.5, 1 - 24.5 / 2, 1000.0])) == pytest.approx([0, 0, 0.005, 1])
+
+
+def test_a_score_that_all_validation_pictures_share_is_familiar() -> None:
+    scale = Scale.of(np.full(20, 0.5))
+
+    assert scale(np.array([0.4, 0.5])) == pytest.approx([0, 1])
+
+
+# ---- exemplars ----------------------------------------------------------------------------------------
+
+
+def test_each_label_has_as_many_exemplars_and_no_more_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model_build.familiarity.EXEMPLARS", 31)
+
+    chosen = choose_exemplars(TRAINING).examples
+
+    assert [sum(example.label == label for example in chosen) for label in (0, 1)] == [15, 15]
+
+
+def test_exemplars_do_not_depend_on_the_order_of_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model_build.familiarity.EXEMPLARS", 20)
+    order = np.random.default_rng(0).permutation(len(TRAINING.labels))
+    shuffled = Features(
+        tuple(TRAINING.examples[row] for row in order), TRAINING.values[order], TRAINING.labels[order]
+    )
+
+    assert set(choose_exemplars(shuffled).examples) == set(choose_exemplars(TRAINING).examples)
+
+
+def test_stored_exemplars_are_unit_vectors_within_a_hundredth() -> None:
+    exemplars = choose_exemplars(TRAINING)
+
+    lengths = np.linalg.norm(exemplars.vectors * exemplars.step, axis=1)
+
+    assert lengths == pytest.approx(np.ones(len(lengths)), abs=0.01)
+
+
+def test_the_score_is_the_mean_of_the_five_highest_cosines_less_offsets() -> None:
+    # Exemplars on the axes of six dimensions; the cosines of a unit vector with them are its members.
+    exemplars = Exemplars((), 100 * np.eye(6, dtype=np.int8), 0.01, np.array([0, 0, 0, 0, 0, 0.5], np.float32))
+    vector = np.array([[0.5, 0.4, 0.3, 0.2, 0.1, 0.6]], np.float32)
+
+    # The sixth counts 0.6 - 0.5 = 0.1 as the fifth does: (0.5 + 0.4 + 0.3 + 0.2 + 0.1) / 5.
+    assert exemplars.score(vector) == pytest.approx([0.3])
+
+
+# ---- the choice ---------------------------------------------------------------------------------------
+
+
+def test_without_other_pictures_the_configured_share_of_validation_pictures_stays_familiar() -> None:
+    familiarity = choose(DATA, KNOWN, None, replace(CONFIG, familiar_share=0.9))
+
+    assert familiarity.threshold == 0.1
+    # 100 validation pictures: the i-th lowest has the share i / 101, and 10 / 101 < 0.1 <= 11 / 101.
+    assert (familiarity(VALIDATION.values) >= 0.1).sum() == 90
+    assert not familiarity.direction.any()
+
+
+def test_strangers_are_less_familiar_than_unseen_pictures_of_the_labels() -> None:
+    familiarity = choose(DATA, KNOWN, None, CONFIG)
+
+    assert familiarity(strangers(30, 3).values).max() < familiarity.threshold
+    assert (familiarity(clusters("test", 50, 4).values) >= familiarity.threshold).mean() >= 0.9
+
+
+def test_the_labels_pictures_do_not_become_strangers_in_a_small_collection() -> None:
+    training, validation = clusters("train", 10, 5), clusters("validation", 5, 6)
+    data = replace(DATA, splits={"train": training.examples, "validation": validation.examples})
+
+    familiarity = choose(data, joined(training, validation), None, CONFIG)
+
+    assert (familiarity(validation.values) >= familiarity.threshold).all()
+    assert (familiarity(clusters("test", 50, 7).values) >= familiarity.threshold).mean() >= 0.9
+    assert (familiarity(strangers(30, 8).values) < familiarity.threshold).all()
+
+
+def test_other_pictures_lower_the_threshold_where_they_are_far_from_the_labels() -> None:
+    familiarity = choose(DATA, KNOWN, strangers(20, 9), CONFIG)
+
+    assert familiarity.threshold == pytest.approx(0.01)  # half of the 2% that may be lost: RANGE
+
+
+def test_other_pictures_teach_a_direction_where_the_neighbours_do_not_suffice() -> None:
+    # The strangers differ from the pictures of the first label in the last channel alone.
+    near = clusters("train", 40, 10)
+    means = near.values[near.labels == 0, 0]
+    means[:, -1] += 0.2
+    others = features_of(means, np.full(len(means), 2), "other")
+    means = clusters("test", 40, 11).values[::2, 0]
+    means[:, -1] += 0.2
+
+    with_others, without = (choose(DATA, KNOWN, taught, CONFIG) for taught in (others, None))
+
+    assert with_others.direction[-1] < 0
+    unseen = np.stack([means, means], axis=1)
+    assert with_others(unseen).mean() < 0.8 * without(unseen).mean()
+
+
+def test_too_few_other_pictures_change_nothing() -> None:
+    familiarity = choose(DATA, KNOWN, strangers(9, 12), CONFIG)
+
+    assert familiarity.threshold == 0.02
+    assert not familiarity.direction.any()
+
+
+# ---- the graph ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def taught() -> Familiarity:
+    others = joined(strangers(20, 13), features_of(TRAINING.values[:20, 0] + 0.3, np.full(20, 2), "other/near"))
+    return choose(DATA, KNOWN, others, CONFIG)
+
+
+@pytest.fixture(scope="module")
+def graph(taught: Familiarity, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network whose feature maps are its input, with familiarity."""
+    path = tmp_path_factory.mktemp("graph") / "model.onnx"
+    maps, features = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 2, 3, CHANNELS]) for name in ("maps", "features")
+    )
+    network = helper.make_graph([helper.make_node("Identity", ["maps"], ["features"])], "maps", [maps], [features])
+    onnx.save(helper.make_model(network, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    familiarity_graph.add_familiarity(path, "features", taught)
+    return path
+
+
+def outputs(graph: Path, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Familiarity, rows and cosines for feature maps with these means."""
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    waves = np.array([[0.5, 1.5, 1.0], [1.0, 1.25, 0.75]], np.float32)[..., None]  # their mean is 1
+    maps = features[:, 0][:, None, None, :] * waves
+    familiarity, nearest, similarity = session.run(["familiarity", "nearest", "similarity"], {"maps": maps})
+    return familiarity, nearest, similarity
+
+
+def test_the_graph_computes_the_familiarity_that_was_chosen(graph: Path, taught: Familiarity) -> None:
+    values = np.concatenate([VALIDATION.values, strangers(20, 14).values, np.zeros((1, 2, CHANNELS), np.float32)])
+
+    familiarity, _, _ = outputs(graph, values)
+
+    assert familiarity == pytest.approx(taught(values), abs=1e-3)
+    assert familiarity.dtype == np.float32
+    assert familiarity.shape == (len(values),)
+
+
+def test_the_graph_names_the_nearest_exemplars_the_most_similar_first(graph: Path, taught: Familiarity) -> None:
+    _, nearest, similarity = outputs(graph, TRAINING.values)
+
+    labels = [taught.exemplars.examples[row].label for row in nearest[:, 0]]
+
+    assert nearest.dtype == np.int32
+    assert nearest.shape == similarity.shape == (120, 3)
+    assert labels == TRAINING.labels.tolist()
+    assert similarity[:, 0] == pytest.approx(np.ones(120), abs=0.01)
+    assert (np.diff(similarity, axis=1) <= 0).all()
+
+
+def test_exemplars_are_listed_with_path_and_label(tmp_path: Path, taught: Familiarity) -> None:
+    familiarity_graph.write_exemplars(tmp_path, taught.exemplars, DATA)
+
+    rows = json.loads((tmp_path / "exemplars.json").read_text("utf-8"))
+
+    assert rows[:2] == [{"path": "train/a/0.jpg", "label": "a"}, {"path": "train/b/1.jpg", "label": "b"}]
+    assert len(rows) == 120
