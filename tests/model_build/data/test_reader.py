@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -88,7 +89,8 @@ def example(path: Path, content: bytes) -> Example:
 
 def png(width: int, height: int) -> bytes:
     file = BytesIO()
-    Image.new("RGB", (width, height), (200, 10, 10)).save(file, "PNG")
+    noise = np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(noise).save(file, "PNG")
     return file.getvalue()
 
 
@@ -119,14 +121,24 @@ def test_a_picture_that_is_gone_or_another_one_stops_the_build(tmp_path: Path) -
         reader.read(one, 8)
 
 
-def test_more_pictures_than_are_decoded_ahead_are_read_in_their_order(
+def test_pictures_are_read_in_their_order_and_no_more_ahead_than_memory_is_meant_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def counted(source: PictureReader, one: Example) -> np.ndarray:
+        begun.append(one)
+        return read(source, one)
+
+    begun: list[Example] = []
+    read = PictureReader._read
+    monkeypatch.setattr(PictureReader, "_read", counted)
     monkeypatch.setattr(reader, "AHEAD", 2)
     examples = [example(tmp_path / f"{side}.png", png(side, 8)) for side in range(1, 8)]
     examples.insert(3, example(tmp_path / "broken.png", b"no picture"))
     source = PictureReader(examples, 8)
-    batches = list(source.batches(3))
+    generator = source.batches(3)
+    batches = [next(generator)]
+    assert len(begun) <= 3 + 2
+    batches += generator
     readable = [*examples[:3], *examples[4:]]
     assert [batch for batch, _ in batches] == [readable[:3], readable[3:6], readable[6:]]
     assert [pixels.shape for _, pixels in batches] == [(3, 8, 8, 3), (3, 8, 8, 3), (1, 8, 8, 3)]
