@@ -90,12 +90,13 @@ def test_the_layers_have_the_paths_that_lambda_and_the_function_search(
     assert (tmp_path / "layers/model/model/model.onnx").read_bytes() == b"network"
 
 
-def test_the_builds_predictions_are_in_the_model_layer_if_there_are_any(
-    tmp_path: Path, requirements: Path, model: Path
+@pytest.mark.parametrize("name", ["predictions.csv", "exemplars.json"])
+def test_a_file_that_not_every_build_writes_is_in_the_model_layer_if_there_is_one(
+    tmp_path: Path, requirements: Path, model: Path, name: str
 ) -> None:
-    (model / "predictions.csv").write_bytes(b"key,true\n")
+    (model / name).write_bytes(b"content")
     pack(model, tmp_path / "layers", requirements, Installer())
-    assert (tmp_path / "layers/model/model/predictions.csv").read_bytes() == b"key,true\n"
+    assert (tmp_path / "layers/model/model" / name).read_bytes() == b"content"
 
 
 def test_files_that_never_run_in_lambda_are_removed_and_metadata_stays(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from evaluation.predictions import PREDICTIONS_FILE, Scored, write_csv
 from labeller.manifest import MANIFEST_FILE
-from labeller.results import Prediction
+from labeller.results import Prediction, Status
 from model_build.previous import PreviousModel, compare_with_previous
 from tests.support import write_model
 
@@ -25,7 +25,7 @@ def answers(wrong: int, first: int = 0) -> list[Scored]:
             "red",
             hashlib.sha256(bytes([first + number])).hexdigest(),
             Prediction("blue" if number < wrong else "red", 0.9, {"red": 0.5, "blue": 0.5}),
-            unsure=False,
+            Status.LABELLED,
         )
         for number in range(10)
     ]
