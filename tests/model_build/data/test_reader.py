@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import labeller
-from labeller import decoder_process
+from labeller import decoder_process, images
 from labeller.settings import DEFAULTS
 from model_build import cache
 from model_build.data import reader
