@@ -18,7 +18,7 @@ import numpy as np
 from evaluation.predictions import PREDICTIONS_FILE, write_csv
 from labeller.classifier import load_classifier, softmax
 from labeller.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
-from model_build import base, calibration, export, golden, previous, quantize, selection, verify
+from model_build import base, calibration, export, familiarity_graph, golden, previous, quantize, selection, verify
 from model_build.atomic_folder import atomic_folder
 from model_build.cache import cache_in
 from model_build.compression import curve as curves
@@ -26,6 +26,7 @@ from model_build.config import BuildConfig
 from model_build.data import dataset, reader
 from model_build.data.dataset import Dataset
 from model_build.data.reader import CORES
+from model_build.familiarity import Familiarity, choose_familiarity
 from model_build.features import Features, extract
 from model_build.fingerprint import PACKAGES
 from model_build.progress import Stages
@@ -83,12 +84,13 @@ class Networks:
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Temperature and confidence threshold, and the cross-validation's answers on which they were chosen: for the
-    images, and for changed copies of the validation images."""
+    images, and for changed copies of the validation images. `familiarity` says which pictures are UNKNOWN."""
 
     temperature: float
     threshold: calibration.Threshold
     validation: Predictions
     copies: selection.JudgedCopies
+    familiarity: Familiarity
 
 
 def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
@@ -221,7 +223,12 @@ def calibrate(build: Build, data: Dataset, network: TrainedNetwork) -> Calibrati
             if len(targets)
         ]
         predictions = Predictions(features.examples, head.logits, features.labels, temperature)
-        return Calibration(temperature, calibration.strictest(thresholds), predictions, copies)
+        # As if nothing were UNKNOWN, so that the threshold holds for an operator who turns that off.
+        threshold = calibration.strictest(thresholds)
+        others = (*data.others.get("train", ()), *data.others.get("validation", ()))
+        strangers = extract(network.int8, others, config) if others else None
+        known = choose_familiarity(data, features, strangers, config)
+        return Calibration(temperature, threshold, predictions, copies, known)
 
 
 def export_model(
@@ -232,6 +239,8 @@ def export_model(
     with build.stages.stage("export", "base and head joined in one ONNX graph"):
         head = export.export(network.trained.network, export.FEATURES, export.LOGITS, _head_file(build))
         export.join(network.int8, head, path)
+        familiarity_graph.add_familiarity(path, export.FEATURES, calibrated.familiarity)
+        familiarity_graph.write_exemplars(build.folder, calibrated.familiarity.exemplars, data)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         size = (config.image_size, config.image_size)
         used = replace(data, splits={split: data.splits[split] for split in ("train", "validation")})
@@ -240,6 +249,7 @@ def export_model(
             input_size=size,
             temperature=calibrated.temperature,
             confidence_threshold=calibrated.threshold.value,
+            familiarity_threshold=calibrated.familiarity.threshold,
             model_version=f"vgg16-{sha256[:12]}",
             model_sha256=sha256,
             golden=golden.choose_golden_example(path, size),
@@ -282,7 +292,7 @@ def write_report(
     config, folder, test = build.config, build.folder, verification.test
     network = networks.shipped
     with build.stages.stage("report", "predictions, report.json and the model card"):
-        scored = test.scored(data.labels, calibrated.threshold.value, data.root)
+        scored = test.scored(data.labels, manifest.thresholds, data.root)
         (folder / PREDICTIONS_FILE).write_bytes(write_csv(scored))
         results = compose.compose(
             config,

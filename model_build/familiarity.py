@@ -154,11 +154,12 @@ def choose_exemplars(features: Features) -> Exemplars:
     return Exemplars(tuple(features.examples[row] for row in rows), stored, step, offsets.astype(np.float32))
 
 
-def choose(data: Dataset, features: Features, others: Features | None, config: BuildConfig) -> Familiarity:
+def choose_familiarity(data: Dataset, features: Features, others: Features | None, config: BuildConfig) -> Familiarity:
     """Exemplars from training pictures, the mapping from validation pictures, and what `other/` can teach.
 
-    The threshold is the share of validation pictures that may become UNKNOWN. With pictures of `other/` it is the lowest
-    of RANGE times that share at which at most FAMILIAR_OTHERS of them are familiar in cross-validation, else the highest.
+    The threshold is the share of validation pictures that may become UNKNOWN. With pictures of `other/` it is the
+    lowest of RANGE times that share at which at most FAMILIAR_OTHERS of them are familiar in cross-validation, else the
+    highest.
     """
     training, validation = (part_of(features, data.splits[split]) for split in ("train", "validation"))
     exemplars, lost = choose_exemplars(training), round(1 - config.familiar_share, 6)

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from labeller.manifest import EXEMPLARS_FILE, FAMILIARITY_OUTPUT, NEAREST_OUTPUT, SIMILARITY_OUTPUT
 from model_build.data.dataset import Dataset
 from model_build.familiarity import EPSILON, NEIGHBOURS, Exemplars, Familiarity, Scale
-
-FAMILIARITY, NEAREST, SIMILARITY = "familiarity", "nearest", "similarity"
-"""The outputs: float32 [N]; int32 [N, NAMED], rows of exemplars.json, the most similar first; float32 [N, NAMED]."""
 
 NAMED = 3
 """Nearest exemplars that are named."""
 
-EXEMPLARS_FILE = "exemplars.json"
-
 
 def add_familiarity(path: Path, maps: str, familiarity: Familiarity) -> None:
-    """Add the outputs to a graph that computes feature maps [N, h, w, C], called `maps`, on its way to the logits.
+    """Add three outputs to a graph that computes feature maps [N, h, w, C], called `maps`, on its way to the logits.
 
-    Only float32 operations: the INT8 exemplars are converted when the graph is loaded, so that no processor's integer
-    kernels are involved.
+    FAMILIARITY_OUTPUT is float32 [N]; NEAREST_OUTPUT int32 [N, NAMED], rows of exemplars.json, the most similar first;
+    SIMILARITY_OUTPUT float32 [N, NAMED], their cosines. There are only float32 operations: the INT8 exemplars are
+    converted when the graph is loaded, so that no processor's integer kernels are involved.
     """
     model = onnx.load(path)
     graph = model.graph
@@ -34,9 +32,9 @@ def add_familiarity(path: Path, maps: str, familiarity: Familiarity) -> None:
     graph.node.extend(_nodes(maps))
     graph.output.extend(
         [
-            helper.make_tensor_value_info(FAMILIARITY, TensorProto.FLOAT, ["N"]),
-            helper.make_tensor_value_info(NEAREST, TensorProto.INT32, ["N", NAMED]),
-            helper.make_tensor_value_info(SIMILARITY, TensorProto.FLOAT, ["N", NAMED]),
+            helper.make_tensor_value_info(FAMILIARITY_OUTPUT, TensorProto.FLOAT, ["N"]),
+            helper.make_tensor_value_info(NEAREST_OUTPUT, TensorProto.INT32, ["N", NAMED]),
+            helper.make_tensor_value_info(SIMILARITY_OUTPUT, TensorProto.FLOAT, ["N", NAMED]),
         ]
     )
     onnx.checker.check_model(model, full_check=True)
@@ -80,13 +78,18 @@ def _pieces(scale: Scale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _nodes(maps: str) -> list[onnx.NodeProto]:
-    def node(operator: str, inputs: str, outputs: str, **attributes: object) -> onnx.NodeProto:
+    def node(operator: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
         """A node whose names are of this part of the graph, except `maps` and the outputs."""
         names = [
-            [name if name in (maps, FAMILIARITY, NEAREST, SIMILARITY) else f"familiarity/{name}" for name in part]
+            [
+                name if name in (maps, FAMILIARITY_OUTPUT, NEAREST_OUTPUT, SIMILARITY_OUTPUT) else f"familiarity/{name}"
+                for name in part
+            ]
             for part in (inputs.split(), outputs.split())
         ]
-        return helper.make_node(operator, *names, name=f"familiarity/node/{outputs.split()[-1]}", **attributes)
+        return helper.make_node(
+            operator, names[0], names[1], name=f"familiarity/node/{outputs.split()[-1]}", **attributes
+        )
 
     return [
         node("ReduceMean", maps, "means", axes=[1, 2], keepdims=0),
@@ -98,8 +101,8 @@ def _nodes(maps: str) -> list[onnx.NodeProto]:
         node("Cast", "vectors", "floats", to=TensorProto.FLOAT),
         node("MatMul", "unit floats", "products"),
         node("Mul", "products step", "cosines"),
-        node("TopK", "cosines named", f"{SIMILARITY} rows", axis=1),
-        node("Cast", "rows", NEAREST, to=TensorProto.INT32),
+        node("TopK", "cosines named", f"{SIMILARITY_OUTPUT} rows", axis=1),
+        node("Cast", "rows", NEAREST_OUTPUT, to=TensorProto.INT32),
         node("Sub", "cosines offsets", "closeness"),
         node("TopK", "closeness neighbours", "highest highest_rows", axis=1),
         node("ReduceMean", "highest", "mean", axes=[1], keepdims=1),
@@ -111,5 +114,5 @@ def _nodes(maps: str) -> list[onnx.NodeProto]:
         node("MatMul", "within slopes", "sum"),
         node("Squeeze", "sum channels", "unbounded"),
         node("Max", "unbounded zero", "bounded_below"),
-        node("Min", "bounded_below one", FAMILIARITY),
+        node("Min", "bounded_below one", FAMILIARITY_OUTPUT),
     ]

@@ -85,12 +85,14 @@ class BaselineTest(Accuracy):
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Predictions for some examples: `logits` float [n, labels]; `labels` int64 [n] are the true ones."""
+    """Predictions for some examples: `logits` float [n, labels]; `labels` int64 [n] are the true ones; `familiarity`
+    float64 [n], if it is known."""
 
     examples: tuple[Example, ...]
     logits: np.ndarray
     labels: np.ndarray
     temperature: float
+    familiarity: np.ndarray | None = None
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -112,15 +114,15 @@ class Predictions:
         """Whether the likeliest label is the true one, bool [n]."""
         return np.asarray(self.predicted == self.labels)
 
-    def scored(self, labels: Sequence[str], threshold: float, root: Path) -> list[Scored]:
+    def scored(self, labels: Sequence[str], thresholds: Thresholds, root: Path) -> list[Scored]:
         """The rows of predictions.csv, with which the nightly report compares itself; keys are paths below `root`."""
-        thresholds = Thresholds(threshold, None)
+        shares = [None] * len(self.labels) if self.familiarity is None else self.familiarity.tolist()
         scored = []
-        for example, row, best, true in zip(
-            self.examples, self.probabilities, self.predicted, self.labels, strict=True
+        for example, row, best, true, share in zip(
+            self.examples, self.probabilities, self.predicted, self.labels, shares, strict=True
         ):
             scores = dict(zip(labels, row.tolist(), strict=True))
-            prediction = Prediction(labels[best], float(row[best]), scores)
+            prediction = Prediction(labels[best], float(row[best]), scores, share)
             key = example.path.relative_to(root).as_posix()
             scored.append(Scored(key, labels[true], example.sha256, prediction, thresholds.status(prediction)))
         return scored
@@ -242,14 +244,18 @@ def agreement(
 def predict(classifier: Classifier, reader: PictureReader, temperature: float, batch: int) -> Predictions:
     """The finished model's predictions for every readable image."""
     examples: list[Example] = []
-    logits = [np.empty((0, len(classifier.labels)))]
+    logits, shares = [np.empty((0, len(classifier.labels)))], [np.empty(0)]
     with progress_bar(len(reader.examples), "images") as advance:
         for part, pixels in reader.batches(batch):
+            outputs = classifier.outputs(pixels)
             examples += part
-            logits.append(classifier.logits(pixels))
+            logits.append(outputs.logits)
+            if outputs.familiarity is not None:
+                shares.append(outputs.familiarity.round(6))  # as in rows
             advance(len(part))
-    labels = np.array([example.label for example in examples], int)
-    return Predictions(tuple(examples), np.concatenate(logits), labels, temperature)
+    labels, familiarity = np.array([example.label for example in examples], int), np.concatenate(shares)
+    known = familiarity if len(familiarity) == len(examples) else None
+    return Predictions(tuple(examples), np.concatenate(logits), labels, temperature, known)
 
 
 def require_equal_accuracy(fp32: np.ndarray, int8: np.ndarray, config: BuildConfig) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from labeller.decoder_process import decode
 from labeller.images import Unreadable
+from labeller.results import OTHER
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from labeller.text import printable
 from model_build.data import folders, splitting
-from model_build.data.folders import OTHER, SPLITS, UNSPLIT, DataError, FolderListing, name_below
+from model_build.data.folders import SPLITS, UNSPLIT, DataError, FolderListing, name_below
 
 __all__ = ["SPLITS", "DataError", "Dataset", "Example", "print_counts", "require_enough", "scan", "spread"]
 

@@ -15,7 +15,7 @@ from stat import S_ISREG
 from evaluation.folders import is_hidden, label_of
 from labeller.images import Reason, Unreadable
 from labeller.records import tag_value
-from labeller.results import RESERVED_LABELS
+from labeller.results import OTHER, RESERVED_LABELS
 from labeller.settings import DEFAULTS
 from labeller.text import printable
 
@@ -23,9 +23,6 @@ SPLITS = ("train", "validation", "test")
 
 UNSPLIT = "pictures"
 """Takes the place of the splits in a data set without them."""
-
-OTHER = "other"
-"""The folder beside the labels with examples of pictures that have none of them."""
 
 EXPECTED = (
     "A data set is a folder with train/, validation/ and test/, each with one folder of pictures per label, or a "

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from model_build import familiarity_graph
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example
-from model_build.familiarity import Exemplars, Familiarity, Scale, choose, choose_exemplars
+from model_build.familiarity import Exemplars, Familiarity, Scale, choose_exemplars, choose_familiarity
 from model_build.features import Features
 
 CONFIG = BuildConfig(Path("data"))
@@ -94,9 +94,7 @@ def test_each_label_has_as_many_exemplars_and_no_more_than_the_limit(monkeypatch
 def test_exemplars_do_not_depend_on_the_order_of_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model_build.familiarity.EXEMPLARS", 20)
     order = np.random.default_rng(0).permutation(len(TRAINING.labels))
-    shuffled = Features(
-        tuple(TRAINING.examples[row] for row in order), TRAINING.values[order], TRAINING.labels[order]
-    )
+    shuffled = Features(tuple(TRAINING.examples[row] for row in order), TRAINING.values[order], TRAINING.labels[order])
 
     assert set(choose_exemplars(shuffled).examples) == set(choose_exemplars(TRAINING).examples)
 
@@ -122,7 +120,7 @@ def test_the_score_is_the_mean_of_the_five_highest_cosines_less_offsets() -> Non
 
 
 def test_without_other_pictures_the_configured_share_of_validation_pictures_stays_familiar() -> None:
-    familiarity = choose(DATA, KNOWN, None, replace(CONFIG, familiar_share=0.9))
+    familiarity = choose_familiarity(DATA, KNOWN, None, replace(CONFIG, familiar_share=0.9))
 
     assert familiarity.threshold == 0.1
     # 100 validation pictures: the i-th lowest has the share i / 101, and 10 / 101 < 0.1 <= 11 / 101.
@@ -131,7 +129,7 @@ def test_without_other_pictures_the_configured_share_of_validation_pictures_stay
 
 
 def test_strangers_are_less_familiar_than_unseen_pictures_of_the_labels() -> None:
-    familiarity = choose(DATA, KNOWN, None, CONFIG)
+    familiarity = choose_familiarity(DATA, KNOWN, None, CONFIG)
 
     assert familiarity(strangers(30, 3).values).max() < familiarity.threshold
     assert (familiarity(clusters("test", 50, 4).values) >= familiarity.threshold).mean() >= 0.9
@@ -141,7 +139,7 @@ def test_the_labels_pictures_do_not_become_strangers_in_a_small_collection() -> 
     training, validation = clusters("train", 10, 5), clusters("validation", 5, 6)
     data = replace(DATA, splits={"train": training.examples, "validation": validation.examples})
 
-    familiarity = choose(data, joined(training, validation), None, CONFIG)
+    familiarity = choose_familiarity(data, joined(training, validation), None, CONFIG)
 
     assert (familiarity(validation.values) >= familiarity.threshold).all()
     assert (familiarity(clusters("test", 50, 7).values) >= familiarity.threshold).mean() >= 0.9
@@ -149,7 +147,7 @@ def test_the_labels_pictures_do_not_become_strangers_in_a_small_collection() -> 
 
 
 def test_other_pictures_lower_the_threshold_where_they_are_far_from_the_labels() -> None:
-    familiarity = choose(DATA, KNOWN, strangers(20, 9), CONFIG)
+    familiarity = choose_familiarity(DATA, KNOWN, strangers(20, 9), CONFIG)
 
     assert familiarity.threshold == pytest.approx(0.01)  # half of the 2% that may be lost: RANGE
 
@@ -163,7 +161,7 @@ def test_other_pictures_teach_a_direction_where_the_neighbours_do_not_suffice() 
     means = clusters("test", 40, 11).values[::2, 0]
     means[:, -1] += 0.2
 
-    with_others, without = (choose(DATA, KNOWN, taught, CONFIG) for taught in (others, None))
+    with_others, without = (choose_familiarity(DATA, KNOWN, taught, CONFIG) for taught in (others, None))
 
     assert with_others.direction[-1] < 0
     unseen = np.stack([means, means], axis=1)
@@ -171,7 +169,7 @@ def test_other_pictures_teach_a_direction_where_the_neighbours_do_not_suffice() 
 
 
 def test_too_few_other_pictures_change_nothing() -> None:
-    familiarity = choose(DATA, KNOWN, strangers(9, 12), CONFIG)
+    familiarity = choose_familiarity(DATA, KNOWN, strangers(9, 12), CONFIG)
 
     assert familiarity.threshold == 0.02
     assert not familiarity.direction.any()
@@ -183,7 +181,7 @@ def test_too_few_other_pictures_change_nothing() -> None:
 @pytest.fixture(scope="module")
 def taught() -> Familiarity:
     others = joined(strangers(20, 13), features_of(TRAINING.values[:20, 0] + 0.3, np.full(20, 2), "other/near"))
-    return choose(DATA, KNOWN, others, CONFIG)
+    return choose_familiarity(DATA, KNOWN, others, CONFIG)
 
 
 @pytest.fixture(scope="module")
