@@ -134,20 +134,19 @@ def search(base: Base, fp32: Path, data: Dataset, config: BuildConfig, quantise:
     folder.mkdir(exist_ok=True)
     samples = [min(images, len(data.known)) for images in (*config.search_images, len(data.known))]
     race = Race(lambda network, images: _evaluate(network, nested_sample(data.known, images), data, config))
-    first = samples[0] if config.searches else samples[1]
     full = _at_sizes(fp32, 1.0, from_keras(base.network).shape, config, quantise, folder)
-    race.measure(full[config.image_size], first)
+    race.measure(full[config.image_size], samples[0])
     families = {1.0: full}
     redundancy: list[LayerRedundancy] = []
     smaller_ones = [speedup for speedup in config.speedups_to_try if speedup > 1]
     if smaller_ones:
-        trained = _head_of_full(full[config.image_size], race, first, data, config)
+        trained = _head_of_full(full[config.image_size], race, samples[0], data, config)
         solved, redundancy = smaller.solve_networks(base, trained, smaller_ones, folder, data, config)
         for speedup, one in zip(smaller_ones, solved, strict=True):
             families[speedup] = _at_sizes(one.fp32, speedup, one.shape, config, quantise, folder)
     tried = [families[speedup] for speedup in config.speedups_to_try]
     chosen = run_race(race, tried, samples) if config.searches else tried[0][config.image_size]
-    race.measure(chosen, first)
+    race.measure(chosen, samples[0])
     return Found(chosen, race, time_graphs(race.last()), redundancy)
 
 

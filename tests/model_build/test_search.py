@@ -204,7 +204,7 @@ def test_a_number_builds_that_network_and_compares_it_with_the_full_one(compress
     assert report["search"]["chosen"] == "64 px, 2x faster"
     fast, full = report["search"]["networks"]  # the fastest first
     assert (fast["name"], full["name"]) == ("64 px, 2x faster", "64 px, full")
-    assert fast["validation"]["images"] == full["validation"]["images"] == 80
+    assert fast["validation"]["images"] == full["validation"]["images"] == 40
     assert fast["bytes"] < full["bytes"]
     assert fast["channels"][-1] == full["channels"][-1] == 16  # the features stay
     assert fast["multiplications"] < full["multiplications"]

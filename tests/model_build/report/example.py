@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from model_build.compression.smaller import LayerRedundancy
-
 from evaluation.metrics import reliability_curve
 from model_build.calibration import Threshold
+from model_build.compression.smaller import LayerRedundancy
 from model_build.config import Pooling, Ranges
 from model_build.report.report import (
     BuildReport,
