@@ -91,7 +91,7 @@ class Shadow:
             return await cpu_pool(self._predict, fetched)
 
         answers = asyncio.run(run(sampled, classify, in_flight=in_flight))
-        threshold = self.settings.threshold_in_force(self.candidate.confidence_threshold)
+        threshold = self.settings.thresholds_in_force(self.candidate.thresholds).confidence
         return measure_agreement(day, sampled, answers, threshold)
 
     def _predict(self, fetched: Fetched) -> Answer:

@@ -15,6 +15,7 @@ from evaluation.comparison import Comparison, Outcome
 from evaluation.drift import Uploads
 from evaluation.metrics import ClassScores, Interval, ReliabilityBin
 from evaluation.predictions import Scored, Unscored
+from labeller.results import Status
 
 SCHEMA_VERSION = 1
 NIGHTS = 30  # length of the trend
@@ -44,7 +45,8 @@ class Figures:
     brier_score: float  # 0..2
     expected_calibration_error: float
     unsure: int
-    accuracy_when_sure: float  # without the UNSURE pictures
+    unknown: int
+    accuracy_when_sure: float  # of the LABELLED pictures alone
     confusion: tuple[tuple[int, ...], ...]  # C[true][predicted], in the order of the labels
     classes: tuple[ClassScores, ...]
     reliability: tuple[ReliabilityBin, ...]
@@ -189,7 +191,7 @@ def figures_of(scored: Sequence[Scored], labels: Sequence[str]) -> Figures | Non
     probabilities = [[answer.prediction.scores[label] for label in labels] for answer in scored]
     confidence = [answer.prediction.confidence for answer in scored]
     right = [answer.right for answer in scored]
-    sure = [answer.right for answer in scored if not answer.unsure]
+    labelled = [answer.right for answer in scored if answer.labelled]
     confusion = metrics.confusion_matrix(true, predicted, len(labels))
     return Figures(
         pictures=len(scored),
@@ -200,8 +202,9 @@ def figures_of(scored: Sequence[Scored], labels: Sequence[str]) -> Figures | Non
         log_loss=metrics.log_loss(true, probabilities),
         brier_score=metrics.brier_score_loss(true, probabilities),
         expected_calibration_error=metrics.expected_calibration_error(confidence, right),
-        unsure=len(scored) - len(sure),
-        accuracy_when_sure=fmean(sure) if sure else math.nan,
+        unsure=sum(answer.status is Status.UNSURE for answer in scored),
+        unknown=sum(answer.status is Status.UNKNOWN for answer in scored),
+        accuracy_when_sure=fmean(labelled) if labelled else math.nan,
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         classes=tuple(metrics.class_scores(confusion)),
         reliability=tuple(metrics.reliability_curve(confidence, right)),

@@ -136,7 +136,7 @@ class NightlyJob:
                 model.version,
                 model.labels,
                 model.input_size,
-                settings.threshold_in_force(model.confidence_threshold),
+                settings.thresholds_in_force(model.thresholds).confidence,
             ),
             testset=TestSetSummary(
                 self.reports.bucket, TESTSET_PREFIX, len(testset.examples), testset.ignored, testset.per_label

@@ -15,7 +15,6 @@ from labeller.events import ObjectRef
 from labeller.images import Unreadable
 from labeller.inference import infer
 from labeller.pipeline import Deadline, OutOfTime, WorkerPool, run
-from labeller.results import Status
 from labeller.settings import Settings
 from labeller.storage import Fetched, Storage
 from score.testset import Example
@@ -85,7 +84,7 @@ class Scorer:
             true=example.label,
             sha256=identity[1],
             prediction=prediction,
-            unsure=inference.result.status is Status.UNSURE,
+            status=inference.result.status,
             thumbnail=thumbnail(decoded.pixels, decoded.width, decoded.height) if shown else None,
         )
         return scored, durations["inference_ms"]

@@ -44,7 +44,13 @@ def answers(cats_right: int = 19, dogs_right: int = 18, of: int = 20) -> list[Sc
             label, share = (true, 0.95) if number < right else (other, 0.6)
             scores = {label: share, (other if label == true else true): 1 - share}
             scored.append(
-                Scored(f"{true}/{number}.jpg", true, f"{true}{number}", Prediction(label, share, scores), share < 0.9)
+                Scored(
+                    f"{true}/{number}.jpg",
+                    true,
+                    f"{true}{number}",
+                    Prediction(label, share, scores),
+                    Status.UNSURE if share < 0.9 else Status.LABELLED,
+                )
             )
     return scored
 

@@ -38,7 +38,7 @@ def mistakes(number: int) -> list[Scored]:
             "cats",
             str(n),
             Prediction("dogs", 0.5 + n / 100, {"dogs": 0.5 + n / 100, "cats": 0.5 - n / 100}),
-            unsure=n < 10,
+            Status.UNSURE if n < 10 else Status.LABELLED,
         )
         for n in range(number)
     ]
@@ -88,7 +88,11 @@ def many_labels(number: int) -> tuple[NightlyReport, list[Scored]]:
     labels = tuple(f"label {n:02}" for n in range(number))
     scored = [
         Scored(
-            f"{true}/{n}", true, f"{true}{n}", Prediction(wrong, 0.9, {**dict.fromkeys(labels, 0.0), wrong: 0.9}), False
+            f"{true}/{n}",
+            true,
+            f"{true}{n}",
+            Prediction(wrong, 0.9, {**dict.fromkeys(labels, 0.0), wrong: 0.9}),
+            Status.LABELLED,
         )
         for index, (true, wrong) in enumerate(zip(labels, (*labels[1:], labels[0]), strict=True))
         for n in range(index)

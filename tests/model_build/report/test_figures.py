@@ -31,8 +31,8 @@ def with_labels(labels: tuple[str, ...]) -> BuildReport:
 
 
 def test_the_tradeoff_is_drawn_only_if_networks_were_compared(tmp_path: Path) -> None:
-    assert set(drawn(report(), tmp_path / "a")) == {"confusion.svg"}
-    assert set(drawn(report(search=search()), tmp_path / "b")) == {"confusion.svg", "tradeoff.svg"}
+    assert set(drawn(report(), tmp_path / "new/a")) == {"confusion.svg"}
+    assert set(drawn(report(search=search()), tmp_path / "new/b")) == {"confusion.svg", "tradeoff.svg"}
 
 
 def test_counts_and_shares_are_in_the_matrix_with_the_labels(tmp_path: Path) -> None:
