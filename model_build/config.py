@@ -103,16 +103,18 @@ class BuildConfig:
     """Folder with `train/`, `validation/` and `test/`, each with a folder per label; or a folder of label folders."""
     weights: str = "imagenet"
     """`imagenet`, `random`, or the path of an .h5 file in the layout of the Keras application."""
-    image_size: int = 320
-    """Side of the square network input in pixels. VGG16 was trained at 224."""
+    image_size: int = 384
+    """Side of the square network input in pixels. VGG16 was trained at 224, but sees more of a larger picture."""
     auto_size: bool = False
     """Whether the search chooses among `sizes`; smaller networks are still solved at `image_size`."""
     out: Path = Path("build/model")
     """Folder of the finished model, replaced as a whole."""
     cache: Path = Path("build/cache")
     """Folder of results that the next build can reuse; the model does not depend on it."""
-    speedup: float = 1.0
-    """How many times faster than the full one the shipped network is, estimated by `network.Shape.cost`; 1: full."""
+    speedup: float = 3.0
+    """How many times faster than the full one the shipped network is, estimated by `network.Shape.cost`; 1: full. Size
+    and speed-up are those that the search chose for 3,000 photographs of cats and dogs (docs/performance.md); the
+    network takes as long as the full one at 224 pixels."""
     auto_speedup: bool = False
     """Whether the search chooses among 1 and `speedups`."""
 
@@ -178,10 +180,11 @@ class BuildConfig:
     own: 488 at 128x128, 159 at 224x224. FP32 takes 3.5 times as long as INT8: all images would take most of a build."""
 
     def quick(self) -> BuildConfig:
-        """The settings of the demo: the first quantisation, the first head beside the yardstick, and FP32, which takes
-        most of the time that is left, on a quarter of the images."""
+        """The settings of the demo: the full network, the first quantisation, the first head beside the yardstick, and
+        FP32, which takes most of the time that is left, on a quarter of the images."""
         return replace(
             self,
+            speedup=1.0,
             quantisations=self.quantisations[:1],
             heads=self.heads[:1],
             fp32_megapixels=self.fp32_megapixels / 4,

@@ -12,8 +12,8 @@ CONFIG = BuildConfig(Path("data"))
 
 
 def test_the_defaults_are_those_of_the_readme() -> None:
-    assert (CONFIG.weights, CONFIG.image_size, CONFIG.speedup) == ("imagenet", 320, 1.0)
-    assert not (CONFIG.auto_size or CONFIG.auto_speedup)
+    assert (CONFIG.weights, CONFIG.image_size, CONFIG.speedup) == ("imagenet", 384, 3.0)
+    assert (CONFIG.auto_size, CONFIG.auto_speedup) == (False, False)
     assert (CONFIG.out, CONFIG.cache) == (Path("build/model"), Path("build/cache"))
 
 
@@ -43,8 +43,9 @@ def test_an_amount_of_input_is_a_number_of_images(megapixels: float, size: int, 
     assert BuildConfig(Path("data"), image_size=size).affordable(megapixels) == images
 
 
-def test_the_demo_has_the_first_quantisation_the_first_head_and_a_quarter_of_the_fp32_images() -> None:
+def test_the_demo_has_the_full_network_the_first_quantisation_the_first_head_and_a_quarter_of_the_fp32_images() -> None:
     quick = CONFIG.quick()
+    assert quick.speedup == 1.0
     assert (quick.quantisations, quick.heads, quick.yardstick) == (QUANTISATIONS[:1], HEADS[:1], YARDSTICK)
     assert quick.fp32_megapixels == CONFIG.fp32_megapixels / 4
 

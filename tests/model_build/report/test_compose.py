@@ -109,7 +109,7 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             ("entropy", Ranges.ENTROPY, 61, math.inf, 54.321),
         )
     ]
-    full, small = base(1.0, folder / "full", None, 3000), base(3.0, folder / "small", 2, 1000)
+    full, small = base(1.0, folder / "full", None, 3000), base(3.0, folder / "small", 1, 1000)
     judged = {full: heads[0], small: heads[1]}
     race = Race(lambda network, images: judged[network], {2: judged})
     decisions = Decisions(
@@ -216,7 +216,7 @@ def test_networks_have_their_shape_their_size_and_their_time_and_the_fastest_com
     assert (search["chosen"], search["rule"], search["measurably_worse"]) == ("64 px, 3x faster", RULE, False)
     names = ("name", "image_size", "speedup", "channels", "ranks", "multiplications", "bytes", "milliseconds")
     assert [tuple(row[name] for name in names) for row in search["networks"]] == [
-        ("64 px, 3x faster", 64, 3.0, [4], [2], 64 * 64 * 3 * (3 * 2 + 2 * 4), 1000, 8.77),
+        ("64 px, 3x faster", 64, 3.0, [4], [1], 64 * 64 * 3 * (3 * 1 + 1 * 4), 1000, 8.77),
         ("64 px, full", 64, 1.0, [4], [None], 64 * 64 * 9 * 3 * 4, 3000, 23.46),
     ]
     small, full = search["networks"]
