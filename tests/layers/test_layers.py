@@ -407,6 +407,26 @@ def test_a_full_disk_is_reported_in_one_line_and_leaves_the_old_layers(
     assert {layer: tree_digest(out / layer) for layer in before} == before
 
 
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (PermissionError(13, "Permission denied", "model/model.onnx"), "model/model.onnx: Permission denied"),
+        (OSError(5, "Input/output error"), "out: Input/output error"),
+        (OSError("torn"), "out: torn"),
+    ],
+)
+def test_an_error_of_the_system_names_its_file_and_its_cause(
+    error: OSError, cause: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(command, "run", fail)
+    assert main(["--out", "out"]) == 1
+    advice = "The layers in out are unchanged; run `make layer` again"
+    assert capsys.readouterr().err == f"layers: {cause}. {advice}\n"
+
+
 def test_pip_takes_only_pinned_wheels_for_lambdas_runtime() -> None:
     command = pip_command(Path("layer.txt"), Path("python"), TARGETS["x86_64"])
     options = set(command)

@@ -169,6 +169,7 @@ def test_a_native_cpu_that_saturates_is_pointed_out(
     [
         (VerifyError("ours on a CPU: exit status 1"), CANNOT_RUN, "ours on a CPU: exit status 1"),
         (OSError(28, "No space left on device", "answers.jsonl"), CANNOT_RUN, "answers.jsonl: No space left on device"),
+        (PermissionError(13, "Permission denied", "answers.jsonl"), CANNOT_RUN, "answers.jsonl: Permission denied"),
         (KeyboardInterrupt(), INTERRUPTED, "interrupted; the next run continues from here"),
     ],
 )
