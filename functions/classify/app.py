@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 # Reserved for the answer, logs and metrics after the deadline: unfinished deliveries are reported as failed.
 _SECONDS_TO_ANSWER = 2.0
-# An object is begun only if this share of the time is left, 12 of 60 s: the largest picture takes 7 s.
+# An object is begun only if this share of the time is left, 12 of 60 s: a picture takes at most 10 s.
 _SHARE_TO_FINISH = 0.2
 
 

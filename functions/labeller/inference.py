@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from labeller.classifier import Classifier
-from labeller.images import Decoded, Reason, Unreadable, decode
+from labeller.decoder_process import decode
+from labeller.images import Decoded, Reason, Unreadable
 from labeller.pipeline import stage
 from labeller.results import Prediction, Result, Status, Thresholds
 from labeller.settings import Settings

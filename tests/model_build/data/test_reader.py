@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import labeller
-from labeller import images
+from labeller import decoder_process, images
 from labeller.settings import DEFAULTS
 from model_build import cache
 from model_build.data import reader
@@ -38,7 +38,7 @@ def imported(source: Path) -> Iterator[Path]:
 
 
 def test_the_decoder_fingerprint_covers_every_module_of_decoding() -> None:
-    assert {Path(str(module.__file__)) for module in reader.DECODING} == set(imported(Path(images.__file__)))
+    assert {Path(str(module.__file__)) for module in reader.DECODING} == set(imported(Path(decoder_process.__file__)))
 
 
 @pytest.mark.parametrize("module", reader.DECODING)
