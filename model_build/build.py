@@ -51,9 +51,10 @@ class Build:
         """The folder of intermediate files; deleted in the last stage."""
         return self.folder / "work"
 
-    def at_size(self, image_size: int) -> Build:
-        """The build for the picture's size that the search chose."""
-        return replace(self, config=replace(self.config, image_size=image_size))
+    def of(self, network: search.Network) -> Build:
+        """The build of the network that was chosen."""
+        config = replace(self.config, image_size=network.image_size, speedup=network.speedup)
+        return replace(self, config=config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def run_stages(build: Build, load_base: LoadBase) -> BuildReport:
     data = read_data(build)
     frozen = load_frozen_base(build, data, load_base)
     found = find_network(build, data, frozen)
-    asked, build = build.config, build if found is None else build.at_size(found.chosen.image_size)
+    asked, build = build.config, build if found is None else build.of(found.chosen)
     quantisation = quantise(build, data, frozen.fp32 if found is None else found.chosen.fp32)
     features = extract_features(build, data, quantisation)
     network = train_head(build, data, quantisation, features)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,12 @@ def test_images_have_32_to_512_pixels_a_side(size: int) -> None:
 )
 def test_an_amount_of_input_is_a_number_of_images(megapixels: float, size: int, images: int) -> None:
     assert BuildConfig(Path("data"), image_size=size).affordable(megapixels) == images
+
+
+def test_fp32_and_int8_are_compared_on_more_images_of_a_faster_network() -> None:
+    full = BuildConfig(Path("data"), image_size=384, speedup=1.0)
+    assert full.fp32_images == 54
+    assert replace(full, speedup=3.0).fp32_images == 162
 
 
 def test_the_demo_has_the_full_network_the_first_quantisation_the_first_head_and_a_quarter_of_the_fp32_images() -> None:
