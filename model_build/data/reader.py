@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 
 from evaluation.thumbnails import thumbnail
-from labeller import colours, images, metadata, signatures, tiff
+from labeller import colours, images, jpeg, jpeg_scan, metadata, signatures, tiff
 from labeller.images import Decoded, Unreadable, decode
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from model_build.cache import source_of
@@ -20,10 +20,10 @@ from model_build.data.dataset import DataError, Example
 from model_build.data.folders import MAX_BYTES, content_of
 from model_build.data.shifts import changed_copy
 
-DECODING = (images, colours, metadata, signatures, tiff)
+DECODING = (images, colours, jpeg, jpeg_scan, metadata, signatures, tiff)
 """The modules that turn bytes into pixels."""
 
-DECODERS = ("pillow", "pillow-heif", "numpy")
+DECODERS = ("pillow", "pillow-heif", "simplejpeg", "numpy")
 """The libraries they use."""
 
 CORES = len(os.sched_getaffinity(0))
