@@ -23,7 +23,7 @@ from bench.timing import ratio, spread, turns
 from labeller.classifier import Classifier, load_classifier
 from labeller.colours import shrink
 from labeller.images import decode
-from labeller.results import Prediction
+from labeller.results import Prediction, Status
 
 MEGAPIXELS = 12
 PHOTOGRAPHS = 60
@@ -78,8 +78,8 @@ def in_full(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def _answer(classifier: Classifier, prediction: Prediction) -> str | None:
-    """The label that the object gets, None for UNSURE."""
-    return prediction.label if prediction.confidence >= classifier.confidence_threshold else None
+    """The label that the object gets, None for UNSURE and UNKNOWN."""
+    return prediction.label if classifier.thresholds.status(prediction) is Status.LABELLED else None
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from model_build.atomic_folder import atomic_folder
 
 REQUIREMENTS = ROOT / "requirements" / "layer.txt"
 MODEL_FILES = ("model.onnx", "manifest.json")
-PREDICTIONS_FILE = "predictions.csv"  # optional: the nightly report compares itself with it
+# The nightly report compares itself with the first. The network names pictures of the second, if it names any.
+OPTIONAL_FILES = ("predictions.csv", "exemplars.json")
 LAYERS = ("libraries", "model")
 
 # Patterns under python/ of files that never run in Lambda. bin holds console scripts that name the Python of the
@@ -101,7 +102,7 @@ def fill_model(out: Path, model: Path) -> str:
     manifest = read_manifest(model)
     with atomic_folder(out / "model", "model") as fresh:
         (fresh / "model").mkdir()
-        for name in (*MODEL_FILES, PREDICTIONS_FILE):
+        for name in (*MODEL_FILES, *OPTIONAL_FILES):
             if name in MODEL_FILES or (model / name).is_file():
                 shutil.copyfile(model / name, fresh / "model" / name)
         normalise(fresh)

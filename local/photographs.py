@@ -19,7 +19,8 @@ from pathlib import Path
 
 import requests
 
-from labeller.images import Unreadable, decode
+from labeller.decoder_process import decode
+from labeller.images import Unreadable
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from model_build.atomic_folder import OutputError, atomic_folder
 from model_build.data.folders import MAX_BYTES

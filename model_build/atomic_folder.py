@@ -121,6 +121,6 @@ def _replace(new: Path, out: Path, previous: Path) -> Path | None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Exchange two folders in one step; False if the system or the file system cannot."""
-    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
     folders = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other))
     return rename is not None and rename(*folders, _RENAME_EXCHANGE) == 0

@@ -24,7 +24,7 @@ from evaluation.metrics import mcnemar_test, wilson_interval
 from evaluation.predictions import Scored
 from labeller.classifier import Classifier, softmax
 from labeller.images import Unreadable
-from labeller.results import Prediction
+from labeller.results import Prediction, Thresholds
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example, require_enough, spread
 from model_build.data.reader import PictureReader
@@ -114,18 +114,16 @@ class Predictions:
 
     def scored(self, labels: Sequence[str], threshold: float, root: Path) -> list[Scored]:
         """The rows of predictions.csv, with which the nightly report compares itself; keys are paths below `root`."""
-        return [
-            Scored(
-                key=example.path.relative_to(root).as_posix(),
-                true=labels[true],
-                sha256=example.sha256,
-                prediction=Prediction(labels[best], float(row[best]), dict(zip(labels, row.tolist(), strict=True))),
-                unsure=bool(row[best] < threshold),
-            )
-            for example, row, best, true in zip(
-                self.examples, self.probabilities, self.predicted, self.labels, strict=True
-            )
-        ]
+        thresholds = Thresholds(threshold, None)
+        scored = []
+        for example, row, best, true in zip(
+            self.examples, self.probabilities, self.predicted, self.labels, strict=True
+        ):
+            scores = dict(zip(labels, row.tolist(), strict=True))
+            prediction = Prediction(labels[best], float(row[best]), scores)
+            key = example.path.relative_to(root).as_posix()
+            scored.append(Scored(key, labels[true], example.sha256, prediction, thresholds.status(prediction)))
+        return scored
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from pathlib import Path
 import boto3
 
 from evaluation.comparison import Comparison, Outcome, Reference, compare_pictures
+from evaluation.night import read_night
 from evaluation.predictions import Unscored, read_csv
-from evaluation.report import read_night
 from evaluation.storage import ReportStorage, rows_of_day
 from labeller.aws_errors import AwsFailure, Gone
 from labeller.classifier import Classifier, load_classifier
@@ -91,7 +91,7 @@ class Shadow:
             return await cpu_pool(self._predict, fetched)
 
         answers = asyncio.run(run(sampled, classify, in_flight=in_flight))
-        threshold = self.settings.threshold_in_force(self.candidate.confidence_threshold)
+        threshold = self.settings.thresholds_in_force(self.candidate.thresholds).confidence
         return measure_agreement(day, sampled, answers, threshold)
 
     def _predict(self, fetched: Fetched) -> Answer:

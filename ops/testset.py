@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 import boto3
 
 from evaluation.folders import is_hidden
-from labeller.images import Unreadable, decode
+from labeller.decoder_process import decode
+from labeller.images import Unreadable
 from labeller.results import RESERVED_LABELS
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from labeller.text import printable

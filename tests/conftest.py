@@ -47,7 +47,8 @@ os.environ.update(
 )
 os.environ.pop("AWS_PROFILE", None)
 
-pytest_plugins = ["tests.needs"]  # imported in fixtures only: pytest rewrites the asserts of what it loads itself
+# Imported in fixtures only: pytest rewrites the asserts of what it loads itself.
+pytest_plugins = ["tests.hostile", "tests.needs"]
 
 
 # A shell that starts pytest in the background makes it, and every process that tests start, ignore SIGINT. Tests of

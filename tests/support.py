@@ -22,11 +22,23 @@ from onnx import TensorProto, helper
 from PIL import Image
 from pillow_heif import register_heif_opener
 
-from labeller.manifest import INPUT_NAME, MANIFEST_FILE, MODEL_FILE, OUTPUT_NAME, TILE, GoldenExample, Manifest, enlarge
+from labeller.manifest import (
+    EXEMPLARS_FILE,
+    INPUT_NAME,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    OUTPUT_NAME,
+    TILE,
+    GoldenExample,
+    Manifest,
+    enlarge,
+)
+from labeller.results import Neighbour
 from ops import ROOT as ROOT
 from ops.template import TEMPLATE, read_template
 
 RED, BLUE, GREY = (255, 0, 0), (0, 0, 255), (128, 128, 128)
+YELLOW, GREEN = (255, 255, 0), (0, 255, 0)
 
 
 # ---- template.yaml ----------------------------------------------------------------------------------------
@@ -270,11 +282,12 @@ class Crowd:
 # ---- network ----------------------------------------------------------------------------------------------
 
 
-def colour_network(size: tuple[int, int], gain: float = 1 / 25.5) -> onnx.ModelProto:
-    """Logits [red - blue, blue - red] x gain of the mean colour.
+def colour_network(size: tuple[int, int], gain: float = 1 / 25.5, familiarity: bool = False) -> onnx.ModelProto:
+    """Logits [red - blue, blue - red] x gain of the mean colour; with `familiarity` also 1 - green / 255.
 
     By hand, with the default gain: pure red has the logits (10, -10), so at temperature 1 the confidence
-    1 / (1 + exp(-20)) = 0.999999998; any grey has (0, 0), so 0.5.
+    1 / (1 + exp(-20)) = 0.999999998; any grey has (0, 0), so 0.5. Red and blue have the familiarity 1, green has 0,
+    yellow the logits of red and the familiarity 0. The nearest pictures are always NEAREST.
     """
     weights: NDArray[np.float32] = np.array([[gain, -gain], [0, 0], [-gain, gain]], np.float32)
     graph = helper.make_graph(
@@ -288,7 +301,52 @@ def colour_network(size: tuple[int, int], gain: float = 1 / 25.5) -> onnx.ModelP
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 2])],
         [onnx.numpy_helper.from_array(weights, "weights")],
     )
+    if familiarity:
+        _add_familiarity(graph)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+EXEMPLARS = (("train/blue/sea.jpg", "blue"), ("train/red/rose.jpg", "red"), ("train/red/fire.jpg", "red"))
+NEAREST = (Neighbour("train/red/fire.jpg", "red", 0.75), Neighbour("train/blue/sea.jpg", "blue", 0.5))
+"""What the colour network names: rows 2 and 0 of EXEMPLARS, with exact similarities."""
+
+
+def _add_familiarity(graph: onnx.GraphProto) -> None:
+    """The outputs familiarity [N], nearest [N, 2] and similarity [N, 2]."""
+    constants = {
+        "green": np.array([0, -1 / 255, 0], np.float32),
+        "one": np.array(1, np.float32),
+        "nothing": np.zeros((3, 2), np.float32),
+        "rows": np.array([2, 0], np.float32),
+        "similarities": np.array([0.75, 0.5], np.float32),
+    }
+    graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in constants.items())
+    graph.node.extend(
+        [
+            helper.make_node("MatMul", ["colour", "green"], ["strangeness"]),
+            helper.make_node("Add", ["strangeness", "one"], ["familiarity"]),
+            helper.make_node("MatMul", ["colour", "nothing"], ["zeros"]),
+            helper.make_node("Add", ["zeros", "rows"], ["float_rows"]),
+            helper.make_node("Cast", ["float_rows"], ["nearest"], to=TensorProto.INT32),
+            helper.make_node("Add", ["zeros", "similarities"], ["similarity"]),
+        ]
+    )
+    graph.output.extend(
+        [
+            helper.make_tensor_value_info("familiarity", TensorProto.FLOAT, ["N"]),
+            helper.make_tensor_value_info("nearest", TensorProto.INT32, ["N", 2]),
+            helper.make_tensor_value_info("similarity", TensorProto.FLOAT, ["N", 2]),
+        ]
+    )
+
+
+def write_familiar_model(directory: Path, threshold: float | None = 0.25, **changes: Any) -> Path:
+    """The colour network with all outputs: below `threshold`, a picture is UNKNOWN."""
+    rows = [{"path": path, "label": label} for path, label in EXEMPLARS]
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / EXEMPLARS_FILE).write_text(json.dumps(rows), encoding="utf-8")
+    network = colour_network((8, 8), familiarity=True)
+    return write_model(directory, network, familiarity_threshold=threshold, **changes)
 
 
 def write_model(

@@ -68,7 +68,14 @@ def hostile_report() -> tuple[NightlyReport, list[Scored]]:
         scores = {name: 0.9 if name == label else 0.05 for name in labels}
         picture = thumbnail(pixels, 4, 3)
         scored.append(
-            Scored(f"{labels[0]}/{payload}", labels[0], str(number), Prediction(label, 0.9, scores), False, picture)
+            Scored(
+                f"{labels[0]}/{payload}",
+                labels[0],
+                str(number),
+                Prediction(label, 0.9, scores),
+                Status.LABELLED,
+                picture,
+            )
         )
     before = {answer.identity: labels[2] for answer in scored}
     rows = [UploadRow(Status.LABELLED, payload, 0.9) for payload in PAYLOADS]

@@ -144,15 +144,17 @@ def test_the_template_refuses_these_tag_prefixes(prefix: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "threshold"), [("", None), ("0", 0.0), ("1", 1.0), ("0.95", 0.95), (".5", 0.5)])
-def test_settings_accept_the_confidence_thresholds_that_the_template_allows(text: str, threshold: float | None) -> None:
-    assert re.fullmatch(PARAMETERS["ConfidenceThreshold"]["AllowedPattern"], text)
-    settings_read = Settings.from_env({"RESULTS_TABLE": "t", "CONFIDENCE_THRESHOLD": text})
-    assert settings_read.confidence_threshold == threshold
+@pytest.mark.parametrize("name", ["confidence", "familiarity"])
+def test_settings_accept_the_thresholds_that_the_template_allows(name: str, text: str, threshold: float | None) -> None:
+    assert re.fullmatch(PARAMETERS[f"{name.title()}Threshold"]["AllowedPattern"], text)
+    settings_read = Settings.from_env({"RESULTS_TABLE": "t", f"{name.upper()}_THRESHOLD": text})
+    assert getattr(settings_read, f"{name}_threshold") == threshold
 
 
 @pytest.mark.parametrize("text", ["1.5", "-0.1", "95", "95%", "0,95", " ", "none"])
-def test_the_template_refuses_these_confidence_thresholds(text: str) -> None:
-    assert not re.fullmatch(PARAMETERS["ConfidenceThreshold"]["AllowedPattern"], text)
+@pytest.mark.parametrize("parameter", ["ConfidenceThreshold", "FamiliarityThreshold"])
+def test_the_template_refuses_these_thresholds(parameter: str, text: str) -> None:
+    assert not re.fullmatch(PARAMETERS[parameter]["AllowedPattern"], text)
 
 
 def test_rows_carry_the_keys_of_the_table_and_its_ttl_attribute() -> None:

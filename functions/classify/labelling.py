@@ -45,6 +45,7 @@ class Ending(StrEnum):
 
     LABELLED = "LABELLED"
     UNSURE = "UNSURE"
+    UNKNOWN = "UNKNOWN"
     UNREADABLE = "UNREADABLE"
     DELETED = "DELETED"  # the event reported a deletion, and the row is marked
     GONE = "GONE"  # deleted before it was fetched; the event of the deletion marks the row

@@ -5,12 +5,22 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from labeller.results import Prediction
+from labeller.results import Prediction, Status
 
 PREDICTIONS_FILE = "predictions.csv"
 """The file's name beside a nightly report, and beside model.onnx for the build's own test pictures."""
 
-COLUMNS = ("key", "true", "predicted", "right", "unsure", "confidence", "probability_of_true", "sha256")
+COLUMNS = (
+    "key",
+    "true",
+    "predicted",
+    "right",
+    "status",
+    "confidence",
+    "familiarity",
+    "probability_of_true",
+    "sha256",
+)
 
 # Spreadsheets run a cell that begins so as a formula (OWASP, "CSV Injection"), and others choose the keys. The
 # apostrophe itself is escaped too, so that reading restores the text.
@@ -28,13 +38,18 @@ class Scored:
     true: str
     sha256: str  # of the content
     prediction: Prediction
-    unsure: bool  # the confidence is below the threshold: an upload would get no label
+    status: Status  # that an upload would have: LABELLED, UNSURE or UNKNOWN
     thumbnail: str | None = None  # a data URI, if the report may show the picture
 
     @property
     def right(self) -> bool:
-        """Whether the likeliest label is the true one, UNSURE or not."""
+        """Whether the likeliest label is the true one, whatever the status."""
         return self.prediction.label == self.true
+
+    @property
+    def labelled(self) -> bool:
+        """Whether an upload would get a label."""
+        return self.status is Status.LABELLED
 
     @property
     def identity(self) -> Identity:
@@ -70,8 +85,9 @@ def write_csv(scored: Iterable[Scored]) -> bytes:
                 _escaped(answer.true),
                 _escaped(answer.prediction.label),
                 "yes" if answer.right else "no",
-                "yes" if answer.unsure else "no",
+                answer.status.value,
                 f"{answer.prediction.confidence:.6f}",
+                "" if answer.prediction.familiarity is None else f"{answer.prediction.familiarity:.6f}",
                 f"{answer.prediction.scores.get(answer.true, 0.0):.6f}",
                 answer.sha256,
             )

@@ -1,7 +1,10 @@
 """The trained network in onnxruntime: pixels -> Prediction."""
 
 import hashlib
+import json
 import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +13,57 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from labeller.manifest import (
+    EXEMPLARS_FILE,
+    FAMILIARITY_OUTPUT,
+    FAMILIARITY_TOLERANCE,
     INPUT_NAME,
     MANIFEST_FILE,
     MODEL_FILE,
+    NEAREST_OUTPUT,
     OUTPUT_NAME,
+    SIMILARITY_OUTPUT,
     TOLERANCE,
     Manifest,
     ModelError,
     read_file,
 )
-from labeller.results import Prediction
+from labeller.results import Neighbour, Prediction
+
+Exemplar = tuple[str, str]
+"""Path and label of a training picture that the network compares pictures with."""
+
+_OPTIONAL_OUTPUTS = {
+    FAMILIARITY_OUTPUT: "tensor(float) of 1 dimensions",
+    NEAREST_OUTPUT: "tensor(int32) of 2 dimensions",
+    SIMILARITY_OUTPUT: "tensor(float) of 2 dimensions",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The network's raw answers for N pictures; None for outputs that it does not have."""
+
+    logits: NDArray[np.float64]  # [N, labels]
+    familiarity: NDArray[np.float64] | None  # [N], 0..1
+    nearest: NDArray[np.int32] | None  # [N, K], rows of the exemplars, the most similar first
+    similarity: NDArray[np.float32] | None  # [N, K], cosines
 
 
 class Classifier:
     """A loaded network: `load_classifier` makes it."""
 
-    def __init__(self, manifest: Manifest, session: onnxruntime.InferenceSession) -> None:
+    def __init__(
+        self, manifest: Manifest, session: onnxruntime.InferenceSession, exemplars: Sequence[Exemplar] = ()
+    ) -> None:
         self._manifest = manifest
         self._session = session
+        self._exemplars = exemplars
+        self._names = [output.name for output in session.get_outputs()]
         self.input_size = manifest.input_size
         self.labels = manifest.labels
         self.version = manifest.model_version
-        self.confidence_threshold = manifest.confidence_threshold
+        self.thresholds = manifest.thresholds
+        self.has_familiarity = FAMILIARITY_OUTPUT in self._names
 
     def predict(self, pixels: NDArray[np.uint8]) -> list[Prediction]:
         """The predictions for N pictures; `pixels` is uint8 [N, height, width, 3] from images.decode."""
@@ -42,9 +74,17 @@ class Classifier:
             )
         if not len(pixels):
             return []
+        outputs = self.outputs(pixels)
         return [
-            Prediction(self.labels[best], float(row[best]), dict(zip(self.labels, row.tolist(), strict=True)))
-            for row in softmax(self.logits(pixels), self._manifest.temperature)
+            Prediction(
+                self.labels[best],
+                float(row[best]),
+                dict(zip(self.labels, row.tolist(), strict=True)),
+                # As rows have it, so that 0.01 in float32 is not below a threshold of 0.01.
+                None if outputs.familiarity is None else round(float(outputs.familiarity[index]), 6),
+                self._neighbours(outputs, index),
+            )
+            for index, row in enumerate(softmax(outputs.logits, self._manifest.temperature))
             for best in [int(row.argmax())]
         ]
 
@@ -52,28 +92,68 @@ class Classifier:
         """Run the golden picture of the manifest, which also warms the session.
 
         Returns the largest difference from the build's logits, divided by the temperature. Raises ModelError if it
-        exceeds manifest.TOLERANCE.
+        exceeds manifest.TOLERANCE, or if the familiarity differs by more than FAMILIARITY_TOLERANCE.
         """
         golden = self._manifest.golden
-        (logits,) = self.logits(golden.pixels(self.input_size))
-        difference = float(np.abs(logits - golden.logits).max() / self._manifest.temperature)
+        outputs = self.outputs(golden.pixels(self.input_size))
+        difference = float(np.abs(outputs.logits[0] - golden.logits).max() / self._manifest.temperature)
         if difference > TOLERANCE:
-            raise ModelError(
-                f"model {self.version} fails its self-check: it answers the golden picture of {MANIFEST_FILE} with the "
-                f"logits {logits.tolist()}, the build got {list(golden.logits)} (difference {difference:.3g}, allowed "
-                f"{TOLERANCE}). This machine ({platform.machine()}, onnxruntime {onnxruntime.__version__}) computes "
-                "something else than the one that built the model, so nothing is labelled. Deploy the libraries that "
-                "the model was built with (`make layer`); `make verify-cpus` shows which CPUs agree"
-            )
+            raise self._failed_check("logits", outputs.logits[0].tolist(), list(golden.logits), difference, TOLERANCE)
+        if golden.familiarity is not None and outputs.familiarity is not None:
+            familiarity = float(outputs.familiarity[0])
+            if (moved := abs(familiarity - golden.familiarity)) > FAMILIARITY_TOLERANCE:
+                raise self._failed_check("familiarity", familiarity, golden.familiarity, moved, FAMILIARITY_TOLERANCE)
         return difference
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """float64 [N, labels] for uint8 pixels [N, height, width, 3]. Raises ModelError if one is not finite."""
-        (logits,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: pixels})
+        """The logits of `outputs` alone."""
+        return self.outputs(pixels).logits
+
+    def outputs(self, pixels: NDArray[np.uint8]) -> Outputs:
+        """The answers for uint8 pixels [N, height, width, 3].
+
+        Raises ModelError if a logit is not finite, or a familiarity not within 0..1.
+        """
+        values = dict(zip(self._names, self._session.run(self._names, {INPUT_NAME: pixels}), strict=True))
+        logits, familiarity = values[OUTPUT_NAME], values.get(FAMILIARITY_OUTPUT)
         if not np.isfinite(logits).all():
             # argmax of NaN is 0: the first label would win, with a confidence of NaN.
             raise ModelError(f"model {self.version} answers with logits that are no finite numbers")
-        return np.asarray(logits, np.float64)
+        if familiarity is not None and not ((familiarity >= 0) & (familiarity <= 1)).all():
+            raise ModelError(f"model {self.version} answers with a familiarity that is not between 0 and 1")
+        return Outputs(
+            np.asarray(logits, np.float64),
+            None if familiarity is None else np.asarray(familiarity, np.float64),
+            values.get(NEAREST_OUTPUT),
+            values.get(SIMILARITY_OUTPUT),
+        )
+
+    def _neighbours(self, outputs: Outputs, index: int) -> tuple[Neighbour, ...]:
+        if outputs.nearest is None or outputs.similarity is None:
+            return ()
+        rows = outputs.nearest[index].tolist()
+        if not all(0 <= row < len(self._exemplars) for row in rows):
+            raise ModelError(
+                f"model {self.version} names the training pictures {rows}, {EXEMPLARS_FILE} has "
+                f"{len(self._exemplars)}: the two are not of one build"
+            )
+        return tuple(
+            Neighbour(path, label, similarity)
+            for (path, label), similarity in zip(
+                (self._exemplars[row] for row in rows), outputs.similarity[index].tolist(), strict=True
+            )
+        )
+
+    def _failed_check(
+        self, name: str, value: object, expected: object, difference: float, allowed: float
+    ) -> ModelError:
+        return ModelError(
+            f"model {self.version} fails its self-check: it answers the golden picture of {MANIFEST_FILE} with the "
+            f"{name} {value}, the build got {expected} (difference {difference:.3g}, allowed "
+            f"{allowed}). This machine ({platform.machine()}, onnxruntime {onnxruntime.__version__}) computes "
+            "something else than the one that built the model, so nothing is labelled. Deploy the libraries that "
+            "the model was built with (`make layer`); `make verify-cpus` shows which CPUs agree"
+        )
 
 
 def softmax(logits: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:
@@ -84,8 +164,9 @@ def softmax(logits: NDArray[np.floating[Any]], temperature: float) -> NDArray[np
 
 
 def load_classifier(directory: Path, threads: int) -> Classifier:
-    """Load the network in `directory` (model.onnx, manifest.json), to be run with `threads` threads on the CPU.
+    """Load the network in `directory`, to be run with `threads` threads on the CPU.
 
+    The folder has model.onnx, manifest.json and, if the network names training pictures, exemplars.json.
     Raises ModelError if a file is missing, if the network does not match the manifest, or if it fails the self-check.
     """
     manifest = Manifest.from_file(directory / MANIFEST_FILE)
@@ -99,7 +180,9 @@ def load_classifier(directory: Path, threads: int) -> Classifier:
         )
     session = open_session(content, path, threads)
     _check_fit(session, manifest, path)
-    classifier = Classifier(manifest, session)
+    names = {output.name for output in session.get_outputs()}
+    exemplars = _read_exemplars(directory / EXEMPLARS_FILE) if NEAREST_OUTPUT in names else ()
+    classifier = Classifier(manifest, session, exemplars)
     classifier.check_itself()
     return classifier
 
@@ -134,8 +217,24 @@ def _check_fit(session: onnxruntime.InferenceSession, manifest: Manifest, path: 
             f"(the size is {MANIFEST_FILE}'s), it has {inputs}"
         )
     labels = manifest.labels
-    if len(outputs) != 1 or outputs[0][:2] != (OUTPUT_NAME, "tensor(float)") or outputs[0][2][1:] != [len(labels)]:
+    if (OUTPUT_NAME, "tensor(float)", [len(labels)]) not in [(name, kind, shape[1:]) for name, kind, shape in outputs]:
         raise ModelError(
             f"{path}: its output must be {OUTPUT_NAME!r}, tensor(float) [N, {len(labels)}], one logit for each label "
             f"of {MANIFEST_FILE} ({', '.join(labels)}), it has {outputs}"
         )
+    kinds = {name: f"{kind} of {len(shape)} dimensions" for name, kind, shape in outputs}
+    for name, expected in _OPTIONAL_OUTPUTS.items():
+        is_needed = name == FAMILIARITY_OUTPUT and manifest.familiarity_threshold is not None
+        if kinds.get(name, expected) != expected or (is_needed and name not in kinds):
+            raise ModelError(
+                f"{path}: with the familiarity_threshold {manifest.familiarity_threshold} of {MANIFEST_FILE}, its "
+                f"output {name!r} must be {expected}, it has {kinds}"
+            )
+
+
+def _read_exemplars(path: Path) -> tuple[Exemplar, ...]:
+    """The training pictures that the network names by number. Raises ModelError."""
+    try:
+        return tuple((str(row["path"]), str(row["label"])) for row in json.loads(read_file(path)))
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(f'{path} must be a list of {{"path": ..., "label": ...}}: {error!r}') from error

@@ -4,7 +4,7 @@ The steps, in this order:
 
 1. Recognise the format by content, among `signatures.SUPPORTED`. The first frame of an animation counts. What the
    pixels do not need is left out (`metadata`).
-2. Check the header's width x height against the limit before decoding.
+2. Check the header's width x height, and the memory that pixels of this kind take, before decoding.
 3. Decode a JPEG that is much larger than needed at 1/2, 1/4 or 1/8 (libjpeg's scaled DCT), never below twice the
    target size. A 12-megapixel photograph then takes a quarter of the time and memory.
 4. Convert CMYK, palettes, 16-bit grey and other modes to 8-bit grey or RGB. ICC profiles are not applied.
@@ -16,15 +16,17 @@ The steps, in this order:
 
 A PNG that lacks only a few rows at the end is decoded without them, a JPEG that is only a little damaged without what
 is missing at its end (see `jpeg`).
+
+
+What hostile bytes do to a decoder is bounded only by `decoder_process.decode`, for bytes of other people.
 """
 
 import io
 import re
 import struct
-import threading
+import warnings
 import zlib
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -37,7 +39,11 @@ from PIL import Image, ImageFile
 
 from labeller import jpeg, signatures, tiff
 from labeller.colours import shrink
+from labeller.headers import has_too_many_parts, sides
 from labeller.metadata import without_metadata
+
+# Pillow warns of odd metadata on stderr, which would reach the log.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # The module that registers each format's reader, imported with the first file of that format: a cold start for a
 # JPEG does not load the decoders of AVIF and HEIF. Image.open would import five formats at once.
@@ -71,10 +77,14 @@ _DECODER_ERRORS = (
     zlib.error,
 )
 
-# Pictures with more pixels than this are decoded one at a time, whatever the number of threads. 25 megapixels take up
-# to 200 MB once decoded and converted; ten pictures at the limit would not fit into memory.
-_LARGE = 25_000_000
-_one_large_picture = threading.Lock()
+# Memory for a picture's pixels, so that decoding takes at most 512 MB in all.
+_MOST_MEMORY = 440_000_000  # bytes
+# Bytes for a pixel, with all copies that decoder, conversion and resize make, measured at 25 megapixels. By format
+# where the decoder takes most, else by Pillow's mode. Transparency means a copy as RGBA and one for the resize filter.
+_FORMAT_BYTES = {"WEBP": 17.3, "AVIF": 12.3, "HEIF": 8.6}
+_MODE_BYTES = {"1": 2.2, "L": 1.1, "P": 5.3, "I;16": 6.1, "I;16B": 6.1, "RGB": 4.3, "I": 4.3, "F": 4.3, "LA": 12.3}
+_OTHER_MODES_BYTES = 8.3
+_LONGEST_SIDE = 65_535
 
 # Decoding a progressive JPEG passes over its pixels once for each scan. Ten scans are usual, but a small file can hold
 # thousands. This total, 20 scans of the largest allowed picture, takes about 3 s.
@@ -99,6 +109,7 @@ _UPRIGHT = {
 }
 _SWAPS_SIDES = (5, 6, 7, 8)
 
+TOO_MUCH_MEMORY = "decoding takes more memory than is available"
 _DETAIL_LENGTH = 200  # characters of a decoder's message
 
 
@@ -114,6 +125,8 @@ class Reason(StrEnum):
     UNSUPPORTED = "UNSUPPORTED"
     ARCHIVED = "ARCHIVED"  # in a storage class from which objects must be restored before reading
     ENCRYPTED = "ENCRYPTED"  # with a key that the function may not use
+    TOO_COSTLY = "TOO_COSTLY"  # decoding takes more time or memory than one picture may
+    DECODER_CRASHED = "DECODER_CRASHED"  # the decoder of its format ended without an answer
 
 
 class Unreadable(Exception):
@@ -152,17 +165,21 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
         raise Unreadable(Reason.NOT_AN_IMAGE, "the first bytes are not those of a known picture format")
     if name not in signatures.SUPPORTED:
         raise Unreadable(Reason.UNSUPPORTED, f"{name} is not one of {', '.join(signatures.SUPPORTED)}")
+    if has_too_many_parts(data, name):
+        raise Unreadable(Reason.TOO_COSTLY, f"the {name} is in too many parts")
+    if name == "WEBP":
+        _check_memory(*sides(data, name), _FORMAT_BYTES[name])  # its decoder takes memory as soon as it is made
     try:
         # Not Image.open: it hides the cause of a failure, which the row must name.
         stream = io.BytesIO(tiff.readable(data)) if name == "TIFF" else without_metadata(data, name)
         with _reader(name)(stream, "") as image:
-            _check_work(image, data, name, max_pixels)
             image.info.pop("xmp", None)  # Pillow would turn the picture by XMP's orientation, as no browser does
+            _check_work(image, data, name, max_pixels)
             return _decode(image, stream, name, size)
     except Image.DecompressionBombError as error:
         raise Unreadable(Reason.TOO_MANY_PIXELS, str(error)) from error
     except MemoryError as error:
-        raise Unreadable(Reason.TOO_LARGE, "decoding takes more memory than is available") from error
+        raise Unreadable(Reason.TOO_COSTLY, TOO_MUCH_MEMORY) from error
     except _DECODER_ERRORS as error:
         raise _explain(error, data, name) from error
 
@@ -184,22 +201,44 @@ def _check_work(image: ImageFile.ImageFile, data: bytes, name: str, max_pixels: 
     limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
     if width * height > limit:
         raise Unreadable(Reason.TOO_MANY_PIXELS, f"{width} x {height} pixels, more than the limit of {limit}")
+    _check_memory(width, height, _bytes_per_pixel(image, name))
     scans = data.count(b"\xff\xda") if name == "JPEG" else 1  # "start of scan"; never within compressed data
     if scans * width * height > _MOST_SCANNED:
         raise Unreadable(Reason.TOO_MANY_PIXELS, f"{width} x {height} pixels in {scans} scans")
 
 
+def _bytes_per_pixel(image: ImageFile.ImageFile, name: str) -> float:
+    """The memory that decoding takes for a pixel of the original."""
+    if name == "JPEG":
+        # Decoded at reduced size. A progressive one has 2 bytes for each pixel and component meanwhile.
+        return 2.1 * len(image.getbands()) if "progressive" in image.info else 0
+    if name in _FORMAT_BYTES:
+        return _FORMAT_BYTES[name]
+    if "transparency" in image.info:
+        return 12.3 if image.mode == "RGB" else 9.3
+    turned = 4 if name == "TIFF" and _orientation(image) != 1 else 0  # Pillow makes a copy
+    return _MODE_BYTES.get(image.mode, _OTHER_MODES_BYTES) + turned
+
+
+def _check_memory(width: int, height: int, bytes_per_pixel: float) -> None:
+    if max(width, height) > _LONGEST_SIDE:
+        raise Unreadable(Reason.TOO_MANY_PIXELS, f"{width} x {height} pixels, more than {_LONGEST_SIDE} on a side")
+    needed = width * height * bytes_per_pixel
+    if needed > _MOST_MEMORY:
+        detail = f"{width} x {height} pixels of this kind take {needed / 1e6:.0f} MB"
+        raise Unreadable(Reason.TOO_MANY_PIXELS, f"{detail}, more than {_MOST_MEMORY / 1e6:.0f}")
+
+
 def _decode(image: ImageFile.ImageFile, stream: io.BytesIO, name: str, size: tuple[int, int]) -> Decoded:
     width, height = image.size
-    with _one_large_picture if width * height > _LARGE else nullcontext():
-        whole = _load(image, stream, name, _DRAFT_MARGIN * max(size))
-        if name == "TIFF":
-            width, height = whole.size  # Pillow turns TIFFs upright while loading
-        orientation = 1 if name == "HEIF" else _orientation(image)
-        swapped = orientation in _SWAPS_SIDES
-        target = size if swapped else size[::-1]  # Pillow's sizes are (width, height)
-        # Resize before rotating: rotating a small picture costs nothing, and the filter is symmetric.
-        small = shrink(whole, name, target)
+    whole = _load(image, stream, name, _DRAFT_MARGIN * max(size))
+    if name == "TIFF":
+        width, height = whole.size  # Pillow turns TIFFs upright while loading
+    orientation = 1 if name == "HEIF" else _orientation(image)
+    swapped = orientation in _SWAPS_SIDES
+    target = size if swapped else size[::-1]  # Pillow's sizes are (width, height)
+    # Resize before rotating: rotating a small picture costs nothing, and the filter is symmetric.
+    small = shrink(whole, name, target)
     if orientation in _UPRIGHT:
         small = small.transpose(_UPRIGHT[orientation])
     pixels = np.ascontiguousarray(np.asarray(small, dtype=np.uint8))
@@ -249,6 +288,8 @@ def _orientation(image: Image.Image) -> int:
 def _explain(error: BaseException, data: bytes, name: str) -> Unreadable:
     """The reason behind a decoder's error: cut off, an unsupported variant, or damaged."""
     message = str(error).lower()
+    if "memory" in message:
+        return Unreadable(Reason.TOO_COSTLY, TOO_MUCH_MEMORY)
     # Decoders quote the offending bytes, such as a chunk's name. They are the uploader's and must reach neither the row
     # nor the log.
     text = re.sub(r"b?['\"].*|[^ -~]+", "...", str(error), flags=re.DOTALL)[:_DETAIL_LENGTH]

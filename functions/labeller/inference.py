@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from labeller.classifier import Classifier
-from labeller.images import Decoded, Reason, Unreadable, decode
+from labeller.decoder_process import decode
+from labeller.images import Decoded, Reason, Unreadable
 from labeller.pipeline import stage
-from labeller.results import Prediction, Result, Status
+from labeller.results import Prediction, Result, Status, Thresholds
 from labeller.settings import Settings
 from labeller.storage import Fetched
 
@@ -19,7 +20,7 @@ _GZIP = b"\x1f\x8b"  # RFC 1952
 class Inference:
     """The network's answer for one object, and the picture it was given."""
 
-    result: Result  # LABELLED or UNSURE
+    result: Result  # LABELLED, UNSURE or UNKNOWN
     prediction: Prediction
     decoded: Decoded
 
@@ -33,14 +34,13 @@ def infer(fetched: Fetched, classifier: Classifier, settings: Settings, duration
         decoded = _decode(fetched, classifier.input_size, settings)
     with stage("inference", durations):
         (prediction,) = classifier.predict(decoded.pixels[np.newaxis])
-    threshold = settings.threshold_in_force(classifier.confidence_threshold)
-    return Inference(labelled(prediction, decoded, classifier.version, threshold), prediction, decoded)
+    thresholds = settings.thresholds_in_force(classifier.thresholds)
+    return Inference(labelled(prediction, decoded, classifier.version, thresholds), prediction, decoded)
 
 
-def labelled(prediction: Prediction, decoded: Decoded, model: str, threshold: float) -> Result:
-    """The result for a decoded picture: LABELLED if the confidence (0..1) reaches `threshold`, else UNSURE."""
-    status = Status.LABELLED if prediction.confidence >= threshold else Status.UNSURE
-    return Result(status, model, prediction, decoded.width, decoded.height, decoded.format)
+def labelled(prediction: Prediction, decoded: Decoded, model: str, thresholds: Thresholds) -> Result:
+    """The result for a decoded picture: LABELLED, UNSURE or UNKNOWN."""
+    return Result(thresholds.status(prediction), model, prediction, decoded.width, decoded.height, decoded.format)
 
 
 def unreadable(error: Unreadable, model: str) -> Result:

@@ -140,8 +140,8 @@ def _header(data: bytes) -> _Scan | None:
 def _scan(
     frame: bytes,
     body: bytes,
-    huffman: dict[int, Sequence[int]],
-    quantisation: dict[int, int],
+    huffman: Mapping[int, Sequence[int]],
+    quantisation: Mapping[int, int],
     interval: int,
     start: int,
 ) -> _Scan | None:

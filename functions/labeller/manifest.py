@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from labeller.results import RESERVED_LABELS
+from labeller.results import RESERVED_LABELS, Thresholds
 
 FORMAT_VERSION = 2
 MODEL_FILE = "model.onnx"
@@ -25,6 +25,9 @@ MANIFEST_FILE = "manifest.json"
 DIGEST = "manifest_sha256"  # the member of the file that holds the digest of all others
 INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
+# Older models lack these outputs. The second and third belong together, and need EXEMPLARS_FILE.
+FAMILIARITY_OUTPUT, NEAREST_OUTPUT, SIMILARITY_OUTPUT = "familiarity", "nearest", "similarity"
+EXEMPLARS_FILE = "exemplars.json"  # [{"path": ..., "label": ...}, ...], the rows of NEAREST_OUTPUT
 TILE = 16  # pixels; the side of the stored picture
 
 TOLERANCE = 0.02
@@ -34,6 +37,8 @@ If no scaled logit moves by more than d, no probability moves by more than d / 2
 Measured by `make verify-cpus` with the stand-in weights at 128 pixels: x86 with and without VNNI gives the same logits,
 arm64 differs by 0.0000003. Swapped channels differ by 0.5, a transposed picture by 2, and the same network without
 7-bit weights, where AVX2's kernels saturate, by 0.5."""
+FAMILIARITY_TOLERANCE = TOLERANCE / 2
+"""The largest difference of the familiarity that passes the self-check, as for a probability."""
 
 
 class ModelError(Exception):
@@ -51,6 +56,7 @@ class GoldenExample:
 
     tile: str  # base64 of uint8 [16, 16, 3] RGB
     logits: tuple[float, ...]  # of the finished network, in the order of the labels
+    familiarity: float | None = None  # 0..1; None if the network has no such output
 
     def __post_init__(self) -> None:
         try:
@@ -61,11 +67,13 @@ class GoldenExample:
             raise ValueError(f"golden.tile must hold {TILE} x {TILE} RGB pixels, {TILE * TILE * 3} bytes, not {size}")
         if not self.logits or not all(_is_number(logit) and math.isfinite(logit) for logit in self.logits):
             raise ValueError(f"golden.logits must be finite numbers, not {list(self.logits)!r}")
+        if not (self.familiarity is None or _is_share(self.familiarity)):
+            raise ValueError(f"golden.familiarity must be between 0 and 1, not {self.familiarity!r}")
 
     @classmethod
-    def of(cls, tile: NDArray[np.uint8], logits: Sequence[float]) -> Self:
-        """The example of `tile`, uint8 [16, 16, 3] RGB, and its logits."""
-        return cls(base64.b64encode(tile.tobytes()).decode("ascii"), tuple(map(float, logits)))
+    def of(cls, tile: NDArray[np.uint8], logits: Sequence[float], familiarity: float | None = None) -> Self:
+        """The example of `tile`, uint8 [16, 16, 3] RGB, its logits and its familiarity."""
+        return cls(base64.b64encode(tile.tobytes()).decode("ascii"), tuple(map(float, logits)), familiarity)
 
     def pixels(self, size: tuple[int, int]) -> NDArray[np.uint8]:
         """The picture as input of a network of `size` (height, width): uint8 [1, height, width, 3]."""
@@ -86,6 +94,7 @@ class Manifest:
     golden: GoldenExample  # `load_classifier` checks the network with it
     build: Mapping[str, Any] = field(default_factory=dict)  # provenance, any members; not read by the functions
     format_version: int = FORMAT_VERSION
+    familiarity_threshold: float | None = None  # 0..1; below it a picture is UNKNOWN; None: never
 
     def __post_init__(self) -> None:
         if self.format_version != FORMAT_VERSION:
@@ -104,6 +113,11 @@ class Manifest:
             f"golden needs one logit for each of the {len(self.labels)} labels, it has {list(self.golden.logits)!r}",
         )
 
+    @property
+    def thresholds(self) -> Thresholds:
+        """The model's own thresholds."""
+        return Thresholds(self.confidence_threshold, self.familiarity_threshold)
+
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The manifest in `text`. Unknown members are ignored, so that older functions can read newer files."""
@@ -113,7 +127,7 @@ class Manifest:
             raise ModelError(f"is not JSON: {error}") from error
         _require(isinstance(content, dict), "must be a JSON object")
         known = {item.name for item in fields(cls)}
-        missing = sorted(known - {"build"} - set(content))
+        missing = sorted(known - {"build", "familiarity_threshold"} - set(content))
         _require(not missing, f"lacks {', '.join(missing)}")
         values = {name: value for name, value in content.items() if name in known}
         for name in ("labels", "input_size"):
@@ -149,8 +163,8 @@ def require_unedited(content: Mapping[str, Any]) -> None:
     _require(
         content.get(DIGEST) in (None, _digest(content)),
         "was changed after the model was built: its labels, temperature and threshold may not be those of the network. "
-        "Copy the model's folder again as a whole, or run `make model`. To change the threshold alone, set the "
-        "parameter ConfidenceThreshold",
+        "Copy the model's folder again as a whole, or run `make model`. To change a threshold alone, set the "
+        "parameter ConfidenceThreshold or FamiliarityThreshold",
     )
 
 
@@ -172,8 +186,9 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 def _golden(content: object) -> GoldenExample:
     try:
-        return GoldenExample(tile=content["tile"], logits=tuple(content["logits"]))  # type: ignore[index]
-    except (TypeError, KeyError) as error:
+        familiarity = content.get("familiarity")  # type: ignore[attr-defined]
+        return GoldenExample(content["tile"], tuple(content["logits"]), familiarity)  # type: ignore[index]
+    except (AttributeError, TypeError, KeyError) as error:
         raise ModelError('golden must be {"tile": base64, "logits": [number, ...]}') from error
     except ValueError as error:
         raise ModelError(str(error)) from error
@@ -201,6 +216,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_share(value: object) -> bool:
+    return _is_number(value) and 0 <= value <= 1  # type: ignore[operator]
+
+
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
@@ -212,7 +231,8 @@ _MEMBERS: Mapping[str, tuple[Callable[[Any], object], str]] = {  # member of Man
         "[height, width] in pixels",
     ),
     "temperature": (lambda value: _is_number(value) and 0 < value < math.inf, "a number above 0"),
-    "confidence_threshold": (lambda value: _is_number(value) and 0 <= value <= 1, "between 0 and 1"),
+    "confidence_threshold": (_is_share, "between 0 and 1"),
+    "familiarity_threshold": (lambda value: value is None or _is_share(value), "between 0 and 1, or null"),
     "model_version": (_is_text, "a non-empty string"),
     "model_sha256": (
         lambda digest: isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest),

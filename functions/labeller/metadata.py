@@ -15,7 +15,7 @@ _ANCILLARY = 0x20
 # Colour type -> bytes of tRNS at least. Pillow refuses shorter ones, and more than 256 for a palette.
 _SHORTEST_TRANSPARENCY = {0: 2, 2: 6, 3: 1}
 _LONGEST_TRANSPARENCY = 256
-_EXIF_TEXT = b"Raw profile type exif\0"  # the EXIF block as ImageMagick wrote it before eXIf existed
+EXIF_TEXT = b"Raw profile type exif\0"  # the EXIF block as ImageMagick wrote it before eXIf existed
 _LONGEST_TEXT = 2**20  # bytes once inflated; Pillow refuses more
 
 # ITU-T T.81, table B.1. A marker may be preceded by any number of 0xFF; 0xFF 0x00 is none. Restart markers have no
@@ -50,15 +50,21 @@ def _of_png(data: bytes) -> Iterator[tuple[int, int]]:
     As in libpng, an ancillary chunk with a wrong checksum counts as unneeded, and the checksum of no other one matters.
     """
     kept: set[bytes] = set()
-    position = 8
-    while position + 8 <= len(data) and (chunk := data[position + 4 : position + 8]).isalpha():
-        end = position + 12 + int.from_bytes(data[position : position + 4], "big")
+    for chunk, start, end in png_chunks(data):
         if chunk[0] & _ANCILLARY:
-            if chunk not in kept and end <= len(data) and _is_needed(data, chunk, position + 8, end - 4):
+            if chunk not in kept and end + 4 <= len(data) and _is_needed(data, chunk, start, end):
                 kept.add(chunk)
             else:
-                yield position, end
-        position = end
+                yield start - 8, end + 4
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The name of each chunk of a PNG, and where its content starts and ends, which may be after the data."""
+    position = 8
+    while position + 8 <= len(data) and (chunk := data[position + 4 : position + 8]).isalpha():
+        end = position + 8 + int.from_bytes(data[position : position + 4], "big")
+        yield chunk, position + 8, end
+        position = end + 4
 
 
 def _is_needed(data: bytes, chunk: bytes, start: int, end: int) -> bool:
@@ -67,7 +73,7 @@ def _is_needed(data: bytes, chunk: bytes, start: int, end: int) -> bool:
         shortest = _SHORTEST_TRANSPARENCY.get(data[25])  # colour type
         needed = shortest is not None and shortest <= end - start <= _LONGEST_TRANSPARENCY
     elif chunk in (b"tEXt", b"zTXt"):
-        needed = data.startswith(_EXIF_TEXT, start, end) and (chunk == b"tEXt" or _inflates(data, start, end))
+        needed = data.startswith(EXIF_TEXT, start, end) and (chunk == b"tEXt" or _inflates(data, start, end))
     else:
         needed = chunk == b"eXIf"
     return needed and zlib.crc32(memoryview(data)[start - 4 : end]) == int.from_bytes(data[end : end + 4], "big")
@@ -76,10 +82,10 @@ def _is_needed(data: bytes, chunk: bytes, start: int, end: int) -> bool:
 def _inflates(data: bytes, start: int, end: int) -> bool:
     inflater = zlib.decompressobj()
     try:
-        inflater.decompress(data[start + len(_EXIF_TEXT) + 1 : end], _LONGEST_TEXT)
+        inflater.decompress(data[start + len(EXIF_TEXT) + 1 : end], _LONGEST_TEXT)
     except zlib.error:
         return False
-    return data[start + len(_EXIF_TEXT)] == 0 and not inflater.unconsumed_tail
+    return data[start + len(EXIF_TEXT)] == 0 and not inflater.unconsumed_tail
 
 
 def _of_jpeg(data: bytes) -> Iterator[tuple[int, int]]:
@@ -88,14 +94,9 @@ def _of_jpeg(data: bytes) -> Iterator[tuple[int, int]]:
     Of several EXIF blocks, the first is kept.
     """
     position, has_exif = 2, False
-    while marker := _MARKER.search(data, position):
-        start, kind = marker.start(), data[marker.start() + 1]
-        if kind not in _WITH_LENGTH:
-            return  # the first scan, or the decoder's to judge
+    for kind, start, end in jpeg_segments(data):
         if start > position:
             yield position, start
-        # libjpeg and Pillow take a length of 0 or 1 as 2, the least: the length includes itself.
-        end = start + 2 + max(2, int.from_bytes(data[start + 2 : start + 4], "big"))
         if kind in _APPLICATION_OR_COMMENT:
             begins, shortest = _NEEDED_SEGMENTS.get(kind, (b"", len(data)))
             needed = end - start - 4 >= shortest and data.startswith(begins, start + 4)
@@ -105,3 +106,15 @@ def _of_jpeg(data: bytes) -> Iterator[tuple[int, int]]:
             else:
                 yield start, end
         position = end
+
+
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """The kind of each segment of a JPEG before its first scan, where its marker starts and where the segment ends."""
+    position = 2
+    while marker := _MARKER.search(data, position):
+        start, kind = marker.start(), data[marker.start() + 1]
+        if kind not in _WITH_LENGTH:
+            return  # the first scan, or the decoder's to judge
+        # libjpeg and Pillow take a length of 0 or 1 as 2, the least: the length includes itself.
+        position = start + 2 + max(2, int.from_bytes(data[start + 2 : start + 4], "big"))
+        yield kind, start, position

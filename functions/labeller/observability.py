@@ -1,10 +1,10 @@
 """Logs and metrics with Powertools for AWS Lambda: one log line and one count for each object.
 
     log line    level, message (the outcome), delivery_id (of the message, event or task), bucket, key, version, label,
-                confidence, reason, detail, tagging, <stage>_ms. Powertools adds the request id, the trace id,
-                timestamp, service and cold_start. Nothing of an object's content.
-    metrics     numbers of objects: Labelled, Unsure, Unreadable, Deleted, Gone, Stale, Current, Filtered
-                (labelling.Ending)
+                confidence, familiarity, reason, detail, tagging, <stage>_ms. Powertools adds the request id, the trace
+                id, timestamp, service and cold_start. Nothing of an object's content.
+    metrics     numbers of objects: Labelled, Unsure, Unknown, Unreadable, Deleted, Gone, Stale, Current,
+                Filtered (labelling.Ending)
                 Failed: objects and records whose delivery is retried; OutOfTime: deliveries among them
                 milliseconds of an object: FetchMs, DecodeMs, InferenceMs, WriteMs, PublishMs
                 ColdStart, by Powertools. The only dimension is the service: a key would make each object a metric.

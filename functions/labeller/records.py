@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, TypedDict
 
 from labeller.events import Change, ObjectRef
-from labeller.results import Result, Status, Tagging
+from labeller.results import Prediction, Result, Status, Tagging
 
 MAX_TAGS = 10  # S3 user guide, "Categorizing your objects using tags"
 MAX_TAG_VALUE = 256  # characters, same page
@@ -22,6 +22,7 @@ INDEX_SHARDS = 8
 
 # A DynamoDB item has at most 400 KB. S3's values are bounded (a key has 1,024 bytes); labels are not.
 MAX_SCORES = 100  # the highest
+_SHARES = ("confidence", "familiarity")  # members of the event that are numbers
 _LONGEST_TEXT = 500  # characters of details and labels; 4 bytes each in UTF-8 at most
 
 # Letters and digits of any script, space, and + - = . _ : / @ (S3 API reference, "Tag").
@@ -46,7 +47,7 @@ def tag_value(text: str) -> str:
 
 
 def tags_for(result: Result, prefix: str) -> list[Tag]:
-    """Our tags: <prefix> (the label, UNSURE or UNREADABLE), -confidence (0.0000 to 1.0000) and -model (version)."""
+    """Our tags: <prefix> (the label or a status), -confidence (0.0000 to 1.0000) and -model (version)."""
     prediction = result.prediction
     label = prediction.label if prediction and result.status is Status.LABELLED else result.status.value
     tags = [Tag(Key=prefix, Value=tag_value(label))]
@@ -86,10 +87,13 @@ def item_for(
 
         object, version   the table's key: bucket/key, and the version id, or S3's own "null"
         bucket, key
-        status            LABELLED, UNSURE, UNREADABLE; DELETED in the rows of `deleted_item`
-        label             the most likely one, for UNSURE too, where the tag does not say it
+        status            LABELLED, UNSURE, UNKNOWN, UNREADABLE; DELETED in the rows of `deleted_item`
+        label             the most likely one, for UNSURE and UNKNOWN too, where the tag does not say it
         confidence        of that label, 0..1
         scores            label -> 0..1, the 100 highest
+        familiarity       0..1, see `Prediction`; left out if the model has none
+        nearest           of UNSURE and UNKNOWN: [{path, label, similarity}, ...], the most similar training pictures,
+                          if the model names them
         model             version
         etag, size        of the content; left out if it could not be fetched (ARCHIVED, ENCRYPTED)
         width, height     in pixels, as displayed
@@ -108,6 +112,10 @@ def item_for(
         "label": prediction.label[:_LONGEST_TEXT] if prediction else None,
         "confidence": _number(prediction.confidence) if prediction else None,
         "scores": {label[:_LONGEST_TEXT]: _number(score) for label, score in best} or None,
+        "familiarity": None
+        if prediction is None or prediction.familiarity is None
+        else _number(prediction.familiarity),
+        "nearest": _nearest(prediction) if prediction and result.status is not Status.LABELLED else None,
         "model": result.model,
         "etag": etag,
         "size": None if size is None else Decimal(size),
@@ -135,7 +143,7 @@ def deleted_item(ref: ObjectRef, *, deleted_at: datetime, ttl_days: int) -> dict
 def index_keys(label: str, day: date) -> list[str]:
     """The index's partitions for a label and a day (UTC), each sorted by classified_at: query all of them and merge.
 
-    `label`: one of the model's, or UNSURE, UNREADABLE, DELETED.
+    `label`: one of the model's, or UNSURE, UNKNOWN, UNREADABLE, DELETED.
     """
     return [_index_key(label, day, shard) for shard in range(INDEX_SHARDS)]
 
@@ -143,11 +151,32 @@ def index_keys(label: str, day: date) -> list[str]:
 def event_detail(item: Mapping[str, Any]) -> dict[str, Any]:
     """The result event for a row of item_for, as in docs/image-classified.schema.json. It has no scores: with many
     labels they would not fit."""
-    names = ("bucket", "key", "status", "label", "confidence", "model", "reason", "etag", "sequencer", "tagging")
-    detail = {name: item[name] for name in names if name in item}
-    if "confidence" in detail:
-        detail["confidence"] = float(detail["confidence"])
+    names = (
+        "bucket",
+        "key",
+        "status",
+        "label",
+        "confidence",
+        "familiarity",
+        "model",
+        "reason",
+        "etag",
+        "sequencer",
+        "tagging",
+    )
+    detail = {name: float(item[name]) if name in _SHARES else item[name] for name in names if name in item}
     return {"schema": 1, "version": item["version"], **detail, "time": item["classified_at"]}
+
+
+def _nearest(prediction: Prediction) -> list[dict[str, Any]] | None:
+    return [
+        {
+            "path": neighbour.path[:_LONGEST_TEXT],
+            "label": neighbour.label[:_LONGEST_TEXT],
+            "similarity": _number(neighbour.similarity),
+        }
+        for neighbour in prediction.nearest
+    ] or None
 
 
 def _row(

@@ -10,12 +10,16 @@ class Status(StrEnum):
 
     LABELLED = "LABELLED"
     UNSURE = "UNSURE"  # the confidence is below the threshold
+    UNKNOWN = "UNKNOWN"  # the picture is unlike the pictures of every label: its familiarity is below the threshold
     UNREADABLE = "UNREADABLE"  # the content cannot be decoded as a picture; the reason says why
     DELETED = "DELETED"  # the object, or this version of it, no longer exists
 
 
 RESERVED_LABELS = frozenset(status.value for status in Status if status is not Status.LABELLED)
 """Names that no label of a model may have, because they mark results without a label."""
+
+OTHER = "other"
+"""Name of the folder beside the labels' folders that holds pictures of none of them."""
 
 
 class Tagging(StrEnum):
@@ -28,12 +32,41 @@ class Tagging(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A training picture that resembles a picture."""
+
+    path: str  # within the training pictures: label/name
+    label: str
+    similarity: float  # cosine of the two pictures' features, -1..1
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """The network's answer for one picture."""
 
     label: str  # the most likely one
     confidence: float  # its probability, 0..1
     scores: Mapping[str, float]  # the probability of every label, in the manifest's order; they add up to 1
+    familiarity: float | None = None  # 0..1: the share of validation pictures that are stranger; None: an older model
+    nearest: tuple[Neighbour, ...] = ()  # the most similar training pictures, if the model names them
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """The thresholds in force: the operator's, or else the model's own."""
+
+    confidence: float  # 0..1
+    familiarity: float | None  # 0..1; None: no picture is UNKNOWN
+
+    def status(self, prediction: Prediction) -> Status:
+        """UNKNOWN below the familiarity, else UNSURE below the confidence, else LABELLED.
+
+        UNKNOWN wins: the confidence of a picture that is unlike all labels means nothing.
+        """
+        familiarity = prediction.familiarity
+        if familiarity is not None and self.familiarity is not None and familiarity < self.familiarity:
+            return Status.UNKNOWN
+        return Status.UNSURE if prediction.confidence < self.confidence else Status.LABELLED
 
 
 @dataclass(frozen=True, slots=True)

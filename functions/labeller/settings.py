@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from labeller.records import TAG_SUFFIXES, is_tag_text
+from labeller.results import Thresholds
 
 DEFAULT_MAX_IMAGE_PIXELS = 100_000_000  # about 400 MB once decoded, at Pillow's four bytes a pixel
 
@@ -18,6 +19,7 @@ DEFAULTS: Mapping[str, str] = {
     "MAX_IMAGE_PIXELS": str(DEFAULT_MAX_IMAGE_PIXELS),
     "ROW_TTL_DAYS": "0",  # keep rows for ever
     "CONFIDENCE_THRESHOLD": "",  # empty: the manifest's, chosen by the build
+    "FAMILIARITY_THRESHOLD": "",  # likewise; 0: no picture is UNKNOWN
     "KEY_PREFIX": "",  # only objects whose keys start with it are labelled
     "KEY_SUFFIXES": "",  # such as ".jpg,.png", in upper or lower case; empty: all keys
     "EVENT_BUS": "default",  # name or ARN
@@ -49,6 +51,7 @@ class Settings:
     max_image_pixels: int
     row_ttl_days: int  # 0: rows stay
     confidence_threshold: float | None  # 0..1; None: the manifest's
+    familiarity_threshold: float | None  # likewise
     key_prefix: str
     key_suffixes: tuple[str, ...]  # in lower case; empty: any
     event_bus: str  # name or ARN, for the result events
@@ -58,9 +61,12 @@ class Settings:
         """The number of objects that are worked on at once."""
         return max(1, min(_MAX_IN_FLIGHT, _MAX_BYTES_IN_FLIGHT // self.max_image_bytes))
 
-    def threshold_in_force(self, manifest: float) -> float:
-        """The confidence below which a label is UNSURE: the environment's, or else the manifest's."""
-        return manifest if self.confidence_threshold is None else self.confidence_threshold
+    def thresholds_in_force(self, manifest: Thresholds) -> Thresholds:
+        """The environment's thresholds, or else the manifest's."""
+        return Thresholds(
+            manifest.confidence if self.confidence_threshold is None else self.confidence_threshold,
+            manifest.familiarity if self.familiarity_threshold is None else self.familiarity_threshold,
+        )
 
     def wants(self, key: str) -> bool:
         """Whether the object with this key is to be labelled."""
@@ -70,7 +76,6 @@ class Settings:
     def from_env(cls, env: Mapping[str, str]) -> Self:
         """The settings in `env`, usually os.environ. Raises SettingsError."""
         values = read_variables(env, REQUIRED, DEFAULTS)
-        threshold = values["CONFIDENCE_THRESHOLD"]
         return cls(
             results_table=values["RESULTS_TABLE"],
             model_dir=Path(values["MODEL_DIR"]),
@@ -79,11 +84,8 @@ class Settings:
             max_image_bytes=_integer(values, "MAX_IMAGE_BYTES", 1),
             max_image_pixels=_integer(values, "MAX_IMAGE_PIXELS", 1, _PILLOW_LIMIT),
             row_ttl_days=_integer(values, "ROW_TTL_DAYS", 0, _LONGEST_TTL),
-            confidence_threshold=(
-                share("CONFIDENCE_THRESHOLD", threshold, "a number between 0 and 1, or empty for the model's own")
-                if threshold
-                else None
-            ),
+            confidence_threshold=_threshold(values, "CONFIDENCE_THRESHOLD"),
+            familiarity_threshold=_threshold(values, "FAMILIARITY_THRESHOLD"),
             key_prefix=values["KEY_PREFIX"],
             key_suffixes=tuple(s.strip().lower() for s in values["KEY_SUFFIXES"].split(",") if s.strip()),
             event_bus=values["EVENT_BUS"],
@@ -107,6 +109,10 @@ def share(name: str, text: str, expected: str = "a number between 0 and 1") -> f
     if not 0 <= number <= 1:  # false for NaN too
         raise SettingsError(f"{name} must be {expected}, not {text!r}")
     return number
+
+
+def _threshold(values: Mapping[str, str], name: str) -> float | None:
+    return share(name, values[name], "a number between 0 and 1, or empty for the model's own") if values[name] else None
 
 
 def _integer(values: Mapping[str, str], name: str, least: int, most: int | None = None) -> int:

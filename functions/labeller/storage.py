@@ -327,13 +327,13 @@ def _address(ref: ObjectRef) -> _Address:
     return address
 
 
-def _attribute(value: str | Decimal | Mapping[str, Any]) -> AttributeValueTypeDef:
+def _attribute(value: str | Decimal | Mapping[str, Any] | list[Any]) -> AttributeValueTypeDef:
     """A value of records.item_for in DynamoDB's format. boto3's serializer would load boto3."""
-    if isinstance(value, str):
-        return {"S": value}
-    if isinstance(value, Decimal):
-        return {"N": str(value)}
-    return {"M": {name: _attribute(member) for name, member in value.items()}}
+    if isinstance(value, list):
+        return {"L": [_attribute(entry) for entry in value]}
+    if isinstance(value, Mapping):
+        return {"M": {name: _attribute(member) for name, member in value.items()}}
+    return {"S": value} if isinstance(value, str) else {"N": str(value)}
 
 
 def _version(response: GetObjectOutputTypeDef | HeadObjectOutputTypeDef) -> str | None:

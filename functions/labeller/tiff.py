@@ -45,6 +45,16 @@ def is_unsupported(data: bytes) -> bool:
     return _number(data, entries, _COMPRESSION, 1) not in _COMPRESSIONS
 
 
+def strips(data: bytes) -> int:
+    """The number of strips or tiles."""
+    return max((entry.length for entry in _directory(data)[0] if entry.tag in (273, 324)), default=0)
+
+
+def directory_bytes(data: bytes) -> int:
+    """The total size of all values to which the first directory refers, each as often as it is referred to."""
+    return sum(entry.size for entry in _directory(data)[0])
+
+
 def end(data: bytes) -> int:
     """Where the file ends at the earliest, according to its first directory."""
     entries, last = _directory(data)

@@ -27,7 +27,8 @@ OUT_OF_TIME = "DEADLINE: there was no time left to score it"
 class ScoringRun:
     """All answers, and the time they took."""
 
-    scored: tuple[Scored, ...]
+    scored: tuple[Scored, ...]  # pictures of the labels
+    others: tuple[Scored, ...]  # pictures of none of them
     unscored: tuple[Unscored, ...]
     seconds: float
     inference_ms: tuple[float, ...]  # of each scored picture, on one processor
@@ -64,8 +65,13 @@ class Scorer:
             for example, result in zip(examples, results, strict=True)
             if isinstance(result, Exception)
         ]
+        labels = self.classifier.labels
         return ScoringRun(
-            tuple(scored for scored, _ in answers), tuple(unscored), seconds, tuple(ms for _, ms in answers)
+            tuple(scored for scored, _ in answers if scored.true in labels),
+            tuple(scored for scored, _ in answers if scored.true not in labels),
+            tuple(unscored),
+            seconds,
+            tuple(ms for _, ms in answers),
         )
 
     def _fetch(self, example: Example) -> Fetched:
@@ -80,12 +86,14 @@ class Scorer:
         # The report shows only the pictures that are wrong or got another label than before.
         before = [reference.answers.get(identity, prediction.label) for reference in self.references]
         shown = {example.label, *before} != {prediction.label}
+        if example.label not in self.classifier.labels:
+            shown = inference.result.status is Status.LABELLED
         scored = Scored(
             key=example.name,
             true=example.label,
             sha256=identity[1],
             prediction=prediction,
-            unsure=inference.result.status is Status.UNSURE,
+            status=inference.result.status,
             thumbnail=thumbnail(decoded.pixels, decoded.width, decoded.height) if shown else None,
         )
         return scored, durations["inference_ms"]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from evaluation.pages import render
 from evaluation.thumbnails import THUMBNAIL, thumbnail
-from labeller.images import Unreadable, decode
+from labeller.decoder_process import decode
+from labeller.images import Unreadable
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 
 TEMPLATES = Path(__file__).parent / "templates"

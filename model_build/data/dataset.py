@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labeller.images import Unreadable, decode
+from labeller.decoder_process import decode
+from labeller.images import Unreadable
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from labeller.text import printable
 from model_build.data import folders, splitting
@@ -173,7 +174,7 @@ def _copies(listing: FolderListing, sha256s: Mapping[Path, str]) -> dict[Path, P
 
 def _is_image(path: Path) -> bool:
     try:
-        decode(folders.content_of(path), (8, 8), DEFAULT_MAX_IMAGE_PIXELS)
+        decode(folders.content_of(path), (8, 8), DEFAULT_MAX_IMAGE_PIXELS, folders.SECONDS)
     except (Unreadable, OSError):
         return False
     return True

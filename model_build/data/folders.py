@@ -31,6 +31,9 @@ EXPECTED = (
 
 MAX_BYTES = int(DEFAULTS["MAX_IMAGE_BYTES"])
 
+SECONDS = 120.0
+"""Of wall time to decode a picture, many times the functions' own: every processor is busy with the build."""
+
 SPLIT_LIKE = frozenset({*SPLITS, "training", "val", "valid", "testing"})
 """Lower-case names that a folder of label folders may have, but a label should not."""
 

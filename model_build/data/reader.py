@@ -12,15 +12,16 @@ from itertools import islice
 import numpy as np
 
 from evaluation.thumbnails import thumbnail
-from labeller import colours, images, jpeg, jpeg_scan, metadata, signatures, tiff
-from labeller.images import Decoded, Unreadable, decode
+from labeller import colours, decoder_process, headers, images, jpeg, jpeg_scan, metadata, signatures, tiff
+from labeller.decoder_process import decode
+from labeller.images import Decoded, Unreadable
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from model_build.cache import source_of
 from model_build.data.dataset import DataError, Example
-from model_build.data.folders import MAX_BYTES, content_of
+from model_build.data.folders import MAX_BYTES, SECONDS, content_of
 from model_build.data.shifts import changed_copy
 
-DECODING = (images, colours, jpeg, jpeg_scan, metadata, signatures, tiff)
+DECODING = (decoder_process, images, colours, headers, jpeg, jpeg_scan, metadata, signatures, tiff)
 """The modules that turn bytes into pixels."""
 
 DECODERS = ("pillow", "pillow-heif", "simplejpeg", "numpy")
@@ -62,7 +63,7 @@ def read(example: Example, image_size: int, changed: bool = False) -> Decoded:
         raise DataError(f"{example.path} changed while the build ran; start again when nothing writes to the data")
     if changed:
         content = changed_copy(content, example.sha256, 2 * image_size)
-    return decode(content, (image_size, image_size), DEFAULT_MAX_IMAGE_PIXELS)
+    return decode(content, (image_size, image_size), DEFAULT_MAX_IMAGE_PIXELS, SECONDS)
 
 
 def require_readable(readable: Sequence[Example], unreadable: Mapping[Example, Unreadable]) -> None:

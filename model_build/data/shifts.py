@@ -11,8 +11,9 @@ from random import Random
 
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from labeller.images import decode
+from labeller.decoder_process import decode
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
+from model_build.data.folders import SECONDS
 
 QUALITY = 90
 """Of the JPEG files that hold the copies, where quality is not what is changed."""
@@ -71,10 +72,10 @@ def changed_copy(content: bytes, sha256: str, side: int) -> bytes:
     Raises Unreadable.
     """
     kind, random = change_of(sha256), Random(sha256)  # noqa: S311  no secret
-    original = decode(content, (1, 1), DEFAULT_MAX_IMAGE_PIXELS)
+    original = decode(content, (1, 1), DEFAULT_MAX_IMAGE_PIXELS, SECONDS)
     scale = min(1.0, side / max(original.width, original.height))
     size = max(1, round(scale * original.height)), max(1, round(scale * original.width))
-    image = Image.fromarray(decode(content, size, DEFAULT_MAX_IMAGE_PIXELS).pixels)
+    image = Image.fromarray(decode(content, size, DEFAULT_MAX_IMAGE_PIXELS, SECONDS).pixels)
     file = BytesIO()
     quality = random.randint(8, 20) if kind.startswith("JPEG") else QUALITY
     CHANGES[kind](image, random).save(file, "JPEG", quality=quality)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from botocore.client import BaseClient
 from classify import app
 from classify.labelling import Ending
 from tests.classify.conftest import BUCKET, TABLE, LambdaContext, Service
-from tests.support import BLUE, GREY, RED, encoded, notification, plain, record, sqs_batch
+from tests.support import BLUE, GREEN, GREY, RED, encoded, notification, plain, record, sqs_batch, write_familiar_model
 from tests.template import as_list, dashboard, of_type, properties, shown_metrics, watched_metrics
 
 # CURRENT is how a backfill may end that asks for stale labels only; an upload never does.
@@ -106,6 +107,7 @@ def play(service: Service) -> None:
         red = service.upload("red.png", encoded(plain(RED)), tags="owner=Ann")
         blue = service.upload("blue.png", encoded(plain(BLUE)))
         deliver(red, blue, service.upload("grey.png", encoded(plain(GREY))), service.upload("notes.jpg", b"Milk"))
+        deliver(service.upload("green.png", encoded(plain(GREEN))))
         deliver(record("blue.png", sequencer="0055", version_id=blue["s3"]["object"].get("versionId")))  # late
         service.invoke(batch_operations("red.png", red["s3"]["object"].get("versionId")))
         service.invoke(batch_operations("blue.png"))
@@ -125,6 +127,7 @@ def play(service: Service) -> None:
 def play_backfill(service: Service) -> None:
     """All that can come of tasks of S3 Batch Operations, without versions and then with them."""
     pictures = {"red.png": encoded(plain(RED)), "grey.png": encoded(plain(GREY)), "notes.jpg": b"Milk"}
+    pictures["green.png"] = encoded(plain(GREEN))
 
     def everything() -> None:
         for key, data in pictures.items():
@@ -225,8 +228,9 @@ def test_dashboard_and_alarms_use_the_namespace_of_the_functions_metrics() -> No
 
 
 def test_dashboard_and_alarms_use_metrics_that_the_function_writes(
-    service: Service, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    service: Service, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("MODEL_DIR", str(write_familiar_model(tmp_path / "familiar")))
     monkeypatch.setattr("aws_lambda_powertools.metrics.provider.cold_start.is_cold_start", True)
     play(service)
     play_backfill(service)

@@ -21,10 +21,12 @@ from labeller.settings import SettingsError
 from tests.classify.conftest import BUCKET, TABLE, Service
 from tests.support import (
     BLUE,
+    GREEN,
     GREY,
     RED,
     ROOT,
     TEST_EVENT,
+    YELLOW,
     Printed,
     batch_job,
     colour_network,
@@ -38,6 +40,7 @@ from tests.support import (
     sns_envelope,
     sns_event,
     sqs_batch,
+    write_familiar_model,
     write_model,
 )
 
@@ -166,6 +169,56 @@ def test_the_threshold_of_the_environment_overrides_the_models(
     service.invoke(sqs_batch(notification(event)))
 
     assert service.rows()["grey.png"]["status"] == "LABELLED"
+
+
+@pytest.fixture
+def familiar(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
+    """The function with a model that recognises what it has never seen."""
+    monkeypatch.setenv("MODEL_DIR", str(write_familiar_model(tmp_path / "familiar")))
+    return service
+
+
+def test_a_picture_unlike_anything_is_unknown_with_what_it_resembles_most(
+    familiar: Service, printed: Callable[[], Printed]
+) -> None:
+    uploads = {"yellow.png": YELLOW, "green.png": GREEN, "red.png": RED}
+    records = [familiar.upload(key, encoded(plain(colour))) for key, colour in uploads.items()]
+
+    assert familiar.invoke(sqs_batch(*map(notification, records))) == DONE
+
+    # Yellow is red with certainty, and green neither: both are unlike red and blue.
+    assert [familiar.tags(key)["image-label"] for key in uploads] == ["UNKNOWN", "UNKNOWN", "red"]
+    rows = familiar.rows()
+    yellow = rows["yellow.png"]
+    assert (yellow["status"], yellow["label"], yellow["familiarity"]) == ("UNKNOWN", "red", Decimal(0))
+    assert yellow["nearest"][0] == {"path": "train/red/fire.jpg", "label": "red", "similarity": Decimal("0.75")}
+    assert rows["red.png"]["familiarity"] == 1
+    assert "nearest" not in rows["red.png"]
+    for event in familiar.published():
+        jsonschema.validate(event["detail"], SCHEMA)
+        assert event["detail"]["familiarity"] == float(rows[event["detail"]["key"]]["familiarity"])
+    output = printed()
+    assert (output.metrics["Unknown"], output.metrics["Labelled"]) == (2, 1)
+    (line,) = [line for line in output.logs if line.get("key") == "yellow.png"]
+    assert (line["message"], line["label"], line["familiarity"]) == ("unknown", "red", 0)
+
+
+@pytest.mark.parametrize(("threshold", "status"), [("0", "LABELLED"), ("0.6", "UNKNOWN")])
+def test_the_operator_may_turn_unknown_off_or_choose_its_threshold(
+    familiar: Service, monkeypatch: pytest.MonkeyPatch, threshold: str, status: str
+) -> None:
+    monkeypatch.setenv("FAMILIARITY_THRESHOLD", threshold)  # the model's is 0.25
+    event = familiar.upload("orange.png", encoded(plain((255, 128, 0))))  # familiarity 1 - 128 / 255 = 0.498
+
+    familiar.invoke(sqs_batch(notification(event)))
+
+    assert familiar.rows()["orange.png"]["status"] == status
+
+
+def test_a_function_invoked_directly_counts_an_unknown_picture_as_one_with_a_result(familiar: Service) -> None:
+    event = familiar.upload("green.png", encoded(plain(GREEN)))
+
+    assert familiar.invoke(notification(event)) == {"labelled": 1, "deleted": 0}
 
 
 def test_the_test_event_and_folders_are_ignored(service: Service) -> None:

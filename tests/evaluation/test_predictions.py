@@ -6,16 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.predictions import COLUMNS, PREDICTIONS_FILE, Scored, read_csv, write_csv
-from labeller.results import Prediction
+from labeller.results import Prediction, Status
 from local import ROOT
 
 
 def scored(
-    key: str = "cats/a.jpg", true: str = "cats", label: str = "cats", sha256: str = "ab", **more: object
+    key: str = "cats/a.jpg",
+    true: str = "cats",
+    label: str = "cats",
+    sha256: str = "ab",
+    status: Status = Status.LABELLED,
+    familiarity: float | None = None,
 ) -> Scored:
     confidence = 0.9
     scores = {label: confidence, true: confidence if true == label else 1 - confidence}
-    return Scored(key, true, sha256, Prediction(label, confidence, scores), **{"unsure": False, **more})  # type: ignore[arg-type]
+    return Scored(key, true, sha256, Prediction(label, confidence, scores, familiarity), status)
 
 
 def rows(content: bytes) -> list[dict[str, str]]:
@@ -35,24 +40,27 @@ def test_each_picture_has_a_line_ordered_by_key() -> None:
         "true": "dogs",
         "predicted": "cats",
         "right": "no",
-        "unsure": "no",
+        "status": "LABELLED",
         "confidence": "0.900000",
+        "familiarity": "",
         "probability_of_true": "0.100000",
         "sha256": "02",
     }
 
 
 def test_a_picture_of_a_label_that_the_model_does_not_know_has_probability_0_of_it() -> None:
-    answer = Scored("fox/a.jpg", "fox", "ab", Prediction("cats", 0.9, {"cats": 0.9, "dogs": 0.1}), unsure=False)
+    answer = Scored("fox/a.jpg", "fox", "ab", Prediction("cats", 0.9, {"cats": 0.9, "dogs": 0.1}), Status.UNSURE)
 
     assert rows(write_csv([answer]))[0]["probability_of_true"] == "0.000000"
 
 
 @pytest.mark.parametrize("label", ["cats", "dogs"])
-@pytest.mark.parametrize("unsure", [False, True])
-def test_a_line_says_whether_the_answer_is_right_and_whether_it_is_unsure(label: str, unsure: bool) -> None:
-    (line,) = rows(write_csv([scored("cats/a.jpg", "cats", label, unsure=unsure)]))
-    assert (line["right"], line["unsure"]) == ("yes" if label == "cats" else "no", "yes" if unsure else "no")
+@pytest.mark.parametrize("status", [Status.LABELLED, Status.UNSURE, Status.UNKNOWN])
+def test_a_line_says_whether_the_answer_is_right_and_what_an_upload_would_get(label: str, status: Status) -> None:
+    (line,) = rows(write_csv([scored("cats/a.jpg", "cats", label, status=status, familiarity=0.0125)]))
+
+    assert (line["right"], line["status"]) == ("yes" if label == "cats" else "no", status.value)
+    assert line["familiarity"] == "0.012500"
 
 
 @pytest.mark.parametrize("key", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", '=HYPERLINK("http://x")'])

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from evaluation.drift import UploadRow, count_uploads
+from evaluation.night import Night, Verdict
 from evaluation.predictions import Scored
-from evaluation.report import Night, NightlyReport, Verdict, figures_of
+from evaluation.report import NightlyReport, figures_of
 from evaluation.report_page import nights_page, report_page
 from labeller.results import Prediction, Status
 from tests.evaluation.test_report import LABELS, NIGHT, against, answers, report
@@ -38,7 +39,7 @@ def mistakes(number: int) -> list[Scored]:
             "cats",
             str(n),
             Prediction("dogs", 0.5 + n / 100, {"dogs": 0.5 + n / 100, "cats": 0.5 - n / 100}),
-            unsure=n < 10,
+            Status.UNSURE if n < 10 else Status.LABELLED,
         )
         for n in range(number)
     ]
@@ -88,7 +89,11 @@ def many_labels(number: int) -> tuple[NightlyReport, list[Scored]]:
     labels = tuple(f"label {n:02}" for n in range(number))
     scored = [
         Scored(
-            f"{true}/{n}", true, f"{true}{n}", Prediction(wrong, 0.9, {**dict.fromkeys(labels, 0.0), wrong: 0.9}), False
+            f"{true}/{n}",
+            true,
+            f"{true}{n}",
+            Prediction(wrong, 0.9, {**dict.fromkeys(labels, 0.0), wrong: 0.9}),
+            Status.LABELLED,
         )
         for index, (true, wrong) in enumerate(zip(labels, (*labels[1:], labels[0]), strict=True))
         for n in range(index)

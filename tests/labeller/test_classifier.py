@@ -16,7 +16,8 @@ from onnx import TensorProto, helper
 
 from labeller.classifier import load_classifier, softmax
 from labeller.manifest import TILE, TOLERANCE, GoldenExample, Manifest, ModelError
-from tests.support import BLUE, GREY, RED, colour_network, write_model
+from labeller.results import Thresholds
+from tests.support import BLUE, GREEN, GREY, NEAREST, RED, YELLOW, colour_network, write_familiar_model, write_model
 
 
 def tile(colour: tuple[int, int, int]) -> np.ndarray:
@@ -42,7 +43,9 @@ def batch(*colours: tuple[int, int, int], size: tuple[int, int] = (8, 8)) -> np.
 
 
 def test_a_manifest_survives_the_way_through_json() -> None:
-    manifest = Manifest(**VALID, build={"weights": {"sha256": "ab"}, "accuracy": 0.98, "größe": [1, 2]})
+    golden = GoldenExample.of(tile(RED), (10, -10), familiarity=0.25)
+    build = {"weights": {"sha256": "ab"}, "accuracy": 0.98, "größe": [1, 2]}
+    manifest = Manifest(**VALID | {"golden": golden}, familiarity_threshold=0.01, build=build)
 
     assert Manifest.from_json(manifest.to_json()) == manifest
 
@@ -59,6 +62,16 @@ def test_provenance_and_digest_may_be_left_out() -> None:
     del content["build"], content["manifest_sha256"]
 
     assert Manifest.from_json(json.dumps(content)) == Manifest(**VALID)
+
+
+def test_the_manifest_of_a_model_without_familiarity_is_read() -> None:
+    content = json.loads(Manifest(**VALID).to_json())
+    del content["familiarity_threshold"], content["golden"]["familiarity"], content["manifest_sha256"]
+
+    manifest = Manifest.from_json(json.dumps(content))
+
+    assert manifest == Manifest(**VALID)
+    assert (manifest.thresholds, manifest.golden.familiarity) == (Thresholds(0.6, None), None)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +120,8 @@ def test_order_and_spacing_of_a_manifest_do_not_count() -> None:
         ({"temperature": "1"}, "temperature must be a number above 0, not '1'"),
         ({"confidence_threshold": 1.1}, "confidence_threshold must be between 0 and 1"),
         ({"confidence_threshold": True}, "confidence_threshold must be between 0 and 1"),
+        ({"familiarity_threshold": -0.01}, "familiarity_threshold must be between 0 and 1, or null, not -0.01"),
+        ({"labels": ("cat", "UNKNOWN")}, "labels must not be UNKNOWN"),
         ({"model_version": ""}, "model_version must be a non-empty string"),
         ({"model_sha256": "XYZ"}, "model_sha256 must be 64 lower-case hexadecimal digits"),
         ({"golden": None}, "golden must be a GoldenExample, not None"),
@@ -154,6 +169,7 @@ def test_labels_must_be_a_list_in_the_file() -> None:
         ({"tile": "AAAA", "logits": [1, 2]}, "golden.tile must hold 16 x 16 RGB pixels, 768 bytes, not 3"),
         ({"tile": VALID["golden"].tile, "logits": [1, math.inf]}, "golden.logits must be finite numbers"),
         ({"tile": VALID["golden"].tile, "logits": ["1", 2]}, "golden.logits must be finite numbers"),
+        ({"tile": VALID["golden"].tile, "logits": [1, 2], "familiarity": 1.5}, "golden.familiarity must be between"),
     ],
 )
 def test_a_golden_example_that_makes_no_sense_is_refused(golden: object, message: str) -> None:
@@ -209,7 +225,7 @@ def test_a_classifier_tells_what_its_manifest_says(tmp_path: Path) -> None:
     assert classifier.input_size == (6, 4)
     assert classifier.labels == ("red", "blue")
     assert classifier.version == "colour-1"
-    assert classifier.confidence_threshold == 0.9
+    assert classifier.thresholds == Thresholds(0.9, None)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -249,6 +265,87 @@ def test_logits_that_are_no_numbers_never_become_a_label(tmp_path: Path) -> None
         classifier.predict(batch(RED))
 
 
+# ---- familiarity ------------------------------------------------------------------------------------------
+
+
+def test_pictures_have_the_familiarity_and_the_nearest_training_pictures_that_the_network_gives(tmp_path: Path) -> None:
+    classifier = load_classifier(write_familiar_model(tmp_path), threads=1)
+
+    red, yellow, grey = classifier.predict(batch(RED, YELLOW, GREY))
+
+    assert (red.familiarity, yellow.familiarity) == (1, 0)
+    assert grey.familiarity == 0.498039  # 1 - 128 / 255, with the six decimals of a row
+    assert red.nearest == yellow.nearest == NEAREST
+    assert yellow.label == "red"
+    assert classifier.thresholds == Thresholds(0.9, 0.25)
+
+
+def test_a_float32_that_stands_for_the_threshold_is_not_below_it(tmp_path: Path) -> None:
+    # 1 - 252 / 255 = 0.011765 in float32 is 0.0117647..., below the decimal number.
+    classifier = load_classifier(write_familiar_model(tmp_path, threshold=0.011765), threads=1)
+
+    (strange,) = classifier.predict(batch((255, 252, 0)))
+
+    assert classifier.thresholds.status(strange) == "LABELLED"
+
+
+def test_a_model_without_familiarity_has_none(tmp_path: Path) -> None:
+    (green,) = load_classifier(write_model(tmp_path), threads=1).predict(batch(GREEN))
+
+    assert (green.familiarity, green.nearest) == (None, ())
+
+
+def test_a_model_with_a_threshold_needs_the_output(tmp_path: Path) -> None:
+    write_model(tmp_path, familiarity_threshold=0.01)
+
+    with pytest.raises(ModelError, match=r"familiarity_threshold 0.01 .*its output 'familiarity' must be .*it has"):
+        load_classifier(tmp_path, 1)
+
+
+def test_a_familiarity_of_another_shape_is_refused(tmp_path: Path) -> None:
+    network = colour_network((8, 8), familiarity=True)
+    del network.graph.output[1:]
+    network.graph.node[4].output[0] = "of no use"
+    network.graph.node[-1].output[0] = "familiarity"  # what was the similarity
+    network.graph.output.append(helper.make_tensor_value_info("familiarity", TensorProto.FLOAT, ["N", 2]))
+    write_model(tmp_path, network)
+
+    with pytest.raises(ModelError, match=r"its output 'familiarity' must be tensor\(float\) of 1 dimension"):
+        load_classifier(tmp_path, 1)
+
+
+def test_a_familiarity_that_is_no_share_never_becomes_a_result(tmp_path: Path) -> None:
+    network = colour_network((8, 8), familiarity=True)
+    (green,) = [tensor for tensor in network.graph.initializer if tensor.name == "green"]
+    green.CopyFrom(onnx.numpy_helper.from_array(np.array([0, -1 / 25, 0], np.float32), "green"))
+    del network.graph.output[2:]
+    classifier = load_classifier(write_model(tmp_path, network, golden=GoldenExample.of(tile(RED), (10, -10))), 1)
+
+    with pytest.raises(ModelError, match="model colour-1 answers with a familiarity that is not between 0 and 1"):
+        classifier.predict(batch(GREEN))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"exemplars\.json is missing"),
+        ("{}", r"names the training pictures \[2, 0\], exemplars\.json has 0: the two are not of one build"),
+        ('[{"path": "a.jpg"}]', r'exemplars\.json must be a list of \{"path": \.\.\., "label": \.\.\.\}'),
+        ("[", r"exemplars\.json must be a list"),
+    ],
+)
+def test_a_model_that_names_training_pictures_needs_their_list(
+    tmp_path: Path, content: str | None, message: str
+) -> None:
+    path = write_familiar_model(tmp_path) / "exemplars.json"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+
+    with pytest.raises(ModelError, match=message):
+        load_classifier(tmp_path, 1).predict(batch(RED))
+
+
 # ---- self-check -------------------------------------------------------------------------------------------
 
 
@@ -278,6 +375,21 @@ def test_a_logit_that_is_off_by_more_fails_the_self_check(
         ModelError, match=r"model colour-1 fails its self-check: .* \(difference 0\.021, allowed 0\.02\)"
     ):
         load_classifier(tmp_path, 1)
+
+
+@pytest.mark.parametrize(("expected", "passes"), [(0.991, True), (0.989, False)])
+def test_the_familiarity_of_the_golden_picture_may_be_off_by_a_hundredth(
+    tmp_path: Path, expected: float, passes: bool
+) -> None:
+    write_familiar_model(tmp_path, golden=GoldenExample.of(tile(RED), (10, -10), expected))  # red: 1
+
+    if passes:
+        assert load_classifier(tmp_path, 1).check_itself() < 1e-5
+    else:
+        with pytest.raises(
+            ModelError, match=r"fails its self-check: .* familiarity 1\.0, the build got 0\.989 .*0\.011"
+        ):
+            load_classifier(tmp_path, 1)
 
 
 @given(

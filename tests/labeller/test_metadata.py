@@ -165,6 +165,13 @@ def test_an_application_segment_never_makes_a_jpeg_unreadable(kind: str) -> None
         np.testing.assert_array_equal(decoded(data).pixels, decoded(JPEG).pixels)
 
 
+def test_metadata_behind_the_size_of_the_picture_is_left_out_too() -> None:
+    comment = segment(0xFE, b"a comment")
+    for marker in (b"\xff\xc0", b"\xff\xc4", b"\xff\xda"):  # frame, Huffman table, scan
+        data = JPEG.replace(marker, comment + marker, 1)
+        assert without_metadata(data, "JPEG").getvalue() == JPEG
+
+
 def test_the_segments_that_say_what_the_colours_are_stay() -> None:
     rgb = encoded(PHOTO, "JPEG", keep_rgb=True)
     inks = encoded(PHOTO.convert("CMYK"), "JPEG")

@@ -26,11 +26,14 @@ from labeller.records import (
     tag_value,
     tags_for,
 )
-from labeller.results import RESERVED_LABELS, Prediction, Result, Status, Tagging
+from labeller.results import RESERVED_LABELS, Neighbour, Prediction, Result, Status, Tagging, Thresholds
 from local import ROOT
 
 REF = ObjectRef("uploads", "a/b.jpg", None, "0055aed6dcd90281e5", "2026-11-24T08:00:00.000Z")
 CAT = Prediction("cat", 0.97312, {"cat": 0.97312, "dog": 0.02688})
+FAMILIAR_CAT = replace(
+    CAT, familiarity=0.025, nearest=(Neighbour("cat/7.jpg", "cat", 0.9), Neighbour("dog/2.jpg", "dog", 0.8333333))
+)
 PICTURE = Decoded(np.zeros((8, 8, 3), np.uint8), 4032, 3024, "JPEG")
 NOW = datetime(2026, 11, 24, 8, 0, 1, 234567, tzinfo=UTC)
 
@@ -59,28 +62,51 @@ def test_the_values_in_rows_and_events_are_those_of_the_events_schema() -> None:
     [(0.9, Status.LABELLED), (0.97312, Status.LABELLED), (0.98, Status.UNSURE), (0.0, Status.LABELLED)],
 )
 def test_a_label_counts_from_the_threshold_on(threshold: float, status: Status) -> None:
-    assert labelled(CAT, PICTURE, "m1", threshold).status is status
+    assert labelled(CAT, PICTURE, "m1", Thresholds(threshold, None)).status is status
+
+
+@pytest.mark.parametrize(
+    ("familiarity", "threshold", "status"),
+    [
+        (0.009999, 0.01, Status.UNKNOWN),
+        (0.01, 0.01, Status.LABELLED),  # as for the confidence, the threshold itself passes
+        (0.0, 0.0, Status.LABELLED),  # 0 turns it off
+        (0.0, None, Status.LABELLED),  # a model without a threshold of its own
+        (None, 1.0, Status.LABELLED),  # a model without familiarity, under an operator's threshold
+    ],
+)
+def test_a_picture_is_unknown_below_the_threshold_of_familiarity(
+    familiarity: float | None, threshold: float | None, status: Status
+) -> None:
+    assert Thresholds(0.9, threshold).status(replace(CAT, familiarity=familiarity)) is status
+
+
+def test_a_picture_that_is_unlike_anything_is_unknown_even_if_the_model_is_not_sure_either() -> None:
+    assert Thresholds(confidence=0.99, familiarity=0.01).status(replace(CAT, familiarity=0.001)) is Status.UNKNOWN
 
 
 def test_the_names_of_results_without_a_label_are_reserved() -> None:
-    assert {"UNSURE", "UNREADABLE", "DELETED"} == RESERVED_LABELS
+    assert {"UNSURE", "UNKNOWN", "UNREADABLE", "DELETED"} == RESERVED_LABELS
 
 
 # ---- tags -------------------------------------------------------------------------------------------------
 
 
 def test_a_labelled_object_is_tagged_with_label_confidence_and_model() -> None:
-    assert tags_for(labelled(CAT, PICTURE, "m1", 0.9), "image-label") == [
+    assert tags_for(labelled(CAT, PICTURE, "m1", Thresholds(0.9, None)), "image-label") == [
         {"Key": "image-label", "Value": "cat"},
         {"Key": "image-label-confidence", "Value": "0.9731"},
         {"Key": "image-label-model", "Value": "m1"},
     ]
 
 
-def test_an_unsure_label_is_not_given_away_in_the_tag() -> None:
-    values = {tag["Key"]: tag["Value"] for tag in tags_for(labelled(CAT, PICTURE, "m1", 0.99), "l")}
+@pytest.mark.parametrize(
+    ("thresholds", "value"), [(Thresholds(0.99, 0.01), "UNSURE"), (Thresholds(0.9, 0.1), "UNKNOWN")]
+)
+def test_the_label_of_a_picture_without_one_is_not_given_away_in_the_tag(thresholds: Thresholds, value: str) -> None:
+    values = {tag["Key"]: tag["Value"] for tag in tags_for(labelled(FAMILIAR_CAT, PICTURE, "m1", thresholds), "l")}
 
-    assert values == {"l": "UNSURE", "l-confidence": "0.9731", "l-model": "m1"}
+    assert values == {"l": value, "l-confidence": "0.9731", "l-model": "m1"}
 
 
 def test_an_unreadable_object_has_no_confidence() -> None:
@@ -174,7 +200,7 @@ def test_merging_changes_neither_argument() -> None:
 
 
 def test_the_row_of_a_labelled_object() -> None:
-    assert row(labelled(CAT, PICTURE, "m1", 0.9)) == {
+    assert row(labelled(CAT, PICTURE, "m1", Thresholds(0.9, None))) == {
         "object": "uploads/a/b.jpg",
         "version": "null",
         "bucket": "uploads",
@@ -212,26 +238,56 @@ def test_the_row_of_an_unreadable_object_has_a_reason_and_no_label() -> None:
 
 
 def test_an_unsure_row_keeps_the_likeliest_label() -> None:
-    item = row(labelled(CAT, PICTURE, "m1", 0.99))
+    item = row(labelled(CAT, PICTURE, "m1", Thresholds(0.99, None)))
 
     assert (item["status"], item["label"]) == ("UNSURE", "cat")
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "status"), [(Thresholds(0.99, 0.01), "UNSURE"), (Thresholds(0.9, 0.1), "UNKNOWN")]
+)
+def test_a_row_without_a_label_names_the_training_pictures_that_resemble_the_picture(
+    thresholds: Thresholds, status: str
+) -> None:
+    item = row(labelled(FAMILIAR_CAT, PICTURE, "m1", thresholds))
+
+    assert (item["status"], item["label"], item["scores"]["cat"]) == (status, "cat", Decimal("0.973120"))
+    assert item["familiarity"] == Decimal("0.025000")
+    assert item["nearest"] == [
+        {"path": "cat/7.jpg", "label": "cat", "similarity": Decimal("0.900000")},
+        {"path": "dog/2.jpg", "label": "dog", "similarity": Decimal("0.833333")},
+    ]
+
+
+def test_a_labelled_row_stays_small() -> None:
+    item = row(labelled(FAMILIAR_CAT, PICTURE, "m1", Thresholds(0.9, 0.01)))
+
+    assert (item["status"], item["familiarity"]) == ("LABELLED", Decimal("0.025000"))
+    assert "nearest" not in item
+
+
+def test_the_event_has_the_familiarity_as_a_number_and_no_training_pictures() -> None:
+    detail = event_detail(row(labelled(FAMILIAR_CAT, PICTURE, "m1", Thresholds(0.9, 0.1))))
+
+    assert (detail["status"], detail["familiarity"], detail["confidence"]) == ("UNKNOWN", 0.025, 0.97312)
+    assert "nearest" not in detail
 
 
 def test_a_version_is_the_sort_key() -> None:
     ref = ObjectRef("uploads", "a", "v1", "01")
 
-    item = row(labelled(CAT, PICTURE, "m1", 0.9), ref=ref)
+    item = row(labelled(CAT, PICTURE, "m1", Thresholds(0.9, None)), ref=ref)
 
     assert item["version"] == "v1"
     assert "event_time" not in item
 
 
 def test_the_row_says_when_there_was_no_room_for_tags() -> None:
-    assert row(labelled(CAT, PICTURE, "m1", 0.9), Tagging.NO_ROOM)["tagging"] == "NO_ROOM"
+    assert row(labelled(CAT, PICTURE, "m1", Thresholds(0.9, None)), Tagging.NO_ROOM)["tagging"] == "NO_ROOM"
 
 
 def test_the_event_of_a_row_has_no_scores_and_no_index() -> None:
-    assert event_detail(row(labelled(CAT, PICTURE, "m1", 0.9))) == {
+    assert event_detail(row(labelled(CAT, PICTURE, "m1", Thresholds(0.9, None)))) == {
         "schema": 1,
         "version": "null",
         "bucket": "uploads",
@@ -249,8 +305,8 @@ def test_the_event_of_a_row_has_no_scores_and_no_index() -> None:
 
 def test_a_row_expires_only_if_asked_to() -> None:
     # 2026-11-24T08:00:01Z is 1,795,507,201 seconds after 1970 (date -d ... +%s); two days are 172,800.
-    assert row(labelled(CAT, PICTURE, "m1", 0.9), ttl_days=2)["expires_at"] == Decimal(1_795_680_001)
-    assert "expires_at" not in row(labelled(CAT, PICTURE, "m1", 0.9), ttl_days=0)
+    assert row(labelled(CAT, PICTURE, "m1", Thresholds(0.9, None)), ttl_days=2)["expires_at"] == Decimal(1_795_680_001)
+    assert "expires_at" not in row(labelled(CAT, PICTURE, "m1", Thresholds(0.9, None)), ttl_days=0)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +325,7 @@ def test_padded_sequencers_compare_as_text(earlier: str, later: str) -> None:
 
 
 def test_a_row_without_an_event_has_no_sequencer() -> None:
-    assert "sequencer" not in row(labelled(CAT, PICTURE, "m1", 0.9), ref=replace(REF, sequencer=""))
+    assert "sequencer" not in row(labelled(CAT, PICTURE, "m1", Thresholds(0.9, None)), ref=replace(REF, sequencer=""))
 
 
 def test_a_refused_object_has_neither_etag_nor_size() -> None:
@@ -308,7 +364,9 @@ def test_a_deleted_row_keeps_nothing_of_the_picture() -> None:
 @settings(max_examples=30, deadline=None)
 def test_no_row_is_larger_than_dynamodb_takes(key: str, scores: dict[str, float], detail: str) -> None:
     label = max(scores, key=lambda name: scores[name])
-    result = labelled(Prediction(label, scores[label], scores), PICTURE, "m1", 0.5)
+    neighbours = (Neighbour(detail, label, 1.0),) * 3
+    prediction = Prediction(label, scores[label], scores, 0.0, neighbours)
+    result = labelled(prediction, PICTURE, "m1", Thresholds(0.5, 0.5))
 
     item = row(replace(result, detail=detail), ref=replace(REF, key=key))
 
@@ -316,6 +374,8 @@ def test_no_row_is_larger_than_dynamodb_takes(key: str, scores: dict[str, float]
         """An upper bound on what DynamoDB counts: UTF-8, numbers of 21 bytes, 3 bytes a map and 1 an entry."""
         if isinstance(value, dict):
             return 3 + sum(size(name) + size(each) + 1 for name, each in value.items())
+        if isinstance(value, list):
+            return 3 + sum(size(entry) + 1 for entry in value)
         return len(str(value).encode()) if isinstance(value, str) else 21
 
     assert size(item) < 400 * 1024
@@ -326,7 +386,7 @@ def test_no_row_is_larger_than_dynamodb_takes(key: str, scores: dict[str, float]
 
 def test_labels_and_details_are_cut_at_five_hundred_characters() -> None:
     long = "ä" * 501
-    picture = row(labelled(Prediction(long, 0.9, {long: 0.9, "cat": 0.1}), PICTURE, "m1", 0.5))
+    picture = row(labelled(Prediction(long, 0.9, {long: 0.9, "cat": 0.1}), PICTURE, "m1", Thresholds(0.5, None)))
     other = row(unreadable(Unreadable(Reason.CORRUPT, long), "m1"))
 
     assert [picture["label"], other["detail"]] == ["ä" * 500] * 2
@@ -337,7 +397,7 @@ def test_labels_and_details_are_cut_at_five_hundred_characters() -> None:
 def test_only_the_highest_scores_are_kept() -> None:
     scores = {f"label {i}": i / 1000 for i in range(500)}
 
-    kept = row(labelled(Prediction("label 499", 0.499, scores), PICTURE, "m1", 0.1))["scores"]
+    kept = row(labelled(Prediction("label 499", 0.499, scores), PICTURE, "m1", Thresholds(0.1, None)))["scores"]
 
     assert set(kept) == {f"label {i}" for i in range(400, 500)}
 
@@ -348,8 +408,9 @@ def test_only_the_highest_scores_are_kept() -> None:
 @pytest.mark.parametrize(
     ("result", "name"),
     [
-        (labelled(CAT, PICTURE, "m1", 0.9), "cat"),
-        (labelled(CAT, PICTURE, "m1", 0.99), "UNSURE"),
+        (labelled(CAT, PICTURE, "m1", Thresholds(0.9, None)), "cat"),
+        (labelled(CAT, PICTURE, "m1", Thresholds(0.99, None)), "UNSURE"),
+        (labelled(FAMILIAR_CAT, PICTURE, "m1", Thresholds(0.9, 0.1)), "UNKNOWN"),
         (unreadable(Unreadable(Reason.EMPTY, "nothing"), "m1"), "UNREADABLE"),
     ],
 )
@@ -360,12 +421,17 @@ def test_every_row_is_under_one_of_the_keys_to_query_for_it(result: Result, name
 
 
 def test_rows_spread_over_all_shards() -> None:
-    keys = [row(labelled(CAT, PICTURE, "m1", 0.9), ref=replace(REF, key=f"{n}.jpg"))["label_day"] for n in range(800)]
+    keys = [
+        row(labelled(CAT, PICTURE, "m1", Thresholds(0.9, None)), ref=replace(REF, key=f"{n}.jpg"))["label_day"]
+        for n in range(800)
+    ]
 
     counts = [keys.count(key) for key in index_keys("cat", date(2026, 11, 24))]
 
     # Rows stay in their partitions: with fewer shards, or another assignment, queries would miss those of the past.
-    assert row(labelled(CAT, PICTURE, "m1", 0.9), ref=replace(REF, key="18.jpg"))["label_day"].endswith("#5")
+    assert row(labelled(CAT, PICTURE, "m1", Thresholds(0.9, None)), ref=replace(REF, key="18.jpg"))[
+        "label_day"
+    ].endswith("#5")
     assert len(counts) == INDEX_SHARDS
     assert sum(counts) == 800
     assert min(counts) > 50  # 100 each, if they were dealt out

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from labeller.results import Thresholds
 from labeller.settings import DEFAULTS, REQUIRED, Settings, SettingsError
 
 
@@ -18,6 +19,7 @@ def test_only_the_table_must_be_named() -> None:
         max_image_pixels=100_000_000,
         row_ttl_days=0,
         confidence_threshold=None,
+        familiarity_threshold=None,
         key_prefix="",
         key_suffixes=(),
         event_bus="default",
@@ -34,6 +36,7 @@ def test_the_environment_overrides_every_default() -> None:
         "MAX_IMAGE_PIXELS": "2000",
         "ROW_TTL_DAYS": "30",
         "CONFIDENCE_THRESHOLD": "0.75",
+        "FAMILIARITY_THRESHOLD": "0.02",
         "KEY_PREFIX": "in/",
         "KEY_SUFFIXES": ".jpg, .PNG,",
         "EVENT_BUS": "pictures",
@@ -41,7 +44,7 @@ def test_the_environment_overrides_every_default() -> None:
     assert set(env) == {*REQUIRED, *DEFAULTS}
 
     assert Settings.from_env(env) == Settings(
-        "t", Path("/models/7"), 6, "team:label", 1000, 2000, 30, 0.75, "in/", (".jpg", ".png"), "pictures"
+        "t", Path("/models/7"), 6, "team:label", 1000, 2000, 30, 0.75, 0.02, "in/", (".jpg", ".png"), "pictures"
     )
 
 
@@ -72,8 +75,24 @@ def test_the_objects_in_flight_fit_into_400_megabytes_and_are_at_most_16(largest
 
 
 @pytest.mark.parametrize(("text", "value"), [("", None), ("0", 0.0), ("1", 1.0), (".5", 0.5), ("0.985", 0.985)])
-def test_the_threshold_is_the_models_own_unless_one_is_given(text: str, value: float | None) -> None:
-    assert Settings.from_env({"RESULTS_TABLE": "t", "CONFIDENCE_THRESHOLD": text}).confidence_threshold == value
+def test_a_threshold_is_the_models_own_unless_one_is_given(text: str, value: float | None) -> None:
+    settings = Settings.from_env({"RESULTS_TABLE": "t", "CONFIDENCE_THRESHOLD": text, "FAMILIARITY_THRESHOLD": text})
+
+    assert (settings.confidence_threshold, settings.familiarity_threshold) == (value, value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, Thresholds(0.9, 0.01)),
+        ({"CONFIDENCE_THRESHOLD": "0.8"}, Thresholds(0.8, 0.01)),
+        ({"FAMILIARITY_THRESHOLD": "0"}, Thresholds(0.9, 0.0)),
+    ],
+)
+def test_the_operators_threshold_wins_over_the_models(variables: dict[str, str], expected: Thresholds) -> None:
+    settings = Settings.from_env({"RESULTS_TABLE": "t", **variables})
+
+    assert settings.thresholds_in_force(Thresholds(0.9, 0.01)) == expected
 
 
 @pytest.mark.parametrize("env", [{}, {"RESULTS_TABLE": ""}])
@@ -92,6 +111,7 @@ def test_a_missing_table_is_named(env: dict[str, str]) -> None:
         ("MAX_IMAGE_BYTES", "2.5e7", "MAX_IMAGE_BYTES must be a whole number"),
         ("MAX_IMAGE_PIXELS", "178956971", "MAX_IMAGE_PIXELS must be a whole number between 1 and 178956970"),
         ("CONFIDENCE_THRESHOLD", "1.01", "CONFIDENCE_THRESHOLD must be a number between 0 and 1, or empty .* '1.01'"),
+        ("FAMILIARITY_THRESHOLD", "1%", "FAMILIARITY_THRESHOLD must be a number between 0 and 1, or empty .* '1%'"),
         ("CONFIDENCE_THRESHOLD", "-0.1", "CONFIDENCE_THRESHOLD"),
         ("CONFIDENCE_THRESHOLD", "nan", "CONFIDENCE_THRESHOLD"),
         ("CONFIDENCE_THRESHOLD", "90%", "CONFIDENCE_THRESHOLD"),

@@ -90,12 +90,13 @@ def test_the_layers_have_the_paths_that_lambda_and_the_function_search(
     assert (tmp_path / "layers/model/model/model.onnx").read_bytes() == b"network"
 
 
-def test_the_builds_predictions_are_in_the_model_layer_if_there_are_any(
-    tmp_path: Path, requirements: Path, model: Path
+@pytest.mark.parametrize("name", ["predictions.csv", "exemplars.json"])
+def test_a_file_that_not_every_build_writes_is_in_the_model_layer_if_there_is_one(
+    tmp_path: Path, requirements: Path, model: Path, name: str
 ) -> None:
-    (model / "predictions.csv").write_bytes(b"key,true\n")
+    (model / name).write_bytes(b"content")
     pack(model, tmp_path / "layers", requirements, Installer())
-    assert (tmp_path / "layers/model/model/predictions.csv").read_bytes() == b"key,true\n"
+    assert (tmp_path / "layers/model/model" / name).read_bytes() == b"content"
 
 
 def test_files_that_never_run_in_lambda_are_removed_and_metadata_stays(tmp_path: Path) -> None:
@@ -404,6 +405,34 @@ def test_a_full_disk_is_reported_in_one_line_and_leaves_the_old_layers(
     assert "No space left on device. The layers in" in error
     assert error.count("\n") == 1
     assert {layer: tree_digest(out / layer) for layer in before} == before
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (PermissionError(13, "Permission denied", "model/model.onnx"), "model/model.onnx: Permission denied"),
+        (OSError(5, "Input/output error"), "out: Input/output error"),
+        (OSError("torn"), "out: torn"),
+    ],
+)
+def test_an_error_of_the_system_names_its_file_and_its_cause(
+    error: OSError, cause: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(command, "run", fail)
+    assert main(["--out", "out"]) == 1
+    advice = "The layers in out are unchanged; run `make layer` again"
+    assert capsys.readouterr().err == f"layers: {cause}. {advice}\n"
+
+
+def test_without_options_the_built_model_is_packed_into_build_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[SimpleNamespace] = []
+    monkeypatch.setattr(command, "run", given.append)
+    assert main([]) == 0
+    build = command.ROOT / "build"
+    assert [(options.model, options.out) for options in given] == [(build / "model", build / "layers")]
 
 
 def test_pip_takes_only_pinned_wheels_for_lambdas_runtime() -> None:

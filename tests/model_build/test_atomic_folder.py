@@ -1,3 +1,4 @@
+import ctypes
 import os
 import shutil
 import signal
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from model_build import atomic_folder as module
-from model_build.atomic_folder import OutputError, atomic_folder
+from model_build.atomic_folder import OutputError, atomic_folder, detect_full_disk
 
 
 @pytest.fixture
@@ -152,8 +153,10 @@ def test_a_complete_model_exists_at_every_moment(out: Path, tmp_path: Path) -> N
     probe = tmp_path / "probe"
     for name in ("one", "other"):
         (probe / name).mkdir(parents=True)
-    if not module._exchange(probe / "one", probe / "other"):
+    exchange = 2  # RENAME_EXCHANGE of <linux/fs.h>; -100 is AT_FDCWD of <fcntl.h>
+    if ctypes.CDLL(None).renameat2(-100, bytes(probe / "one"), -100, bytes(probe / "other"), exchange):
         pytest.skip("two folders that change places: TMPDIR on a file system that can exchange them, such as ext4")
+    assert module._exchange(probe / "one", probe / "other")
     done = threading.Event()
     missing: list[str] = []
 
@@ -194,3 +197,20 @@ def test_an_empty_folder_may_be_filled(tmp_path: Path, method: str) -> None:
     (tmp_path / "model").mkdir()
     replace(tmp_path / "model")
     assert content(tmp_path / "model") == {"manifest.json": "new"}
+
+
+# More bytes than any disk has free, and none.
+@pytest.mark.parametrize(
+    ("needed", "error", "told"),
+    [
+        (1 << 62, ValueError("half a graph"), "No space left on device"),
+        (0, ValueError("half a graph"), "half a graph"),
+        (1 << 62, PermissionError(13, "Permission denied"), "Permission denied"),
+    ],
+    ids=["too little is free", "enough is free", "the system has said why"],
+)
+def test_an_error_of_native_code_is_a_full_disk_only_if_too_little_is_free(
+    tmp_path: Path, needed: int, error: Exception, told: str
+) -> None:
+    with pytest.raises((OSError, ValueError), match=told), detect_full_disk(tmp_path, needed):
+        raise error

@@ -1,6 +1,8 @@
 import hashlib
+import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,8 +15,8 @@ from keras.src.applications import vgg16 as keras_vgg16
 from keras.src.utils import file_utils
 
 from model_build import base as base_module
-from model_build.base import WeightsError, load, on_rgb_pixels, sha256_of_values
-from model_build.config import KERAS_WEIGHTS
+from model_build.base import Base, WeightsError, export_base, load, on_rgb_pixels, sha256_of_values
+from model_build.config import KERAS_WEIGHTS, BuildConfig
 from tests.model_build.narrow import narrow_vgg
 
 SIZE = 32
@@ -51,6 +53,10 @@ def test_rgb_pixels_give_the_output_of_keras_preprocessing_and_network() -> None
     pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
     expected = reference.predict(keras.applications.vgg16.preprocess_input(pixels.astype(np.float32)), verbose=0)
     np.testing.assert_allclose(wrapped.predict(pixels, verbose=0), expected, rtol=1e-3, atol=1e-3)
+    assert {operation.output.dtype for operation in wrapped.operations} == {
+        "uint8",
+        "float32",
+    }  # nothing is computed in float64
     assert expected.std() > 0.1  # a silent network would agree with anything
 
 
@@ -68,6 +74,7 @@ def test_a_file_in_the_keras_layout_is_loaded(network: keras.Model, weight_file:
     base = load(str(weight_file), SIZE, seed=0)
     loaded, expected = kernels(base.network), kernels(network)
     assert base.origin == "file"
+    assert base.network.input_shape == (None, SIZE, SIZE, 3)
     np.testing.assert_array_equal(loaded[0], expected[0][:, :, ::-1, :])  # RGB instead of BGR
     for got, wanted in zip(loaded[1:], expected[1:], strict=True):
         np.testing.assert_array_equal(got, wanted)
@@ -78,6 +85,29 @@ def test_weights_are_imagenet_s_by_their_values_whatever_file_holds_them(
 ) -> None:
     monkeypatch.setattr(base_module, "IMAGENET_SHA256", sha256_of_values(network))
     assert load(str(weight_file), SIZE, seed=0).origin == "imagenet"
+
+
+def test_the_known_digest_is_written_as_digests_of_weights_are(network: keras.Model) -> None:
+    for digest in (base_module.IMAGENET_SHA256, sha256_of_values(network)):
+        assert re.fullmatch(r"[0-9a-f]{64}", digest)
+
+
+def test_a_base_is_exported_once_for_each_of_its_weights_and_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export(network: keras.Model, _input: str, _output: str, path: Path) -> None:
+        exports.append(path)
+        path.write_text(str(network))
+
+    exports: list[Path] = []
+    monkeypatch.setattr(base_module.export, "export", export)
+    config = BuildConfig(tmp_path, image_size=32, cache=tmp_path / "cache")
+    bases = [("A at 32", "a", 32), ("B at 32", "b", 32), ("A at 64", "a", 64), ("A at 32", "a", 32)]
+    for network, sha256, size in bases:
+        path = tmp_path / "base.onnx"
+        export_base(Base(network, "file", sha256), replace(config, image_size=size), path)
+        assert path.read_text() == network
+    assert len(exports) == 3
 
 
 def test_the_address_in_the_messages_is_keras_own() -> None:

@@ -1,4 +1,4 @@
-"""The arguments of `python -m model_build`; nothing is built."""
+"""The arguments of `python -m model_build`, and what it prints if it fails; nothing is built."""
 
 from __future__ import annotations
 
@@ -50,3 +50,31 @@ def test_a_speed_up_that_makes_none_is_refused(given: str, capsys: pytest.Captur
         command.main([f"--compress={given}"])
     assert caught.value.code == 2
     assert f"{given!r} is not none, auto or a number above 1 and up to 20" in capsys.readouterr().err
+
+
+def test_a_wrong_setting_is_one_line_and_exit_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.run(BuildConfig(tmp_path / "nowhere", "random")) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"error: no folder {tmp_path}/nowhere: it does not exist. A data set is a folder with")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(28, "No space left on device", "/disk/part"), "/disk/part: No space left on device"),
+        (PermissionError(13, "Permission denied", "w.h5"), "w.h5: Permission denied"),
+        (OSError(5, "Input/output error"), "out/model: Input/output error"),
+        (OSError("the tape\nis torn"), "out/model: the tape is torn"),
+    ],
+)
+def test_an_error_of_the_system_names_its_file_and_its_cause(
+    error: OSError, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from model_build import build as module  # TensorFlow takes seconds to import
+
+    def fail(_config: BuildConfig) -> None:
+        raise error
+
+    monkeypatch.setattr(module, "build", fail)
+    assert command.run(BuildConfig(tmp_path, "random", out=Path("out/model"))) == 1
+    assert capsys.readouterr().err == f"\nerror: {line}. No model was built; out/model is unchanged\n"

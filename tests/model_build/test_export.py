@@ -43,6 +43,8 @@ def test_the_exported_base_computes_what_keras_computes(base: keras.Model, pixel
     export(base, IMAGE, FEATURES, tmp_path / "base.onnx")
     expected = base.predict(pixels, verbose=0)
     np.testing.assert_allclose(run(tmp_path / "base.onnx", {IMAGE: pixels}), expected, rtol=1e-3, atol=1e-3)
+    operators = {domain.domain: domain.version for domain in onnx.load(tmp_path / "base.onnx").opset_import}
+    assert operators[""] == 17
     one = run(tmp_path / "base.onnx", {IMAGE: pixels[:1]})  # the batch dimension is free
     np.testing.assert_allclose(one, expected[:1], rtol=1e-3, atol=1e-3)
 

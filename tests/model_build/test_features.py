@@ -13,6 +13,7 @@ from PIL import Image
 from labeller.images import Reason, decode
 from model_build import features
 from model_build.config import BuildConfig
+from model_build.data import shifts
 from model_build.data.dataset import DataError, Example
 from model_build.features import extract
 from tests.model_build.examples import example_of
@@ -149,6 +150,22 @@ def test_unreadable_pictures_are_left_out_and_cached_with_the_reason(config, gra
         assert [(e, reason.reason) for e, reason in features.unreadable.items()] == [(examples[2], Reason.NOT_AN_IMAGE)]
         assert examples[2] not in features.examples
         np.testing.assert_array_equal(features.values, expected([e for e in examples if e != examples[2]]))
+
+
+def test_another_way_to_change_copies_makes_the_copies_stale_and_not_the_pictures(
+    config, graph, examples, computed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def both() -> list[int]:
+        counts = []
+        for changed in (False, True):
+            extract(graph, examples, config, changed=changed)
+            counts.append(computed())
+        return counts
+
+    assert both() == [10, 10]
+    (tmp_path / "edited.py").write_bytes(Path(shifts.__file__).read_bytes() + b"# edited\n")
+    monkeypatch.setattr(shifts, "__file__", str(tmp_path / "edited.py"))
+    assert both() == [0, 10]
 
 
 def spoilt(examples: Sequence[Example]) -> list[Example]:

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 
 from evaluation import pages
 from labeller import colours
+from local import ROOT
 from model_build import fingerprint as module
 from model_build.config import BuildConfig
 from model_build.data.dataset import scan
@@ -35,10 +37,11 @@ def test_the_same_inputs_at_other_paths_have_the_same_fingerprint(config: BuildC
         lambda c: replace(c, image_size=96),
         lambda c: replace(c, seed=2),
         lambda c: replace(c, weights="random"),
+        lambda c: replace(c, weights="imagenet"),
         lambda c: Path(c.weights).write_bytes(b"other weights") and c,
         lambda c: (c.data / "train/a/0.gif").write_bytes(b"another picture") and c,
     ],
-    ids=["image size", "seed", "kind of weights", "content of the weight file", "a picture"],
+    ids=["image size", "seed", "random weights", "Keras' weights", "content of the weight file", "a picture"],
 )
 def test_every_input_of_the_model_changes_the_fingerprint(config: BuildConfig, change) -> None:
     before = key(config)
@@ -61,6 +64,11 @@ def test_all_of_the_package_and_the_templates_count_but_not_command_line_disk_an
     assert not own & WITHOUT_EFFECT
     assert all((PACKAGE / name).is_file() for name in WITHOUT_EFFECT)  # none has moved
     assert str(pages.TEMPLATES / "base.html") in source_files()
+
+
+def test_the_packages_have_their_names_in_the_package_index() -> None:
+    pinned = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements" / "dev.txt").read_text(), re.MULTILINE))
+    assert set(PACKAGES) <= pinned
 
 
 @pytest.mark.parametrize("name", PACKAGES)

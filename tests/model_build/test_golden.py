@@ -10,13 +10,33 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from labeller.classifier import load_classifier
-from labeller.manifest import MANIFEST_FILE, MODEL_FILE, TOLERANCE, Manifest, ModelError
+from labeller.manifest import INPUT_NAME, MANIFEST_FILE, MODEL_FILE, OUTPUT_NAME, TOLERANCE, Manifest, ModelError
 from model_build import golden
 
-pytestmark = pytest.mark.slow
+slow = pytest.mark.slow
+
+
+def network(path: Path, row_weights: list[float]) -> Path:
+    """A graph whose two logits are the sums of red over the upper and the lower rows, each row by its weight."""
+    weights = np.zeros((16 * 16 * 3, 2), np.float32)
+    for row, weight in enumerate(row_weights):
+        weights.reshape(16, 16, 3, 2)[row, :, 0, row * 2 // 16] = weight
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", [INPUT_NAME], ["floats"], to=TensorProto.FLOAT),
+            helper.make_node("Flatten", ["floats"], ["values"]),
+            helper.make_node("MatMul", ["values", "weights"], [OUTPUT_NAME]),
+        ],
+        "rows",
+        [helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["N", 16, 16, 3])],
+        [helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, ["N", 2])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
 
 
 def test_random_tiles_are_reproducible_and_use_every_intensity() -> None:
@@ -27,12 +47,44 @@ def test_random_tiles_are_reproducible_and_use_every_intensity() -> None:
     assert (tiles.min(), tiles.max()) == (0, 255)
 
 
+def test_random_tiles_have_blocks_of_1_2_4_and_8_pixels_alternately() -> None:
+    for tile, block in zip(golden.random_tiles(), [1, 2, 4, 8] * 4, strict=True):
+        np.testing.assert_array_equal(tile, tile[::block, ::block].repeat(block, 0).repeat(block, 1))
+        assert (tile[block - 1] != tile[block]).any()
+        assert (tile[:, block - 1] != tile[:, block]).any()
+
+
+def test_the_example_is_the_tile_whose_logits_change_most_under_the_swap_that_changes_them_less(
+    tmp_path: Path,
+) -> None:
+    weights = [16.0 - row for row in range(16)]  # of which each change alone, and the larger one, choose other tiles
+    example = golden.choose_golden_example(network(tmp_path / "rows.onnx", weights), (16, 16))
+
+    def logits(tile: np.ndarray, channel: int) -> np.ndarray:
+        sums = tile[..., channel].astype(float).sum(axis=1) * weights
+        return np.array([sums[:8].sum(), sums[8:].sum()])
+
+    tiles = golden.random_tiles()
+    changes = [
+        min(
+            np.abs(logits(tile, 2) - logits(tile, 0)).max(),  # blue for red
+            np.abs(logits(tile.swapaxes(0, 1), 0) - logits(tile, 0)).max(),  # rows for columns
+        )
+        for tile in tiles
+    ]
+    best = tiles[int(np.argmax(changes))]
+    np.testing.assert_array_equal(example.pixels((16, 16))[0], best)
+    np.testing.assert_allclose(example.logits, logits(best, 0), rtol=1e-5)
+
+
+@slow
 def test_choosing_twice_gives_the_example_of_the_manifest(built: Path) -> None:
     manifest = Manifest.from_file(built / MANIFEST_FILE)
 
     assert golden.choose_golden_example(built / MODEL_FILE, manifest.input_size) == manifest.golden
 
 
+@slow
 def test_the_built_model_passes_its_self_check_with_any_number_of_threads(built: Path) -> None:
     assert [load_classifier(built, threads).check_itself() < 1e-4 for threads in (1, 2)] == [True, True]
 
@@ -71,6 +123,7 @@ def silent_channels(network: onnx.ModelProto) -> None:
     kernel.CopyFrom(numpy_helper.from_array(values, kernel.name))
 
 
+@slow
 @pytest.mark.parametrize("damage", [swapped_channels, transposed_kernels, unsigned_kernels, silent_channels])
 def test_a_model_that_computes_something_else_is_refused(built: Path, tmp_path: Path, damage) -> None:
     """The SHA-256 is right, as with an intact file on a faulty CPU."""
@@ -86,6 +139,7 @@ def test_a_model_that_computes_something_else_is_refused(built: Path, tmp_path: 
         load_classifier(tmp_path, 1)
 
 
+@slow
 def test_damage_changes_the_golden_logits_by_far_more_than_the_tolerance(built: Path, tmp_path: Path) -> None:
     shutil.copytree(built, tmp_path / "model")
     manifest = Manifest.from_file(built / MANIFEST_FILE)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 
 from evaluation.predictions import PREDICTIONS_FILE, Scored, write_csv
 from labeller.manifest import MANIFEST_FILE
-from labeller.results import Prediction
+from labeller.results import Prediction, Status
 from model_build.previous import PreviousModel, compare_with_previous
 from tests.support import write_model
 
@@ -24,7 +25,7 @@ def answers(wrong: int, first: int = 0) -> list[Scored]:
             "red",
             hashlib.sha256(bytes([first + number])).hexdigest(),
             Prediction("blue" if number < wrong else "red", 0.9, {"red": 0.5, "blue": 0.5}),
-            unsure=False,
+            Status.LABELLED,
         )
         for number in range(10)
     ]
@@ -59,11 +60,14 @@ def test_other_pictures_or_labels_or_unreadable_files_cannot_be_compared(previou
     reasons.append(compare_with_previous(previous, LABELS, answers(0)))
     (previous / MANIFEST_FILE).write_text("no manifest")
     reasons.append(compare_with_previous(previous, LABELS, answers(0)))
-    assert [(one and one.outcome, one and one.reason) for one in reasons] == [
-        ("INCOMPARABLE", "they have no test picture in common"),
-        ("INCOMPARABLE", "it has other labels"),
-        ("INCOMPARABLE", "its manifest or its predictions cannot be read"),
-        ("INCOMPARABLE", "its manifest or its predictions cannot be read"),
+    assert [one and astuple(one) for one in reasons] == [
+        (name, "INCOMPARABLE", reason, 0, 0, 0, 1.0)
+        for name, reason in [
+            ("old", "they have no test picture in common"),
+            ("old", "it has other labels"),
+            ("old", "its manifest or its predictions cannot be read"),
+            ("unreadable", "its manifest or its predictions cannot be read"),
+        ]
     ]
 
 

@@ -20,6 +20,15 @@ def test_a_stage_is_numbered_and_timed(capsys: pytest.CaptureFixture[str]) -> No
     assert lines == ["[1/2] data: the data", "      done in 0.0 s", "[2/2] head: the head", "      done in 0.0 s"]
 
 
+def test_the_seconds_of_a_stage_are_kept_with_two_decimals(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 102.344])
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(clock))
+    stages = Stages(total=1)
+    with stages.stage("data", "the data"):
+        pass
+    assert stages.seconds == {"data": 2.34}
+
+
 def test_a_log_has_a_line_at_most_every_ten_seconds(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

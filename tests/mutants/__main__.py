@@ -34,6 +34,7 @@ class Score:
     killed: int = 0
     equivalent: int = 0
     survivors: list[Mutant] = field(default_factory=list)
+    timed_out: list[Mutant] = field(default_factory=list)  # of the killed, those that met a limit of time
 
     @property
     def tested(self) -> int:
@@ -46,7 +47,8 @@ class Score:
         return self.killed / self.tested if self.tested else 1.0
 
     def __str__(self) -> str:
-        return f"{self.killed} of {self.tested} die ({self.rate:.1%}), {self.equivalent} equivalent"
+        late = f" ({len(self.timed_out)} at the time limit)" if self.timed_out else ""
+        return f"{self.killed} of {self.tested} die ({self.rate:.1%}){late}, {self.equivalent} equivalent"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -99,13 +101,19 @@ def test_module(module: str, tests: list[str], sample: int, seed: str, end: floa
         if (module, *mutant.change) in known:
             score.equivalent += 1
             print("=", end="", flush=True)
-        elif run_tests(tests, OUT, mutant, unmutated).passed:
+            continue
+        patch_of(mutant).write_text("\n".join([*mutant.diff, ""]), encoding="utf-8")
+        run = run_tests(tests, OUT, mutant, unmutated)
+        if run.passed:
             score.survivors.append(mutant)
-            patch_of(mutant).write_text("\n".join([*mutant.diff, ""]), encoding="utf-8")
             print("S", end="", flush=True)
+            continue
+        score.killed += 1
+        if run.timed_out:
+            score.timed_out.append(mutant)
         else:
-            score.killed += 1
-            print(".", end="", flush=True)
+            patch_of(mutant).unlink()
+        print("T" if run.timed_out else ".", end="", flush=True)
     seconds = time.monotonic() - started
     print(f" {score}, {total} in all, {seconds:.0f} s")
     return score
@@ -133,10 +141,13 @@ def report(scores: dict[str, Score], tests: dict[str, list[str]]) -> int:
         for mutant in score.survivors:
             print("", *mutant.diff[2:], sep="\n")
             print(f"git apply {patch_of(mutant).relative_to(ROOT)} && .venv/bin/pytest {' '.join(tests[module])}")
+        for mutant in score.timed_out:
+            print(f"time limit: {patch_of(mutant).relative_to(ROOT)}")
     total = Score(
         sum(score.killed for score in scores.values()),
         sum(score.equivalent for score in scores.values()),
         [mutant for score in scores.values() for mutant in score.survivors],
+        [mutant for score in scores.values() for mutant in score.timed_out],
     )
     print(f"\n{total}. Goal: {GOAL:.0%}")
     return 0 if total.rate >= GOAL else BELOW_GOAL

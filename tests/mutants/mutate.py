@@ -21,8 +21,9 @@ from mutmut.mutation.mutators import mutation_operators
 WORDING = {"logger", "warnings", "print"}  # calls whose arguments are text for people
 TRIVIAL = {"len", "isinstance", "cast"}  # as in mutmut: len(None) fails wherever it is called
 TYPE_VARIABLES = {"TypeVar", "TypeVarTuple", "ParamSpec"}
-# `encoding` is UTF-8 with "UTF-8" and by default too. `strict` of zip guards lengths that are equal by construction.
-GUARDS = {"encoding", "strict"}
+# `encoding` is UTF-8 with "UTF-8" and by default too. `strict` of zip guards lengths that are equal by construction. A
+# command's `description` is wording, whatever expression names it.
+GUARDS = {"encoding", "strict", "description"}
 
 
 class Mutations(cst.CSTVisitor):
@@ -47,8 +48,13 @@ def is_left_out(node: cst.CSTNode) -> bool:
     if isinstance(node, cst.Annotation | cst.Decorator | cst.Import | cst.ImportFrom | cst.Raise):
         return True
     if isinstance(node, cst.Assign):
-        return called(node.value) in TYPE_VARIABLES
+        return called(node.value) in TYPE_VARIABLES or is_export_list(node)
     return called(node) in WORDING | TRIVIAL or is_message(node)
+
+
+def is_export_list(node: cst.Assign) -> bool:
+    """Whether the node assigns `__all__`, which only `import *` reads, and nothing here imports so."""
+    return any(isinstance(target.target, cst.Name) and target.target.value == "__all__" for target in node.targets)
 
 
 def called(node: cst.CSTNode) -> str | None:

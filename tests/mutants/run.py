@@ -61,6 +61,7 @@ class Run:
     wall: float  # seconds
     cpu: float  # seconds of the process that runs the tests and of those that it has waited for
     output: str
+    timed_out: bool = False  # ended at a limit of time
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -81,18 +82,21 @@ def run_tests(tests: Sequence[str], folder: Path, mutant: Mutant | None = None, 
     process.start()
     try:
         process.join(wall_limit)
+        waits = process.exitcode is None
     finally:
         process.kill()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid or 0, signal.SIGKILL)  # and what tests have left behind
     process.join()
+    used = _cpu_of_children() - used
     if not mutant and process.exitcode == 0:
         _import_all(json.loads(modules.read_text()))
     return Run(
         passed=process.exitcode == 0,
         wall=time.monotonic() - started,
-        cpu=_cpu_of_children() - used,
+        cpu=used,
         output=output.read_text(errors="replace"),
+        timed_out=waits or (cpu_limit is not None and process.exitcode == -signal.SIGKILL and used > cpu_limit - 1),
     )
 
 

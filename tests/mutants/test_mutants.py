@@ -75,6 +75,7 @@ def test_a_mutant_dies_if_a_test_fails_with_it_and_its_file_stays_as_it_is(tests
     survivor = run.run_tests(tests, tmp_path, changed(tmp_path, "< CHEAP", "<= CHEAP"), unmutated)
 
     assert not killed.passed
+    assert not killed.timed_out
     assert "1 failed" in killed.output
     assert survivor.passed, survivor.output
     assert (tmp_path / "prices.py").read_text() == SOURCE
@@ -95,6 +96,7 @@ def test_a_mutant_that_hangs_is_ended_after_the_time_limit(
     ended = run.run_tests(tests, tmp_path, hangs, run.Run(True, 0, 0, ""))
 
     assert not ended.passed
+    assert ended.timed_out
     assert ended.wall < 50
 
 
@@ -189,6 +191,22 @@ def test_the_goal_is_that_95_percent_die(answers: None, tmp_path: Path, killed: 
 
 
 @pytest.mark.usefixtures("answers")
+def test_a_mutant_that_meets_the_time_limit_is_counted_apart_and_its_diff_is_kept(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = iter([run.Run(True, 1, 1, ""), run.Run(False, 65, 1, "", timed_out=True), run.Run(False, 1, 1, "")])
+    monkeypatch.setattr(command, "run_tests", lambda *_: next(ends))
+
+    assert command.main([]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("prices                           T.= 2 of 2 die (100.0%) (1 at the time limit), ")
+    (patch,) = (tmp_path / "out").glob("*.diff")
+    assert "+        result = price" in patch.read_text().splitlines()
+    assert f"time limit: out/{patch.name}" in lines
+
+
+@pytest.mark.usefixtures("answers")
 def test_no_mutant_is_tested_if_the_tests_fail_without_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "prices.py").write_text(SOURCE.replace("+=", "-="))
 
@@ -214,6 +232,7 @@ def test_modules_are_chosen_by_pattern(capsys: pytest.CaptureFixture[str]) -> No
 MUTATED = '''
 LIMIT: int = 3
 Item = TypeVar("Item")
+__all__ = ["check", "Row"]
 
 def check(value: str | None, path, names) -> bool:
     """Whether one is more."""
@@ -222,6 +241,7 @@ def check(value: str | None, path, names) -> bool:
     logger.info("value", extra=1)
     text = path.read_text(encoding="utf-8")
     pairs = zip(names, text, strict=True)
+    parser = Parser(description=__doc__, add_help=True)
     error = Refused(f"not {value}", len(names))
     return len(names) > LIMIT
 
@@ -250,6 +270,7 @@ def test_constants_and_properties_are_mutated_and_wording_and_types_are_not(
         "if value is None:",
         'text = path.read_text(encoding="utf-8")',
         "pairs = zip(names, text, strict=True)",
+        "parser = Parser(description=__doc__, add_help=True)",
         'error = Refused(f"not {value}", len(names))',
         "return len(names) > LIMIT",
         'return self.bucket + "/"',
@@ -257,6 +278,10 @@ def test_constants_and_properties_are_mutated_and_wording_and_types_are_not(
     assert ("LIMIT: int = 3", "LIMIT: int = 4") in changes
     assert ("pairs = zip(names, text, strict=True)", "pairs = zip(names, text)") not in changes
     assert [after for before, after in changes if "encoding" in before] == ["text = None"]
+    assert [after for before, after in changes if "description" in before and "add_help" not in after] == [
+        "parser = None",
+        "parser = Parser(description=__doc__, )",
+    ]
     assert ('error = Refused(f"not {value}", len(names))', "error = Refused(None, len(names))") not in changes
     assert ('error = Refused(f"not {value}", len(names))', 'error = Refused(f"not {value}", )') in changes
 

@@ -17,7 +17,7 @@ from labeller.events import ObjectRef
 from labeller.images import Decoded
 from labeller.inference import labelled
 from labeller.records import item_for
-from labeller.results import Prediction, Tagging
+from labeller.results import Prediction, Tagging, Thresholds
 from score import app
 from tests.support import encoded, plain, table_definition, write_model
 
@@ -76,9 +76,9 @@ class Service:
         scores = {"red": confidence if label == "red" else 1 - confidence}
         result = labelled(
             Prediction(label, confidence, scores),
-            Decoded(None, 1, 1, "PNG"),
+            Decoded(None, 1, 1, "PNG"),  # type: ignore[arg-type]
             "m",
-            threshold,  # type: ignore[arg-type]
+            Thresholds(threshold, None),
         )
         self.put_row(key, result, classified_at)
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import lars_path
 
-from model_build.compression.pruning import eliminate, lasso, loss_without
+from model_build.compression.pruning import eliminate, lasso, loss_without, regularised
 
 
 def least_squares_loss(values: np.ndarray, weights: np.ndarray, kept: np.ndarray) -> float:
@@ -84,3 +84,8 @@ def test_lasso_fills_up_where_its_path_ends_early() -> None:
     silent = np.diag([0.0, 4.0, 0.0, 9.0])
     assert list(lasso(silent, np.eye(4), 2)) == [1, 3]
     assert len(lasso(silent, np.eye(4), 3)) == 3
+
+
+def test_a_ten_thousandth_of_the_mean_variance_makes_a_covariance_regular() -> None:
+    np.testing.assert_allclose(regularised(np.diag([0.0, 6.0])), np.diag([3e-4, 6 + 3e-4]), rtol=1e-9)
+    np.testing.assert_array_equal(regularised(np.zeros((2, 2))), np.eye(2))

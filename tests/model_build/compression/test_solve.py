@@ -58,6 +58,11 @@ def test_a_network_read_from_keras_and_written_back_gives_the_same_features(
     np.testing.assert_allclose(features(full, pixels), base.predict(pixels, verbose=0), atol=1e-3)
 
 
+def test_the_names_of_the_layers_do_not_depend_on_the_networks_made_before(full: ConvNet) -> None:
+    names = [[layer.name for layer in networks.to_keras(full, SIZE).layers] for _ in range(2)]
+    assert names[0] == names[1]
+
+
 def test_with_all_channels_kept_the_weights_stay_the_same(full: ConvNet, pixels: np.ndarray) -> None:
     statistics = solve.gather_statistics(full, pixels[:2], 4, seed=1)
     same = solve.shrink(full, statistics, equal_sensitivities(full), all_channels(full), whole_kernels(full))
@@ -163,6 +168,15 @@ def test_the_column_kept_is_the_one_that_matters_most_to_the_head() -> None:
     assert split.loss[1] == pytest.approx(0.0, abs=1e-6)
 
 
+def test_the_columns_are_scaled_by_a_power_of_their_importance_the_strongest_to_1() -> None:
+    # Inputs of variance 1. Two outputs, each by a column of its own, one half as strong as the other: 1 and 0.5 ** 0.6.
+    kernel = np.zeros((3, 3, 2, 2))
+    kernel[1, :, 0, 0], kernel[1, :, 1, 1] = 20.0, 10.0
+    columns = rank_columns(kernel, np.eye(6), np.eye(2)).columns
+    np.testing.assert_allclose(np.linalg.norm(columns[:, :2], axis=0), [1, 0.5**0.6], rtol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(columns[:, 2:], axis=0), 0.001**0.6, rtol=1e-3)  # unused, but not zero
+
+
 def test_no_channel_between_column_and_row_is_much_larger_than_another() -> None:
     random = np.random.default_rng(9)
     kernel = random.normal(size=(3, 3, 16, 16)) * 0.5 ** np.arange(16)  # a few directions dominate
@@ -257,6 +271,8 @@ def test_multiplications_are_counted_by_hand() -> None:
         (Convolution((whole,), np.zeros(8), pooled=True), Convolution((column, row), np.zeros(16, np.float32)))
     )
     assert made.shape.sides(64) == [64, 32]  # after the pooling
+    kernels = [(64 * 64, 9, 3, 8), (32 * 32, 3, 8, 5), (32 * 32, 3, 5, 16)]  # positions, taps, inputs, outputs
+    assert made.shape.cost(64) == sum(n * (taps * i * o + 15 * i + 32 * o) for n, taps, i, o in kernels)
     assert made.shape.multiplications(64) == 64 * 64 * 9 * 3 * 8 + 32 * 32 * 3 * (8 * 5 + 5 * 16)
     assert made.shape == Shape((8, 16), (None, 5), (True, False))
 

@@ -44,9 +44,15 @@ def test_the_size_of_the_copies() -> None:
     for change in ("blurred", "darker or brighter", "JPEG quality 8 to 20", "mirrored"):
         assert shapes[change] == (60, 80)
     assert shapes["with a border"] == (100, 100)
-    assert shapes["stretched"] in ((60, 53), (60, 120))
     assert 0.25 * 60 <= shapes["shrunk to 25% to 50%"][0] <= 0.5 * 60
     assert all(0.5 * full <= side <= 0.82 * full for side, full in zip(shapes["cropped"], (60, 80), strict=True))
+
+
+def test_stretched_copies_are_two_thirds_or_one_and_a_half_times_as_wide() -> None:
+    for width, widths in ((80, {53, 120}), (1, {1, 2})):
+        shas = [f"{sha_of('stretched')[:8]}{number:056x}" for number in range(10)]
+        copies = [Image.open(BytesIO(changed_copy(picture(width, 60), sha, 1000))) for sha in shas]
+        assert {copy.size for copy in copies} == {(width, 60) for width in widths}
 
 
 def test_what_is_done_to_the_pixels() -> None:

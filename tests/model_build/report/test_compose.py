@@ -1,12 +1,26 @@
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from labeller.images import Reason, Unreadable
+from labeller.manifest import GoldenExample, Manifest
+from model_build.calibration import Threshold
+from model_build.compression.candidates import Kind
+from model_build.compression.curve import Curve, CurvePoint, FullComparison
+from model_build.compression.network import Shape
+from model_build.config import BuildConfig, HeadCandidate, Pooling, QuantisationCandidate, Ranges
 from model_build.data.dataset import Dataset, Example
-from model_build.report.compose import calibration_of, mistakes_of
+from model_build.features import Features
+from model_build.head import TrainedHead, dense_layers
+from model_build.quantize import QuantisedBase
+from model_build.report.compose import Decisions, calibration_of, compose, mistakes_of
 from model_build.report.report import Mistake, SplitCalibration, plain
-from model_build.verify import Predictions
+from model_build.selection import EvaluatedHead, HeadAccuracy, JudgedCopies, TrainedNetwork
+from model_build.verify import Accuracy, BaselineTest, Predictions, SplitAccuracy, Verification
+from tests.model_build.examples import report_schema
 
 LABELS = ("cat", "dog")
 
@@ -57,3 +71,176 @@ def test_empty_bins_are_null_and_not_nan() -> None:
     assert len(bins) == 15
     assert [one["accuracy"] for one in bins if one["count"]] == [1.0]
     assert bins[0]["accuracy"] is bins[0]["confidence"] is None
+
+
+# ---- a whole report -------------------------------------------------------------------------------------------
+
+EVEN = np.zeros((2, 2), np.float32)  # log loss ln 2 of both images
+SURE = np.log([[3, 1], [3, 1]]).astype(np.float32)  # ln 4/3 of the first image, ln 4 of the second
+
+
+def evaluated(name: str, pooling: Pooling, logits: np.ndarray, seconds: float) -> EvaluatedHead:
+    return EvaluatedHead(HeadCandidate(name, pooling, l2=1e-4), logits, np.array([0, 1]), seconds)
+
+
+def point(kind: Kind, name: str, int8: Path, head: EvaluatedHead, rank: int | None, size: int) -> CurvePoint:
+    int8.write_bytes(bytes(size))
+    return CurvePoint(name, kind, 64, Shape((4,), (rank,), (True,)), Path("fp32"), int8, head)
+
+
+@pytest.fixture(scope="module")
+def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """report.json of results made by hand, in which every figure is another one."""
+    folder = tmp_path_factory.mktemp("composed")
+    test = predictions((0.9, 0), (0.7, 1), (0.05, 0), (0.2, 1), (0.6, 0), temperature=2.0)
+    splits = {split: test.examples[:count] for split, count in (("train", 3), ("validation", 2), ("test", 5))}
+    data = Dataset(Path("data"), LABELS, splits, {"notes.txt": "no picture"}, split_by_content=True)
+    layers = dense_layers((np.zeros((4, 2)), np.zeros(2)))
+    heads = [
+        evaluated("average", Pooling.AVERAGE, EVEN, 1.234),
+        evaluated("maximum", Pooling.MAXIMUM, SURE, 5.678),
+    ]
+    nothing = Features((), np.zeros((0, 2, 4)), np.zeros(0))
+    trained = TrainedHead(Pooling.AVERAGE, layers, layers)
+    network = TrainedNetwork(Path("fp32"), Path("int8"), nothing, nothing, heads, heads[1], trained, trained)
+    quantised = [
+        QuantisedBase(QuantisationCandidate(name, ranges, 100), images, error, ms, Path("int8"), np.zeros(0))
+        for name, ranges, images, error, ms in (
+            ("minmax 100", Ranges.MINMAX, 100, 0.0512345, 60.456),
+            ("entropy", Ranges.ENTROPY, 61, math.inf, 54.321),
+        )
+    ]
+    points = [
+        point(Kind.FULL, "full", folder / "full", heads[0], None, 3000),
+        point(Kind.BOTH, "3x faster", folder / "small", heads[1], 2, 1000),
+    ]
+    comparison = FullComparison(5, 4, 3, 2, 1, 0.9)
+    decisions = Decisions(
+        quantised,
+        quantised[0],
+        HeadAccuracy(73, 70, (69, 40)),
+        network,
+        Threshold(0.65, 0.99, reached=True),
+        Curve(points, {"full": 13.456, "3x faster": 4.567}, [], points[1]),
+        comparison,
+        previous=None,
+    )
+    copies = JudgedCopies(
+        np.array(["blurred", "mirrored", "blurred", "mirrored"]),
+        np.log([[0.6, 0.4], [0.9, 0.1], [0.3, 0.7], [0.8, 0.2]]),
+        np.array([0, 1, 1, 1]),
+        np.array([True, True, False, True]),
+    )
+    accuracy = {split: SplitAccuracy(Accuracy.of([True] * count)) for split, count in (("train", 3), ("test", 5))}
+    accuracy["validation"] = accuracy["train"]
+    manifest = Manifest(
+        LABELS,
+        (64, 64),
+        temperature=1.0,
+        confidence_threshold=0.65,
+        model_version="vgg16-ab",
+        model_sha256="ab" * 32,
+        golden=GoldenExample.of(np.zeros((16, 16, 3), np.uint8), [0, 0]),
+        build={"weights": "file", "weights_sha256": "cd" * 32, "packages": {"keras": "3"}},
+    )
+    report = compose(
+        BuildConfig(Path("data"), "random", 64, compress="3"),
+        data,
+        manifest,
+        decisions,
+        Verification(test, accuracy, BaselineTest(5, 2, 0.4, (0.1, 0.8), 3, 0.55), 2.4e-7, {}),
+        {test.examples[4]: Unreadable(Reason.TRUNCATED, "cut off")},
+        predictions((0.9, 0), (0.2, 1)),
+        copies,
+        {"model.onnx": 1000, "same_graph_fp32": 4000},
+    )
+    return dict(plain(report), seconds={"total": 1.0})
+
+
+def test_the_report_is_as_its_schema_says(composed: dict[str, Any]) -> None:
+    assert [error.message for error in report_schema().iter_errors(composed)] == []
+    assert composed["format_version"] == 3
+
+
+def test_what_the_model_was_built_from_is_in_the_report(composed: dict[str, Any]) -> None:
+    assert composed["images"] == {
+        "train": {"cat": 2, "dog": 1},
+        "validation": {"cat": 1, "dog": 1},
+        "test": {"cat": 3, "dog": 2},
+    }
+    assert composed["unreadable"] == {"test/4.jpg": "TRUNCATED: cut off"}
+    assert (composed["left_out"], composed["split_by_content"]) == ({"notes.txt": "no picture"}, True)
+    assert composed["bytes"] == {"model.onnx": 1000, "same_graph_fp32": 4000}
+    assert (composed["weights"], composed["weights_sha256"], composed["packages"]) == (
+        "file",
+        "cd" * 32,
+        {"keras": "3"},
+    )
+    settings = composed["settings"]
+    assert (settings["weights"], settings["image_size"], settings["compress"]) == ("file", 64, "3")
+    assert not {"data", "out", "cache"} & set(settings)  # paths say nothing about the model
+
+
+def test_the_answers_on_test_are_counted_by_label(composed: dict[str, Any]) -> None:
+    assert composed["confusion"] == [[2, 1], [1, 1]]
+    assert [(row["images"], row["correct"]) for row in composed["classes"].values()] == [(3, 2), (2, 1)]
+    assert [(row["path"], row["unsure"]) for row in composed["mistakes"]] == [
+        ("test/2.jpg", False),
+        ("test/1.jpg", False),
+    ]
+
+
+def test_heads_are_compared_with_the_one_of_the_least_loss_and_the_chosen_one_is_named(
+    composed: dict[str, Any],
+) -> None:
+    head = composed["head"]
+    assert (head["chosen"], head["parameters"]) == ("maximum", 4 * 2 + 2)
+    average, maximum = head["candidates"]
+    assert average["validation"] == {"images": 2, "correct": 1, "accuracy": 0.5, "log_loss": 0.69315}  # ln 2
+    assert maximum["validation"]["log_loss"] == 0.83699  # (ln 4/3 + ln 4) / 2
+    assert (average["excess"], average["excess_error"], average["seconds"]) == (0.0, 0.0, 1.23)
+    # ln 2/3 and ln 2 above the other: their mean, and their standard deviation ln 3 / 2 by the root of 2.
+    assert (maximum["excess"], maximum["excess_error"], maximum["seconds"]) == (0.14384, 0.38842, 5.68)
+
+
+def test_quantisations_have_the_images_that_they_were_calibrated_on(composed: dict[str, Any]) -> None:
+    quantisation = composed["quantisation"]
+    assert (quantisation["chosen"], quantisation["images"], quantisation["fp32_correct"]) == ("minmax 100", 73, 70)
+    names = ("name", "images", "error", "correct", "milliseconds")
+    assert [tuple(row[name] for name in names) for row in quantisation["candidates"]] == [
+        ("minmax 100", 100, 0.05123, 69, 60.46),
+        ("entropy", 61, None, 40, 54.32),  # an infinite error has no number in JSON
+    ]
+
+
+def test_networks_of_the_curve_have_their_shape_their_size_and_their_time(composed: dict[str, Any]) -> None:
+    compression = composed["compression"]
+    assert (compression["asked"], compression["chosen"]) == ("3", "3x faster")
+    names = ("name", "kind", "image_size", "channels", "ranks", "multiplications", "bytes", "milliseconds")
+    assert [tuple(row[name] for name in names) for row in compression["networks"]] == [
+        ("full", "full", 64, [4], [None], 64 * 64 * 9 * 3 * 4, 3000, 13.46),
+        ("3x faster", "channels and ranks", 64, [4], [2], 64 * 64 * 3 * (3 * 2 + 2 * 4), 1000, 4.57),
+    ]
+    full, small = (row["validation"] for row in compression["networks"])
+    assert (full["correct"], full["excess"]) == (1, 0.0)
+    assert small["excess"] == 0.37  # 0.14384 / 0.38842
+
+
+def test_changed_copies_are_counted_by_kind_beside_their_originals(composed: dict[str, Any]) -> None:
+    blurred, mirrored = composed["calibration"]["changes"]
+    assert (blurred["change"], blurred["images"], blurred["correct"], blurred["originals_correct"]) == (
+        "blurred",
+        2,
+        2,
+        1,
+    )
+    assert (blurred["counted"], blurred["labelled"]["images"], blurred["labelled"]["share"]) == (True, 1, 0.5)
+    assert (mirrored["change"], mirrored["correct"], mirrored["originals_correct"]) == ("mirrored", 0, 2)
+    assert (mirrored["counted"], mirrored["labelled"]["images"]) == (False, 2)
+
+
+def test_reliability_has_loss_score_and_bins_with_five_decimals() -> None:
+    after = calibration((0.9, 0), (0.7, 1)).after
+    assert after.log_loss == 0.65467  # (-ln 0.9 - ln 0.3) / 2
+    assert after.brier == 0.5  # (2 * 0.1 ** 2 + 2 * 0.7 ** 2) / 2
+    assert [(bin_.count, bin_.confidence) for bin_ in after.bins if bin_.count] == [(1, 0.7), (1, 0.9)]

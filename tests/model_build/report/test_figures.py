@@ -29,8 +29,8 @@ def with_labels(labels: tuple[str, ...]) -> BuildReport:
 
 
 def test_there_is_a_curve_only_with_compression(tmp_path: Path) -> None:
-    assert set(drawn(report(), tmp_path / "a")) == {"confusion.svg"}
-    assert set(drawn(report(compression=compression()), tmp_path / "b")) == {"confusion.svg", "curve.svg"}
+    assert set(drawn(report(), tmp_path / "new/a")) == {"confusion.svg"}
+    assert set(drawn(report(compression=compression()), tmp_path / "new/b")) == {"confusion.svg", "curve.svg"}
 
 
 def test_counts_and_shares_are_in_the_matrix_with_the_labels(tmp_path: Path) -> None:

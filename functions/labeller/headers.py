@@ -1,0 +1,89 @@
+"""Tell from the structure of a file, without reading pixels, whether decoding it is sure to cost little."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+from labeller import tiff
+from labeller.metadata import EXIF_TEXT, jpeg_segments, png_chunks
+
+# Chunks, segments or strips. Encoders write a chunk of PNG every 8 KB, or one a row, which is at most 65,535.
+_ORDINARY_PARTS = 10_000
+_MOST_PARTS = 100_000
+
+# Pixels that take at most 250 MB (images.memory_of). A JPEG that is not progressive is decoded at reduced size.
+_ORDINARY_PIXELS = {"JPEG": 100_000_000, "PNG": 20_000_000, "WEBP": 14_000_000}
+_ORDINARY_PROGRESSIVE = 30_000_000
+_PROGRESSIVE = b"\xc2"
+_FRAMES = [bytes([kind]) for kind in range(0xC0, 0xD0) if kind not in (0xC4, 0xC8, 0xCC)]  # ITU-T T.81, table B.1
+# Arithmetic coding and other frames that nobody writes; animations, of which a decoder reads all frames.
+_RARE = {*_FRAMES[3:], b"ANIM", b"ANMF"}
+
+_EXIF = (b"\xe1", b"eXIf", b"EXIF", b"tEXt", b"zTXt")
+# Pillow copies what the directory refers to, however often it refers to it.
+_ORDINARY_EXIF = 2**20
+
+
+def is_ordinary(data: bytes, name: str) -> bool:
+    """Whether `data`, of format `name`, is a JPEG, PNG or WebP that is sure to be decoded in 3 s and 250 MB."""
+    if name not in _ORDINARY_PIXELS:
+        return False
+    most = _ORDINARY_PIXELS[name]
+    for count, (kind, start, end) in enumerate(_parts(data, name)):
+        if count == _ORDINARY_PARTS or kind in _RARE or (kind in _EXIF and _is_large_exif(data[start:end])):
+            return False
+        if kind == _PROGRESSIVE:
+            most = _ORDINARY_PROGRESSIVE
+    width, height = sides(data, name)
+    return width * height <= most
+
+
+def has_too_many_parts(data: bytes, name: str) -> bool:
+    """Whether the file is so fragmented that reading its parts, one by one, takes seconds."""
+    if name == "TIFF":
+        return tiff.strips(data) > _MOST_PARTS
+    return next(islice(_parts(data, name), _MOST_PARTS, None), None) is not None
+
+
+def sides(data: bytes, name: str) -> tuple[int, int]:
+    """Width and height in pixels according to the header of a JPEG, PNG or WebP; zeros if it has none."""
+    if name == "PNG":
+        return _big(data, 16, 4), _big(data, 20, 4)
+    for kind, start, _ in _parts(data, name):
+        if kind in _FRAMES:
+            return _big(data, start + 3, 2), _big(data, start + 1, 2)
+        if kind == b"VP8X":  # RFC 9649, sections 2.5 to 2.7
+            return _little(data, start + 4, 3) + 1, _little(data, start + 7, 3) + 1
+        if kind == b"VP8L":
+            bits = _little(data, start + 1, 4)
+            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        if kind == b"VP8 ":
+            return _little(data, start + 6, 2) & 0x3FFF, _little(data, start + 8, 2) & 0x3FFF
+    return 0, 0
+
+
+def _parts(data: bytes, name: str) -> Iterator[tuple[bytes, int, int]]:
+    """The kind of each part, and where its content starts and ends."""
+    if name == "JPEG":
+        yield from ((bytes([kind]), start + 4, end) for kind, start, end in jpeg_segments(data))
+    elif name == "PNG":
+        yield from png_chunks(data)
+    elif name == "WEBP":
+        position = 12
+        while position + 8 <= len(data):
+            end = position + 8 + _little(data, position + 4, 4)
+            yield data[position : position + 4], position + 8, end
+            position = end + end % 2
+
+
+def _is_large_exif(block: bytes) -> bool:
+    if block.startswith(EXIF_TEXT):
+        return True
+    return len(block) > 2**16 or tiff.directory_bytes(block.removeprefix(b"Exif\0\0")) > _ORDINARY_EXIF
+
+
+def _little(data: bytes, start: int, length: int) -> int:
+    return int.from_bytes(data[start : start + length], "little")
+
+
+def _big(data: bytes, start: int, length: int) -> int:
+    return int.from_bytes(data[start : start + length], "big")

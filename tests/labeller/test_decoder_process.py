@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import ast
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from labeller import decoder_process, images
+from labeller.decoder_process import DecoderError, decode
+from labeller.images import Reason, Unreadable
+from labeller.signatures import SUPPORTED
+from tests.hostile import HOSTILE, IN_A_BATCH, TIFF, WAYS, Replace
+from tests.support import encoded, photo_like, plain
+
+LIMIT = 10**6  # pixels
+
+
+def pids() -> list[int]:
+    return [process._process.pid for process in decoder_process._idle]
+
+
+def outcome(data: bytes, **options: Any) -> Any:
+    """What was decoded, or the Unreadable."""
+    try:
+        return decode(data, (4, 4), LIMIT, **options)
+    except Unreadable as error:
+        return error
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_both_processes_decode_the_same_pixels(name: str) -> None:
+    data = encoded(photo_like(40, 30), name)
+    here, there = images.decode(data, (6, 10), LIMIT), decode(data, (6, 10), LIMIT)
+    assert (there.pixels == here.pixels).all()
+    assert (there.width, there.height, there.format) == (here.width, here.height, here.format) == (40, 30, name)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
+def test_ordinary_pictures_start_no_process(name: str, on_hostile: Replace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder_process, "_DecoderProcess", lambda: pytest.fail("a process was started"))
+    assert decode(encoded(photo_like(), name), (4, 4), LIMIT).width == 160
+
+
+def test_what_is_no_picture_starts_no_process(on_hostile: Replace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder_process, "_DecoderProcess", lambda: pytest.fail("a process was started"))
+    reasons = [outcome(data).reason for data in (b"", b"text", b"8BPS")]
+    assert reasons == [Reason.EMPTY, Reason.NOT_AN_IMAGE, Reason.UNSUPPORTED]
+
+
+def test_the_reason_comes_from_the_process() -> None:
+    error = outcome(TIFF[:200])
+    assert isinstance(error, Unreadable)
+    assert error.reason is Reason.TRUNCATED
+    assert error.detail.startswith("TIFF: ")
+
+
+@pytest.mark.parametrize("way", sorted({*WAYS} - {*IN_A_BATCH}))
+def test_what_ends_a_decoder_is_the_reason(on_hostile: Replace, way: str) -> None:
+    statement, reason = WAYS[way]
+    on_hostile(statement)
+    error = outcome(HOSTILE, seconds=0.5 if way == "waiting" else 9)
+    assert (type(error), str(error)) == (Unreadable, reason)
+    assert pids() == []
+
+
+def test_a_process_is_kept(on_hostile: Replace) -> None:
+    on_hostile("raise Unreadable(Reason.CORRUPT, 'damaged')")
+    decode(TIFF, (4, 4), LIMIT)
+    first = pids()
+    assert outcome(HOSTILE).detail == "damaged"
+    assert decode(TIFF, (4, 4), LIMIT).width == 24
+    assert pids() == first
+
+
+def test_a_process_that_ended_between_pictures_is_replaced_and_no_picture_blamed(on_hostile: Replace) -> None:
+    on_hostile("pass")
+    decode(TIFF, (4, 4), LIMIT)
+    (first,) = pids()
+    os.kill(first, signal.SIGKILL)
+    assert decode(TIFF, (4, 4), LIMIT).width == 24
+    assert pids() != [first]
+
+
+def test_a_process_that_pictures_leave_memory_in_is_replaced(on_hostile: Replace) -> None:
+    on_hostile("left.append(bytearray(65_000_000))")
+    decode(TIFF, (4, 4), LIMIT)
+    (first,) = pids()
+    assert decode(HOSTILE, (4, 4), LIMIT).width == 24
+    decode(TIFF, (4, 4), LIMIT)
+    assert pids() != [first]
+
+
+def test_every_thread_has_its_own_process(on_hostile: Replace) -> None:
+    on_hostile("pass")
+    pictures = [encoded(plain((200, 0, 50), 10 + number, 8), "BMP") for number in range(20)]
+    with ThreadPoolExecutor(2) as threads:
+        widths = [decoded.width for decoded in threads.map(lambda data: decode(data, (4, 4), LIMIT), pictures)]
+    assert widths == list(range(10, 30))
+    assert len(pids()) <= 2
+
+
+def test_the_process_gets_no_secrets_no_open_files_and_no_log(on_hostile: Replace) -> None:
+    with open(__file__):
+        environment, files = ask(
+            on_hostile,
+            "(sorted(os.environ), {n: os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd')[:-1]})",
+        )
+    assert [name for name in environment if name.startswith("AWS")] == []
+    assert files["1"] == files["2"] == "/dev/null"
+    assert {number: name.partition(":")[0] for number, name in files.items() if name != "/dev/null"} == {
+        "0": "pipe",
+        "3": "pipe",
+    }
+
+
+def test_the_process_imports_neither_the_network_nor_aws(on_hostile: Replace) -> None:
+    modules = ask(on_hostile, "sorted({name.partition('.')[0] for name in sys.modules})")
+    assert {"PIL", "labeller", "numpy"} <= set(modules)
+    assert {"onnxruntime", "boto3", "botocore", "aws_lambda_powertools", "asyncio"}.isdisjoint(modules)
+
+
+def ask(on_hostile: Replace, expression: str) -> Any:
+    """The value of an expression in the decoder process."""
+    on_hostile(f"raise Unreadable(Reason.CORRUPT, repr({expression}))")
+    return ast.literal_eval(outcome(HOSTILE).detail)
+
+
+def test_a_mistake_of_ours_is_not_the_pictures(on_hostile: Replace) -> None:
+    on_hostile("undefined")
+    with pytest.raises(DecoderError, match="NameError: name 'undefined' is not defined"):
+        decode(HOSTILE, (4, 4), LIMIT)
+    assert pids() == []
+
+
+def test_a_process_that_does_not_start_is_not_the_pictures_fault(
+    on_hostile: Replace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder_process, "_PROGRAM", "import missing_library")
+    with pytest.raises(DecoderError, match="before it was ready"):
+        decode(TIFF, (4, 4), LIMIT)

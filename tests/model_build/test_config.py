@@ -1,0 +1,75 @@
+"""The settings of a build: the defaults that the documentation promises, their bounds and what follows from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model_build.config import HEADS, QUANTISATIONS, YARDSTICK, BuildConfig, Ranges, SettingsError
+
+CONFIG = BuildConfig(Path("data"))
+
+
+def test_the_defaults_are_those_of_the_readme() -> None:
+    assert (CONFIG.weights, CONFIG.image_size, CONFIG.compress) == ("imagenet", 224, "none")
+    assert (CONFIG.out, CONFIG.cache) == (Path("build/model"), Path("build/cache"))
+
+
+@pytest.mark.parametrize("size", [32, 512])
+def test_images_have_32_to_512_pixels_a_side(size: int) -> None:
+    BuildConfig(Path("data"), image_size=size).require_usable()
+    beyond = size + (1 if size == 512 else -1)
+    with pytest.raises(SettingsError, match=f"is {beyond}; it must be 32 to 512 pixels"):
+        BuildConfig(Path("data"), image_size=beyond).require_usable()
+
+
+@pytest.mark.parametrize(
+    ("megapixels", "size", "images"),
+    [
+        (CONFIG.histogram_megapixels, 224, 19),  # 1.0 million / 50,176 = 19.9
+        (CONFIG.histogram_megapixels, 128, 61),
+        (CONFIG.quantisation_megapixels, 224, 23),
+        (CONFIG.quantisation_megapixels, 128, 73),
+        (CONFIG.compress_megapixels, 224, 77),
+        (CONFIG.compress_megapixels, 128, 238),
+        (CONFIG.fp32_megapixels, 224, 159),
+        (CONFIG.fp32_megapixels, 128, 488),
+        (0.001, 224, 1),  # never none
+    ],
+)
+def test_an_amount_of_input_is_a_number_of_images(megapixels: float, size: int, images: int) -> None:
+    assert BuildConfig(Path("data"), image_size=size).affordable(megapixels) == images
+
+
+def test_the_demo_has_the_first_quantisation_the_first_head_and_a_quarter_of_the_fp32_images() -> None:
+    quick = CONFIG.quick()
+    assert (quick.quantisations, quick.heads, quick.yardstick) == (QUANTISATIONS[:1], HEADS[:1], YARDSTICK)
+    assert quick.fp32_megapixels == CONFIG.fp32_megapixels / 4
+
+
+def test_the_names_of_the_quantisations_say_how_the_ranges_are_chosen() -> None:
+    for candidate in QUANTISATIONS:
+        words = candidate.name.replace(",", "").split()
+        assert words[0] == candidate.ranges
+        match candidate.ranges:
+            case Ranges.MINMAX:
+                assert int(words[1]) == candidate.images
+            case Ranges.PERCENTILE:
+                assert (float(words[1]), candidate.images) == (candidate.percentile, 100)
+            case Ranges.ENTROPY:
+                assert candidate.images == 100
+        position = {"first": (0,), "last": (-1,)}
+        assert candidate.float_layers == (position[words[2]] if "FP32" in words else ())
+
+
+def test_only_heads_without_a_dense_layer_are_penalised_and_the_build_chooses_how_much() -> None:
+    assert {head.l2 for head in (*HEADS, YARDSTICK)} == {0.0}
+    assert list(CONFIG.penalties) == sorted(CONFIG.penalties, reverse=True)  # the strongest first
+    assert min(CONFIG.penalties) > 0
+
+
+def test_the_curve_has_smaller_networks_and_smaller_images_only() -> None:
+    assert all(times > 1 for times in (*CONFIG.compress_times, *CONFIG.compress_singly))
+    assert all(0 < share < 1 for share in CONFIG.compress_sizes)
+    assert 64 % CONFIG.compress_step == 0  # all widths of VGG16 are multiples of 64
