@@ -206,6 +206,11 @@ def test_every_option_reaches_the_choice_of_inputs(stages: dict[str, Any]) -> No
     assert stages["scan"] == (Path("pictures"),)
 
 
+def test_without_options_the_inputs_are_the_public_ones_or_those_in_the_shared_folder(stages: dict[str, Any]) -> None:
+    assert demo.main([]) == 0
+    assert stages["find_inputs"] == (None, None, None, Path("../shared"), demo.OUT / "drawn-pictures", None)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
