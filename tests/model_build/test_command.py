@@ -97,3 +97,10 @@ def test_an_error_of_the_system_names_its_file_and_its_cause(
     monkeypatch.setattr(module, "build", fail)
     assert command.run(BuildConfig(tmp_path, "random", out=Path("out/model"))) == 1
     assert capsys.readouterr().err == f"\nerror: {line}. No model was built; out/model is unchanged\n"
+
+
+def test_a_finished_build_has_exit_status_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from model_build import build as module
+
+    monkeypatch.setattr(module, "build", lambda _config: tmp_path)
+    assert command.run(BuildConfig(tmp_path, "random")) == 0
