@@ -22,7 +22,7 @@ from labeller.manifest import ModelError
 from layers import ROOT
 from ops.cli import command_parser, exit_status
 
-PARTS = ("inference", "decoding", "handler", "cold_start", "build", "nightly", "scaling")
+PARTS = ("inference", "decoding", "damage", "handler", "cold_start", "build", "nightly", "scaling")
 TYPICAL = 10
 """Photographs in a batch of the queue (template.yaml, BatchSize)."""
 

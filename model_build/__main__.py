@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from labeller.manifest import ModelError
@@ -36,9 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--image-size",
-        type=int,
+        type=_image_size,
         default=defaults.image_size,
-        help="side of the network input in pixels (default: 224)",
+        help="side of the network input in pixels; auto: chosen by cross-validation, together with --compress "
+        f"(default: {defaults.image_size})",
     )
     parser.add_argument("--out", type=Path, default=defaults.out, help="folder of the model (default: build/model)")
     parser.add_argument(
@@ -50,11 +52,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--compress",
         type=_compression,
-        default=defaults.compress,
+        default=defaults.speedup,
         help="speed-up of a smaller network, such as 3; auto: the fastest network that is not measurably worse; "
-        f"none (default: {defaults.compress})",
+        f"none (default: {defaults.speedup:g})",
     )
-    return run(BuildConfig(**vars(parser.parse_args(arguments))))
+    return run(config_of(parser.parse_args(arguments)))
+
+
+def config_of(options: argparse.Namespace) -> BuildConfig:
+    """The settings for parsed options; `auto` is None there."""
+    config = BuildConfig(options.data, options.weights, out=options.out, cache=options.cache)
+    return replace(
+        config,
+        image_size=options.image_size or config.image_size,
+        auto_size=options.image_size is None,
+        speedup=options.compress or config.speedup,
+        auto_speedup=options.compress is None,
+    )
 
 
 def run(config: BuildConfig) -> int:
@@ -93,13 +107,23 @@ def run(config: BuildConfig) -> int:
     return 0
 
 
-def _compression(text: str) -> str:
-    """`none`, `auto`, or a number above 1 in its shortest form."""
+def _image_size(text: str) -> int | None:
+    """A number, which `BuildConfig.require_usable` checks, or None for `auto`."""
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a number of pixels") from None
+
+
+def _compression(text: str) -> float | None:
+    """1 for `none`, a number above 1, or None for `auto`."""
     if text in ("none", "auto"):
-        return text
+        return 1.0 if text == "none" else None
     with suppress(ValueError):
         if 1 < float(text) <= MAX_SPEED_UP:
-            return f"{float(text):g}"
+            return float(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not none, auto or a number above 1 and up to {MAX_SPEED_UP}")
 
 

@@ -1,6 +1,6 @@
 """Photographs in class folders -> build/model, ready for the layer. `run_stages` reads from top to bottom.
 
-python -m model_build --data DIR [--weights imagenet|random|PATH] [--image-size 224] [--out build/model]
+python -m model_build --data DIR [--weights imagenet|random|PATH] [--image-size 384] [--compress 3] [--out build/model]
 """
 
 from __future__ import annotations
@@ -18,10 +18,20 @@ import numpy as np
 from evaluation.predictions import PREDICTIONS_FILE, write_csv
 from labeller.classifier import load_classifier, softmax
 from labeller.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
-from model_build import base, calibration, export, familiarity_graph, golden, previous, quantize, selection, verify
+from model_build import (
+    base,
+    calibration,
+    export,
+    familiarity_graph,
+    golden,
+    previous,
+    quantize,
+    search,
+    selection,
+    verify,
+)
 from model_build.atomic_folder import atomic_folder
 from model_build.cache import cache_in
-from model_build.compression import curve as curves
 from model_build.config import BuildConfig
 from model_build.data import dataset, reader
 from model_build.data.dataset import Dataset
@@ -53,6 +63,11 @@ class Build:
         """The folder of intermediate files; deleted in the last stage."""
         return self.folder / "work"
 
+    def of(self, network: search.Network) -> Build:
+        """The build of the network that was chosen."""
+        config = replace(self.config, image_size=network.image_size, speedup=network.speedup)
+        return replace(self, config=config)
+
 
 @dataclass(frozen=True, slots=True)
 class FrozenBase:
@@ -64,21 +79,14 @@ class FrozenBase:
 
 @dataclass(frozen=True, slots=True)
 class Quantisation:
-    """The base in INT8: every candidate, the chosen one and its file; `reference` are the FP32 features compared."""
+    """The base to ship in FP32 and INT8: every candidate, the chosen one and its file; `reference` are the FP32
+    features compared."""
 
     candidates: list[QuantisedBase]
     chosen: QuantisedBase
+    fp32: Path
     int8: Path
     reference: Features
-
-
-@dataclass(frozen=True, slots=True)
-class Networks:
-    """The network with the full base, the one to ship, and the measured curve of smaller ones if it was asked for."""
-
-    full: TrainedNetwork
-    shipped: TrainedNetwork
-    curve: curves.Curve | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,7 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     cache = cache_in(config.cache)
     cache.begin()
     with atomic_folder(config.out, MANIFEST_FILE) as folder:
-        results = run_stages(Build(config, folder, Stages(total=9 if config.compress == "none" else 10)), load_base)
+        results = run_stages(Build(config, folder, Stages(9 + config.compares_networks)), load_base)
     cache.trim()
     print_summary(results, config.out)
     return config.out
@@ -112,15 +120,16 @@ def run_stages(build: Build, load_base: LoadBase) -> BuildReport:
     """Run every stage in order; return the report."""
     build.work.mkdir()
     data = read_data(build)
-    frozen = load_frozen_base(build, load_base)
-    quantisation = quantise(build, data, frozen)
+    frozen = load_frozen_base(build, data, load_base)
+    found = find_network(build, data, frozen)
+    asked, build = build.config, build if found is None else build.of(found.chosen)
+    quantisation = quantise(build, data, frozen.fp32 if found is None else found.chosen.fp32)
     features = extract_features(build, data, quantisation)
-    full = train_head(build, data, frozen, quantisation, features)
-    networks = compress(build, data, frozen, quantisation, full)
-    calibrated = calibrate(build, data, networks.shipped)
-    manifest = export_model(build, data, frozen, networks.shipped, calibrated)
-    verification, comparison = verify_model(build, data, networks, manifest)
-    return write_report(build, data, quantisation, networks, calibrated, manifest, verification, comparison)
+    network = train_head(build, data, quantisation, features)
+    calibrated = calibrate(build, data, network)
+    manifest = export_model(build, data, frozen, network, calibrated)
+    verification = verify_model(build, data, network, manifest)
+    return write_report(build, asked, data, quantisation, found, network, calibrated, manifest, verification)
 
 
 def read_data(build: Build) -> Dataset:
@@ -131,25 +140,44 @@ def read_data(build: Build) -> Dataset:
         return data
 
 
-def load_frozen_base(build: Build, load_base: LoadBase) -> FrozenBase:
+def load_frozen_base(build: Build, data: Dataset, load_base: LoadBase) -> FrozenBase:
     """Load VGG16 without its top, freeze it and export it."""
     config, fp32 = build.config, build.work / "base.onnx"
     with build.stages.stage("base", f"VGG16, {config.weights} weights, {config.image_size} pixels, exported to ONNX"):
         keras.utils.clear_session()  # Keras numbers layers per process: a fresh session gives the same names every time
         frozen = load_base(config.weights, config.image_size, config.seed)
         base.export_base(frozen, config, fp32)
+        verify.require_faithful_export(
+            frozen.network, extract(fp32, quantize.comparison_examples(data, config), config), config
+        )
         return FrozenBase(frozen, fp32)
 
 
-def quantise(build: Build, data: Dataset, frozen: FrozenBase) -> Quantisation:
+def find_network(build: Build, data: Dataset, frozen: FrozenBase) -> search.Found | None:
+    """Find the picture's size and the smaller network that the settings ask for; None if that is the full network."""
+    config = build.config
+    if not config.compares_networks:
+        return None
+
+    def quantise_quickly(fp32: Path, int8: Path, settings: BuildConfig) -> None:
+        settings = replace(settings, quantisations=settings.quantisations[:1])
+        reference = extract(fp32, quantize.comparison_examples(data, settings), settings)
+        quantize.quantise_base(fp32, int8, reference, data, settings)
+
+    with build.stages.stage("network", "sizes of the picture and smaller networks, compared by cross-validation"):
+        found = search.search(frozen.base, frozen.fp32, data, config, quantise_quickly, build.work / "search")
+        print(f"      chosen: {found.chosen.name}")
+        return found
+
+
+def quantise(build: Build, data: Dataset, fp32: Path) -> Quantisation:
     """Convert the base to INT8 in several ways and keep the one nearest to FP32."""
     config, int8 = build.config, build.work / "base.int8.onnx"
     with build.stages.stage("quantize", f"{len(config.quantisations)} INT8 variants, compared with FP32 on validation"):
-        reference = extract(frozen.fp32, quantize.comparison_examples(data, config), config)
-        verify.require_faithful_export(frozen.base.network, reference, config)
-        compared, chosen = quantize.quantise_base(frozen.fp32, int8, reference, data, config)
+        reference = extract(fp32, quantize.comparison_examples(data, config), config)
+        compared, chosen = quantize.quantise_base(fp32, int8, reference, data, config)
         print(f"      chosen: {chosen.candidate.name}")
-        return Quantisation(compared, chosen, int8, reference)
+        return Quantisation(compared, chosen, fp32, int8, reference)
 
 
 def extract_features(build: Build, data: Dataset, quantisation: Quantisation) -> Features:
@@ -162,9 +190,7 @@ def extract_features(build: Build, data: Dataset, quantisation: Quantisation) ->
         return features
 
 
-def train_head(
-    build: Build, data: Dataset, frozen: FrozenBase, quantisation: Quantisation, features: Features
-) -> TrainedNetwork:
+def train_head(build: Build, data: Dataset, quantisation: Quantisation, features: Features) -> TrainedNetwork:
     """Compare every head candidate by cross-validation, and train the chosen one on all features."""
     config, labels = build.config, len(data.labels)
     with build.stages.stage("head", f"{len(config.heads) + 1} candidates for {labels} labels, cross-validated"):
@@ -172,36 +198,8 @@ def train_head(
         head = selection.choose_head(heads)
         print(f"      chosen: {head.candidate.name}")
         return selection.train_network(
-            frozen.fp32, quantisation.int8, quantisation.reference, features, heads, head, config
+            quantisation.fp32, quantisation.int8, quantisation.reference, features, heads, head, config
         )
-
-
-def compress(
-    build: Build, data: Dataset, frozen: FrozenBase, quantisation: Quantisation, full: TrainedNetwork
-) -> Networks:
-    """Solve and measure smaller networks if the settings ask for it, and choose the one to ship."""
-    config = build.config
-    if config.compress == "none":
-        return Networks(full, full)
-    candidate = quantisation.chosen.candidate
-
-    def quantise_smaller(fp32: Path, int8: Path, reference: Features, settings: BuildConfig) -> None:
-        quantize.quantise_base(fp32, int8, reference, data, replace(settings, quantisations=(candidate,)))
-
-    with build.stages.stage("compress", "smaller networks, compared by cross-validation"):
-        point = curves.full_point(frozen.base, config, full)
-        curve = curves.measure_curve(
-            frozen.base, point, full.trained, data, config, quantise_smaller, build.work / "compress"
-        )
-        chosen = curve.chosen
-        print(f"      chosen: {chosen.name}")
-        if chosen is point:
-            return Networks(full, full, curve)
-        features = extract(chosen.int8, data.known, config)
-        reference = extract(chosen.fp32, quantize.comparison_examples(data, config), config)
-        heads = [chosen.head if head is full.head else head for head in full.heads]
-        shipped = selection.train_network(chosen.fp32, chosen.int8, reference, features, heads, chosen.head, config)
-        return Networks(full, shipped, curve)
 
 
 def calibrate(build: Build, data: Dataset, network: TrainedNetwork) -> Calibration:
@@ -264,48 +262,41 @@ def export_model(
         return manifest
 
 
-def verify_model(
-    build: Build, data: Dataset, networks: Networks, manifest: Manifest
-) -> tuple[Verification, curves.FullComparison | None]:
-    """Score the finished files on the test images; with a curve, compare them with the full network there."""
-    config = build.config
+def verify_model(build: Build, data: Dataset, network: TrainedNetwork, manifest: Manifest) -> Verification:
+    """Score the finished files on the test images."""
     with build.stages.stage("verify", "the finished model on the test images; FP32 and INT8 on samples"):
         classifier = load_classifier(build.folder, CORES)  # as the functions load and check it
-        verification = verify.verify(classifier, networks.shipped, manifest.temperature, data, config)
-        if networks.curve is None:
-            return verification, None
-        of_full = extract(networks.full.int8, verification.test.examples, config)
-        return verification, curves.compare_with_full(of_full, networks.full.trained, verification.test.right)
+        return verify.verify(classifier, network, manifest.temperature, data, build.config)
 
 
 def write_report(
     build: Build,
+    asked: BuildConfig,
     data: Dataset,
     quantisation: Quantisation,
-    networks: Networks,
+    found: search.Found | None,
+    network: TrainedNetwork,
     calibrated: Calibration,
     manifest: Manifest,
     verification: Verification,
-    comparison: curves.FullComparison | None,
 ) -> BuildReport:
-    """Write the predictions, the figures, report.json and the model card; return the report."""
+    """Write the predictions, the figures, report.json and the model card; return the report. `asked`: the settings
+    before the search."""
     config, folder, test = build.config, build.folder, verification.test
-    network = networks.shipped
     with build.stages.stage("report", "predictions, report.json and the model card"):
         scored = test.scored(data.labels, manifest.thresholds, data.root)
         (folder / PREDICTIONS_FILE).write_bytes(write_csv(scored))
         results = compose.compose(
-            config,
+            asked,
             data,
             manifest,
             compose.Decisions(
                 quantisation.candidates,
                 quantisation.chosen,
-                selection.count_correct(networks.full.trained, quantisation.candidates, networks.full.reference),
+                selection.count_correct(network.trained, quantisation.candidates, network.reference),
                 network,
                 calibrated.threshold,
-                networks.curve,
-                comparison,
+                found,
                 previous.compare_with_previous(config.out, data.labels, scored),
             ),
             verification,

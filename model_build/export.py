@@ -18,6 +18,8 @@ OPSET = 17
 
 IMAGE = "image"
 FEATURES = "features"
+STRIDE = 32
+"""Pixels of the input for one position of the feature map: VGG16 halves its input five times."""
 LOGITS = "logits"
 
 
@@ -50,6 +52,20 @@ def join(base: Path, head: onnx.ModelProto, path: Path) -> None:
     joined.producer_name = "model_build"
     onnx.checker.check_model(joined, full_check=True)
     onnx.save(joined, path)
+
+
+def resize(path: Path, image_size: int, resized: Path) -> None:
+    """Write the graph of a base, image -> feature maps, for pictures of another size: convolutions and poolings have
+    none of their own."""
+    graph = onnx.load(path)
+    for value in (*graph.graph.input, *graph.graph.output):
+        sides = value.type.tensor_type.shape.dim[1:3]
+        stride = 1 if value.name == IMAGE else STRIDE
+        for side in sides:
+            side.dim_value = image_size // stride
+    del graph.graph.value_info[:]
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.save(graph, resized)
 
 
 def make_reproducible(model: onnx.ModelProto) -> None:

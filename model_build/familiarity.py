@@ -30,7 +30,7 @@ DENSITY = 0.5
 other things at 320 pixels, 0, 0.3, 0.5 and 0.7 have an area under the ROC curve of 0.990, 0.992, 0.992 and 0.993."""
 
 EXEMPLARS = 1000
-"""Training pictures to compare with, at most: 0.5 MB in INT8. 500 do as well on two labels; 200 labels need more."""
+"""Training pictures to compare with, at most: 0.5 MB in INT8. 200 labels have five each."""
 
 LEVELS = 127
 """Of exemplars in INT8: their largest value has this one."""
@@ -136,11 +136,7 @@ def unit_vectors(features: np.ndarray) -> np.ndarray:
 
 
 def choose_exemplars(features: Features) -> Exemplars:
-    """At most EXEMPLARS of the pictures, the same number of each label, drawn by their content.
-
-    Random ones do as well as the centres of clusters; the farthest from each other are the strangest of a label, often
-    wrong ones, and do worse.
-    """
+    """At most EXEMPLARS of the pictures, the same number of each label, drawn by their content: as good as at random."""
     vectors, labels = unit_vectors(features.values), features.labels
     present = np.unique(labels)
     quota = max(1, EXEMPLARS // len(present))

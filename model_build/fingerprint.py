@@ -25,6 +25,7 @@ PACKAGES = (
     "numpy",
     "pillow",
     "pillow-heif",
+    "simplejpeg",
     "scikit-learn",
     "scipy",
 )

@@ -13,14 +13,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
 from model_build.config import BuildConfig, HeadCandidate, Pooling
-from model_build.export import FEATURES
+from model_build.export import FEATURES, STRIDE
 
 EPSILON = 1e-6
 """Added to means before their square root, and to squared lengths. It is far below those of any picture, and gives
 features of zeros a vector of zeros, and square roots a finite gradient."""
-
-STRIDE = 32
-"""Pixels of the input for one position of the feature map: VGG16 halves its input five times."""
 
 DENSE = {"alpha": 1.0, "learning_rate_init": 1e-3}
 STEPS, BATCH = 400, 64

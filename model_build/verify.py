@@ -197,7 +197,7 @@ def train_on_sample(graph: Path, splits: Sequence[Sequence[Example]], config: Bu
     base, and it shares no code with the shipped head. FP32 is too slow for all training images: both learn from the
     same few, so both are right less often than the shipped model.
     """
-    count = config.affordable(config.fp32_megapixels)
+    count = config.fp32_images
     labels = sorted({example.label for example in splits[0]})
     by_label = [[example for example in splits[0] if example.label == label] for label in labels]
     known = [example for examples in by_label for example in spread(examples, max(2, count // len(labels)))]

@@ -4,7 +4,7 @@
 
 Queries the table's index by label and day, in AWS or at AWS_ENDPOINT_URL. Prints one line a row, oldest first: time,
 status, confidence, object, version; with --json, one JSON object a line. `--label` is one of the model's labels, or
-UNSURE, UNREADABLE or DELETED. Days are UTC.
+UNSURE, UNKNOWN, UNREADABLE or DELETED. Days are UTC.
 
 To query without this command: a row's `label_day` is "<label>#<day>#<shard>", with shards 0 to 7. Query the index once
 for each shard (KeyConditionExpression "label_day = :key") and merge by `classified_at`:
@@ -37,7 +37,7 @@ LabelRow = dict[str, Any]
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = command_parser("ops.labels", __doc__)
-    parser.add_argument("--label", required=True, help="a label of the model, or UNSURE, UNREADABLE, DELETED")
+    parser.add_argument("--label", required=True, help="a label of the model, or UNSURE, UNKNOWN, UNREADABLE, DELETED")
     parser.add_argument("--day", type=day, default=datetime.now(UTC).date(), help="UTC [today]")
     source = parser.add_mutually_exclusive_group()
     add_stack_argument(source)

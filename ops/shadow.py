@@ -22,8 +22,8 @@ from pathlib import Path
 import boto3
 
 from evaluation.comparison import Comparison, Outcome, Reference, compare_pictures
+from evaluation.night import read_night
 from evaluation.predictions import Unscored, read_csv
-from evaluation.report import read_night
 from evaluation.storage import ReportStorage, rows_of_day
 from labeller.aws_errors import AwsFailure, Gone
 from labeller.classifier import Classifier, load_classifier

@@ -166,6 +166,7 @@ def config(drawn_data: Path, tmp_path_factory: pytest.TempPathFactory) -> BuildC
         drawn_data,
         "random",
         image_size=64,
+        speedup=1.0,
         out=folder / "out" / "model",
         cache=folder / "cache",
         quantisations=quick.QUANTISATIONS,

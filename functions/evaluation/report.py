@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
-from enum import StrEnum
 from statistics import fmean
 from typing import Any
 
@@ -14,22 +13,11 @@ from evaluation import metrics
 from evaluation.comparison import Comparison, Outcome
 from evaluation.drift import Uploads
 from evaluation.metrics import ClassScores, Interval, ReliabilityBin
+from evaluation.night import SCHEMA_VERSION, Night, Verdict
 from evaluation.predictions import Scored, Unscored
 from labeller.results import Status
 
-SCHEMA_VERSION = 1
-NIGHTS = 30  # length of the trend
 MAX_UNSCORED = 100  # pictures without an answer that a report lists; all are counted
-
-
-class Verdict(StrEnum):
-    """The night in one word."""
-
-    BETTER = "BETTER"
-    SAME = "SAME"
-    WORSE = "WORSE"
-    INCOMPLETE = "INCOMPLETE"  # some pictures could not be scored
-    FIRST = "FIRST"  # complete, with nothing to compare with
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +48,23 @@ class Model:
     labels: tuple[str, ...]
     input_size: tuple[int, int]  # height, width in pixels
     confidence_threshold: float
+    familiarity_threshold: float | None = None  # None: no picture is UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What the model says of the test set's pictures of none of its labels, in the folder "other"."""
+
+    pictures: int
+    labelled: int  # wrongly: each has a label
+    unsure: int
+    unknown: int
+    interval: Interval  # Wilson, 95%, of the share that got no label
+
+    @property
+    def unlabelled_share(self) -> float:
+        """The share that got no label, as it should be."""
+        return 1 - self.labelled / self.pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class TestSetSummary:
 
     bucket: str
     prefix: str
-    pictures: int  # all, scored or not
+    pictures: int  # all, scored or not, those of none of the labels included
     ignored: int  # objects outside the label folders, and hidden ones
     per_label: dict[str, int]
 
@@ -82,38 +87,6 @@ class Speed:
     processor: str
     vnni: bool | None  # whether the processor has the VNNI instructions for INT8; None if unknown
     threads: int  # pictures scored at once, each on one processor
-
-
-@dataclass(frozen=True, slots=True)
-class Night:
-    """What later nights need of a night: for the trend and for their comparison."""
-
-    date: date
-    verdict: Verdict
-    model_version: str
-    pictures: int  # scored
-    correct: int
-    interval: Interval
-    stability_index: float  # NaN without uploads
-    uploads: int
-    unsure: int  # uploads
-    unreadable: int  # uploads
-    predictions_key: str
-
-    @property
-    def accuracy(self) -> float:
-        """0..1; NaN if nothing was scored."""
-        return self.correct / self.pictures if self.pictures else math.nan
-
-    @property
-    def unsure_share(self) -> float:
-        """Of the uploads; NaN without uploads."""
-        return self.unsure / self.uploads if self.uploads else math.nan
-
-    @property
-    def unreadable_share(self) -> float:
-        """Of the uploads; NaN without uploads."""
-        return self.unreadable / self.uploads if self.uploads else math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +107,7 @@ class NightlyReport:
     uploads: Uploads | None  # None: the rows could not be read
     minimum_accuracy: float  # the alarm's
     predictions_key: str  # of this run's predictions.csv, in the bucket
+    others: Others | None = None  # None: the test set has no such pictures, or none could be scored
 
     @property
     def unscored(self) -> int:
@@ -176,6 +150,7 @@ class NightlyReport:
             stability_index=math.nan if index is None else index,
             uploads=uploads.total if uploads else 0,
             unsure=uploads.unsure if uploads else 0,
+            unknown=uploads.unknown if uploads and self.model.familiarity_threshold is not None else None,
             unreadable=uploads.unreadable if uploads else 0,
             predictions_key=self.predictions_key,
         )
@@ -208,6 +183,21 @@ def figures_of(scored: Sequence[Scored], labels: Sequence[str]) -> Figures | Non
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         classes=tuple(metrics.class_scores(confusion)),
         reliability=tuple(metrics.reliability_curve(confidence, right)),
+    )
+
+
+def others_of(scored: Sequence[Scored]) -> Others | None:
+    """The counts of pictures of none of the labels; None without pictures."""
+    if not scored:
+        return None
+    statuses = Counter(answer.status for answer in scored)
+    labelled = statuses[Status.LABELLED]
+    return Others(
+        len(scored),
+        labelled,
+        statuses[Status.UNSURE],
+        statuses[Status.UNKNOWN],
+        metrics.wilson_interval(len(scored) - labelled, len(scored)),
     )
 
 
@@ -248,6 +238,18 @@ def reasons(report: NightlyReport) -> list[str]:
         sentences.append(f"The test set has no pictures of {', '.join(absent)}: their accuracy is unknown.")
     if report.uploads is None:
         sentences.append("The uploads of the day before could not be read; the function's log has the cause.")
+    elif report.uploads.unknown_rose:
+        uploads = report.uploads
+        sentences.append(
+            f"{uploads.unknown / uploads.total:.1%} of {uploads.total:,} uploads are UNKNOWN, after "
+            f"{uploads.unknown_before / uploads.total_before:.1%} in the days before, so the alarm fires."
+        )
+    if report.others is not None:
+        others = report.others
+        sentences.append(
+            f"{others.pictures - others.labelled:,} of {others.pictures:,} test pictures of none of the labels got no "
+            f"label ({others.unlabelled_share:.1%})."
+        )
     if report.testset.ignored:
         were = "object of the test set was" if report.testset.ignored == 1 else "objects of the test set were"
         sentences.append(f"{report.testset.ignored:,} {were} ignored: hidden, or outside the label folders.")
@@ -266,36 +268,11 @@ def to_json(report: NightlyReport) -> bytes:
         **asdict(report),
     }
     if report.uploads is not None:
-        content["uploads"]["total"] = report.uploads.total
+        content["uploads"] |= {"total": report.uploads.total, "unknown_rose": report.uploads.unknown_rose}
     for name, comparison in (("last_night", report.last_night), ("build", report.build)):
         if comparison is not None:
             content[name]["change"] = comparison.outcome
     return (json.dumps(_plain(content), ensure_ascii=False, indent=1) + "\n").encode()
-
-
-def read_night(content: bytes) -> Night:
-    """The night of a report.json. Raises ValueError for a damaged file and for another schema version."""
-    try:
-        report = json.loads(content)
-        if report["schema_version"] != SCHEMA_VERSION:
-            raise ValueError(f"schema_version is {report['schema_version']!r}, this code reads {SCHEMA_VERSION}")
-        figures, uploads = report["figures"], report["uploads"]
-        index = uploads["stability_index"] if uploads else None
-        return Night(
-            date=date.fromisoformat(report["date"]),
-            verdict=Verdict(report["verdict"]),
-            model_version=str(report["model"]["version"]),
-            pictures=int(figures["pictures"]) if figures else 0,
-            correct=int(figures["correct"]) if figures else 0,
-            interval=Interval(**figures["interval"]) if figures else Interval(0.0, 1.0),
-            stability_index=math.nan if index is None else float(index),
-            uploads=int(uploads["total"]) if uploads else 0,
-            unsure=int(uploads["unsure"]) if uploads else 0,
-            unreadable=int(uploads["unreadable"]) if uploads else 0,
-            predictions_key=str(report["predictions_key"]),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a report.json of schema {SCHEMA_VERSION}: {error!r}") from error
 
 
 def _in_words(comparison: Comparison) -> str:

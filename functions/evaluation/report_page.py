@@ -11,9 +11,10 @@ import numpy as np
 
 from evaluation.charts import Series, bars, confusion_table, frequent_confusions, line_chart, reliability_diagram
 from evaluation.drift import FEW_UPLOADS, MOVED, STABLE, Uploads
+from evaluation.night import NIGHTS, Night, Verdict
 from evaluation.pages import number, render
 from evaluation.predictions import Scored
-from evaluation.report import NIGHTS, Figures, Night, NightlyReport, Verdict, headline, reasons
+from evaluation.report import Figures, NightlyReport, headline, reasons
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -30,8 +31,14 @@ MAX_MATRIX = 20  # labels; a larger confusion matrix is unreadable, and the page
 MAX_CONFUSIONS = 20
 
 
-def report_page(report: NightlyReport, scored: Sequence[Scored], trend: Sequence[Night]) -> str:
-    """The page of a night. `trend` holds the nights up to this one, oldest first; `scored` has the thumbnails."""
+def report_page(
+    report: NightlyReport, scored: Sequence[Scored], trend: Sequence[Night], others: Sequence[Scored] = ()
+) -> str:
+    """The page of a night.
+
+    `scored` are the answers for pictures of the labels, `others` those for pictures of none of them, both with
+    thumbnails. `trend` holds the nights up to this one, oldest first.
+    """
     mistakes = sorted((one for one in scored if not one.right), key=lambda one: (-one.prediction.confidence, one.key))
     comparisons = [one for one in (report.last_night, report.build) if one is not None and one.flips]
     return render(
@@ -40,6 +47,9 @@ def report_page(report: NightlyReport, scored: Sequence[Scored], trend: Sequence
         headline=headline(report),
         reasons=reasons(report),
         tone="bad" if report.below_minimum else TONES[report.verdict],
+        labelled_others=sorted(
+            (one for one in others if one.labelled), key=lambda one: (-one.prediction.confidence, one.key)
+        )[:MAX_PICTURES],
         mistakes=mistakes,
         shown_mistakes=mistakes[:MAX_PICTURES],
         comparisons=comparisons,
@@ -82,7 +92,12 @@ def _figures(report: NightlyReport, figures: Figures, trend: Sequence[Night]) ->
 def _uploads(uploads: Uploads, trend: Sequence[Night]) -> dict[str, Any]:
     """What the template shows of a day's uploads, at least one."""
     days, nights = _calendar(trend)
-    counts = {**uploads.labels, "UNSURE": uploads.unsure, "UNREADABLE": uploads.unreadable}
+    counts = {
+        **uploads.labels,
+        "UNSURE": uploads.unsure,
+        "UNKNOWN": uploads.unknown,
+        "UNREADABLE": uploads.unreadable,
+    }
     shares = [count / uploads.total for count in counts.values()]
     return {
         "stable": STABLE,
@@ -98,6 +113,15 @@ def _uploads(uploads: Uploads, trend: Sequence[Night]) -> dict[str, Any]:
                 Series("UNSURE", [night.unsure_share if night else math.nan for night in nights]),
                 Series("UNREADABLE", [night.unreadable_share if night else math.nan for night in nights]),
             ],
+            percent=True,
+            shown=(0.0,),
+        ),
+        "unknown_chart": line_chart(
+            "UNKNOWN uploads",
+            "Share of the uploads of a day, night by night; a gap is a night without uploads, or with a model that "
+            "knows no UNKNOWN.",
+            days,
+            [Series("UNKNOWN", [night.unknown_share if night else math.nan for night in nights])],
             percent=True,
             shown=(0.0,),
         ),

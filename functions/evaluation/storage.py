@@ -81,7 +81,7 @@ class ReportStorage:
             self._s3.delete_object(Bucket=self.bucket, Key=key)
 
     def uploads_of_day(self, label: str, day: date) -> Iterator[UploadRow]:
-        """The uploads that the index lists under `label`, UNSURE or UNREADABLE, on that day (UTC).
+        """The uploads that the index lists under `label` or a status without a label, on that day (UTC).
 
         Rows with a status of a newer version, which this one cannot count, are left out. Raises AwsFailure.
         """
@@ -112,7 +112,7 @@ class ReportStorage:
 def rows_of_day(
     dynamodb: DynamoDBClient, table: str, label: str, day: date, attributes: Sequence[str] = ()
 ) -> Iterator[dict[str, Any]]:
-    """Rows of the index for a label, UNSURE, UNREADABLE or DELETED, on a day (UTC): oldest first, read page by page.
+    """Rows of the index for a label or a status without one, on a day (UTC): oldest first, read page by page.
 
     `attributes` limits what is read of a row; without it a row has all that the index holds. Numbers are Decimal.
     Raises botocore's errors.

@@ -63,6 +63,7 @@ class Classifier:
         self.labels = manifest.labels
         self.version = manifest.model_version
         self.thresholds = manifest.thresholds
+        self.has_familiarity = FAMILIARITY_OUTPUT in self._names
 
     def predict(self, pixels: NDArray[np.uint8]) -> list[Prediction]:
         """The predictions for N pictures; `pixels` is uint8 [N, height, width, 3] from images.decode."""

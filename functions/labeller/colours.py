@@ -17,7 +17,7 @@ def shrink(image: Image.Image, name: str, target: tuple[int, int]) -> Image.Imag
 
 
 def _eight_bit(image: Image.Image, name: str) -> Image.Image:
-    """The picture in mode L, RGB or RGBA, which the resize filter handles correctly."""
+    """The picture in mode L, RGB, RGBX or RGBA, which the resize filter handles correctly."""
     if image.mode.startswith("I;16"):
         return Image.fromarray(_GREY16[np.asarray(image)])
     if image.has_transparency_data:
@@ -26,7 +26,7 @@ def _eight_bit(image: Image.Image, name: str) -> Image.Image:
         # Adobe's files store inverted inks, and Pillow inverts every CMYK JPEG. Files without Adobe's marker are not
         # inverted, so undo it.
         image = image.point(lambda ink: 255 - ink)
-    if image.mode in ("L", "RGB"):
+    if image.mode in ("L", "RGB", "RGBX"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
 

@@ -14,7 +14,9 @@ The steps, in this order:
    and EXIF's must be ignored (ISO/IEC 23008-12, 7.2.2). Pillow reports the rotation of AVIF as EXIF's, and ignores
    AVIF's clean aperture.
 
-A JPEG or PNG that lacks only a few rows at the end is decoded without them (see _rows_read).
+A PNG that lacks only a few rows at the end is decoded without them, a JPEG that is only a little damaged without what
+is missing at its end (see `jpeg`).
+
 
 What hostile bytes do to a decoder is bounded only by `decoder_process.decode`, for bytes of other people.
 """
@@ -35,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from labeller import signatures, tiff
+from labeller import jpeg, signatures, tiff
 from labeller.colours import shrink
 from labeller.headers import has_too_many_parts, sides
 from labeller.metadata import without_metadata
@@ -88,11 +90,8 @@ _LONGEST_SIDE = 65_535
 # thousands. This total, 20 scans of the largest allowed picture, takes about 3 s.
 _MOST_SCANNED = 2_000_000_000
 
-# A JPEG or PNG is nearly whole if at most this share of its rows is missing. A JPEG may also lack one row of blocks (16
-# pixels, and 2 held back by the upsampling of colours) if that is at most a tenth: losing only the end marker loses
-# that much.
+# A PNG is nearly whole if at most this share of its rows is missing; for JPEGs see `jpeg_scan`.
 _MOST_MISSING = 0.05
-_JPEG_BLOCKS, _MOST_BLOCKS_MISSING = 18, 0.1
 
 # A JPEG is decoded to at least this many times the target size, so that the resize filter decides the result.
 _DRAFT_MARGIN = 2
@@ -176,7 +175,7 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
         with _reader(name)(stream, "") as image:
             image.info.pop("xmp", None)  # Pillow would turn the picture by XMP's orientation, as no browser does
             _check_work(image, data, name, max_pixels)
-            return _decode(image, name, size)
+            return _decode(image, stream, name, size)
     except Image.DecompressionBombError as error:
         raise Unreadable(Reason.TOO_MANY_PIXELS, str(error)) from error
     except MemoryError as error:
@@ -230,9 +229,9 @@ def _check_memory(width: int, height: int, bytes_per_pixel: float) -> None:
         raise Unreadable(Reason.TOO_MANY_PIXELS, f"{detail}, more than {_MOST_MEMORY / 1e6:.0f}")
 
 
-def _decode(image: ImageFile.ImageFile, name: str, size: tuple[int, int]) -> Decoded:
+def _decode(image: ImageFile.ImageFile, stream: io.BytesIO, name: str, size: tuple[int, int]) -> Decoded:
     width, height = image.size
-    whole = _load(image, name, _DRAFT_MARGIN * max(size))
+    whole = _load(image, stream, name, _DRAFT_MARGIN * max(size))
     if name == "TIFF":
         width, height = whole.size  # Pillow turns TIFFs upright while loading
     orientation = 1 if name == "HEIF" else _orientation(image)
@@ -246,16 +245,16 @@ def _decode(image: ImageFile.ImageFile, name: str, size: tuple[int, int]) -> Dec
     return Decoded(pixels, *((height, width) if swapped else (width, height)), name)
 
 
-def _load(image: ImageFile.ImageFile, name: str, side: int) -> Image.Image:
-    """The decoded picture. A JPEG may be reduced, to no less than `side` x `side`; a cut-off file lacks rows."""
-    height = image.height
-    frame = image.tile[0][1] if name == "GIF" else None
+def _load(image: ImageFile.ImageFile, stream: io.BytesIO, name: str, side: int) -> Image.Image:
+    """The decoded picture. A JPEG may be reduced, to no less than `side` x `side`; a damaged file lacks rows."""
     if name == "JPEG":
         image.draft(None, (side, side))  # one side for both: the EXIF orientation may swap them
+        return jpeg.load(image, stream.getvalue())
+    frame = image.tile[0][1] if name == "GIF" else None
     try:
         image.load()
     except OSError as error:
-        rows = _rows_read(image, name, height) if "truncated" in str(error) else None
+        rows = _rows_read(image) if name == "PNG" and "truncated" in str(error) else None
         if rows is None:
             raise
         image.tile = []  # tells Pillow that nothing is left to decode
@@ -267,21 +266,14 @@ def _load(image: ImageFile.ImageFile, name: str, side: int) -> Image.Image:
     return image
 
 
-def _rows_read(image: ImageFile.ImageFile, name: str, height: int) -> int | None:
-    """The number of rows decoded before the file ended if nearly all of `height` rows (before reduction); else None.
+def _rows_read(image: ImageFile.ImageFile) -> int | None:
+    """The number of rows of a PNG decoded before the file ended if nearly all of its rows; else None.
 
     Pillow leaves missing pixels at zero, so pure black rows at the bottom count as missing: in doubt a file is refused.
-    A progressive JPEG has either all rows or none. Interlaced PNGs and other formats spread the missing pixels, or
-    cannot tell, and are refused.
+    An interlaced PNG spreads the missing pixels, and is refused.
     """
-    if name not in ("JPEG", "PNG") or image.info.get("interlace"):
-        return None
-    box = image.im.getbbox()
-    if box is None:
-        return None
-    missing = (image.height - box[3]) * height / image.height  # rows of the original
-    blocks = min(_JPEG_BLOCKS, _MOST_BLOCKS_MISSING * height) if name == "JPEG" else 0
-    return box[3] if missing <= max(_MOST_MISSING * height, blocks) else None
+    box = None if image.info.get("interlace") else image.im.getbbox()
+    return box[3] if box and image.height - box[3] <= _MOST_MISSING * image.height else None
 
 
 def _orientation(image: Image.Image) -> int:

@@ -16,7 +16,8 @@ def read_build_figures(model_dir: Path) -> Reference | None:
     manifest = Manifest.from_file(model_dir / MANIFEST_FILE)
     path = model_dir / PREDICTIONS_FILE
     try:
-        answers = read_csv(path.read_bytes()) if path.is_file() else {}
+        rows = read_csv(path.read_bytes()) if path.is_file() else {}
+        answers = {identity: label for identity, label in rows.items() if identity[0] in manifest.labels}
     except ValueError as error:
         logger.warning("the build's predictions cannot be read", file=str(path), error=str(error))
         answers = {}

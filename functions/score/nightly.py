@@ -9,20 +9,11 @@ from typing import Any, Self
 from zoneinfo import ZoneInfo
 
 from evaluation.comparison import Comparison, Reference, compare
-from evaluation.drift import UploadRow, Uploads, count_uploads
+from evaluation.drift import DAYS_BEFORE, UploadRow, Uploads, count_uploads
+from evaluation.night import NIGHTS, Night
 from evaluation.predictions import Scored, read_csv, write_csv
 from evaluation.processor import this_processor
-from evaluation.report import (
-    MAX_UNSCORED,
-    NIGHTS,
-    Model,
-    Night,
-    NightlyReport,
-    Speed,
-    TestSetSummary,
-    figures_of,
-    to_json,
-)
+from evaluation.report import MAX_UNSCORED, Model, NightlyReport, Speed, TestSetSummary, figures_of, others_of, to_json
 from evaluation.report_page import nights_page, report_page
 from evaluation.storage import ReportStorage
 from labeller.aws_errors import AwsFailure
@@ -82,9 +73,11 @@ class NightlyJob:
         scorer = Scorer(self.reports.bucket, self.pictures, self.classifier, self.settings.shared, references)
         deadline = Deadline.in_seconds(seconds_left() - RESERVED_FOR_UPLOADS, item=SECONDS_FOR_A_PICTURE)
         run = scorer.score(testset.examples, deadline)
-        uploads = self._uploads(night, run.scored, lambda: seconds_left() - RESERVED_FOR_REPORT)
+        days = [one for one in earlier[-DAYS_BEFORE:] if one.unknown is not None]
+        before = (sum(one.unknown or 0 for one in days), sum(one.uploads for one in days))
+        uploads = self._uploads(night, run.scored, before, lambda: seconds_left() - RESERVED_FOR_REPORT)
         report = self._report(night, testset, run, compare(last_night, run.scored), uploads)
-        self._publish(report, run.scored, earlier, nights)
+        self._publish(report, run, earlier, nights)
         return report
 
     def _last_night(self, earlier: Sequence[Night]) -> Reference | None:
@@ -99,7 +92,13 @@ class NightlyJob:
             answers = {}
         return Reference(f"the night of {night.date}", night.model_version, night.correct, night.pictures, answers)
 
-    def _uploads(self, night: NightRun, scored: Sequence[Scored], seconds_left: Callable[[], float]) -> Uploads | None:
+    def _uploads(
+        self,
+        night: NightRun,
+        scored: Sequence[Scored],
+        before: tuple[int, int],
+        seconds_left: Callable[[], float],
+    ) -> Uploads | None:
         """The uploads of the whole UTC day before the night.
 
         None if the rows cannot be read (logged): the night's accuracy is still worth a report.
@@ -108,15 +107,15 @@ class NightlyJob:
         labels = self.classifier.labels
         rows: list[UploadRow] = []
         try:
-            for label in (*labels, Status.UNSURE.value, Status.UNREADABLE.value):
+            for label in (*labels, Status.UNSURE.value, Status.UNKNOWN.value, Status.UNREADABLE.value):
                 for row in self.reports.uploads_of_day(label, day):
                     rows.append(row)
                     if seconds_left() <= 0:
-                        return count_uploads(day, rows, labels, scored, complete=False)
+                        return count_uploads(day, rows, labels, scored, complete=False, before=before)
         except AwsFailure as failure:
             logger.error("the day's rows cannot be read", day=str(day), error=str(failure))
             return None
-        return count_uploads(day, rows, labels, scored, complete=True)
+        return count_uploads(day, rows, labels, scored, complete=True, before=before)
 
     def _report(
         self,
@@ -128,6 +127,7 @@ class NightlyJob:
     ) -> NightlyReport:
         model, settings = self.classifier, self.settings.shared
         processor, vnni = this_processor()
+        thresholds = settings.thresholds_in_force(model.thresholds)
         return NightlyReport(
             date=night.date,
             run=night.run,
@@ -136,7 +136,8 @@ class NightlyJob:
                 model.version,
                 model.labels,
                 model.input_size,
-                settings.thresholds_in_force(model.thresholds).confidence,
+                thresholds.confidence,
+                (thresholds.familiarity or None) if model.has_familiarity else None,
             ),
             testset=TestSetSummary(
                 self.reports.bucket, TESTSET_PREFIX, len(testset.examples), testset.ignored, testset.per_label
@@ -156,14 +157,13 @@ class NightlyJob:
             uploads=uploads,
             minimum_accuracy=self.settings.minimum_accuracy,
             predictions_key=run_key(night.date, night.run, PREDICTIONS),
+            others=others_of(run.others),
         )
 
-    def _publish(
-        self, report: NightlyReport, scored: Sequence[Scored], earlier: list[Night], nights: list[date]
-    ) -> None:
+    def _publish(self, report: NightlyReport, run: ScoringRun, earlier: list[Night], nights: list[date]) -> None:
         trend = [*earlier, report.night][-NIGHTS:]
         later = read_earlier(self.reports, [night for night in nights if night > report.date])
-        page = report_page(report, scored, trend).encode()
-        files = {PREDICTIONS: write_csv(scored), REPORT: to_json(report), PAGE: page}
+        page = report_page(report, run.scored, trend, run.others).encode()
+        files = {PREDICTIONS: write_csv((*run.scored, *run.others)), REPORT: to_json(report), PAGE: page}
         index = nights_page(nights, [*trend, *later]).encode()
         publish(self.reports, report.date, report.run, files, nights, index)

@@ -44,6 +44,12 @@ def add_metrics(report: NightlyReport) -> None:
     metrics.add_metric("Unscored", MetricUnit.Count, report.unscored)
     if report.uploads is not None and report.uploads.stability_index is not None:
         metrics.add_metric("PSI", MetricUnit.NoUnit, report.uploads.stability_index)
+    if not math.isnan(share := report.night.unknown_share):
+        metrics.add_metric("UnknownShare", MetricUnit.NoUnit, share)
+    if report.uploads is not None and report.uploads.unknown_rose:
+        metrics.add_metric("UnknownRose", MetricUnit.Count, 1)
+    if report.others is not None:
+        metrics.add_metric("OthersUnlabelled", MetricUnit.NoUnit, report.others.unlabelled_share)
     if figures is None:
         return
     metrics.add_metric("Accuracy", MetricUnit.NoUnit, figures.accuracy)
@@ -73,6 +79,9 @@ def event_detail(report: NightlyReport, bucket: str) -> dict[str, Any]:
         "accuracy_high": round(figures.interval.high, 6) if figures else None,
         "below_minimum": report.below_minimum,
         "stability_index": uploads.stability_index if uploads else None,
+        "unknown_share": None if math.isnan(share := report.night.unknown_share) else round(share, 6),
+        "unknown_rose": uploads is not None and uploads.unknown_rose,
+        "others_unlabelled": round(report.others.unlabelled_share, 6) if report.others else None,
         "bucket": bucket,
         "report": night_key(report.date),
     }

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
-from evaluation.report import NIGHTS, Night, read_night
+from evaluation.night import NIGHTS, Night, read_night
 from evaluation.storage import ReportStorage
 from labeller.aws_errors import AwsFailure
 from labeller.observability import logger

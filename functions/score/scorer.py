@@ -15,6 +15,7 @@ from labeller.events import ObjectRef
 from labeller.images import Unreadable
 from labeller.inference import infer
 from labeller.pipeline import Deadline, OutOfTime, WorkerPool, run
+from labeller.results import Status
 from labeller.settings import Settings
 from labeller.storage import Fetched, Storage
 from score.testset import Example
@@ -26,7 +27,8 @@ OUT_OF_TIME = "DEADLINE: there was no time left to score it"
 class ScoringRun:
     """All answers, and the time they took."""
 
-    scored: tuple[Scored, ...]
+    scored: tuple[Scored, ...]  # pictures of the labels
+    others: tuple[Scored, ...]  # pictures of none of them
     unscored: tuple[Unscored, ...]
     seconds: float
     inference_ms: tuple[float, ...]  # of each scored picture, on one processor
@@ -63,8 +65,13 @@ class Scorer:
             for example, result in zip(examples, results, strict=True)
             if isinstance(result, Exception)
         ]
+        labels = self.classifier.labels
         return ScoringRun(
-            tuple(scored for scored, _ in answers), tuple(unscored), seconds, tuple(ms for _, ms in answers)
+            tuple(scored for scored, _ in answers if scored.true in labels),
+            tuple(scored for scored, _ in answers if scored.true not in labels),
+            tuple(unscored),
+            seconds,
+            tuple(ms for _, ms in answers),
         )
 
     def _fetch(self, example: Example) -> Fetched:
@@ -79,6 +86,8 @@ class Scorer:
         # The report shows only the pictures that are wrong or got another label than before.
         before = [reference.answers.get(identity, prediction.label) for reference in self.references]
         shown = {example.label, *before} != {prediction.label}
+        if example.label not in self.classifier.labels:
+            shown = inference.result.status is Status.LABELLED
         scored = Scored(
             key=example.name,
             true=example.label,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from evaluation.folders import is_hidden, label_of
+from labeller.results import OTHER
 
 TESTSET_PREFIX = "testset/"
 
@@ -19,7 +20,7 @@ class Example:
     """One picture of the test set."""
 
     key: str  # of the object
-    label: str
+    label: str  # OTHER for a picture of none of the labels
 
     @property
     def name(self) -> str:
@@ -39,7 +40,8 @@ class TestSet:
 def find_test_set(bucket: str, keys: Iterable[str], labels: Sequence[str]) -> TestSet:
     """The test set among the object keys under TESTSET_PREFIX, "testset/<label>/...".
 
-    Keys ending in "/" are folders, hidden files and those in hidden folders belong to file managers: none is a picture.
+    The folder OTHER, unless the model has that label, has pictures of none of its labels. Keys ending in "/" are
+    folders, hidden files and those in hidden folders belong to file managers: none is a picture.
     Raises InvalidTestSet if there are no pictures, or pictures of labels that the model does not know.
     """
     examples, ignored = [], 0
@@ -53,13 +55,14 @@ def find_test_set(bucket: str, keys: Iterable[str], labels: Sequence[str]) -> Te
             continue
         examples.append(Example(key, label_of(folder)))
     test_set = f"s3://{bucket}/{TESTSET_PREFIX}"
-    if not examples:
+    counts = Counter(example.label for example in examples)
+    others = {OTHER} - set(labels)
+    if not counts.keys() - others:
         raise InvalidTestSet(
             f"no test set: there are no pictures under {test_set}<label>/. `make testset DIR=...` uploads the label "
             "folders of a directory"
         )
-    counts = Counter(example.label for example in examples)
-    unknown = sorted(set(counts) - set(labels))
+    unknown = sorted(counts.keys() - others - set(labels))
     if unknown:
         raise InvalidTestSet(
             f"{test_set} has the labels {', '.join(map(repr, unknown))}, which the model does not know; it knows "

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
+from labeller.results import OTHER
 from local.aws.handler_process import HandlerFailed
 from local.demo import contact_sheet
 from local.demo.contact_sheet import Entry
@@ -59,7 +60,7 @@ def demonstrate(options: argparse.Namespace) -> int:
     if model is None:
         return 1
     try:
-        result = label_uploads(choose_uploads(data), model, OUT)
+        result = label_uploads(choose_uploads(data, options.shared / "others"), model, OUT)
     except HandlerFailed as error:
         raise CommandError(f"the nightly report failed: {error}. See {OUT}/score.log") from error
     print_table(result.entries)
@@ -131,9 +132,10 @@ def conclude(result: DemoRun, total: float, model: Path) -> int:
     """Print the summary and the next steps; `total` is the demo's duration in seconds. Returns the exit status."""
     entries, delivery = result.entries, result.delivery
     rate = len(entries) / result.seconds if result.seconds else 0.0
+    unreadable = sum(entry.true is None for entry in entries)
     print(
-        f"\n{tally(entries)}.\n"
-        f"{len(entries) - pictures(entries)} uploads that are not pictures are UNREADABLE, with the reason.\n"
+        f"\n{tally(entries)}.\n{tally_of_others(entries)}"
+        f"{unreadable} uploads that are not pictures are UNREADABLE, with the reason.\n"
         f"The classify handler took {result.seconds:.1f} s: {rate:.0f} objects a second on "
         f"{len(os.sched_getaffinity(0))} cores.\n\n"
         f"The nightly report on the same {pictures(entries)} pictures:\n{result.night['headline']}.\n\n"
@@ -163,15 +165,30 @@ def conclude(result: DemoRun, total: float, model: Path) -> int:
 
 def tally(entries: Sequence[Entry]) -> str:
     """How many pictures are labelled right, wrong and not at all, in a sentence."""
-    right, wrong = (sum(entry.right is verdict for entry in entries) for verdict in (True, False))
-    unsure = sum(entry.true is not None and entry.status == "UNSURE" for entry in entries)
-    rest = f", {unsure} UNSURE (confidence below the model's threshold)" if unsure else ""
-    return f"{right} of {pictures(entries)} pictures labelled right, {wrong} wrong{rest}"
+    known = [entry for entry in entries if entry.true not in (None, OTHER)]
+    right, wrong = (sum(entry.right is verdict for entry in known) for verdict in (True, False))
+    rest = ""
+    for status, measure in (("UNSURE", "confidence"), ("UNKNOWN", "familiarity")):
+        if number := sum(entry.status == status for entry in known):
+            rest += f", {number} {status} ({measure} below the model's threshold)"
+    return f"{right} of {len(known)} pictures labelled right, {wrong} wrong{rest}"
+
+
+def tally_of_others(entries: Sequence[Entry]) -> str:
+    """A line on the pictures of none of the labels; empty without any."""
+    statuses = [entry.status for entry in entries if entry.true == OTHER]
+    unknown, unsure, labelled = (statuses.count(status) for status in ("UNKNOWN", "UNSURE", "LABELLED"))
+    if not statuses:
+        return ""
+    return (
+        f"{unknown + unsure} of {len(statuses)} pictures of none of the labels got no label ({unknown} UNKNOWN, "
+        f"{unsure} UNSURE), {labelled} got one.\n"
+    )
 
 
 def pictures(entries: Sequence[Entry]) -> int:
-    """How many of the uploads are pictures."""
-    return sum(entry.true is not None for entry in entries)
+    """How many of the uploads are pictures of the labels."""
+    return sum(entry.true not in (None, OTHER) for entry in entries)
 
 
 if __name__ == "__main__":

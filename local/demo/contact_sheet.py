@@ -8,6 +8,7 @@ from evaluation.pages import render
 from evaluation.thumbnails import THUMBNAIL, thumbnail
 from labeller.decoder_process import decode
 from labeller.images import Unreadable
+from labeller.results import OTHER
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -19,7 +20,7 @@ class Entry:
 
     key: str
     content: bytes
-    true: str | None  # the true label; None: the object is no picture
+    true: str | None  # the true label; OTHER: the picture shows none of them; None: the object is no picture
     label: str | None  # None: the results table has no row
     status: str
     confidence: float | None  # 0..1
@@ -28,7 +29,12 @@ class Entry:
 
     @property
     def right(self) -> bool | None:
-        """Whether the label is the true one; None if there is no label or no true one."""
+        """Whether the label is the true one; None if there is no label or no true one.
+
+        A picture of none of the labels is right without one.
+        """
+        if self.true == OTHER:
+            return self.status != "LABELLED"
         return None if self.true is None or self.status != "LABELLED" else self.label == self.true
 
     @property
@@ -39,11 +45,13 @@ class Entry:
     @property
     def verdict(self) -> str:
         """The sentence below the label."""
+        likeliest = f"most likely {self.label}; " if self.status in ("UNSURE", "UNKNOWN") else ""
+        if self.true == OTHER:
+            return f"{'✓' if self.right else '✗'} {likeliest}shows none of the labels"
         if self.right:
             return "✓ right"
         if self.right is False:
             return f"✗ true label: {self.true}"
-        likeliest = f"most likely {self.label}; " if self.status == "UNSURE" else ""
         return f"{likeliest}true label: {self.true}" if self.true else (self.reason or "")
 
     @property

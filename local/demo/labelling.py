@@ -9,11 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
 
+from labeller.results import OTHER
 from local.aws.moto import LocalAws, local_aws, process_environment
 from local.aws.poller import Delivery, deliver
 from local.aws.results import read_result
 from local.aws.stack import Stack, deploy
 from local.demo.contact_sheet import Entry
+from local.demo.others import other_pictures
 from local.score import fetch_reports, run_score
 from model_build.data.dataset import Dataset, spread
 from ops.testset import BUCKET_OUTPUT
@@ -46,7 +48,7 @@ class Upload:
 
     key: str
     content: bytes
-    true: str | None  # its class folder; None if it is not a picture
+    true: str | None  # its class folder; OTHER if it shows none of the classes; None if it is not a picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,9 @@ class DemoRun:
     night: dict[str, Any]  # the score function's response
 
 
-def choose_uploads(data: Dataset) -> list[Upload]:
-    """Test pictures of every class under keys as users write them, and two objects that are not pictures."""
+def choose_uploads(data: Dataset, others: Path) -> list[Upload]:
+    """Test pictures of every class under keys as users write them, pictures of none of them, and two objects that are
+    not pictures. `others` is a folder with photographs of none of the classes, which need not exist."""
     uploads: list[Upload] = []
     for number, example in enumerate(spread(data.splits["test"], PHOTOGRAPHS)):
         pattern = KEY_PATTERNS[number % len(KEY_PATTERNS)]
@@ -68,6 +71,7 @@ def choose_uploads(data: Dataset) -> list[Upload]:
         if any(upload.key == key for upload in uploads):  # classes may contain files of the same name
             key = f"{data.labels[example.label]}/{key}"
         uploads.append(Upload(key, example.path.read_bytes(), data.labels[example.label]))
+    uploads += [Upload(f"none of the labels/{name}", content, OTHER) for name, content in other_pictures(others)]
     return uploads + [Upload(key, content, None) for key, content in UNREADABLE_UPLOADS.items()]
 
 

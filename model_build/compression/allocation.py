@@ -24,20 +24,17 @@ def allocate(
     image_size: int,
     share: float,
     step: int,
-    *,
-    channels: bool = True,
-    ranks: bool = True,
 ) -> Shape:
     """The shape that takes at most `share` of the full shape's time, in multiples of `step` channels and ranks.
 
     Greedy: always the single change with the least loss per time saved; losses of layers add up, as they do to first
-    order. `channels` and `ranks` say which of the two may change. The last layer keeps its channels, which are the
+    order. The last layer keeps its channels, which are the
     features. Every layer keeps at least `step` channels, so a small share may be out of reach.
     """
     budget, shape = share * full.cost(image_size), full
     while (cost := shape.cost(image_size)) > budget:
         best: tuple[float, Shape] | None = None
-        for smaller, loss in _smaller_shapes(shape, full, losses, step, channels, ranks):
+        for smaller, loss in _smaller_shapes(shape, full, losses, step):
             saved = cost - smaller.cost(image_size)
             if saved > 0 and (best is None or loss / saved < best[0]):
                 best = (loss / saved, smaller)
@@ -47,19 +44,15 @@ def allocate(
     return shape
 
 
-def _smaller_shapes(
-    shape: Shape, full: Shape, losses: Sequence[Losses], step: int, channels: bool, ranks: bool
-) -> Iterator[tuple[Shape, float]]:
+def _smaller_shapes(shape: Shape, full: Shape, losses: Sequence[Losses], step: int) -> Iterator[tuple[Shape, float]]:
     """Every shape with one layer smaller, and the loss of that change. A whole kernel may go to any rank at once: a
     column and a row save time only below some rank."""
     for layer, loss in enumerate(losses):
         width, rank, full_width = shape.widths[layer], shape.ranks[layer], full.widths[layer]
         fewer = (width - 1) // step * step
-        if channels and layer < len(losses) - 1 and fewer >= min(step, full_width):
+        if layer < len(losses) - 1 and fewer >= min(step, full_width):
             added = float(loss.channels[full_width - fewer] - loss.channels[full_width - width])
             yield replace(shape, widths=(*shape.widths[:layer], fewer, *shape.widths[layer + 1 :])), added
-        if not ranks:
-            continue
         highest = len(loss.ranks) - 1 if rank is None else rank
         current = 0.0 if rank is None else float(loss.ranks[rank])
         for lower in range((highest - 1) // step * step, 0, -step):

@@ -6,6 +6,7 @@ such label folders alone, which is split by the content of the images (`splittin
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,6 +146,21 @@ def spread(examples: Sequence[Example], count: int) -> list[Example]:
     """At most `count` of the examples at equal distances: as classes follow each other, each gets its share."""
     count = min(count, len(examples))
     return [examples[index * len(examples) // count] for index in range(count)]
+
+
+def nested_sample(examples: Sequence[Example], count: int) -> list[Example]:
+    """`count` of the examples, in their order, each label with its share. A larger sample holds every smaller one.
+
+    A label's examples come in the order of their content's SHA-256, which is as good as a random one.
+    """
+    totals = Counter(example.label for example in examples)
+    ranks: dict[int, int] = dict.fromkeys(totals, 0)
+    order = {}
+    for example in sorted(examples, key=lambda example: example.sha256):
+        ranks[example.label] += 1
+        order[example] = (ranks[example.label] / totals[example.label], example.label)
+    chosen = set(sorted(examples, key=order.__getitem__)[:count])
+    return [example for example in examples if example in chosen]
 
 
 def _count(examples: Iterable[Example], label: int) -> int:

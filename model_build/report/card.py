@@ -7,9 +7,9 @@ import numpy as np
 
 from evaluation.charts import confusion_table, frequent_confusions, reliability_diagram
 from evaluation.pages import render
-from model_build.report.figures import LABELS_IN_MATRIX, TEMPLATES, confusion_chart, curve_chart
+from model_build.report.figures import LABELS_IN_MATRIX, TEMPLATES, confusion_chart, tradeoff_chart
 from model_build.report.report import ACCURACY_ROWS, BuildReport
-from model_build.report.summary import AT_BOUND
+from model_build.report.summary import AT_BOUND, WORSE_NETWORK
 from model_build.selection import LARGEST_LOSS
 
 MISTAKES_SHOWN = 24
@@ -26,7 +26,7 @@ WEIGHTS_WARNINGS = {
 def card_page(report: BuildReport, pictures: Mapping[str, str]) -> str:
     """The text of index.html. `pictures`: a data URI for the path of each mistake that is shown."""
     matrix, few_labels = np.array(report.confusion), len(report.labels) <= LABELS_IN_MATRIX
-    yardstick, calibration, compression = report.head.yardstick, report.calibration.test, report.compression
+    yardstick, calibration = report.head.yardstick, report.calibration.test
     lead = yardstick.head_correct - yardstick.correct
     return render(
         "card.html",
@@ -43,7 +43,7 @@ def card_page(report: BuildReport, pictures: Mapping[str, str]) -> str:
         mistakes=[mistake for mistake in report.mistakes if mistake.path in pictures][:MISTAKES_SHOWN],
         unsure_mistakes=sum(mistake.unsure for mistake in report.mistakes),
         pictures=pictures,
-        curve_chart=curve_chart(compression) if compression else None,
+        tradeoff_chart=tradeoff_chart(report.search) if report.search else None,
         infinity=math.inf,
         largest_loss=LARGEST_LOSS,
         settings=[(name, value) for name, value in report.settings.items() if not isinstance(value, list | tuple)],
@@ -58,6 +58,8 @@ def _warnings(report: BuildReport) -> list[str]:
         warnings.append(AT_BOUND)
     if report.previous and report.previous.outcome == "WORSE":
         warnings.append(str(report.previous))
+    if report.search and report.search.measurably_worse:
+        warnings.append(WORSE_NETWORK)
     if not threshold.reached:
         warnings.append(
             f"No confidence threshold makes {threshold.precision:.0%} of the labelled pictures right in "
@@ -69,6 +71,7 @@ def _warnings(report: BuildReport) -> list[str]:
 def _command(report: BuildReport) -> str:
     """The make command that builds this model."""
     weights = "FILE" if report.weights == "file" else report.weights
-    compress = report.settings["compress"]
-    suffix = "" if compress == "none" else f" COMPRESS={compress}"
-    return f"make model DATA=FOLDER WEIGHTS={weights} IMAGE_SIZE={report.settings['image_size']}{suffix}"
+    size = "auto" if report.settings["auto_size"] else report.settings["image_size"]
+    speedup = report.settings["speedup"]
+    compress = "auto" if report.settings["auto_speedup"] else "none" if speedup == 1 else f"{speedup:g}"
+    return f"make model DATA=FOLDER WEIGHTS={weights} IMAGE_SIZE={size} COMPRESS={compress}"

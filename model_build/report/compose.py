@@ -12,7 +12,6 @@ from labeller.classifier import softmax
 from labeller.images import Unreadable
 from labeller.manifest import Manifest
 from model_build.calibration import Threshold, at_bound
-from model_build.compression.curve import Curve, FullComparison, curve_rule, excess_loss
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example
 from model_build.data.reader import CORES
@@ -20,10 +19,11 @@ from model_build.fingerprint import build_fingerprint
 from model_build.previous import PreviousModel
 from model_build.quantize import QuantisedBase
 from model_build.report import report as reports
+from model_build.search import Found, rule
 from model_build.selection import RULE, EvaluatedHead, HeadAccuracy, JudgedCopies, TrainedNetwork, paired_difference
 from model_build.verify import Accuracy, BaselineTest, Predictions, Verification
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Grows when a field changes its meaning."""
 
 CAUTION = (
@@ -42,8 +42,7 @@ class Decisions:
     head_accuracy: HeadAccuracy
     network: TrainedNetwork
     threshold: Threshold
-    curve: Curve | None
-    full_comparison: FullComparison | None
+    found: Found | None
     previous: PreviousModel | None
 
 
@@ -94,7 +93,7 @@ def compose(
         data_sha256=data.digest,
         seconds={},
         reused=0,
-        compression=_compression(decisions, config),
+        search=_search(decisions.found, config),
         previous=decisions.previous,
     )
 
@@ -190,30 +189,29 @@ def _quantisation(decisions: Decisions, config: BuildConfig) -> reports.Quantisa
     )
 
 
-def _compression(decisions: Decisions, config: BuildConfig) -> reports.CompressionReport | None:
-    curve = decisions.curve
-    if curve is None or decisions.full_comparison is None:
+def _search(found: Found | None, config: BuildConfig) -> reports.SearchReport | None:
+    if found is None:
         return None
-    networks = [
-        reports.NetworkResult(
-            point.name,
-            point.kind,
-            point.image_size,
-            point.shape.widths,
-            point.shape.ranks,
-            point.shape.multiplications(point.image_size),
-            point.int8.stat().st_size,
-            round(curve.milliseconds[point.name], 2),
-            reports.NetworkValidation(
-                **asdict(_validation(point.head)),
-                excess=round(excess_loss(point, curve.points[0]), 2),
-            ),
+    networks = []
+    for network, images in sorted(found.race.last().items(), key=lambda item: item[0].cost):
+        excess, error = found.race.excess(network, images)
+        result = reports.NetworkResult(
+            network.name,
+            network.image_size,
+            network.speedup,
+            network.shape.widths,
+            network.shape.ranks,
+            network.shape.multiplications(network.image_size),
+            network.int8.stat().st_size,
+            round(found.milliseconds[network][0], 2),
+            round(found.milliseconds[network][1], 2),
+            _validation(found.race.measure(network, images)),
+            round(excess, 5),
+            round(error, 5),
         )
-        for point in curve.points
-    ]
-    rule = curve_rule(config)
-    return reports.CompressionReport(
-        config.compress, curve.chosen.name, rule, networks, curve.redundancy, decisions.full_comparison
+        networks.append(result)
+    return reports.SearchReport(
+        found.chosen.name, rule(config), found.measurably_worse, networks, list(found.redundancy)
     )
 
 

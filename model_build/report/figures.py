@@ -1,17 +1,15 @@
 """The charts of a model, inline in the model card and as figures/*.svg. The browser's fonts draw any script."""
 
+import math
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from evaluation.charts import axis_ticks, linear_scale
 from evaluation.pages import macros, render
-from model_build.compression.candidates import Kind
-from model_build.report.report import BuildReport, CompressionReport
+from model_build.report.report import BuildReport, NetworkResult, SearchReport
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -23,56 +21,68 @@ LONGEST = 24
 
 
 def write_figures(report: BuildReport, folder: Path) -> None:
-    """Write confusion.svg, and curve.svg if there is a compression curve."""
+    """Write confusion.svg, and tradeoff.svg if there was a choice of networks."""
     folder.mkdir(parents=True, exist_ok=True)
     test = report.accuracy["test"].int8
     title = f"INT8 on {test.images} test pictures: true label (rows), predicted label (columns)"
-    _write(folder / "confusion.svg", title, (), confusion_chart(report))
-    if report.compression:
-        legend = ("channels and ranks", "only one of them, or smaller pictures")
-        _write(folder / "curve.svg", "Accuracy against time", legend, curve_chart(report.compression))
+    _write(folder / "confusion.svg", title, confusion_chart(report))
+    if report.search:
+        _write(folder / "tradeoff.svg", "Log loss against time", tradeoff_chart(report.search))
 
 
-def curve_chart(compression: CompressionReport) -> Markup:
-    """Accuracy in cross-validation against the time of one image, one point per network."""
-    networks, full_time = compression.networks, compression.networks[0].milliseconds
-    low, high, ticks = axis_ticks([network.validation.accuracy for network in networks], percent=True)
-    slowest = max(network.milliseconds for network in networks) / full_time
-    across, up = linear_scale(0, slowest, 58, 610), linear_scale(low, high, 264, 20)
-    points: list[dict[str, Any]] = []
-    for network in sorted(networks, key=lambda network: -network.validation.accuracy):
-        x, y = across(network.milliseconds / full_time), up(network.validation.accuracy)
-        label = network.name + (" (shipped)" if network.name == compression.chosen else "")
-        # The curve rises, so there is room below it. A label that would cover another one moves further down.
-        left, label_y = min(x + 6, 630 - text_width(label)), y + 16
-        while any(
-            abs(label_y - other["label_y"]) < 14 and left < other["right"] and other["left"] < left + text_width(label)
-            for other in points
-        ):
-            label_y += 1
-        points.append(
-            {
-                "x": round(x, 1),
-                "y": round(y, 1),
-                "on_curve": network.kind in (Kind.FULL, Kind.BOTH),
-                "shipped": network.name == compression.chosen,
-                "label": label,
-                "left": round(left, 1),
-                "right": left + text_width(label),
-                "label_y": round(label_y, 1),
-            }
-        )
-    curve = sorted((point["x"], point["y"]) for point in points if point["on_curve"])
-    chart: Markup = macros("figures.html", TEMPLATES).curve(
-        "Accuracy in cross-validation against the time of one picture",
-        "A large point is the shipped network.",
-        {"width": 640, "height": 330, "left": 58, "right": 630},
-        grid=[(round(up(tick), 1), f"{tick:.1%}") for tick in ticks],
-        ticks=[(round(across(tick / 5), 1), f"{tick / 5:.0%}") for tick in range(int(slowest * 5) + 1)],
-        path="M" + "L".join(f"{x} {y}" for x, y in curve),
+def tradeoff_chart(search: SearchReport) -> Markup:
+    """Log loss above the lowest against the time of one image: a point for each network, a colour for each size, and a
+    dashed line through the frontier, the networks than which none is both faster and better."""
+    networks, sizes = search.networks, sorted({network.image_size for network in search.networks})
+    low, high, ticks = axis_ticks([0.0, *(network.excess for network in networks)], percent=False)
+    fastest, slowest = (pick(network.milliseconds for network in networks) for pick in (min, max))
+    across = linear_scale(math.log(fastest / 1.1), math.log(slowest * 1.1), 58, 622)
+    up = linear_scale(low, high, 294, 20)
+    hues = {size: round(210 - 190 * index / max(1, len(sizes) - 1)) for index, size in enumerate(sizes)}
+
+    def position(network: NetworkResult) -> tuple[float, float]:
+        return round(across(math.log(network.milliseconds)), 1), round(up(network.excess), 1)
+
+    def bar(network: NetworkResult) -> list[float]:
+        ends = (network.excess - network.excess_error, network.excess + network.excess_error)
+        return [round(up(min(high, max(low, end))), 1) for end in ends]
+
+    points = [
+        {
+            "place": position(network),
+            "bar": bar(network),
+            "hue": hues[network.image_size],
+            "shipped": network.name == search.chosen,
+            "text": "full" if network.speedup == 1 else f"{network.speedup:g}x",
+            "title": f"{network.name}: {network.milliseconds:.1f} ms, log loss {network.validation.log_loss:.4f} on "
+            f"{network.validation.images} pictures, {network.excess:.4f} ± {network.excess_error:.4f} above the lowest",
+        }
+        for network in networks
+    ]
+    best, frontier = math.inf, []
+    for network in sorted(networks, key=lambda network: (network.milliseconds, network.excess)):
+        if network.excess < best:
+            best = network.excess
+            frontier.append(position(network))
+    chart: Markup = macros("figures.html", TEMPLATES).tradeoff(
+        "Log loss above the lowest in cross-validation, against the time of one picture",
+        "A large point is the shipped network; bars are standard errors; the dashed line joins the networks than which "
+        "none is both faster and better.",
+        {"width": 640, "height": 360, "left": 58, "right": 630},
+        grid=[(round(up(tick), 1), f"{tick:+.3g}" if tick else "lowest") for tick in ticks],
+        ticks=[(round(across(math.log(tick)), 1), f"{tick:g}") for tick in _log_ticks(fastest, slowest)],
+        path="M" + "L".join(f"{x} {y}" for x, y in frontier),
         points=points,
+        sizes=[(hue, f"{size} px", 58 + 76 * index) for index, (size, hue) in enumerate(hues.items())],
     )
     return chart
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers within low..high: 1, 2 and 5 times the powers of ten; both ends if there are none."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+    return [tick for tick in ticks if low <= tick <= high] or [float(f"{low:.2g}"), float(f"{high:.2g}")]
 
 
 def confusion_chart(report: BuildReport) -> Markup:
@@ -117,19 +127,17 @@ def text_width(text: str) -> int:
     return sum(8 if character.isascii() else 13 for character in text)
 
 
-def _write(path: Path, title: str, legend: Sequence[str], chart: Markup) -> None:
-    """Write a chart with a title and a legend as an SVG file with its own style."""
+def _write(path: Path, title: str, chart: Markup) -> None:
+    """Write a chart with a title as an SVG file with its own style."""
     match = re.search(r'<svg (viewBox="0 0 ([\d.]+) ([\d.]+)".*?</svg>)', chart, re.DOTALL)
     if match is None:
         raise ValueError(f"{path.name}: the chart has no <svg> with a viewBox")
-    starts = [58 + sum(40 + text_width(name) for name in legend[:index]) for index in range(len(legend))]
     drawing = render(
         "figure.svg",
         TEMPLATES,
         title=title,
-        legend=list(zip(starts, legend, strict=True)),
         width=max(int(match[2]), text_width(title) + 20),
-        height=50 + float(match[3]),
+        height=30 + float(match[3]),
         chart_width=match[2],
         chart_height=match[3],
         chart=chart[slice(*match.span(1))],

@@ -11,7 +11,7 @@ from typing import Any
 
 from evaluation.metrics import ReliabilityBin
 from model_build.calibration import Threshold
-from model_build.compression.curve import FullComparison, LayerRedundancy
+from model_build.compression.smaller import LayerRedundancy
 from model_build.config import HeadCandidate, QuantisationCandidate
 from model_build.previous import PreviousModel
 from model_build.verify import Accuracy, BaselineTest, SplitAccuracy
@@ -87,37 +87,34 @@ class QuantisationReport:
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkValidation(ValidationResult):
-    """`excess`: standard errors by which the log loss is above the full network's."""
-
-    excess: float
-
-
-@dataclass(frozen=True, slots=True)
 class NetworkResult:
-    """A network of the compression curve."""
+    """A network of the search, with the milliseconds of one image on one thread and on all cores. `validation` is on
+    the largest sample it was judged on; `excess` is its mean log loss above the lowest there, picture by picture."""
 
     name: str
-    kind: str
     image_size: int
+    speedup: float
     channels: tuple[int, ...]
     ranks: tuple[int | None, ...]
     multiplications: int
     bytes: int
     milliseconds: float
-    validation: NetworkValidation
+    milliseconds_all_cores: float
+    validation: ValidationResult
+    excess: float
+    excess_error: float
 
 
 @dataclass(frozen=True, slots=True)
-class CompressionReport:
-    """How the network was chosen; the full one comes first."""
+class SearchReport:
+    """How the picture's size and the network were chosen, the fastest network first; `measurably_worse`: another one
+    has a measurably lower log loss."""
 
-    asked: str
     chosen: str
     rule: str
+    measurably_worse: bool
     networks: list[NetworkResult]
     redundancy: list[LayerRedundancy]
-    test: FullComparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +171,8 @@ class CalibrationReport:
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """Everything in report.json. `key` is `fingerprint.build_fingerprint`; `compression` is None if no smaller network
-    was asked for, `previous` if the build replaces no model."""
+    """Everything in report.json. `key` is `fingerprint.build_fingerprint`; `search` is None if the
+    full network was asked for, `previous` if the build replaces no model."""
 
     format_version: int
     key: str
@@ -202,7 +199,7 @@ class BuildReport:
     packages: Mapping[str, str]
     seconds: Mapping[str, float]
     reused: int
-    compression: CompressionReport | None = None
+    search: SearchReport | None = None
     previous: PreviousModel | None = None
 
 

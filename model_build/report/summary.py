@@ -12,6 +12,11 @@ AT_BOUND = (
     "probabilities. Look at the pictures: few of them, or wrong labels?"
 )
 
+WORSE_NETWORK = (
+    "Another network has a measurably lower log loss on the same pictures than the one that was asked for. The model "
+    "card compares them; IMAGE_SIZE=auto COMPRESS=auto chooses."
+)
+
 
 def print_summary(report: BuildReport, out: Path) -> None:
     """Accuracy, calibration and files of the model at `out`."""
@@ -25,6 +30,8 @@ def print_summary(report: BuildReport, out: Path) -> None:
         f"\nThe head ({head.chosen}) is right on {test.head_correct} of {test.images} test images, "
         f"with a {head.candidates[-1].name} layer on {test.correct} (p = {test.p_value:.2f})."
     )
+    if report.search and report.search.measurably_worse:
+        print(WORSE_NETWORK)
     if report.previous:
         print(report.previous)
     _print_calibration(report.calibration)

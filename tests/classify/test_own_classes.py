@@ -53,7 +53,7 @@ def model(heap: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.model_build.narrow import load_narrow
 
     folder = tmp_path_factory.mktemp("own")
-    config = BuildConfig(heap, "random", 64, folder / "model", folder / "cache")
+    config = BuildConfig(heap, "random", 64, out=folder / "model", cache=folder / "cache", speedup=1.0)
     small = replace(config, quantisations=quick.QUANTISATIONS, heads=quick.HEADS, yardstick=quick.YARDSTICK)
     return build(small, load_narrow)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -12,16 +13,16 @@ from jsonschema import Draft202012Validator
 
 from evaluation.comparison import Outcome, compare_counts, compare_pictures
 from evaluation.drift import UploadRow, count_uploads
+from evaluation.night import Verdict, read_night
 from evaluation.predictions import Scored, Unscored
 from evaluation.report import (
     Model,
     NightlyReport,
     Speed,
     TestSetSummary,
-    Verdict,
     figures_of,
     headline,
-    read_night,
+    others_of,
     reasons,
     to_json,
 )
@@ -32,6 +33,7 @@ LABELS = ("cats", "dogs")
 NIGHT = date(2026, 11, 24)
 
 
+OTHERS = [Status.LABELLED, *[Status.UNSURE] * 2, *[Status.UNKNOWN] * 7]
 ONE_UNSCORED: dict[str, Any] = {"unscored_causes": {"AWS": 1}, "unscored_examples": (Unscored("a", "AWS: x"),)}
 
 
@@ -104,6 +106,58 @@ def test_the_figures_by_hand() -> None:
     assert figures.brier_score == pytest.approx((37 * 2 * 0.05**2 + 3 * 2 * 0.6**2) / 40)
     # Confidence 0.95 with all right is 0.05 off; 0.6 with none right is 0.6 off.
     assert figures.expected_calibration_error == pytest.approx((37 * 0.05 + 3 * 0.6) / 40)
+
+
+def test_pictures_that_are_unknown_count_neither_as_unsure_nor_as_labelled() -> None:
+    right, wrong = answers(cats_right=1, dogs_right=0, of=1)
+    figures = figures_of([right, replace(wrong, status=Status.UNKNOWN)], LABELS)
+
+    assert figures is not None
+    assert (figures.unsure, figures.unknown, figures.accuracy, figures.accuracy_when_sure) == (0, 1, 0.5, 1.0)
+
+
+def test_pictures_of_none_of_the_labels_are_counted_by_what_became_of_them() -> None:
+    some = [replace(one, true="other", status=status) for one, status in zip(answers(), OTHERS, strict=False)]
+
+    others = others_of(some)
+
+    assert others is not None
+    assert (others.pictures, others.labelled, others.unsure, others.unknown) == (10, 1, 2, 7)
+    assert others.unlabelled_share == 0.9
+    # Wilson's interval of 9 of 10: statsmodels, proportion_confint(9, 10, method="wilson").
+    assert (others.interval.low, others.interval.high) == pytest.approx((0.59585, 0.98212), abs=1e-5)
+    assert others_of([]) is None
+    words = reasons(report(others=others))
+    assert "9 of 10 test pictures of none of the labels got no label (90.0%)." in words
+
+
+def test_a_jump_of_the_share_of_unknown_uploads_is_a_reason() -> None:
+    rows = [UploadRow(Status.UNKNOWN, "cats", 0.9)] * 30 + [UploadRow(Status.LABELLED, "cats", 0.9)] * 70
+    uploads = count_uploads(date(2026, 11, 23), rows, LABELS, answers(), complete=True, before=(10, 1000))
+
+    words = reasons(report(uploads=uploads))
+
+    assert "30.0% of 100 uploads are UNKNOWN, after 1.0% in the days before, so the alarm fires." in words
+    assert json.loads(to_json(report(uploads=uploads)))["uploads"]["unknown_rose"] is True
+
+
+@pytest.mark.parametrize(("threshold", "share"), [(0.01, 0.25), (None, math.nan)])
+def test_only_a_model_that_can_say_unknown_has_a_share_in_the_trend(threshold: float | None, share: float) -> None:
+    rows = [UploadRow(Status.UNKNOWN, "cats", 0.9)] + [UploadRow(Status.LABELLED, "cats", 0.9)] * 3
+    uploads = count_uploads(date(2026, 11, 23), rows, LABELS, answers(), complete=True)
+    written = report(uploads=uploads, model=Model("vgg16-1", LABELS, (224, 224), 0.9, threshold))
+
+    assert read_night(to_json(written)).unknown_share == pytest.approx(share, nan_ok=True)
+    assert written.night.unknown_share == pytest.approx(share, nan_ok=True)
+
+
+def test_the_report_of_a_version_without_unknown_is_read() -> None:
+    content = json.loads(to_json(report()))
+    del content["model"]["familiarity_threshold"], content["uploads"]["unknown"], content["others"]
+
+    night = read_night(json.dumps(content).encode())
+
+    assert (night.unknown, night.uploads) == (None, 2)
 
 
 def test_no_answers_give_no_figures() -> None:
@@ -224,11 +278,12 @@ def variants() -> list[NightlyReport]:
         report(),
         report(now, last_night=against(answers(20, 20), now), build=compare_counts("b", "m", 95, 100, now)),
         report([], figures=None, uploads=None, **ONE_UNSCORED),
+        report(others=others_of(answers()), model=Model("vgg16-1", LABELS, (224, 224), 0.9, 0.01)),
         report(answers(20, 0, of=20)[:20]),  # one label is absent: its recall is not defined
     ]
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(5))
 def test_the_file_follows_its_schema_and_has_nothing_else(number: int) -> None:
     content = json.loads(to_json(variants()[number]))
     schema().validate(content)
@@ -237,7 +292,7 @@ def test_the_file_follows_its_schema_and_has_nothing_else(number: int) -> None:
 
 
 def test_undefined_figures_are_null() -> None:
-    text = to_json(variants()[3]).decode()
+    text = to_json(variants()[-1]).decode()
     assert "NaN" not in text
     assert json.loads(text)["figures"]["classes"][1]["recall"] is None
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from evaluation.drift import UploadRow, count_uploads
+from evaluation.night import Night, Verdict
 from evaluation.predictions import Scored
-from evaluation.report import Night, NightlyReport, Verdict, figures_of
+from evaluation.report import NightlyReport, figures_of
 from evaluation.report_page import nights_page, report_page
 from labeller.results import Prediction, Status
 from tests.evaluation.test_report import LABELS, NIGHT, against, answers, report

@@ -427,6 +427,14 @@ def test_an_error_of_the_system_names_its_file_and_its_cause(
     assert capsys.readouterr().err == f"layers: {cause}. {advice}\n"
 
 
+def test_without_options_the_built_model_is_packed_into_build_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[SimpleNamespace] = []
+    monkeypatch.setattr(command, "run", given.append)
+    assert main([]) == 0
+    build = command.ROOT / "build"
+    assert [(options.model, options.out) for options in given] == [(build / "model", build / "layers")]
+
+
 def test_pip_takes_only_pinned_wheels_for_lambdas_runtime() -> None:
     command = pip_command(Path("layer.txt"), Path("python"), TARGETS["x86_64"])
     options = set(command)

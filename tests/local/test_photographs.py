@@ -300,6 +300,13 @@ def test_another_error_of_the_disk_is_not_told_as_a_full_one(
         fetch(server.url, out)
 
 
+def test_the_command_takes_the_public_archive_unless_another_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    urls: list[str] = []
+    monkeypatch.setattr(photographs, "fetch", urls.append)
+    assert (photographs.main([]), photographs.main(["--mirror", "https://mirror.example/cats.zip"])) == (0, 0)
+    assert urls == [photographs.ARCHIVE, "https://mirror.example/cats.zip"]
+
+
 def test_the_command_names_the_next_step(server: Server, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     assert photographs.main(["--mirror", server.url]) == 0

@@ -53,6 +53,10 @@ def test_rgb_pixels_give_the_output_of_keras_preprocessing_and_network() -> None
     pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
     expected = reference.predict(keras.applications.vgg16.preprocess_input(pixels.astype(np.float32)), verbose=0)
     np.testing.assert_allclose(wrapped.predict(pixels, verbose=0), expected, rtol=1e-3, atol=1e-3)
+    assert {operation.output.dtype for operation in wrapped.operations} == {
+        "uint8",
+        "float32",
+    }  # nothing is computed in float64
     assert expected.std() > 0.1  # a silent network would agree with anything
 
 

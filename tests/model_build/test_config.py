@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ CONFIG = BuildConfig(Path("data"))
 
 
 def test_the_defaults_are_those_of_the_readme() -> None:
-    assert (CONFIG.weights, CONFIG.image_size, CONFIG.compress) == ("imagenet", 224, "none")
+    assert (CONFIG.weights, CONFIG.image_size, CONFIG.speedup) == ("imagenet", 384, 3.0)
+    assert (CONFIG.auto_size, CONFIG.auto_speedup) == (False, False)
     assert (CONFIG.out, CONFIG.cache) == (Path("build/model"), Path("build/cache"))
 
 
@@ -42,8 +44,15 @@ def test_an_amount_of_input_is_a_number_of_images(megapixels: float, size: int, 
     assert BuildConfig(Path("data"), image_size=size).affordable(megapixels) == images
 
 
-def test_the_demo_has_the_first_quantisation_the_first_head_and_a_quarter_of_the_fp32_images() -> None:
+def test_fp32_and_int8_are_compared_on_more_images_of_a_faster_network() -> None:
+    full = BuildConfig(Path("data"), image_size=384, speedup=1.0)
+    assert full.fp32_images == 54
+    assert replace(full, speedup=3.0).fp32_images == 162
+
+
+def test_the_demo_has_the_full_network_the_first_quantisation_the_first_head_and_a_quarter_of_the_fp32_images() -> None:
     quick = CONFIG.quick()
+    assert quick.speedup == 1.0
     assert (quick.quantisations, quick.heads, quick.yardstick) == (QUANTISATIONS[:1], HEADS[:1], YARDSTICK)
     assert quick.fp32_megapixels == CONFIG.fp32_megapixels / 4
 
@@ -69,7 +78,9 @@ def test_only_heads_without_a_dense_layer_are_penalised_and_the_build_chooses_ho
     assert min(CONFIG.penalties) > 0
 
 
-def test_the_curve_has_smaller_networks_and_smaller_images_only() -> None:
-    assert all(times > 1 for times in (*CONFIG.compress_times, *CONFIG.compress_singly))
-    assert all(0 < share < 1 for share in CONFIG.compress_sizes)
+def test_the_search_has_ever_faster_networks_sizes_in_whole_strides_and_growing_samples() -> None:
+    assert CONFIG.speedups == tuple(sorted(CONFIG.speedups))
+    assert CONFIG.speedups[0] > 1
+    assert all(size % 32 == 0 for size in CONFIG.sizes)
+    assert CONFIG.search_images == tuple(sorted(CONFIG.search_images))
     assert 64 % CONFIG.compress_step == 0  # all widths of VGG16 are multiples of 64

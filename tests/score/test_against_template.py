@@ -135,7 +135,7 @@ def test_a_night_takes_these_calls(service: Service) -> None:
 
     calls = {
         "ListObjectsV2": 2,  # the test set and the nights
-        "Query": 4 * 8,  # each label, UNSURE and UNREADABLE, in all shards of the index
+        "Query": 5 * 8,  # each label, UNSURE, UNKNOWN and UNREADABLE, in all shards of the index
         "GetObject": 5 + 7,  # the pictures, and the seven objects that are switched
         "PutObject": 2 + 7,  # the run's two files; three of the night, three of latest, the list
         "PutEvents": 1,

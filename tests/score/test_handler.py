@@ -15,6 +15,7 @@ from labeller.images import Reason, Unreadable
 from labeller.inference import unreadable
 from labeller.manifest import ModelError
 from labeller.observability import metrics
+from labeller.results import Prediction, Result, Status
 from labeller.settings import SettingsError
 from labeller.storage import Storage
 from score import app
@@ -22,7 +23,20 @@ from score.notify import add_metrics, console_link
 from score.testset import InvalidTestSet, find_test_set
 from tests.evaluation.test_report_page import many_labels
 from tests.score.conftest import BUCKET, NIGHT, Service
-from tests.support import BLUE, GREY, RED, ROOT, Crowd, Printed, encoded, plain, write_model
+from tests.support import (
+    BLUE,
+    GREEN,
+    GREY,
+    RED,
+    ROOT,
+    YELLOW,
+    Crowd,
+    Printed,
+    encoded,
+    plain,
+    write_familiar_model,
+    write_model,
+)
 
 Read = Callable[[], Printed]
 
@@ -327,6 +341,49 @@ def test_an_upload_with_a_status_of_a_newer_version_is_left_out(service: Service
     assert service.report()["uploads"]["total"] == 1
 
 
+def test_pictures_of_none_of_the_labels_are_scored_apart(service: Service, printed: Read) -> None:
+    write_familiar_model(service.model)
+    service.add_pictures(red=3, blue=2)
+    service.add("other/yellow.png", encoded(plain(YELLOW)))  # UNKNOWN
+    service.add("other/grey.png", encoded(plain(GREY)))  # UNSURE: familiarity 0.498, confidence 0.5
+    service.add("other/fire engine.png", encoded(plain(RED)))  # the model cannot know
+    detail = service.invoke()
+    report = service.report()
+    Draft202012Validator(json.loads((ROOT / "docs/report.schema.json").read_text("utf-8"))).validate(report)
+    assert (report["figures"]["pictures"], report["figures"]["correct"]) == (5, 5)
+    others = report["others"]
+    assert (others["pictures"], others["labelled"], others["unsure"], others["unknown"]) == (3, 1, 1, 1)
+    assert report["model"]["familiarity_threshold"] == 0.25
+    assert detail["others_unlabelled"] == pytest.approx(2 / 3, abs=1e-6)
+    assert [line["OthersUnlabelled"] for line in printed().lines if "OthersUnlabelled" in line] == [
+        [pytest.approx(2 / 3)]
+    ]
+    rows = {row["key"]: (row["true"], row["status"], row["right"]) for row in service.predictions()}
+    assert rows["other/yellow.png"] == ("other", "UNKNOWN", "no")
+    page = service.read(f"{NIGHT}/index.html").decode()
+    assert "other/fire engine.png" in page
+    assert "other/yellow.png" not in page
+    assert page.count("data:image/jpeg;base64,") == 1
+
+
+def test_the_builds_answers_for_pictures_of_none_of_the_labels_do_not_count(service: Service) -> None:
+    service.add_pictures()
+    service.add("other/green.png", encoded(plain(GREEN)))
+    service.invoke()
+    (service.model / "predictions.csv").write_bytes(service.read(f"{NIGHT}/predictions.csv"))
+    app.get_job.cache_clear()
+    service.invoke()
+    build = service.report()["build"]
+    assert (build["pictures_before"], build["correct_before"], build["pictures_now"]) == (5, 5, 5)
+
+
+def test_a_model_with_the_label_other_is_scored_on_it() -> None:
+    test_set = find_test_set("b", ["testset/other/a.png", "testset/cats/b.png"], ["cats", "other"])
+    assert test_set.per_label == {"cats": 1, "other": 1}
+    with pytest.raises(InvalidTestSet, match="no test set"):
+        find_test_set("b", ["testset/other/a.png"], ["cats", "dogs"])
+
+
 @pytest.mark.parametrize("name", ["2026-13-01", "notes", "2026-11-23 (copy)"])
 def test_other_folders_are_left_alone(service: Service, name: str) -> None:
     service.add_pictures()
@@ -406,6 +463,40 @@ def test_the_uploads_of_the_day_before_are_counted(service: Service) -> None:
     assert (uploads["labels"], uploads["unsure"], uploads["unreadable"]) == ({"red": 3, "blue": 0}, 1, 1)
     assert uploads["histogram"] == [0, 0, 0, 0, 0, 1, 0, 0, 0, 3]
     assert uploads["stability_index"] > 0
+
+
+def unknown(familiarity: float = 0.001) -> Result:
+    prediction = Prediction("red", 0.99, {"red": 0.99, "blue": 0.01}, familiarity)
+    return Result(Status.UNKNOWN, "m", prediction, 1, 1, "PNG")
+
+
+def test_a_jump_of_the_share_of_unknown_uploads_rings_an_alarm(service: Service, printed: Read) -> None:
+    write_familiar_model(service.model)
+    service.add_pictures(1, 1)
+    for number in range(20):
+        service.upload(f"{number}.jpg", "red", 0.99, "2026-11-22T12:00:00+00:00")
+        service.upload(f"{number + 20}.jpg", "red", 0.99, "2026-11-23T12:00:00+00:00")
+    for number in range(20):
+        service.put_row(f"sofa {number}.jpg", unknown(), "2026-11-23T12:00:00+00:00")
+    service.invoke("2026-11-23")
+    calm = printed()
+    service.invoke("2026-11-24")
+    alarmed = printed()
+    assert "UnknownRose" not in calm.metrics
+    assert alarmed.metrics["UnknownRose"] == 1
+    assert [line["UnknownShare"] for line in calm.lines + alarmed.lines if "UnknownShare" in line] == [[0.0], [0.5]]
+    uploads = service.report()["uploads"]
+    assert (uploads["unknown"], uploads["total"]) == (20, 40)
+    assert (uploads["unknown_before"], uploads["total_before"]) == (0, 20)
+    details = service.announced()
+    assert [(one["detail"]["unknown_share"], one["detail"]["unknown_rose"]) for one in details] == [
+        (0.0, False),
+        (0.5, True),
+    ]
+    assert (
+        "50.0% of 40 uploads are UNKNOWN, after 0.0% in the days before, so the alarm fires."
+        in (service.mails()[1]["Message"])
+    )
 
 
 def test_a_days_rows_are_read_from_all_partitions(service: Service) -> None:

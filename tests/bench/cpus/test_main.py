@@ -95,6 +95,16 @@ def test_equal_answers_on_all_cpus_meet_the_target(
     assert (report["target"]["met"], len(report["rows"])) == (True, 5)
 
 
+def test_without_options_the_built_model_is_compared_on_forty_photographs(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+    monkeypatch.setattr(command, "run", lambda *arguments: given.extend(arguments) or 0)
+    assert main(["--data", "pictures"]) == 0
+    build = command.ROOT / "build"
+    assert given == [build / "model", command.ROOT / "pictures", None, 40, build / "cpus"]
+
+
 def test_every_cpu_is_emulated_by_its_name_and_rare_ones_get_fewer_photographs(
     run: Callable[..., int], machines: Machines, tmp_path: Path
 ) -> None:

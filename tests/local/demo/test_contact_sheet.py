@@ -59,6 +59,13 @@ def page_of(tmp_path: Path, *entries: Entry) -> Elements:
             ["UNSURE", "55.0%", "most likely dogs; true label: cats"],
         ),
         (
+            {"status": "UNKNOWN", "label": "dogs", "confidence": 0.999},
+            "other",
+            ["UNKNOWN", "most likely dogs; true label: cats"],
+        ),
+        ({"true": "other", "status": "UNKNOWN"}, "good", ["UNKNOWN", "✓ most likely cats; shows none of the labels"]),
+        ({"true": "other"}, "bad", ["cats", "98.7%", "✗ shows none of the labels"]),
+        (
             {"true": None, "label": None, "status": "UNREADABLE", "reason": "EMPTY", "confidence": None},
             "other",
             ["UNREADABLE", "EMPTY"],

@@ -24,7 +24,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def result(built: Path, drawn_data: Path, out: Path) -> DemoRun:
-    result = label_uploads(choose_uploads(scan(drawn_data)), built, out)
+    result = label_uploads(choose_uploads(scan(drawn_data), out / "no photographs"), built, out)
     assert (result.delivery.failed, result.delivery.errors) == (0, [])
     demo.write_results(
         out,
@@ -41,14 +41,14 @@ def entries(result: DemoRun) -> list[Entry]:
 
 
 def test_every_upload_has_a_row_and_a_tag_that_agree(entries: list[Entry]) -> None:
-    assert len(entries) == 32
+    assert len(entries) == 36
     for entry in entries:
         assert entry.tag == (entry.label if entry.status == "LABELLED" else entry.status)
 
 
 def test_pictures_get_labels_and_other_objects_a_reason(entries: list[Entry]) -> None:
     assert {entry.reason for entry in entries if entry.true is None} == {"NOT_AN_IMAGE", "EMPTY"}
-    pictures = [entry for entry in entries if entry.true is not None]
+    pictures = [entry for entry in entries if entry.true not in (None, "other")]
     assert {entry.status for entry in pictures} == {"LABELLED"}
     assert sum(entry.right is True for entry in pictures) >= 26  # of 30; guessing gives 15
 
@@ -65,13 +65,14 @@ def test_the_results_are_written_as_json_and_as_a_page(entries: list[Entry], out
     assert [row["key"] for row in rows] == [entry.key for entry in entries]
     assert set(rows[0]) == {"key", "true", "tag", "status", "label", "confidence", "reason", "right"}
     page = (out / "index.html").read_text("utf-8")
-    assert page.count("<li ") == 32
+    assert page.count("<li ") == 36
     assert "<h1>Drawn pictures: the accuracy says nothing. " in page
 
 
 def test_the_nightly_report_is_on_the_same_pictures(result: DemoRun, out: Path) -> None:
     report = json.loads((out / "accuracy/latest/report.json").read_text("utf-8"))
     assert report["figures"]["pictures"] == result.night["scored"] == 30
+    assert report["others"]["pictures"] == 4
 
 
 def test_the_demo_fails_if_an_upload_has_no_result(

@@ -78,6 +78,16 @@ def test_the_summary_counts_right_wrong_and_unsure_and_names_the_next_steps(
     assert "The demo's model is in" not in printed
 
 
+def test_the_summary_says_what_became_of_pictures_of_none_of_the_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    stranger = replace(UNSURE, true="other", status="UNKNOWN", tag="UNKNOWN")
+    others = [stranger, stranger, replace(stranger, status="UNSURE"), replace(RIGHT, true="other")]
+    assert demo.conclude(run_of(RIGHT, replace(stranger, true="cats"), *others), 1.0, demo.MODELS[0]) == 0
+    printed = capsys.readouterr().out
+    assert "1 of 2 pictures labelled right, 0 wrong, 1 UNKNOWN (familiarity below the model's threshold).\n" in printed
+    assert "3 of 4 pictures of none of the labels got no label (2 UNKNOWN, 1 UNSURE), 1 got one.\n" in printed
+    assert "The nightly report on the same 2 pictures:" in printed
+
+
 def test_a_model_beside_build_model_is_pointed_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert demo.conclude(run_of(RIGHT), 1.0, demo.MODELS[1]) == 0
     expected = "The demo's model is in build/demo/model. `make layer` packs build/model, which is another model."
@@ -194,6 +204,11 @@ def test_every_option_reaches_the_choice_of_inputs(stages: dict[str, Any]) -> No
         "https://mirror.example/cats.zip",
     )
     assert stages["scan"] == (Path("pictures"),)
+
+
+def test_without_options_the_inputs_are_the_public_ones_or_those_in_the_shared_folder(stages: dict[str, Any]) -> None:
+    assert demo.main([]) == 0
+    assert stages["find_inputs"] == (None, None, None, Path("../shared"), demo.OUT / "drawn-pictures", None)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A build report made by hand: two labels, a thousand test pictures, three heads, a compression curve."""
+"""A build report made by hand: two labels, a thousand test pictures, three heads, a search of networks."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ from typing import Any
 
 from evaluation.metrics import reliability_curve
 from model_build.calibration import Threshold
-from model_build.compression.candidates import LayerRedundancy
-from model_build.compression.curve import FullComparison
+from model_build.compression.smaller import LayerRedundancy
 from model_build.config import Pooling, Ranges
 from model_build.report.report import (
     BuildReport,
     CalibrationReport,
     ChangeResult,
-    CompressionReport,
     HeadReport,
     HeadResult,
     Labelled,
     Mistake,
     NetworkResult,
-    NetworkValidation,
     QuantisationReport,
     QuantisationResult,
     Reliability,
+    SearchReport,
     SplitCalibration,
     ValidationResult,
 )
@@ -42,27 +40,39 @@ def head(name: str, pooling: Pooling, excess: float, **changes: Any) -> HeadResu
     return HeadResult(name, pooling, **changes, validation=VALIDATION, excess=excess, excess_error=0.0021, seconds=8.1)
 
 
-def network(name: str, kind: str, milliseconds: float, accuracy: float) -> NetworkResult:
-    validation = NetworkValidation(1000, round(1000 * accuracy), accuracy, 0.12, 0.4)
+def network(size: int, speedup: float, milliseconds: float, excess: float) -> NetworkResult:
+    name = f"{size} px, {f'{speedup:g}x faster' if speedup > 1 else 'full'}"
+    validation = ValidationResult(400 if excess > 0.01 else 3000, 380, 0.95, 0.05 + excess)
+    multiplications = int(4e8 * milliseconds)
+    widths, ranks = (64, 128), (None, 32)
     return NetworkResult(
-        name, kind, 128, (64, 128), (None, 32), int(4e8 * milliseconds), 15_000_000, milliseconds, validation
+        name,
+        size,
+        speedup,
+        widths,
+        ranks,
+        multiplications,
+        15_000_000,
+        milliseconds,
+        milliseconds / 2,
+        validation,
+        excess,
+        0.004,
     )
 
 
-def compression() -> CompressionReport:
+def search() -> SearchReport:
     networks = [
-        network("full", "full", 13.7, 0.957),
-        network("2x faster", "channels and ranks", 7.1, 0.956),
-        network("3x faster", "channels and ranks", 4.9, 0.955),
-        network("6x faster", "channels and ranks", 2.6, 0.931),
-        network("3x faster, channels only", "channels", 5.0, 0.943),
-        network("3x faster, ranks only", "ranks", 5.2, 0.951),
-        network("112 pixels", "pixels", 10.4, 0.951),
-        network("96 pixels", "pixels", 7.6, 0.939),
+        network(224, 6.0, 12.5, 0.09),
+        network(224, 3.0, 24.5, 0.05),
+        network(320, 6.0, 26.8, 0.021),
+        network(320, 3.0, 50.2, 0.003),
+        network(224, 1.0, 72.1, 0.019),
+        network(320, 2.0, 73.4, 0.001),
+        network(320, 1.0, 146.0, 0.0),
     ]
     redundancy = [LayerRedundancy(64, 0.12, 0.4, 0.3, 0.01, 0.2), LayerRedundancy(128, None, None, None, 0.02, 0.3)]
-    test = FullComparison(1000, 966, 965, 9, 8, 1.0)
-    return CompressionReport("auto", "3x faster", "the fastest", networks, redundancy, test)
+    return SearchReport("320 px, 3x faster", "the fastest", False, networks, redundancy)
 
 
 def report(**changes: object) -> BuildReport:
@@ -72,7 +82,7 @@ def report(**changes: object) -> BuildReport:
         accuracy, Accuracy(488, 467, 0.957, (0.935, 0.972)), Accuracy(488, 466, 0.9549, (0.933, 0.97)), 1.0
     )
     example = BuildReport(
-        format_version=3,
+        format_version=4,
         key="ef" * 32,
         model_version="vgg16-0123456789ab",
         labels=("cat", "dog"),
@@ -128,7 +138,14 @@ def report(**changes: object) -> BuildReport:
         largest_difference_to_keras=2.4e-7,
         bytes={"model.onnx": 15_012_345, "same_graph_fp32": 59_012_345},
         machine={"cores": 2, "architecture": "x86_64", "python": "3.11.7"},
-        settings={"weights": "imagenet", "image_size": 128, "compress": "none", "heads": []},
+        settings={
+            "weights": "imagenet",
+            "image_size": 128,
+            "auto_size": False,
+            "speedup": 1.0,
+            "auto_speedup": False,
+            "heads": [],
+        },
         weights="imagenet",
         weights_sha256="ab" * 32,
         data_sha256="cd" * 32,

@@ -14,7 +14,7 @@ from model_build.report import card
 from model_build.report.card import card_page
 from model_build.report.report import BuildReport
 from model_build.verify import Accuracy
-from tests.model_build.report.example import compression, mistake, report
+from tests.model_build.report.example import mistake, report, search
 
 PIXEL = "data:image/jpeg;base64,AAAA"
 
@@ -52,7 +52,7 @@ def test_the_build_writes_the_card_with_the_mistakes_as_pictures_and_no_path_of_
 
 
 def test_the_page_runs_and_loads_nothing() -> None:
-    elements = Elements(page(report(compression=compression()))).found
+    elements = Elements(page(report(search=search()))).found
     assert not {tag for tag, _ in elements} & {"script", "link", "iframe", "object", "form"}
     policy = next(a["content"] or "" for tag, a in elements if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'; img-src data:")
@@ -82,11 +82,11 @@ def test_the_decisions_and_the_results_are_on_the_page() -> None:
         "onnxruntime 1.32.0",
         given.calibration.caution,
         "cat 96.0% 93.9% to 97.4% 480 of 500",
-        "make model DATA=FOLDER WEIGHTS=imagenet IMAGE_SIZE=128",
+        "make model DATA=FOLDER WEIGHTS=imagenet IMAGE_SIZE=128 COMPRESS=none",
         "Against a Dense 256 layer +3 pictures 467 against 464 right of 488 pictures; p = 0.55",
     ):
         assert expected in words
-    assert "Compression" not in words
+    assert "Size and network" not in words
 
 
 def test_the_page_says_whether_the_times_are_those_of_a_whole_build() -> None:
@@ -112,12 +112,20 @@ def test_the_threshold_is_shown_with_its_effect_on_test() -> None:
     assert "On test 100.0% of the pictures are UNSURE." in words
 
 
-def test_the_compression_is_on_the_page_and_in_the_command() -> None:
-    words = text(page(report(compression=compression(), settings={**report().settings, "compress": "auto"})))
-    assert "3x faster chosen 1.96 15.0 MB 4.9 2.80 95.5%" in words
-    assert "the full network has 966 right, the shipped one 965 (McNemar's test: p-value 1.00)" in words
+def test_the_search_is_on_the_page_and_in_the_command() -> None:
+    settings = {**report().settings, "auto_size": True, "auto_speedup": True}
+    words = text(page(report(search=search(), settings=settings)))
+    assert "320 px, 3x faster chosen 20.08 15.0 MB 50.2 25.1 3,000 95.0% 0.0530 0.0030 0.0040" in words
     assert "2 128 – – – 0.02 0.3" in words  # the last layer keeps its channels
-    assert "IMAGE_SIZE=128 COMPRESS=auto" in words
+    assert "IMAGE_SIZE=auto COMPRESS=auto" in words
+    words = text(page(report(settings={**report().settings, "speedup": 2.5})))
+    assert "IMAGE_SIZE=128 COMPRESS=2.5" in words
+
+
+def test_a_network_that_was_asked_for_and_is_measurably_worse_is_a_warning() -> None:
+    assert "measurably lower log loss" not in text(page(report(search=search())))
+    worse = replace(search(), measurably_worse=True)
+    assert "WARNING Another network has a measurably lower log loss" in text(page(report(search=worse)))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,6 @@ import pytest
 from labeller.images import Reason, Unreadable
 from labeller.manifest import GoldenExample, Manifest
 from model_build.calibration import Threshold
-from model_build.compression.candidates import Kind
-from model_build.compression.curve import Curve, CurvePoint, FullComparison
 from model_build.compression.network import Shape
 from model_build.config import BuildConfig, HeadCandidate, Pooling, QuantisationCandidate, Ranges
 from model_build.data.dataset import Dataset, Example
@@ -18,6 +16,7 @@ from model_build.head import TrainedHead, dense_layers
 from model_build.quantize import QuantisedBase
 from model_build.report.compose import Decisions, calibration_of, compose, mistakes_of
 from model_build.report.report import Mistake, SplitCalibration, plain
+from model_build.search import RULE, Found, Network, Race
 from model_build.selection import EvaluatedHead, HeadAccuracy, JudgedCopies, TrainedNetwork
 from model_build.verify import Accuracy, BaselineTest, Predictions, SplitAccuracy, Verification
 from tests.model_build.examples import report_schema
@@ -83,9 +82,9 @@ def evaluated(name: str, pooling: Pooling, logits: np.ndarray, seconds: float) -
     return EvaluatedHead(HeadCandidate(name, pooling, l2=1e-4), logits, np.array([0, 1]), seconds)
 
 
-def point(kind: Kind, name: str, int8: Path, head: EvaluatedHead, rank: int | None, size: int) -> CurvePoint:
+def base(speedup: float, int8: Path, rank: int | None, size: int) -> Network:
     int8.write_bytes(bytes(size))
-    return CurvePoint(name, kind, 64, Shape((4,), (rank,), (True,)), Path("fp32"), int8, head)
+    return Network(64, speedup, Shape((4,), (rank,), (True,)), Path("fp32"), int8)
 
 
 @pytest.fixture(scope="module")
@@ -110,19 +109,16 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             ("entropy", Ranges.ENTROPY, 61, math.inf, 54.321),
         )
     ]
-    points = [
-        point(Kind.FULL, "full", folder / "full", heads[0], None, 3000),
-        point(Kind.BOTH, "3x faster", folder / "small", heads[1], 2, 1000),
-    ]
-    comparison = FullComparison(5, 4, 3, 2, 1, 0.9)
+    full, small = base(1.0, folder / "full", None, 3000), base(3.0, folder / "small", 1, 1000)
+    judged = {full: heads[0], small: heads[1]}
+    race = Race(lambda network, images: judged[network], {2: judged})
     decisions = Decisions(
         quantised,
         quantised[0],
         HeadAccuracy(73, 70, (69, 40)),
         network,
         Threshold(0.65, 0.99, reached=True),
-        Curve(points, {"full": 13.456, "3x faster": 4.567}, [], points[1]),
-        comparison,
+        Found(small, race, {full: (23.456, 13.456), small: (8.765, 4.567)}, []),
         previous=None,
     )
     copies = JudgedCopies(
@@ -144,7 +140,7 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         build={"weights": "file", "weights_sha256": "cd" * 32, "packages": {"keras": "3"}},
     )
     report = compose(
-        BuildConfig(Path("data"), "random", 64, compress="3"),
+        BuildConfig(Path("data"), "random", 64, speedup=3.0, auto_size=True),
         data,
         manifest,
         decisions,
@@ -159,7 +155,7 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_the_report_is_as_its_schema_says(composed: dict[str, Any]) -> None:
     assert [error.message for error in report_schema().iter_errors(composed)] == []
-    assert composed["format_version"] == 3
+    assert composed["format_version"] == 4
 
 
 def test_what_the_model_was_built_from_is_in_the_report(composed: dict[str, Any]) -> None:
@@ -177,7 +173,7 @@ def test_what_the_model_was_built_from_is_in_the_report(composed: dict[str, Any]
         {"keras": "3"},
     )
     settings = composed["settings"]
-    assert (settings["weights"], settings["image_size"], settings["compress"]) == ("file", 64, "3")
+    assert (settings["weights"], settings["image_size"], settings["speedup"]) == ("file", 64, 3.0)
     assert not {"data", "out", "cache"} & set(settings)  # paths say nothing about the model
 
 
@@ -213,17 +209,20 @@ def test_quantisations_have_the_images_that_they_were_calibrated_on(composed: di
     ]
 
 
-def test_networks_of_the_curve_have_their_shape_their_size_and_their_time(composed: dict[str, Any]) -> None:
-    compression = composed["compression"]
-    assert (compression["asked"], compression["chosen"]) == ("3", "3x faster")
-    names = ("name", "kind", "image_size", "channels", "ranks", "multiplications", "bytes", "milliseconds")
-    assert [tuple(row[name] for name in names) for row in compression["networks"]] == [
-        ("full", "full", 64, [4], [None], 64 * 64 * 9 * 3 * 4, 3000, 13.46),
-        ("3x faster", "channels and ranks", 64, [4], [2], 64 * 64 * 3 * (3 * 2 + 2 * 4), 1000, 4.57),
+def test_networks_have_their_shape_their_size_and_their_time_and_the_fastest_comes_first(
+    composed: dict[str, Any],
+) -> None:
+    search = composed["search"]
+    assert (search["chosen"], search["rule"], search["measurably_worse"]) == ("64 px, 3x faster", RULE, False)
+    names = ("name", "image_size", "speedup", "channels", "ranks", "multiplications", "bytes", "milliseconds")
+    assert [tuple(row[name] for name in names) for row in search["networks"]] == [
+        ("64 px, 3x faster", 64, 3.0, [4], [1], 64 * 64 * 3 * (3 * 1 + 1 * 4), 1000, 8.77),
+        ("64 px, full", 64, 1.0, [4], [None], 64 * 64 * 9 * 3 * 4, 3000, 23.46),
     ]
-    full, small = (row["validation"] for row in compression["networks"])
-    assert (full["correct"], full["excess"]) == (1, 0.0)
-    assert small["excess"] == 0.37  # 0.14384 / 0.38842
+    small, full = search["networks"]
+    assert (full["validation"]["correct"], full["validation"]["images"]) == (1, 2)
+    assert (full["milliseconds_all_cores"], full["excess"], full["excess_error"]) == (13.46, 0.0, 0.0)
+    assert (small["excess"], small["excess_error"]) == (0.14384, 0.38842)  # of the heads above
 
 
 def test_changed_copies_are_counted_by_kind_beside_their_originals(composed: dict[str, Any]) -> None:

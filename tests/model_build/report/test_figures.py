@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET  # of our own files
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from model_build.report.figures import write_figures
 from model_build.report.report import BuildReport
-from tests.model_build.report.example import compression, report
+from tests.model_build.report.example import report, search
 
 HOSTILE = ("青 🐳", "ᶁ", "$x^{$", "two\nlines\x1b[31m", "𝕏" * 300, "<b>", "כלב", "<script>alert(1)</script>")
 
@@ -28,9 +30,9 @@ def with_labels(labels: tuple[str, ...]) -> BuildReport:
     return report(labels=labels, confusion=(40 * np.eye(len(labels), dtype=int)).tolist())
 
 
-def test_there_is_a_curve_only_with_compression(tmp_path: Path) -> None:
+def test_the_tradeoff_is_drawn_only_if_networks_were_compared(tmp_path: Path) -> None:
     assert set(drawn(report(), tmp_path / "new/a")) == {"confusion.svg"}
-    assert set(drawn(report(compression=compression()), tmp_path / "new/b")) == {"confusion.svg", "curve.svg"}
+    assert set(drawn(report(search=search()), tmp_path / "new/b")) == {"confusion.svg", "tradeoff.svg"}
 
 
 def test_counts_and_shares_are_in_the_matrix_with_the_labels(tmp_path: Path) -> None:
@@ -38,11 +40,36 @@ def test_counts_and_shares_are_in_the_matrix_with_the_labels(tmp_path: Path) -> 
     assert {"480", "96.0%", "20", "4.0%", "14", "2.8%", "486", "97.2%", "catcat", "dogdog"} <= set(words)  # with titles
 
 
-def test_every_network_is_named_in_the_curve_and_the_shipped_one_marked(tmp_path: Path) -> None:
-    given = compression()
-    words = texts(drawn(report(compression=given), tmp_path)["curve.svg"])
-    assert "3x faster (shipped)" in words
-    assert {network.name for network in given.networks} - {"3x faster"} <= set(words)
+def test_every_network_is_a_point_in_the_colour_of_its_size_and_the_shipped_one_is_marked(tmp_path: Path) -> None:
+    root = drawn(report(search=search()), tmp_path)["tradeoff.svg"]
+    words = texts(root)
+    assert words.count("3x (shipped)") == 1
+    assert sorted(word for word in words if word in {"full", "2x", "3x", "6x"}) == [
+        "2x",
+        "3x",
+        "6x",
+        "6x",
+        "full",
+        "full",
+    ]
+    assert {"224 px", "320 px"} <= set(words)
+    circles = list(root.iter("{http://www.w3.org/2000/svg}circle"))
+    assert len({circle.attrib["fill"] for circle in circles}) == 2
+    by_name = {circle[0].text.split(":")[0]: circle.attrib for circle in circles}  # type: ignore[union-attr]
+    assert float(by_name["224 px, full"]["cy"]) < float(by_name["320 px, full"]["cy"])  # a higher loss is further up
+    assert float(by_name["224 px, full"]["cx"]) < float(by_name["320 px, full"]["cx"])
+
+
+def test_the_frontier_joins_the_networks_than_which_none_is_faster_and_better(tmp_path: Path) -> None:
+    root = drawn(report(search=search()), tmp_path)["tradeoff.svg"]
+    (path,) = [one.attrib["d"] for one in root.iter("{http://www.w3.org/2000/svg}path") if one.get("class") == "ideal"]
+    assert len(re.findall("[ML]", path)) == 6  # all but 224 px, full
+
+
+def test_a_single_network_is_drawn_too(tmp_path: Path) -> None:
+    given = search()
+    one = replace(given, networks=given.networks[:1], chosen=given.networks[0].name)
+    assert "6x (shipped)" in texts(drawn(report(search=one), tmp_path)["tradeoff.svg"])
 
 
 def test_labels_of_any_script_are_drawn_and_stay_text(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from tests.model_build.report.example import report
 
 def test_the_report_has_a_field_a_line_and_labels_in_their_script() -> None:
     text = to_json(report(labels=("写真", "été")))
-    assert text.startswith('{\n  "format_version": 3,\n')
+    assert text.startswith('{\n  "format_version": 4,\n')
     assert text.endswith("\n}\n")
     assert '"写真"' in text
     assert json.loads(text)["labels"] == ["写真", "été"]

@@ -1,12 +1,10 @@
-"""The smaller networks of the curve: plan them, solve them, write them as ONNX."""
+"""Smaller networks: plan them, solve them, write them as ONNX."""
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass
-from enum import StrEnum
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,16 +28,6 @@ stand-in, with one layer changed at a time, the measured loss of the logits of 2
 estimate by ranks (median 2.1) and 0.8 to 17 times the estimate by channels (median 5)."""
 
 
-class Kind(StrEnum):
-    """What makes a network faster than the full one."""
-
-    FULL = "full"
-    BOTH = "channels and ranks"
-    CHANNELS = "channels"
-    RANKS = "ranks"
-    PIXELS = "pixels"
-
-
 @dataclass(frozen=True, slots=True)
 class LayerRedundancy:
     """Loss of the head, to first order, if one layer alone has only a half or a quarter of its `channels`, a half
@@ -54,57 +42,25 @@ class LayerRedundancy:
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkCandidate:
-    """A network to build: `speedup` times faster than the full one by `network.layer_cost`, for `image_size` pixels."""
+class SolvedNetwork:
+    """A smaller base: its graph in FP32, for pictures of `BuildConfig.image_size`, and its shape."""
 
-    name: str
-    kind: Kind
-    image_size: int
-    speedup: float
-
-    def files(self, folder: Path) -> tuple[Path, Path]:
-        """The ONNX graph in FP32, and its shape as JSON."""
-        stem = self.name.replace(" ", "-").replace(",", "")
-        return folder / f"{stem}.onnx", folder / f"{stem}.json"
+    fp32: Path
+    shape: Shape
 
 
-def plan_candidates(config: BuildConfig) -> list[NetworkCandidate]:
-    """The networks to compare with the full one: the whole curve for `auto`, else the single one that was asked for."""
-    size, auto = config.image_size, config.compress == "auto"
-    speedups = config.compress_times if auto else (float(config.compress),)
-    candidates = [NetworkCandidate(candidate_name(speedup), Kind.BOTH, size, speedup) for speedup in speedups]
-    if not auto:
-        return candidates
-    for kind, speedup in itertools.product((Kind.CHANNELS, Kind.RANKS), config.compress_singly):
-        candidates.append(NetworkCandidate(f"{candidate_name(speedup)}, {kind} only", kind, size, speedup))
-    for share in config.compress_sizes:
-        side = max(32, round(share * size / 16) * 16)
-        if side < size:
-            candidates.append(NetworkCandidate(f"{side} pixels", Kind.PIXELS, side, 1.0))
-    return candidates
+def solve_networks(
+    base: Base, head: TrainedHead, speedups: Sequence[float], folder: Path, data: Dataset, config: BuildConfig
+) -> tuple[list[SolvedNetwork], list[LayerRedundancy]]:
+    """Make a network for each speed-up, by fewer channels and lower ranks, or reuse those of an earlier build; returns
+    each layer's redundancy, too.
 
-
-def candidate_name(speedup: float) -> str:
-    """The name of the network that is meant to be this many times faster."""
-    return f"{speedup:g}x faster"
-
-
-def solve_candidates(
-    base: Base,
-    head: TrainedHead,
-    candidates: Sequence[NetworkCandidate],
-    folder: Path,
-    data: Dataset,
-    config: BuildConfig,
-) -> list[LayerRedundancy]:
-    """Solve every candidate and write its files, or reuse those of an earlier build; returns each layer's redundancy.
-
-    `head` is the one trained on the full network; its gradients say which outputs matter. Raises StructureError.
+    `head` is one trained on the full network's features; its gradients say which outputs matter. Raises StructureError.
     """
     examples = spread(data.splits["train"], config.affordable(config.compress_megapixels))
-    redundancy_file = folder / "redundancy.json"
-    files = [file for candidate in candidates for file in candidate.files(folder)]
     folder.mkdir(parents=True, exist_ok=True)
+    graphs = [folder / f"{speedup:g}x.onnx" for speedup in speedups]
+    shape_file, redundancy_file = folder / "shapes.json", folder / "redundancy.json"
 
     def make() -> None:
         full = network.from_keras(base.network)
@@ -117,17 +73,17 @@ def solve_candidates(
         orders = solve.eliminations(statistics, consumption)
         columns = solve.column_ranks(full, statistics, sensitivity)
         redundancy = _redundancy(full, statistics, consumption, orders, columns)
-        redundancy_file.write_text(json.dumps([asdict(layer) for layer in redundancy]), "utf-8")
-        for candidate in candidates:
-            shape = _shape(full, candidate, orders, columns, config)
+        shapes = []
+        for speedup, graph in zip(speedups, graphs, strict=True):
+            shape = _shape(full, speedup, orders, columns, config)
             kept = [order.kept(width) for order, width in zip(orders, shape.widths, strict=False)]
             kept.append(np.arange(shape.widths[-1]))
             smaller = solve.shrink(full, statistics, sensitivity, kept, shape.ranks)
-            graph, shape_file = candidate.files(folder)
-            model = network.to_keras(smaller, candidate.image_size)
-            export.export(model, export.IMAGE, export.FEATURES, graph)
-            shape_file.write_text(json.dumps(asdict(smaller.shape)), "utf-8")
-            print(f"      solved: {candidate.name:<28}{_layer_list(shape)}", flush=True)
+            export.export(network.to_keras(smaller, config.image_size), export.IMAGE, export.FEATURES, graph)
+            shapes.append(asdict(smaller.shape))
+            print(f"      solved: {speedup:g}x faster  {_layer_list(shape)}", flush=True)
+        redundancy_file.write_text(json.dumps([asdict(layer) for layer in redundancy]), "utf-8")
+        shape_file.write_text(json.dumps(shapes), "utf-8")
 
     key = key_of(
         "compress",
@@ -135,31 +91,34 @@ def solve_candidates(
         sha256_of_values(head.network),
         [example.sha256 for example in examples],
         decoder_fingerprint(),
-        [astuple(candidate) for candidate in candidates],
+        list(speedups),
         [config.image_size, config.seed, config.compress_megapixels, config.compress_rows, config.compress_step],
         source_of(*(module.__file__ for module in (allocation, network, pruning, solve, export, low_rank)), __file__),
     )
-    cache_in(config.cache).files(key, [*files, redundancy_file], make)
-    return [LayerRedundancy(**layer) for layer in json.loads(redundancy_file.read_text("utf-8"))]
+    cache_in(config.cache).files(key, [*graphs, shape_file, redundancy_file], make)
+    shapes = [
+        Shape(**{name: tuple(values) for name, values in shape.items()})
+        for shape in json.loads(shape_file.read_text("utf-8"))
+    ]
+    redundancy = [LayerRedundancy(**layer) for layer in json.loads(redundancy_file.read_text("utf-8"))]
+    return [SolvedNetwork(graph, shape) for graph, shape in zip(graphs, shapes, strict=True)], redundancy
 
 
 def _shape(
     full: ConvNet,
-    candidate: NetworkCandidate,
+    speedup: float,
     orders: Sequence[Elimination],
     columns: Sequence[Ranks],
     config: BuildConfig,
 ) -> Shape:
-    """Channels and ranks of the candidate's layers."""
+    """Channels and ranks of the layers."""
     channel_losses = [*(CHANNEL_LOSS_WEIGHT * order.loss for order in orders), np.zeros(1)]
     return allocation.allocate(
         [Losses(channels, ranks.loss) for channels, ranks in zip(channel_losses, columns, strict=True)],
         full.shape,
         config.image_size,
-        1 / candidate.speedup,
+        1 / speedup,
         config.compress_step,
-        channels=candidate.kind is not Kind.RANKS,
-        ranks=candidate.kind is not Kind.CHANNELS,
     )
 
 

@@ -1,0 +1,46 @@
+"""Decode a JPEG, and leave out what a damaged one lacks.
+
+libjpeg replaces what it cannot read by grey or misplaced blocks, and only warns. Pillow does not pass the warnings on.
+simplejpeg's strict mode does, and gives the same pixels: both use libjpeg-turbo.
+"""
+
+import io
+
+from PIL import Image, ImageFile
+
+from labeller.jpeg_scan import whole_part
+
+# Pillow's mode of the file -> simplejpeg's colour space, the mode that needs no copy, and how Pillow reads the bytes:
+# it inverts the inks of every CMYK JPEG.
+_PIXELS = {"L": ("GRAY", "L", "L"), "RGB": ("RGBX", "RGBX", "RGBX"), "CMYK": ("CMYK", "CMYK", "CMYK;I")}
+_END_OF_IMAGE = b"\xff\xd9"
+
+
+def load(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
+    """The pixels of `image`, which was opened from the JPEG `data`, in its current (reduced) size.
+
+    In mode L, RGB, RGBX or CMYK. A nearly whole JPEG comes without the rows that are missing at its end. Raises
+    ValueError if more is missing, and Pillow's errors.
+    """
+    try:
+        return _strictly_decoded(image, data)
+    except ValueError as error:  # an error or a warning
+        part = whole_part(data)
+        if part is None:
+            # A marker that nobody knows is damage, not a format of its own.
+            raise ValueError(str(error).replace("Unsupported marker", "Unexpected marker")) from error
+    # Pillow, because simplejpeg refuses a header with a warning even if it is not strict.
+    image.fp = io.BytesIO(data[: part.end] + _END_OF_IMAGE)
+    image.load()
+    return image.crop((0, 0, image.width, max(1, part.rows * image.height // part.height)))
+
+
+def _strictly_decoded(image: Image.Image, data: bytes) -> Image.Image:
+    from simplejpeg import decode_jpeg  # here, so that a cold start for another format does not load it
+
+    space, mode, raw = _PIXELS[image.mode]
+    # The smallest size of at least this is the one that Pillow chose.
+    array = decode_jpeg(data, space, min_width=image.width, min_height=image.height, strict=True)
+    pixels = Image.frombuffer(mode, (array.shape[1], array.shape[0]), array, "raw", raw, 0, 1)
+    pixels.info = image.info
+    return pixels

@@ -1,0 +1,234 @@
+"""Choose the picture's size and the network's compression together: each candidate in INT8, with a head of its own,
+judged by cross-validation on growing samples of the training and validation images. The test images are not used here.
+
+A large picture through a thin network can cost less than a small one through the full network, and be judged better.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from labeller.classifier import open_session
+from model_build import export, head, selection
+from model_build.base import Base
+from model_build.compression import smaller
+from model_build.compression.network import Shape, from_keras
+from model_build.compression.smaller import LayerRedundancy
+from model_build.config import BuildConfig
+from model_build.data.dataset import Dataset, Example, nested_sample
+from model_build.data.reader import CORES
+from model_build.features import Features, extract
+from model_build.selection import EvaluatedHead, paired_difference
+
+TIMED = 7
+"""Timed images per graph. The graphs take turns, so that other load on the machine affects all alike."""
+
+SIGNIFICANCE = 1.645
+"""Standard errors that a paired mean exceeds by chance in one of twenty cases."""
+
+RULE = (
+    "the fastest network whose log loss in a cross-validation on training and validation pictures is not measurably "
+    "above the lowest (paired picture by picture, one-sided 5%)"
+)
+
+Quantise = Callable[[Path, Path, BuildConfig], object]
+"""Writes the first graph, image -> features, in INT8 to the second path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A base for pictures of `image_size`, `speedup` times as fast as the full one at that size by `Shape.cost`."""
+
+    image_size: int
+    speedup: float
+    shape: Shape
+    fp32: Path
+    int8: Path
+
+    @property
+    def name(self) -> str:
+        """In words, such as `320 px, 3x faster`."""
+        return f"{self.image_size} px, {f'{self.speedup:g}x faster' if self.speedup > 1 else 'full'}"
+
+    @property
+    def cost(self) -> int:
+        """Estimated time of one image, in multiply-accumulates."""
+        return self.shape.cost(self.image_size)
+
+
+Judge = Callable[[Network, int], EvaluatedHead]
+"""Cross-validates a network on that many images: `nested_sample`, so that a larger sample holds the smaller ones."""
+
+
+@dataclass(slots=True)
+class Race:
+    """The networks judged so far, by the number of images; the same answer is never computed twice."""
+
+    judge: Judge
+    results: dict[int, dict[Network, EvaluatedHead]] = field(default_factory=dict)
+
+    def measure(self, network: Network, images: int) -> EvaluatedHead:
+        """The network's answers on `images` images."""
+        results = self.results.setdefault(images, {})
+        if network not in results:
+            results[network] = self.judge(network, images)
+            loss, right = results[network].losses.mean(), results[network].right.mean()
+            print(
+                f"      {network.name:<22}{network.cost / 1e9:6.1f} G, {images} pictures: right {right:.1%}, "
+                f"log loss {loss:.4f}",
+                flush=True,
+            )
+        return results[network]
+
+    def best(self, images: int) -> Network:
+        """The network of the lowest log loss on `images` images; the fastest of equal ones."""
+        results = self.results[images]
+        return min(results, key=lambda network: (float(results[network].losses.mean()), network.cost))
+
+    def excess(self, network: Network, images: int) -> tuple[float, float]:
+        """Mean log loss above the lowest on `images` images, picture by picture, and its standard error."""
+        results = self.results[images]
+        return paired_difference(results[network].losses, results[self.best(images)].losses)
+
+    def may_win(self, network: Network, images: int) -> bool:
+        """Whether the log loss on `images` images is not measurably above the lowest there."""
+        excess, error = self.excess(network, images)
+        return excess <= SIGNIFICANCE * error
+
+    def contenders(self, images: int) -> list[Network]:
+        """The networks that may win, the fastest first. A slower network than the best cannot."""
+        best = self.best(images)
+        allowed = [network for network in self.results[images] if self.may_win(network, images)]
+        return sorted((one for one in allowed if one.cost <= best.cost), key=lambda network: network.cost)
+
+    def last(self) -> dict[Network, int]:
+        """Every network, and the largest number of images it was judged on."""
+        return {network: images for images in sorted(self.results) for network in self.results[images]}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The outcome of a search: the network to ship, every network judged, milliseconds of one image by network (on one
+    thread and on all cores), and each layer's redundancy if networks were compressed."""
+
+    chosen: Network
+    race: Race
+    milliseconds: Mapping[Network, tuple[float, float]]
+    redundancy: Sequence[LayerRedundancy]
+
+    @property
+    def measurably_worse(self) -> bool:
+        """Whether the chosen network, which the settings may fix, has a measurably higher log loss than another."""
+        return not self.race.may_win(self.chosen, self.race.last()[self.chosen])
+
+
+def search(base: Base, fp32: Path, data: Dataset, config: BuildConfig, quantise: Quantise, folder: Path) -> Found:
+    """Find the network that the settings ask for. `fp32` is the full base exported for `config.image_size`, the size at
+    which smaller networks are solved and the ranges of INT8 are taken. Writes files to `folder`. Raises StructureError.
+    """
+    folder.mkdir(exist_ok=True)
+    samples = [min(images, len(data.known)) for images in (*config.search_images, len(data.known))]
+    race = Race(lambda network, images: _evaluate(network, nested_sample(data.known, images), data, config))
+    full = _at_sizes(fp32, 1.0, from_keras(base.network).shape, config, quantise, folder)
+    race.measure(full[config.image_size], samples[0])
+    families = {1.0: full}
+    redundancy: list[LayerRedundancy] = []
+    smaller_ones = [speedup for speedup in config.speedups_to_try if speedup > 1]
+    if smaller_ones:
+        trained = _head_of_full(full[config.image_size], race, samples[0], data, config)
+        solved, redundancy = smaller.solve_networks(base, trained, smaller_ones, folder, data, config)
+        for speedup, one in zip(smaller_ones, solved, strict=True):
+            families[speedup] = _at_sizes(one.fp32, speedup, one.shape, config, quantise, folder)
+    tried = [families[speedup] for speedup in config.speedups_to_try]
+    chosen = run_race(race, tried, samples) if config.searches else tried[0][config.image_size]
+    race.measure(chosen, samples[0])
+    return Found(chosen, race, time_graphs(race.last()), redundancy)
+
+
+def rule(config: BuildConfig) -> str:
+    """The rule that chose the network, in words."""
+    return RULE if config.searches else "the one that was asked for"
+
+
+def run_race(race: Race, families: Sequence[Mapping[int, Network]], samples: Sequence[int]) -> Network:
+    """Judge the networks on growing samples, drop those that cannot win, and return the one that RULE picks.
+
+    `families`: networks by size, from the slowest family to the fastest. On the first sample, a size goes on to a
+    faster family only while it may win. On the last, networks are judged from the fastest on, up to the first that RULE
+    allows. The estimated cost decides what is fast: measured times differ from run to run, and the model must not.
+    """
+    first, *middle, last = samples
+    sizes = list(families[0])
+    for family in families:
+        for size in sizes:
+            race.measure(family[size], first)
+        sizes = [size for size in sizes if race.may_win(family[size], first)]
+    judged = first
+    for images in middle:
+        for network in race.contenders(judged):
+            race.measure(network, images)
+        judged = images
+    contenders, best = race.contenders(judged), race.best(judged)
+    race.measure(best, last)
+    for network in contenders:
+        race.measure(network, last)
+        if race.may_win(network, last):
+            return network
+    return race.best(last)
+
+
+def time_graphs(networks: Iterable[Network]) -> dict[Network, tuple[float, float]]:
+    """Milliseconds of one image, on one thread and on all cores: the medians of TIMED."""
+    sessions = {
+        (network, threads): open_session(network.int8.read_bytes(), network.int8, threads)
+        for network in networks
+        for threads in {1, CORES}
+    }
+    times: dict[tuple[Network, int], list[float]] = {key: [] for key in sessions}
+    for number in range(TIMED + 1):
+        for (network, threads), session in sessions.items():
+            pixels = np.zeros((1, network.image_size, network.image_size, 3), np.uint8)
+            start = time.perf_counter()
+            session.run(None, {export.IMAGE: pixels})
+            if number:  # the first call also allocates memory
+                times[network, threads].append((time.perf_counter() - start) * 1000)
+    medians = {key: float(np.median(values)) for key, values in times.items()}
+    return {network: (medians[network, 1], medians[network, CORES]) for network, _ in sessions}
+
+
+def _at_sizes(
+    fp32: Path, speedup: float, shape: Shape, config: BuildConfig, quantise: Quantise, folder: Path
+) -> dict[int, Network]:
+    """A base at each size to try: quantised once, because ranges of activations hardly depend on the size."""
+    int8 = folder / f"{speedup:g}x.int8.onnx"
+    quantise(fp32, int8, config)
+    networks = {}
+    for size in dict.fromkeys((config.image_size, *config.sizes_to_try)):
+        graphs = []
+        for graph in (fp32, int8):
+            resized = folder / f"{speedup:g}x-{size}px{'.int8' if graph is int8 else ''}.onnx"
+            export.resize(graph, size, resized)
+            graphs.append(resized)
+        networks[size] = Network(size, speedup, shape, *graphs)
+    return networks
+
+
+def _evaluate(network: Network, examples: Sequence[Example], data: Dataset, config: BuildConfig) -> EvaluatedHead:
+    """Cross-validate the simplest head on a network's features."""
+    return selection.evaluate_head(config.heads[0], _features(network, examples, config), len(data.labels), config)
+
+
+def _head_of_full(network: Network, race: Race, images: int, data: Dataset, config: BuildConfig) -> head.TrainedHead:
+    """The head whose gradients say which channels of the full network matter."""
+    features = _features(network, nested_sample(data.known, images), config)
+    candidate = race.measure(network, images).candidate
+    return head.train(candidate, features.values, features.labels, len(data.labels), config)
+
+
+def _features(network: Network, examples: Sequence[Example], config: BuildConfig) -> Features:
+    return extract(network.int8, examples, replace(config, image_size=network.image_size))
