@@ -56,7 +56,7 @@ def join(base: Path, head: onnx.ModelProto, path: Path) -> None:
 
 def resize(path: Path, image_size: int, resized: Path) -> None:
     """Write the graph of a base, image -> feature maps, for pictures of another size: convolutions and poolings have
-    none of their own."""
+    none of their own. The graph must be for at least 64 pixels: tf2onnx reshapes maps of one position by number."""
     graph = onnx.load(path)
     for value in (*graph.graph.input, *graph.graph.output):
         sides = value.type.tensor_type.shape.dim[1:3]

@@ -231,10 +231,10 @@ def test_the_same_settings_give_the_same_compressed_model_without_the_cache(
 
 @pytest.mark.slow
 def test_a_resized_graph_computes_what_an_export_for_that_size_does(tmp_path: Path) -> None:
-    base_32, base_96 = (load_narrow("random", size, 7).network for size in (32, 96))
-    export.export(base_32, export.IMAGE, export.FEATURES, tmp_path / "32.onnx")
+    base_64, base_96 = (load_narrow("random", size, 7).network for size in (64, 96))
+    export.export(base_64, export.IMAGE, export.FEATURES, tmp_path / "64.onnx")
     export.export(base_96, export.IMAGE, export.FEATURES, tmp_path / "96.onnx")
-    export.resize(tmp_path / "32.onnx", 96, tmp_path / "resized.onnx")
+    export.resize(tmp_path / "64.onnx", 96, tmp_path / "resized.onnx")
     pixels = np.random.default_rng(1).integers(0, 256, (2, 96, 96, 3), np.uint8)
     resized, exported = (
         open_session(path.read_bytes(), path, 1).run(None, {export.IMAGE: pixels})[0]
