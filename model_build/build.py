@@ -92,13 +92,12 @@ class Quantisation:
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Temperature and confidence threshold, and the cross-validation's answers on which they were chosen: for the
-    images, and for changed copies of the validation images. `familiarity` says which pictures are UNKNOWN."""
+    images, and for changed copies of the validation images."""
 
     temperature: float
     threshold: calibration.Threshold
     validation: Predictions
     copies: selection.JudgedCopies
-    familiarity: Familiarity
 
 
 def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
@@ -110,7 +109,7 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     cache = cache_in(config.cache)
     cache.begin()
     with atomic_folder(config.out, MANIFEST_FILE) as folder:
-        results = run_stages(Build(config, folder, Stages(9 + config.compares_networks)), load_base)
+        results = run_stages(Build(config, folder, Stages(10 + config.compares_networks)), load_base)
     cache.trim()
     print_summary(results, config.out)
     return config.out
@@ -127,7 +126,8 @@ def run_stages(build: Build, load_base: LoadBase) -> BuildReport:
     features = extract_features(build, data, quantisation)
     network = train_head(build, data, quantisation, features)
     calibrated = calibrate(build, data, network)
-    manifest = export_model(build, data, frozen, network, calibrated)
+    familiarity = learn_familiarity(build, data, network)
+    manifest = export_model(build, data, frozen, network, calibrated, familiarity)
     verification = verify_model(build, data, network, manifest)
     return write_report(build, asked, data, quantisation, found, network, calibrated, manifest, verification)
 
@@ -222,23 +222,32 @@ def calibrate(build: Build, data: Dataset, network: TrainedNetwork) -> Calibrati
         ]
         predictions = Predictions(features.examples, head.logits, features.labels, temperature)
         # As if nothing were UNKNOWN, so that the threshold holds for an operator who turns that off.
-        threshold = calibration.strictest(thresholds)
+        return Calibration(temperature, calibration.strictest(thresholds), predictions, copies)
+
+
+def learn_familiarity(build: Build, data: Dataset, network: TrainedNetwork) -> Familiarity:
+    """Choose what new pictures are compared with, and how unfamiliar a picture must be to be UNKNOWN."""
+    with build.stages.stage("familiarity", "how like the training pictures a picture must be to get a label"):
         others = (*data.others.get("train", ()), *data.others.get("validation", ()))
-        strangers = extract(network.int8, others, config) if others else None
-        known = choose_familiarity(data, features, strangers, config)
-        return Calibration(temperature, threshold, predictions, copies, known)
+        strangers = extract(network.int8, others, build.config) if others else None
+        return choose_familiarity(data, network.features, strangers, build.config)
 
 
 def export_model(
-    build: Build, data: Dataset, frozen: FrozenBase, network: TrainedNetwork, calibrated: Calibration
+    build: Build,
+    data: Dataset,
+    frozen: FrozenBase,
+    network: TrainedNetwork,
+    calibrated: Calibration,
+    familiarity: Familiarity,
 ) -> Manifest:
     """Join base and head in model.onnx, and write and return its manifest. Neither depends on the test images."""
     path, config = build.folder / MODEL_FILE, build.config
     with build.stages.stage("export", "base and head joined in one ONNX graph"):
         head = export.export(network.trained.network, export.FEATURES, export.LOGITS, _head_file(build))
         export.join(network.int8, head, path)
-        familiarity_graph.add_familiarity(path, export.FEATURES, calibrated.familiarity)
-        familiarity_graph.write_exemplars(build.folder, calibrated.familiarity.exemplars, data)
+        familiarity_graph.add_familiarity(path, export.FEATURES, familiarity)
+        familiarity_graph.write_exemplars(build.folder, familiarity.exemplars, data)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         size = (config.image_size, config.image_size)
         used = replace(data, splits={split: data.splits[split] for split in ("train", "validation")})
@@ -247,7 +256,7 @@ def export_model(
             input_size=size,
             temperature=calibrated.temperature,
             confidence_threshold=calibrated.threshold.value,
-            familiarity_threshold=calibrated.familiarity.threshold,
+            familiarity_threshold=familiarity.threshold,
             model_version=f"vgg16-{sha256[:12]}",
             model_sha256=sha256,
             golden=golden.choose_golden_example(path, size),

@@ -13,16 +13,16 @@ import pytest
 from onnx import numpy_helper
 
 from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
-from model_build import quantize, selection
+from model_build import base, quantize, selection
 from model_build.build import (
     Build,
     Calibration,
     FrozenBase,
-    Networks,
     Quantisation,
     calibrate,
     export_model,
     extract_features,
+    learn_familiarity,
     load_frozen_base,
     quantise,
     read_data,
@@ -33,6 +33,7 @@ from model_build.build import (
 from model_build.calibration import TEMPERATURES
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset
+from model_build.familiarity import Familiarity
 from model_build.progress import Stages
 from model_build.quantize import QuantisationError
 from model_build.selection import JudgedCopies, TrainedNetwork
@@ -55,6 +56,7 @@ class Sound:
     quantisation: Quantisation
     network: TrainedNetwork
     calibration: Calibration
+    familiarity: Familiarity
 
     def export(
         self, folder: Path, network: TrainedNetwork | None = None, labels: tuple[str, ...] | None = None
@@ -62,7 +64,7 @@ class Sound:
         """Write the files of a finished model, from another network or with other labels."""
         build = begin(self.build.config, folder)
         data = replace(self.data, labels=labels or self.data.labels)
-        export_model(build, data, self.frozen, network or self.network, self.calibration)
+        export_model(build, data, self.frozen, network or self.network, self.calibration, self.familiarity)
         return build
 
     def verify(self, build: Build, network: TrainedNetwork | None = None, **settings: float) -> Verification:
@@ -70,11 +72,11 @@ class Sound:
         network = network or self.network
         build = replace(build, config=replace(build.config, **settings))
         manifest = Manifest.from_file(build.folder / MANIFEST_FILE)
-        return verify_model(build, self.data, Networks(network, network), manifest)[0]
+        return verify_model(build, self.data, network, manifest)
 
 
 def begin(config: BuildConfig, folder: Path) -> Build:
-    build = Build(config, folder, Stages(9))
+    build = Build(config, folder, Stages(10))
     build.work.mkdir(parents=True)
     return build
 
@@ -83,10 +85,11 @@ def begin(config: BuildConfig, folder: Path) -> Build:
 def sound(config: BuildConfig, built: Path, tmp_path_factory: pytest.TempPathFactory) -> Sound:
     build = begin(config, tmp_path_factory.mktemp("sound"))  # base, INT8 and features from the cache of `built`
     data = read_data(build)
-    frozen = load_frozen_base(build, load_narrow)
-    quantisation = quantise(build, data, frozen)
-    network = train_head(build, data, frozen, quantisation, extract_features(build, data, quantisation))
-    return Sound(build, data, frozen, quantisation, network, calibrate(build, data, network))
+    frozen = load_frozen_base(build, data, load_narrow)
+    quantisation = quantise(build, data, frozen.fp32)
+    network = train_head(build, data, quantisation, extract_features(build, data, quantisation))
+    familiarity = learn_familiarity(build, data, network)
+    return Sound(build, data, frozen, quantisation, network, calibrate(build, data, network), familiarity)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +177,7 @@ def test_a_damaged_int8_base_is_refused_before_any_head_learns_from_it(
     one = sound.build.config.quantisations[:1]
     build = begin(replace(sound.build.config, cache=tmp_path / "cache", quantisations=one), tmp_path)
     with pytest.raises(QuantisationError, match=r"features differ from FP32's by \d+%.*allowed: 30%"):
-        quantise(build, sound.data, sound.frozen)
+        quantise(build, sound.data, sound.frozen.fp32)
 
 
 def test_an_int8_base_that_is_damaged_after_the_comparison_is_refused_too(
@@ -185,10 +188,18 @@ def test_an_int8_base_that_is_damaged_after_the_comparison_is_refused_too(
         sound.verify(exported, replace(sound.network, int8=int8))
 
 
-def test_a_base_that_is_damaged_at_export_is_refused(sound: Sound, tmp_path: Path) -> None:
-    fp32 = damaged(sound.frozen.fp32, swap_colours, tmp_path / "fp32.onnx")
+def test_a_base_that_is_damaged_at_export_is_refused(
+    sound: Sound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = base.export_base
+
+    def export_badly(frozen: base.Base, config: BuildConfig, path: Path) -> None:
+        really(frozen, config, path)
+        damaged(path, swap_colours, path)
+
+    monkeypatch.setattr(base, "export_base", export_badly)
     with pytest.raises(VerificationError, match=r"exported base and Keras differ by up to .* in feature"):
-        quantise(begin(sound.build.config, tmp_path), sound.data, replace(sound.frozen, fp32=fp32))
+        load_frozen_base(begin(sound.build.config, tmp_path), sound.data, load_narrow)
 
 
 def silence(model: onnx.ModelProto) -> None:
@@ -283,9 +294,10 @@ def test_temperature_and_threshold_are_those_of_heads_that_did_not_learn_from_th
 
 
 def test_the_report_says_that_the_temperature_is_at_the_bound_of_its_search(sound: Sound, tmp_path: Path) -> None:
-    build, networks = begin(sound.build.config, tmp_path), Networks(sound.network, sound.network)
+    build, network = begin(sound.build.config, tmp_path), sound.network
     calibration = replace(sound.calibration, temperature=TEMPERATURES[1])
-    manifest = export_model(build, sound.data, sound.frozen, sound.network, calibration)
-    verified = verify_model(build, sound.data, networks, manifest)
-    report = write_report(build, sound.data, sound.quantisation, networks, calibration, manifest, *verified)
+    manifest = export_model(build, sound.data, sound.frozen, network, calibration, sound.familiarity)
+    verified = verify_model(build, sound.data, network, manifest)
+    asked = build.config
+    report = write_report(build, asked, sound.data, sound.quantisation, None, network, calibration, manifest, verified)
     assert report.calibration.at_bound

@@ -29,6 +29,7 @@ def report(built: Path) -> dict:
 def test_the_folder_holds_model_manifest_report_and_card_and_nothing_else(built: Path) -> None:
     files = sorted(path.relative_to(built).as_posix() for path in built.rglob("*") if path.is_file())
     assert files == [
+        "exemplars.json",
         "figures/confusion.svg",
         "index.html",
         "manifest.json",

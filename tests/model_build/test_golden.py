@@ -13,7 +13,16 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from labeller.classifier import load_classifier
-from labeller.manifest import INPUT_NAME, MANIFEST_FILE, MODEL_FILE, OUTPUT_NAME, TOLERANCE, Manifest, ModelError
+from labeller.manifest import (
+    EXEMPLARS_FILE,
+    INPUT_NAME,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    OUTPUT_NAME,
+    TOLERANCE,
+    Manifest,
+    ModelError,
+)
 from model_build import golden
 
 slow = pytest.mark.slow
@@ -134,6 +143,7 @@ def test_a_model_that_computes_something_else_is_refused(built: Path, tmp_path: 
     manifest = Manifest.from_file(built / MANIFEST_FILE)
     wrong = replace(manifest, model_sha256=hashlib.sha256(content).hexdigest())
     (tmp_path / MANIFEST_FILE).write_text(wrong.to_json(), encoding="utf-8")
+    shutil.copy(built / EXEMPLARS_FILE, tmp_path)
 
     with pytest.raises(ModelError, match="fails its self-check"):
         load_classifier(tmp_path, 1)

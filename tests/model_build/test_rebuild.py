@@ -63,9 +63,9 @@ def test_another_head_on_moved_data_exports_quantises_and_extracts_nothing(
         for one in (first, second)
     ]
     assert unjudged[0] == unjudged[1]
-    # The base, the INT8 base with its two tables, and features: FP32 for the comparison, INT8 for train, validation and
-    # its changed copies; then both for the samples of the verification, which are all images.
-    feature_rows = 9 + (80 + 40 + 40) + 2 * (80 + 40 + 40)
+    # The base, the INT8 base with its two tables, and features: FP32 for the comparisons with Keras and INT8, INT8 for
+    # train, validation and its changed copies; then both for the samples of the verification, which are all images.
+    feature_rows = 2 * 9 + (80 + 40 + 40) + 2 * (80 + 40 + 40)
     assert (first["reused"], second["reused"]) == (0, 4 + feature_rows)
 
 
