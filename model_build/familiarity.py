@@ -136,7 +136,7 @@ def unit_vectors(features: np.ndarray) -> np.ndarray:
 
 
 def choose_exemplars(features: Features) -> Exemplars:
-    """At most EXEMPLARS of the pictures, the same number of each label, drawn by their content: as good as at random."""
+    """At most EXEMPLARS of the pictures, the same number of each label, drawn by their content."""
     vectors, labels = unit_vectors(features.values), features.labels
     present = np.unique(labels)
     quota = max(1, EXEMPLARS // len(present))

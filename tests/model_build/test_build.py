@@ -79,6 +79,7 @@ def test_the_report_has_images_and_seconds(report: dict, drawn_data: Path) -> No
         "features",
         "head",
         "calibration",
+        "familiarity",
         "export",
         "verify",
         "report",
