@@ -149,7 +149,7 @@ def test_the_labels_pictures_do_not_become_strangers_in_a_small_collection() -> 
 def test_other_pictures_lower_the_threshold_where_they_are_far_from_the_labels() -> None:
     familiarity = choose_familiarity(DATA, KNOWN, strangers(20, 9), CONFIG)
 
-    assert familiarity.threshold == pytest.approx(0.01)  # half of the 2% that may be lost: RANGE
+    assert familiarity.threshold == pytest.approx(0.015)  # half of the 3% that may be lost: RANGE
 
 
 def test_other_pictures_teach_a_direction_where_the_neighbours_do_not_suffice() -> None:
@@ -171,7 +171,7 @@ def test_other_pictures_teach_a_direction_where_the_neighbours_do_not_suffice() 
 def test_too_few_other_pictures_change_nothing() -> None:
     familiarity = choose_familiarity(DATA, KNOWN, strangers(9, 12), CONFIG)
 
-    assert familiarity.threshold == 0.02
+    assert familiarity.threshold == 0.03
     assert not familiarity.direction.any()
 
 
