@@ -188,7 +188,7 @@ def test_a_wrong_value_is_answered_in_terms_of_the_variable(
     ("module", "specifications", "variables", "message"),
     [
         ("layers.__main__", ["ARCH:--architecture"], {"ARCH": "mips"}, "error: ARCH must be one of"),
-        ("model_build.__main__", ["IMAGE_SIZE"], {"IMAGE_SIZE": "abc"}, "error: IMAGE_SIZE must be a whole number"),
+        ("model_build.__main__", ["IMAGE_SIZE"], {"IMAGE_SIZE": "abc"}, "error: IMAGE_SIZE: 'abc' is neither auto"),
     ],
 )
 def test_the_launcher_prints_one_line_and_no_usage(
