@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bench.cpus import VerifyError
 from bench.cpus.measure import PROBE_PRODUCTS
-from labeller.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
+from labeller.manifest import EXEMPLARS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest
 from model_build import golden
 from model_build.progress import quiet_start
 
@@ -45,6 +46,8 @@ def make(model: Path, weights: str, out: Path) -> Path:
         model_sha256=hashlib.sha256(content).hexdigest(),
         golden=golden.choose_golden_example(out / MODEL_FILE, manifest.input_size),
     )
+    if (model / EXEMPLARS_FILE).is_file():
+        shutil.copy(model / EXEMPLARS_FILE, out)
     (out / MANIFEST_FILE).write_text(plain.to_json(), encoding="utf-8")
     return out
 

@@ -181,7 +181,7 @@ def load_classifier(directory: Path, threads: int) -> Classifier:
     session = open_session(content, path, threads)
     _check_fit(session, manifest, path)
     names = {output.name for output in session.get_outputs()}
-    exemplars = _read_exemplars(directory / EXEMPLARS_FILE) if NEAREST_OUTPUT in names else ()
+    exemplars = read_exemplars(directory / EXEMPLARS_FILE) if NEAREST_OUTPUT in names else ()
     classifier = Classifier(manifest, session, exemplars)
     classifier.check_itself()
     return classifier
@@ -232,7 +232,7 @@ def _check_fit(session: onnxruntime.InferenceSession, manifest: Manifest, path: 
             )
 
 
-def _read_exemplars(path: Path) -> tuple[Exemplar, ...]:
+def read_exemplars(path: Path) -> tuple[Exemplar, ...]:
     """The training pictures that the network names by number. Raises ModelError."""
     try:
         return tuple((str(row["path"]), str(row["label"])) for row in json.loads(read_file(path)))

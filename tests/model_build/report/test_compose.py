@@ -93,7 +93,7 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("composed")
     test = predictions((0.9, 0), (0.7, 1), (0.05, 0), (0.2, 1), (0.6, 0), temperature=2.0)
     splits = {split: test.examples[:count] for split, count in (("train", 3), ("validation", 2), ("test", 5))}
-    data = Dataset(Path("data"), LABELS, splits, {"notes.txt": "no picture"}, split_by_content=True)
+    data = Dataset(Path("data"), LABELS, splits, left_out={"notes.txt": "no picture"}, split_by_content=True)
     layers = dense_layers((np.zeros((4, 2)), np.zeros(2)))
     heads = [
         evaluated("average", Pooling.AVERAGE, EVEN, 1.234),
