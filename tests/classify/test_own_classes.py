@@ -76,7 +76,7 @@ def test_own_classes_are_built_and_labelled_by_the_handler(
     assert {row["label"] for row in rows.values()} == LABELS
     for key, row in rows.items():
         assert set(row["scores"]) == LABELS
-        shown = TAGS[row["label"]] if row["status"] == "LABELLED" else "UNSURE"
+        shown = TAGS[row["label"]] if row["status"] == "LABELLED" else row["status"]
         assert service.tags(key)["image-label"] == shown
 
 
