@@ -120,16 +120,16 @@ def run_stages(build: Build, load_base: LoadBase) -> BuildReport:
     build.work.mkdir()
     data = read_data(build)
     frozen = load_frozen_base(build, data, load_base)
-    found = find_network(build, data, frozen)
-    asked, build = build.config, build if found is None else build.of(found.chosen)
-    quantisation = quantise(build, data, frozen.fp32 if found is None else found.chosen.fp32)
+    searched = find_network(build, data, frozen)
+    asked, build = build.config, build if searched is None else build.of(searched.chosen)
+    quantisation = quantise(build, data, frozen.fp32 if searched is None else searched.chosen.fp32)
     features = extract_features(build, data, quantisation)
     network = train_head(build, data, quantisation, features)
     calibrated = calibrate(build, data, network)
     familiarity = learn_familiarity(build, data, network)
     manifest = export_model(build, data, frozen, network, calibrated, familiarity)
     verification = verify_model(build, data, network, manifest)
-    return write_report(build, asked, data, quantisation, found, network, calibrated, manifest, verification)
+    return write_report(build, asked, data, quantisation, searched, network, calibrated, manifest, verification)
 
 
 def read_data(build: Build) -> Dataset:
@@ -153,7 +153,7 @@ def load_frozen_base(build: Build, data: Dataset, load_base: LoadBase) -> Frozen
         return FrozenBase(frozen, fp32)
 
 
-def find_network(build: Build, data: Dataset, frozen: FrozenBase) -> search.Found | None:
+def find_network(build: Build, data: Dataset, frozen: FrozenBase) -> search.SearchResult | None:
     """Find the picture's size and the smaller network that the settings ask for; None if that is the full network."""
     config = build.config
     if not config.compares_networks:
@@ -165,9 +165,9 @@ def find_network(build: Build, data: Dataset, frozen: FrozenBase) -> search.Foun
         quantize.quantise_base(fp32, int8, reference, data, settings)
 
     with build.stages.stage("network", "sizes of the picture and smaller networks, compared by cross-validation"):
-        found = search.search(frozen.base, frozen.fp32, data, config, quantise_quickly, build.work / "search")
-        print(f"      chosen: {found.chosen.name}")
-        return found
+        searched = search.search(frozen.base, frozen.fp32, data, config, quantise_quickly, build.work / "search")
+        print(f"      chosen: {searched.chosen.name}")
+        return searched
 
 
 def quantise(build: Build, data: Dataset, fp32: Path) -> Quantisation:
@@ -283,7 +283,7 @@ def write_report(
     asked: BuildConfig,
     data: Dataset,
     quantisation: Quantisation,
-    found: search.Found | None,
+    searched: search.SearchResult | None,
     network: TrainedNetwork,
     calibrated: Calibration,
     manifest: Manifest,
@@ -305,7 +305,7 @@ def write_report(
                 selection.count_correct(network.trained, quantisation.candidates, network.reference),
                 network,
                 calibrated.threshold,
-                found,
+                searched,
                 previous.compare_with_previous(config.out, data.labels, scored),
             ),
             verification,

@@ -112,7 +112,7 @@ class Race:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """The outcome of a search: the network to ship, every network judged, milliseconds of one image by network (on one
     thread and on all cores), and each layer's redundancy if networks were compressed."""
 
@@ -127,7 +127,9 @@ class Found:
         return not self.race.may_win(self.chosen, self.race.last()[self.chosen])
 
 
-def search(base: Base, fp32: Path, data: Dataset, config: BuildConfig, quantise: Quantise, folder: Path) -> Found:
+def search(
+    base: Base, fp32: Path, data: Dataset, config: BuildConfig, quantise: Quantise, folder: Path
+) -> SearchResult:
     """Find the network that the settings ask for. `fp32` is the full base exported for `config.image_size`, the size at
     which smaller networks are solved and the ranges of INT8 are taken. Writes files to `folder`. Raises StructureError.
     """
@@ -147,7 +149,7 @@ def search(base: Base, fp32: Path, data: Dataset, config: BuildConfig, quantise:
     tried = [families[speedup] for speedup in config.speedups_to_try]
     chosen = run_race(race, tried, samples) if config.searches else tried[0][config.image_size]
     race.measure(chosen, samples[0])
-    return Found(chosen, race, time_graphs(race.last()), redundancy)
+    return SearchResult(chosen, race, time_graphs(race.last()), redundancy)
 
 
 def rule(config: BuildConfig) -> str:

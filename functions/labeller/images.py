@@ -17,7 +17,6 @@ The steps, in this order:
 A PNG that lacks only a few rows at the end is decoded without them, a JPEG that is only a little damaged without what
 is missing at its end (see `jpeg`).
 
-
 What hostile bytes do to a decoder is bounded only by `decoder_process.decode`, for bytes of other people.
 """
 

@@ -19,7 +19,7 @@ from model_build.fingerprint import build_fingerprint
 from model_build.previous import PreviousModel
 from model_build.quantize import QuantisedBase
 from model_build.report import report as reports
-from model_build.search import Found, rule
+from model_build.search import SearchResult, rule
 from model_build.selection import RULE, EvaluatedHead, HeadAccuracy, JudgedCopies, TrainedNetwork, paired_difference
 from model_build.verify import Accuracy, BaselineTest, Predictions, Verification
 
@@ -42,7 +42,7 @@ class Decisions:
     head_accuracy: HeadAccuracy
     network: TrainedNetwork
     threshold: Threshold
-    found: Found | None
+    searched: SearchResult | None
     previous: PreviousModel | None
 
 
@@ -93,7 +93,7 @@ def compose(
         data_sha256=data.digest,
         seconds={},
         reused=0,
-        search=_search(decisions.found, config),
+        search=_search(decisions.searched, config),
         previous=decisions.previous,
     )
 
@@ -189,12 +189,12 @@ def _quantisation(decisions: Decisions, config: BuildConfig) -> reports.Quantisa
     )
 
 
-def _search(found: Found | None, config: BuildConfig) -> reports.SearchReport | None:
-    if found is None:
+def _search(searched: SearchResult | None, config: BuildConfig) -> reports.SearchReport | None:
+    if searched is None:
         return None
     networks = []
-    for network, images in sorted(found.race.last().items(), key=lambda item: item[0].cost):
-        excess, error = found.race.excess(network, images)
+    for network, images in sorted(searched.race.last().items(), key=lambda item: item[0].cost):
+        excess, error = searched.race.excess(network, images)
         result = reports.NetworkResult(
             network.name,
             network.image_size,
@@ -203,15 +203,15 @@ def _search(found: Found | None, config: BuildConfig) -> reports.SearchReport | 
             network.shape.ranks,
             network.shape.multiplications(network.image_size),
             network.int8.stat().st_size,
-            round(found.milliseconds[network][0], 2),
-            round(found.milliseconds[network][1], 2),
-            _validation(found.race.measure(network, images)),
+            round(searched.milliseconds[network][0], 2),
+            round(searched.milliseconds[network][1], 2),
+            _validation(searched.race.measure(network, images)),
             round(excess, 5),
             round(error, 5),
         )
         networks.append(result)
     return reports.SearchReport(
-        found.chosen.name, rule(config), found.measurably_worse, networks, list(found.redundancy)
+        searched.chosen.name, rule(config), searched.measurably_worse, networks, list(searched.redundancy)
     )
 
 

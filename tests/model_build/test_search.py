@@ -19,7 +19,7 @@ from labeller.manifest import Manifest
 from model_build import export
 from model_build.compression.network import Shape
 from model_build.config import BuildConfig
-from model_build.search import SIGNIFICANCE, Found, Network, Race, run_race, time_graphs
+from model_build.search import SIGNIFICANCE, Network, Race, SearchResult, run_race, time_graphs
 from model_build.selection import EvaluatedHead
 from tests.model_build import quick
 from tests.model_build.examples import report_schema
@@ -118,8 +118,8 @@ def test_every_network_is_reported_on_the_largest_sample_it_was_judged_on() -> N
     assert raced.last() == {full: 400, fast: 100}
     mean, error = raced.excess(fast, 100)
     assert (mean, error) == (pytest.approx(0.3), pytest.approx(0.01))
-    assert Found(fast, raced, {}, []).measurably_worse
-    assert not Found(full, raced, {}, []).measurably_worse
+    assert SearchResult(fast, raced, {}, []).measurably_worse
+    assert not SearchResult(full, raced, {}, []).measurably_worse
 
 
 @pytest.fixture(scope="module")
@@ -160,10 +160,10 @@ def searched(small: BuildConfig, tmp_path_factory: pytest.TempPathFactory) -> Bu
 def test_the_report_has_every_network_and_names_the_shipped_one(searched: BuildConfig) -> None:
     report = json.loads((searched.out / "report.json").read_text("utf-8"))
     report_schema().validate(report)
-    found = {one["name"]: one for one in report["search"]["networks"]}
+    networks = {one["name"]: one for one in report["search"]["networks"]}
     assert (
         {"32 px, full", "64 px, full"}
-        <= set(found)
+        <= set(networks)
         <= {
             "32 px, full",
             "64 px, full",
@@ -171,8 +171,8 @@ def test_the_report_has_every_network_and_names_the_shipped_one(searched: BuildC
             "64 px, 2x faster",
         }
     )
-    assert found["64 px, full"]["multiplications"] == 4 * found["32 px, full"]["multiplications"]
-    chosen = found[report["search"]["chosen"]]
+    assert networks["64 px, full"]["multiplications"] == 4 * networks["32 px, full"]["multiplications"]
+    chosen = networks[report["search"]["chosen"]]
     assert Manifest.from_file(searched.out / "manifest.json").input_size == (chosen["image_size"],) * 2
     assert chosen["validation"]["images"] == 120
     assert len(report["search"]["redundancy"]) == 13

@@ -16,7 +16,7 @@ from model_build.head import TrainedHead, dense_layers
 from model_build.quantize import QuantisedBase
 from model_build.report.compose import Decisions, calibration_of, compose, mistakes_of
 from model_build.report.report import Mistake, SplitCalibration, plain
-from model_build.search import RULE, Found, Network, Race
+from model_build.search import RULE, Network, Race, SearchResult
 from model_build.selection import EvaluatedHead, HeadAccuracy, JudgedCopies, TrainedNetwork
 from model_build.verify import Accuracy, BaselineTest, Predictions, SplitAccuracy, Verification
 from tests.model_build.examples import report_schema
@@ -118,7 +118,7 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         HeadAccuracy(73, 70, (69, 40)),
         network,
         Threshold(0.65, 0.99, reached=True),
-        Found(small, race, {full: (23.456, 13.456), small: (8.765, 4.567)}, []),
+        SearchResult(small, race, {full: (23.456, 13.456), small: (8.765, 4.567)}, []),
         previous=None,
     )
     copies = JudgedCopies(
