@@ -58,9 +58,7 @@ def draw_sample(rows: Iterable[LabelRow], size: int) -> list[LabelRow]:
     return heapq.nsmallest(size, rows, key=rank)
 
 
-def measure_agreement(
-    day: date, rows: Sequence[LabelRow], answers: Sequence[Answer | Exception]
-) -> Agreement:
+def measure_agreement(day: date, rows: Sequence[LabelRow], answers: Sequence[Answer | Exception]) -> Agreement:
     """Count; `answers` has the candidate's answer for each row, or why there is none.
 
     Raises an error that is the candidate's fault (ModelError), and AwsFailure if no upload could be fetched.

@@ -170,7 +170,10 @@ def test_labels_must_be_a_list_in_the_file() -> None:
         ({"tile": VALID["golden"].tile, "logits": [1, math.inf]}, "golden.logits must be finite numbers"),
         ({"tile": VALID["golden"].tile, "logits": ["1", 2]}, "golden.logits must be finite numbers"),
         ({"tile": VALID["golden"].tile, "logits": [1, 2], "familiarity": 1.5}, "golden.familiarity must be between"),
-        ({"tile": VALID["golden"].tile, "logits": [1, 2], "similarity": [0.5, 1.5]}, "golden.similarity must be between"),
+        (
+            {"tile": VALID["golden"].tile, "logits": [1, 2], "similarity": [0.5, 1.5]},
+            "golden.similarity must be between",
+        ),
     ],
 )
 def test_a_golden_example_that_makes_no_sense_is_refused(golden: object, message: str) -> None:

@@ -25,7 +25,17 @@ from local.aws.stack import Stack
 from ops import shadow
 from ops.agreement import Agreement, Answer, UploadFlip, draw_sample, measure_agreement, upload_lines
 from ops.stack import StackDescription, describe_stack
-from tests.support import BLUE, RED, colour_network, encoded, notification, plain, record, write_familiar_model, write_model
+from tests.support import (
+    BLUE,
+    RED,
+    colour_network,
+    encoded,
+    notification,
+    plain,
+    record,
+    write_familiar_model,
+    write_model,
+)
 
 pytestmark = pytest.mark.midnight
 
