@@ -92,12 +92,11 @@ class Shadow:
             return await cpu_pool(self._predict, fetched)
 
         answers = asyncio.run(run(sampled, classify, in_flight=in_flight))
-        threshold = self.settings.thresholds_in_force(self.candidate.thresholds).confidence
-        return measure_agreement(day, sampled, answers, threshold)
+        return measure_agreement(day, sampled, answers)
 
     def _predict(self, fetched: Fetched) -> Answer:
-        prediction = infer(fetched, self.candidate, self.settings, {}).prediction
-        return prediction.label, prediction.confidence
+        answer = infer(fetched, self.candidate, self.settings, {})
+        return answer.prediction.label, answer.prediction.confidence, answer.result.status
 
     def _latest_answers(self) -> Reference | None:
         content = self.reports.read(night_key(LATEST, REPORT))
@@ -164,7 +163,7 @@ def compare(options: argparse.Namespace) -> int:
     except InvalidTestSet as error:
         reason = str(error)
     dynamodb = boto3.client("dynamodb")
-    labels = dict.fromkeys((*shadow.candidate.labels, *options.label, Status.UNSURE.value))
+    labels = dict.fromkeys((*shadow.candidate.labels, *options.label, Status.UNSURE.value, Status.UNKNOWN.value))
     rows = (row for label in labels for row in rows_of_day(dynamodb, table, label, options.day))
     uploads = shadow.compare_on_uploads(rows, options.day, options.sample)
     version = shadow.candidate.version
@@ -183,9 +182,10 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def _settings(table: str, parameters: Mapping[str, str]) -> Settings:
-    """The settings that the candidate would have in the stack: its limits and its threshold."""
+    """The settings that the candidate would have in the stack: its limits and its thresholds."""
     variables = {
         "CONFIDENCE_THRESHOLD": parameters.get("ConfidenceThreshold", ""),
+        "FAMILIARITY_THRESHOLD": parameters.get("FamiliarityThreshold", ""),
         "MAX_IMAGE_BYTES": parameters.get("MaxImageBytes", ""),
         "MAX_IMAGE_PIXELS": parameters.get("MaxImagePixels", ""),
     }
