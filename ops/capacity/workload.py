@@ -163,8 +163,8 @@ def cost_of(
     return Cost(
         compute=prices.of(f"lambda_gb_second_{architecture}", seconds * memory / GB)
         + prices.of("lambda_request", invocations),
-        # GetObject, PutObjectTagging, and HeadObject at the end; an object without tags needs no GetObjectTagging.
-        s3=prices.of("s3_get", 2 * images) + prices.of("s3_put", images),
+        # GetObject, GetObjectTagging, HeadObject at the end; PutObjectTagging.
+        s3=prices.of("s3_get", 3 * images) + prices.of("s3_put", images),
         queue=prices.of("sqs_request", images + 2 * invocations),  # sent one by one, received and deleted by batch
         table=prices.of("dynamodb_write", images * (1 + index_writes)),
         events=prices.of("eventbridge_event", images),
