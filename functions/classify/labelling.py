@@ -143,7 +143,7 @@ class Labeller:
             return replace(ref, version_id=fetched.version_id, sequencer="")
         result = await self._result(fetched, durations)
         with stage("write", durations):
-            tagging, denied = await self._tag(ref, fetched, result)
+            tagging, denied = await self._tag(ref, result)
             item = records.item_for(
                 basis,
                 result,
@@ -192,12 +192,12 @@ class Labeller:
             return True
         return await self.aws_pool(self.storage.put_row if ref.sequencer else self.storage.replace_row, ref, item)
 
-    async def _tag(self, ref: ObjectRef, fetched: Fetched, result: Result) -> tuple[Tagging, Denied | None]:
+    async def _tag(self, ref: ObjectRef, result: Result) -> tuple[Tagging, Denied | None]:
         if "tags" not in self.settings.write:
             return Tagging.OFF, None
         prefix = self.settings.tag_prefix
         try:
-            existing = await self.aws_pool(self.storage.read_tags, ref, fetched)
+            existing = await self.aws_pool(self.storage.read_tags, ref)
             merged = records.merge_tags(existing, records.tags_for(result, prefix), prefix)
             if merged is None:
                 return Tagging.NO_ROOM, None

@@ -141,7 +141,7 @@ def limits(image: Image, memory: int) -> list[Limit]:
         Limit("invocations at once (account; one queue)", 1000, at_once, "Lambda quotas; MaximumConcurrency"),
         Limit("invocations a second (10 x concurrency)", 10_000, 1 / BATCH, "Lambda, understanding concurrency"),
         Limit("S3 PUT and tagging a second and prefix", 3500, 1, "S3, optimizing performance"),
-        Limit("S3 GET and HEAD a second and prefix", 5500, 2, "S3, optimizing performance"),
+        Limit("S3 GET and HEAD a second and prefix", 5500, 3, "S3, optimizing performance"),
         Limit("SQS messages in flight", 120_000, at_once * BATCH, "SQS quotas, standard queues"),
         Limit("DynamoDB writes a second, new table", 4000, 1, "DynamoDB, on-demand capacity mode"),
         Limit("DynamoDB writes a second, table's quota", 40_000, 1, "DynamoDB quotas"),

@@ -24,7 +24,7 @@ TAGS = 3  # of ours on an object
 
 EVERYTHING = frozenset({"tags", "row", "event"})
 """What a stack may write of each result: the template's parameter Write."""
-# Of Image.wait_ms and Image.overhead_vcpu_ms, what writing each takes. Tags take two calls: writing, looking again.
+# Of Image.wait_ms and Image.overhead_vcpu_ms, what writing each takes. Tags take two more calls of S3 (see wait_ms).
 _WAIT_SHARES = {"tags": 40 / 75, "row": 5 / 75, "event": 10 / 75}
 _OVERHEAD_SHARES = {"tags": 4 / 12, "row": 2 / 12, "event": 2 / 12}
 
@@ -208,8 +208,8 @@ def cost_of(
     return Cost(
         compute=prices.of(f"lambda_gb_second_{architecture}", seconds * memory / GB)
         + prices.of("lambda_request", invocations),
-        # GetObject, PutObjectTagging, and HeadObject at the end; an object without tags needs no GetObjectTagging.
-        s3=prices.of("s3_get", 2 * images) + prices.of("s3_put", images),
+        # GetObject, GetObjectTagging, HeadObject at the end; PutObjectTagging.
+        s3=prices.of("s3_get", 3 * images) + prices.of("s3_put", images),
         queue=prices.of("sqs_request", images + 2 * invocations),  # sent one by one, received and deleted by batch
         table=prices.of("dynamodb_write", images * (1 + index_writes)),
         events=prices.of("eventbridge_event", images),
