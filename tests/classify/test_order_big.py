@@ -1,0 +1,142 @@
+"""Any history of one object, played call by call: at the end tags, rows and events agree with the bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from classify.labelling import Labeller
+from labeller.results import Tagging
+from labeller.rows import _attribute
+from labeller.storage import Storage
+from ops.review.reviewing import Reviewer
+from tests.classify.world import CONTENTS, World, real_labeller
+
+NUMBERS = st.integers(0, 7)
+Step = tuple[Any, ...]
+HISTORIES = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.sampled_from(sorted(CONTENTS))),
+        st.tuples(st.just("delete")),
+        st.tuples(st.just("deny"), st.booleans()),
+        st.tuples(st.sampled_from(["duplicate", "crash", "delete_version", "ask"]), NUMBERS),
+        st.tuples(st.sampled_from(["receive", "finish"]), NUMBERS),
+        st.tuples(st.just("review"), NUMBERS, st.sampled_from(["cat", "dog", None])),
+        st.tuples(st.just("go_on"), st.integers(0, 1), st.integers(1, 8)),  # an object takes five to eight calls
+    ),
+    max_size=40,
+)
+KINDS = ["unversioned", "versioned", "not notified"]
+
+
+@pytest.fixture(scope="module")
+def labeller(tmp_path_factory: pytest.TempPathFactory) -> Labeller:
+    return real_labeller(tmp_path_factory.mktemp("model"))
+
+
+def play(labeller: Labeller, kind: str, history: list[Step]) -> list[str]:
+    world = World(labeller, versioned=kind == "versioned", notifies=kind != "not notified")
+    for name, *arguments in history:
+        getattr(world, name)(*arguments)
+    world.settle()
+    return world.disagreements()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_after_any_history_tags_rows_and_events_agree_with_the_bucket(labeller: Labeller, kind: str) -> None:
+    @settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(HISTORIES)
+    def holds(history: list[Step]) -> None:
+        assert play(labeller, kind, history) == []
+
+    holds()
+
+
+def always(answer: bool) -> Callable[..., bool]:
+    return lambda *_: answer
+
+
+def unconditionally(storage: Storage, ref: Any, item: Any) -> bool:
+    storage._dynamodb.items[item["version"]] = {k: _attribute(v) for k, v in item.items()}
+    return True
+
+
+def whatever_the_row(storage: Storage, ref: Any, review: Any, before: Any) -> bool:
+    attributes = {k: _attribute(v) for k, v in review.attributes().items()}
+    storage._dynamodb.items[ref.version_id or "null"] |= attributes
+    return True
+
+
+async def once(reviewer: Reviewer, ref: Any) -> Tagging:
+    return await reviewer._write_tags_once(ref) or Tagging.WRITTEN
+
+
+LABELLED: list[Step] = [("put", "red"), ("finish", 0)]
+LABELLED_TWICE: list[Step] = [("put", "red"), ("duplicate", 0), ("finish", 0)]
+
+# Rule broken -> the kind of bucket, the history that shows it, the method of Storage or Reviewer, what it does instead.
+BROKEN: dict[str, tuple[str, list[Step], str, Callable[..., Any]]] = {
+    "nobody looks again after tagging": (
+        "unversioned",
+        [("put", "red"), ("receive", 0), ("go_on", 0, 3), ("put", "blue")],
+        "is_unchanged",
+        always(True),
+    ),
+    "nobody looks again where nothing has a sequencer": (
+        "not notified",
+        [("put", "red"), ("ask",), ("receive", 0), ("go_on", 0, 4), ("put", "blue")],
+        "is_unchanged",
+        always(True),
+    ),
+    "older events replace newer results": (
+        "unversioned",
+        [("put", "red"), ("receive", 0), ("go_on", 0, 4), ("delete",)],
+        "put_row",
+        unconditionally,
+    ),
+    "what has no event replaces what has": (
+        "versioned",
+        [("put", "red"), ("ask",), ("receive", 1), ("go_on", 0, 7), ("delete_version", 0)],
+        "replace_row",
+        unconditionally,
+    ),
+    "a backfill does not look for an answer": (
+        "unversioned",
+        [*LABELLED, ("ask",), ("receive", 0), ("go_on", 0, 4), ("review", 0, "cat"), ("finish", 0)],
+        "replace_row",
+        unconditionally,
+    ),
+    "a redelivery does not look for an answer": (
+        "unversioned",
+        [*LABELLED_TWICE, ("receive", 0), ("go_on", 0, 3), ("review", 0, "cat"), ("finish", 0)],
+        "put_row",
+        unconditionally,
+    ),
+    "an answer is taken without looking at the row": (
+        "unversioned",
+        [*LABELLED, ("review", 0, "cat"), ("receive", 0), ("go_on", 0, 2), ("put", "blue"), ("finish", 0)],
+        "write_review",
+        whatever_the_row,
+    ),
+    "nobody looks again after an answer": (
+        "unversioned",
+        [*LABELLED, ("review", 0, "cat"), ("receive", 0), ("go_on", 0, 6), ("put", "blue"), ("finish", 0)],
+        "write_tags_of_row",
+        once,
+    ),
+    "tags are never read": ("versioned", [("put", "red")], "read_tags", lambda *_: []),
+}
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_the_history_test_detects_a_broken_rule(labeller: Labeller, monkeypatch: pytest.MonkeyPatch, rule: str) -> None:
+    kind, history, method, instead = BROKEN[rule]
+    assert play(labeller, kind, history) == []
+
+    monkeypatch.setattr(Reviewer if hasattr(Reviewer, method) else Storage, method, instead)
+
+    assert play(labeller, kind, history) != []
