@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from labeller.classifier import open_session
-from labeller.manifest import FAMILIARITY_OUTPUT, INPUT_NAME, OUTPUT_NAME, TILE, GoldenExample, enlarge
+from labeller.manifest import (
+    FAMILIARITY_OUTPUT,
+    INPUT_NAME,
+    OUTPUT_NAME,
+    SIMILARITY_OUTPUT,
+    TILE,
+    GoldenExample,
+    enlarge,
+)
 
 CANDIDATES = 16
 """Images to choose from: at most a second's work."""
@@ -19,8 +27,8 @@ def choose_golden_example(model: Path, size: tuple[int, int]) -> GoldenExample:
     """The random image on which a wrong kernel or layout shows best.
 
     Its logits change most when red and blue are swapped or rows and columns, whichever changes them less. It has its
-    familiarity too, if the network computes that. `model` is the finished graph, image -> logits; `size` its height and
-    width. ModelError if it cannot be run.
+    familiarity and its similarity to the nearest exemplars too, if the network computes them. `model` is the finished
+    graph, image -> logits; `size` its height and width. ModelError if it cannot be run.
     """
     session = open_session(model.read_bytes(), model, threads=1)  # sums in the same order on any number of cores
 
@@ -32,11 +40,13 @@ def choose_golden_example(model: Path, size: tuple[int, int]) -> GoldenExample:
     expected = logits(tiles)
     changes = [np.abs(logits(changed) - expected).max(axis=1) for changed in (tiles[..., ::-1], tiles.swapaxes(1, 2))]
     best = int(np.minimum(*changes).argmax())
-    familiarity = None
-    if FAMILIARITY_OUTPUT in [output.name for output in session.get_outputs()]:
-        (shares,) = session.run([FAMILIARITY_OUTPUT], {INPUT_NAME: enlarge(tiles[best][None], size)})
-        familiarity = round(float(shares[0]), 6)
-    return GoldenExample.of(tiles[best], expected[best], familiarity)
+    if FAMILIARITY_OUTPUT not in [output.name for output in session.get_outputs()]:
+        return GoldenExample.of(tiles[best], expected[best])
+    shares, cosines = session.run(
+        [FAMILIARITY_OUTPUT, SIMILARITY_OUTPUT], {INPUT_NAME: enlarge(tiles[best][None], size)}
+    )
+    similarity = [round(cosine, 6) for cosine in cosines[0].tolist()]
+    return GoldenExample.of(tiles[best], expected[best], round(float(shares[0]), 6), similarity)
 
 
 def random_tiles() -> np.ndarray:

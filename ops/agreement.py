@@ -18,8 +18,8 @@ from ops.labels import LabelRow
 
 SHOWN = 20  # flips that are printed; --json has all
 
-Answer = tuple[str, float]
-"""The candidate's label and its confidence, 0 to 1."""
+Answer = tuple[str, float, Status]
+"""The candidate's likeliest label, its confidence, 0 to 1, and the status that the upload would have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class Agreement:
     interval: Interval  # of the share that agrees, at 95%
     unsure_before: int  # of those compared
     unsure_now: int
+    unknown_before: int
+    unknown_now: int
     models_before: dict[str, int]  # version that gave the label -> uploads
     flips: tuple[UploadFlip, ...]  # the most confident first
     left_out: dict[str, int]  # reason -> uploads that could not be compared
@@ -56,20 +58,18 @@ def draw_sample(rows: Iterable[LabelRow], size: int) -> list[LabelRow]:
     return heapq.nsmallest(size, rows, key=rank)
 
 
-def measure_agreement(
-    day: date, rows: Sequence[LabelRow], answers: Sequence[Answer | Exception], threshold: float
-) -> Agreement:
+def measure_agreement(day: date, rows: Sequence[LabelRow], answers: Sequence[Answer | Exception]) -> Agreement:
     """Count; `answers` has the candidate's answer for each row, or why there is none.
 
     Raises an error that is the candidate's fault (ModelError), and AwsFailure if no upload could be fetched.
     """
     left_out: Counter[str] = Counter()
-    compared: list[tuple[LabelRow, str, float]] = []
+    compared: list[tuple[LabelRow, Answer]] = []
     failures: list[AwsFailure] = []
     for row, answer in zip(rows, answers, strict=True):
         match answer:
-            case (label, confidence):
-                compared.append((row, label, confidence))
+            case tuple():
+                compared.append((row, answer))
             case Unreadable():
                 left_out[f"unreadable: {answer.reason}"] += 1
             case Gone():
@@ -83,18 +83,21 @@ def measure_agreement(
         raise failures[0]
     flips = [
         UploadFlip(row["object"], row["label"], label, confidence)
-        for row, label, confidence in compared
+        for row, (label, confidence, _) in compared
         if label != row["label"]
     ]
     agreed = len(compared) - len(flips)
+    before, now = Counter(row["status"] for row, _ in compared), Counter(answer[2] for _, answer in compared)
     return Agreement(
         day=day,
         compared=len(compared),
         agreed=agreed,
         interval=wilson_interval(agreed, len(compared)),
-        unsure_before=sum(row["status"] == Status.UNSURE for row, _, _ in compared),
-        unsure_now=sum(confidence < threshold for _, _, confidence in compared),
-        models_before=dict(Counter(row["model"] for row, _, _ in compared).most_common()),
+        unsure_before=before[Status.UNSURE],
+        unsure_now=now[Status.UNSURE],
+        unknown_before=before[Status.UNKNOWN],
+        unknown_now=now[Status.UNKNOWN],
+        models_before=dict(Counter(row["model"] for row, _ in compared).most_common()),
         flips=tuple(sorted(flips, key=lambda flip: (-flip.confidence, flip.object))),
         left_out=dict(left_out),
     )
@@ -146,6 +149,7 @@ def upload_lines(agreement: Agreement) -> list[str]:
         f"Uploads of {agreement.day}, a sample of {agreement.compared:,}, labelled by {models}:",
         f"  agreement  {_share(agreement.agreed, agreement.compared)}",
         f"  unsure     {agreement.unsure_before:,} before, {agreement.unsure_now:,} now",
+        f"  unknown    {agreement.unknown_before:,} before, {agreement.unknown_now:,} now",
         *(f"  left out   {count:,} {reason}" for reason, count in agreement.left_out.items()),
         f"  {len(agreement.flips):,} with another label{', the most confident first' if agreement.flips else ''}",
         *(

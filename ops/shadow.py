@@ -46,6 +46,7 @@ from ops.agreement import (
 )
 from ops.cli import CommandError, add_stack_argument, command_parser, day, exit_status, folder, positive
 from ops.labels import LabelRow
+from ops.local_stack import LOCAL, MODEL
 from ops.stack import describe_stack
 from score.keys import LATEST, REPORT, night_key
 from score.scorer import Scorer
@@ -91,12 +92,11 @@ class Shadow:
             return await cpu_pool(self._predict, fetched)
 
         answers = asyncio.run(run(sampled, classify, in_flight=in_flight))
-        threshold = self.settings.thresholds_in_force(self.candidate.thresholds).confidence
-        return measure_agreement(day, sampled, answers, threshold)
+        return measure_agreement(day, sampled, answers)
 
     def _predict(self, fetched: Fetched) -> Answer:
-        prediction = infer(fetched, self.candidate, self.settings, {}).prediction
-        return prediction.label, prediction.confidence
+        answer = infer(fetched, self.candidate, self.settings, {})
+        return answer.prediction.label, answer.prediction.confidence, answer.result.status
 
     def _latest_answers(self) -> Reference | None:
         content = self.reports.read(night_key(LATEST, REPORT))
@@ -132,9 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = command_parser("ops.shadow", __doc__)
     parser.add_argument("model", type=folder, metavar="MODEL", help="the candidate: model.onnx and manifest.json")
     add_stack_argument(parser)
-    parser.add_argument(
-        "--baseline", type=Path, default=BASELINE, help="the deployed model, used until a night has scored it"
-    )
+    parser.add_argument("--baseline", type=Path, help="the deployed model, used until a night has scored it")
     parser.add_argument("--day", type=day, default=yesterday, help="day of the uploads, UTC [yesterday]")
     parser.add_argument("--sample", type=positive, default=500, help="number of uploads to compare, at most [500]")
     parser.add_argument(
@@ -142,6 +140,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="figures instead of sentences")
     options = parser.parse_args(arguments)
+    if options.baseline is None:
+        options.baseline = Path(os.environ[MODEL]) if options.stack == LOCAL else BASELINE
     return exit_status(lambda: compare(options), ModelError, AwsFailure)
 
 
@@ -163,7 +163,7 @@ def compare(options: argparse.Namespace) -> int:
     except InvalidTestSet as error:
         reason = str(error)
     dynamodb = boto3.client("dynamodb")
-    labels = dict.fromkeys((*shadow.candidate.labels, *options.label, Status.UNSURE.value))
+    labels = dict.fromkeys((*shadow.candidate.labels, *options.label, Status.UNSURE.value, Status.UNKNOWN.value))
     rows = (row for label in labels for row in rows_of_day(dynamodb, table, label, options.day))
     uploads = shadow.compare_on_uploads(rows, options.day, options.sample)
     version = shadow.candidate.version
@@ -182,9 +182,10 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def _settings(table: str, parameters: Mapping[str, str]) -> Settings:
-    """The settings that the candidate would have in the stack: its limits and its threshold."""
+    """The settings that the candidate would have in the stack: its limits and its thresholds."""
     variables = {
         "CONFIDENCE_THRESHOLD": parameters.get("ConfidenceThreshold", ""),
+        "FAMILIARITY_THRESHOLD": parameters.get("FamiliarityThreshold", ""),
         "MAX_IMAGE_BYTES": parameters.get("MaxImageBytes", ""),
         "MAX_IMAGE_PIXELS": parameters.get("MaxImagePixels", ""),
     }

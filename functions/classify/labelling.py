@@ -214,7 +214,7 @@ class Labeller:
         """Write the tags. Tags that claim a human's label are believed if the row has a review of this content."""
         prefix = self.settings.tag_prefix
         try:
-            existing = await self.aws_pool(self.storage.read_tags, ref, fetched)
+            existing = await self.aws_pool(self.storage.read_tags, ref)
             if review is None and records.says_human(existing, prefix):
                 row = await self.aws_pool(self.storage.read_row, ref, *REVIEW_ATTRIBUTES, "sequencer")
                 review = review_of(row, fetched.etag, basis.sequencer and records.padded(basis.sequencer))

@@ -92,17 +92,22 @@ class Classifier:
         """Run the golden picture of the manifest, which also warms the session.
 
         Returns the largest difference from the build's logits, divided by the temperature. Raises ModelError if it
-        exceeds manifest.TOLERANCE, or if the familiarity differs by more than FAMILIARITY_TOLERANCE.
+        exceeds manifest.TOLERANCE, or if familiarity or similarity differ by more than FAMILIARITY_TOLERANCE.
         """
         golden = self._manifest.golden
         outputs = self.outputs(golden.pixels(self.input_size))
         difference = float(np.abs(outputs.logits[0] - golden.logits).max() / self._manifest.temperature)
         if difference > TOLERANCE:
             raise self._failed_check("logits", outputs.logits[0].tolist(), list(golden.logits), difference, TOLERANCE)
-        if golden.familiarity is not None and outputs.familiarity is not None:
-            familiarity = float(outputs.familiarity[0])
-            if (moved := abs(familiarity - golden.familiarity)) > FAMILIARITY_TOLERANCE:
-                raise self._failed_check("familiarity", familiarity, golden.familiarity, moved, FAMILIARITY_TOLERANCE)
+        for name, expected, answers in (
+            ("familiarity", golden.familiarity, outputs.familiarity),
+            ("similarity", golden.similarity, outputs.similarity),
+        ):
+            if expected is None or answers is None:
+                continue
+            answer = answers[0].tolist()
+            if not (moved := float(np.abs(np.subtract(answer, expected)).max())) <= FAMILIARITY_TOLERANCE:
+                raise self._failed_check(name, answer, expected, moved, FAMILIARITY_TOLERANCE)
         return difference
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:

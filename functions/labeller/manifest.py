@@ -38,7 +38,7 @@ Measured by `make verify-cpus` with the stand-in weights at 128 pixels: x86 with
 arm64 differs by 0.0000003. Swapped channels differ by 0.5, a transposed picture by 2, and the same network without
 7-bit weights, where AVX2's kernels saturate, by 0.5."""
 FAMILIARITY_TOLERANCE = TOLERANCE / 2
-"""The largest difference of the familiarity that passes the self-check, as for a probability."""
+"""The largest difference of the familiarity and of a similarity that passes the self-check, as for a probability."""
 
 
 class ModelError(Exception):
@@ -57,6 +57,7 @@ class GoldenExample:
     tile: str  # base64 of uint8 [16, 16, 3] RGB
     logits: tuple[float, ...]  # of the finished network, in the order of the labels
     familiarity: float | None = None  # 0..1; None if the network has no such output
+    similarity: tuple[float, ...] | None = None  # to the nearest exemplars, -1..1: random colours' familiarity is 0
 
     def __post_init__(self) -> None:
         try:
@@ -69,11 +70,20 @@ class GoldenExample:
             raise ValueError(f"golden.logits must be finite numbers, not {list(self.logits)!r}")
         if not (self.familiarity is None or _is_share(self.familiarity)):
             raise ValueError(f"golden.familiarity must be between 0 and 1, not {self.familiarity!r}")
+        if not all(_is_number(cosine) and abs(cosine) <= 1.01 for cosine in self.similarity or ()):  # INT8 exemplars
+            raise ValueError(f"golden.similarity must be between -1 and 1, not {self.similarity!r}")
 
     @classmethod
-    def of(cls, tile: NDArray[np.uint8], logits: Sequence[float], familiarity: float | None = None) -> Self:
-        """The example of `tile`, uint8 [16, 16, 3] RGB, its logits and its familiarity."""
-        return cls(base64.b64encode(tile.tobytes()).decode("ascii"), tuple(map(float, logits)), familiarity)
+    def of(
+        cls,
+        tile: NDArray[np.uint8],
+        logits: Sequence[float],
+        familiarity: float | None = None,
+        similarity: Sequence[float] | None = None,
+    ) -> Self:
+        """The example of `tile`, uint8 [16, 16, 3] RGB, with the network's answers."""
+        cosines = None if similarity is None else tuple(map(float, similarity))
+        return cls(base64.b64encode(tile.tobytes()).decode("ascii"), tuple(map(float, logits)), familiarity, cosines)
 
     def pixels(self, size: tuple[int, int]) -> NDArray[np.uint8]:
         """The picture as input of a network of `size` (height, width): uint8 [1, height, width, 3]."""
@@ -186,8 +196,9 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 def _golden(content: object) -> GoldenExample:
     try:
-        familiarity = content.get("familiarity")  # type: ignore[attr-defined]
-        return GoldenExample(content["tile"], tuple(content["logits"]), familiarity)  # type: ignore[index]
+        familiarity, similarity = (content.get(name) for name in ("familiarity", "similarity"))  # type: ignore[attr-defined]
+        cosines = None if similarity is None else tuple(similarity)
+        return GoldenExample(content["tile"], tuple(content["logits"]), familiarity, cosines)  # type: ignore[index]
     except (AttributeError, TypeError, KeyError) as error:
         raise ModelError('golden must be {"tile": base64, "logits": [number, ...]}') from error
     except ValueError as error:

@@ -65,7 +65,6 @@ class Fetched:
     size: int | None  # bytes; size and ETag are unknown if refused
     etag: str | None  # without quotation marks
     version_id: str | None = None  # of what was fetched; None in a bucket without versioning
-    tags: int | None = None  # number of tags; None: no tags, or no permission to read them
     refusal: Refusal | None = None
     detail: str = ""  # S3's message for the refusal
     encoding: str = ""  # its Content-Encoding
@@ -81,14 +80,11 @@ class Storage(Rows):
         table: str,
         events: EventBridgeClient,
         bus: str = "default",
-        trust_tag_count: bool = True,  # False for an object store that may leave out the number of existing tags
     ) -> None:
         super().__init__(dynamodb, table)
         self._s3 = s3
         self._events = events
         self._bus = bus
-        self._trust_tag_count = trust_tag_count
-        self._tags_counted: set[str] = set()  # buckets that have sent the number of tags that could be read
 
     # ---- objects ------------------------------------------------------------------------------------------
 
@@ -114,8 +110,8 @@ class Storage(Rows):
             # yields urllib3's stream, and only botocore's notices an incomplete body.
             with closing(response["Body"]) as body:
                 data = body.read() if size <= max_bytes else None
-            etag, version, tags = response["ETag"].strip('"'), _version(response), response.get("TagCount")
-            return Fetched(data, size, etag, version, tags, encoding=response.get("ContentEncoding", ""))
+            etag, encoding = response["ETag"].strip('"'), response.get("ContentEncoding", "")
+            return Fetched(data, size, etag, _version(response), encoding=encoding)
 
     def head(self, ref: ObjectRef) -> Fetched:
         """Size, ETag and version of the object, without its content and tags. Raises Gone, AwsFailure."""
@@ -173,20 +169,14 @@ class Storage(Rows):
 
     # ---- tags ---------------------------------------------------------------------------------------------
 
-    def read_tags(self, ref: ObjectRef, fetched: Fetched | None = None) -> list[Tag]:
+    def read_tags(self, ref: ObjectRef) -> list[Tag]:
         """The object's tags. Raises Gone, Denied, AwsFailure.
 
-        GetObject leaves out the number of tags if there are none or if the function may not read them, and some stores
-        never send it. Once this process has read the tags of an object of the bucket that came with their number, a
-        missing number means no tags, and the call is skipped.
+        They are read even if GetObject sends no number of tags: S3 leaves it out if there are none, and also if the
+        function may not read those of this object. Some stores never send it.
         """
-        untagged = fetched and fetched.refusal is None and fetched.tags is None and ref.bucket in self._tags_counted
-        if untagged and self._trust_tag_count:
-            return []
         with _object_errors("GetObjectTagging", ref):
             response = self._s3.get_object_tagging(**_address(ref))
-        if fetched and fetched.tags and response["TagSet"]:
-            self._tags_counted.add(ref.bucket)
         return [Tag(Key=tag["Key"], Value=tag["Value"]) for tag in response["TagSet"]]
 
     def write_tags(self, ref: ObjectRef, tags: Sequence[Tag]) -> None:
@@ -247,7 +237,7 @@ def new_session() -> Session:
     return session
 
 
-def connect(table: str, bus: str = "default", trust_tag_count: bool = True) -> Storage:
+def connect(table: str, bus: str = "default") -> Storage:
     """Storage with clients for the region and credentials of the environment. Slow: keep the result."""
     session = new_session()
     from botocore import __version__
@@ -260,7 +250,7 @@ def connect(table: str, bus: str = "default", trust_tag_count: bool = True) -> S
         # Before every attempt, including a retry after Lambda has resumed a process in which the object was given up:
         # by then another invocation may have labelled newer content.
         client.meta.events.register_first("before-send", lambda **_: ensure_time())
-    return Storage(clients["s3"], clients["dynamodb"], table, clients["events"], bus, trust_tag_count)
+    return Storage(clients["s3"], clients["dynamodb"], table, clients["events"], bus)
 
 
 class _Address(TypedDict):

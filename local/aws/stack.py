@@ -137,6 +137,13 @@ def function_of(aws: LocalAws, stack: Stack, logical_id: str) -> Function:
     return _function(aws, stack.resources[logical_id], stack.properties[logical_id])
 
 
+def running_function(aws: LocalAws, name: str) -> Function:
+    """The function `name` of a stack that another process has deployed, by its physical name."""
+    known = aws.client("lambda").get_function_configuration(FunctionName=name)
+    properties = {**known, "Environment": known["Environment"], "LoggingConfig": {"LogGroup": f"/aws/lambda/{name}"}}
+    return _function(aws, name, properties)
+
+
 def _deployable(cloudformation: Mapping[str, Any]) -> dict[str, Any]:
     """The template for moto: without code, and with the resolved properties as outputs."""
     resources, outputs = {}, dict(cloudformation.get("Outputs", {}))

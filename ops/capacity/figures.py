@@ -13,7 +13,7 @@ from ops.capacity.prices import Prices
 from ops.capacity.queueing import Scaling, Times
 from ops.capacity.workload import (
     ARCHITECTURES,
-    INFERENCE_VCPU_MS,
+    NETWORKS,
     TAGS,
     Image,
     cost_of,
@@ -50,7 +50,6 @@ class Limit:
 
 def figures(image: Image, prices: Prices, memory: int) -> dict[str, Any]:
     """The content of the tables, as numbers; `memory` is that of the function, in MB."""
-    small = replace(image, side=128, inference_vcpu_ms=INFERENCE_VCPU_MS[128])
     return {
         "inputs": asdict(image),
         "memory_mb": memory,
@@ -73,7 +72,17 @@ def figures(image: Image, prices: Prices, memory: int) -> dict[str, Any]:
             for size in memory_sizes()
         ],
         "parts": asdict(upload_cost(image, prices, memory, "x86_64", BATCH)),
-        "usd_per_million_at_128_pixels": upload_cost(small, prices, memory, "x86_64", BATCH).total,
+        "networks": [
+            {
+                "side": side,
+                "name": network.name,
+                "vcpu_ms": network.vcpu_ms,
+                "usd_per_million_in_tens": upload_cost(of_network, prices, memory, "x86_64", BATCH).total,
+                "usd_per_million_one_by_one": upload_cost(of_network, prices, memory, "x86_64", 1).total,
+            }
+            for side, network in NETWORKS.items()
+            for of_network in [replace(image, side=side, gmac=network.gmac, inference_vcpu_ms=network.vcpu_ms)]
+        ],
         "usd_per_million_kept_a_month": kept_cost(image, prices),
         "queue": [_simulated(scenario, image, prices, memory) for scenario in scenarios(image, memory)],
         "limits": [
@@ -120,7 +129,7 @@ def limits(image: Image, memory: int) -> list[Limit]:
         Limit("invocations at once (account; one queue)", 1000, at_once, "Lambda quotas; MaximumConcurrency"),
         Limit("invocations a second (10 x concurrency)", 10_000, 1 / BATCH, "Lambda, understanding concurrency"),
         Limit("S3 PUT and tagging a second and prefix", 3500, 1, "S3, optimizing performance"),
-        Limit("S3 GET and HEAD a second and prefix", 5500, 2, "S3, optimizing performance"),
+        Limit("S3 GET and HEAD a second and prefix", 5500, 3, "S3, optimizing performance"),
         Limit("SQS messages in flight", 120_000, at_once * BATCH, "SQS quotas, standard queues"),
         Limit("DynamoDB writes a second, new table", 4000, 1, "DynamoDB, on-demand capacity mode"),
         Limit("DynamoDB writes a second, table's quota", 40_000, 1, "DynamoDB quotas"),

@@ -22,9 +22,27 @@ MB_PER_VCPU = 1769
 GB = 1024  # MB; Lambda bills binary gigabytes
 TAGS = 3  # of ours on an object
 
-INFERENCE_VCPU_MS = {224: 76.0, 128: 25.0}
-"""Processor time of INT8 VGG16 for one image, by the side of its input in pixels: measured on the 2 cores of an AMD
-EPYC (Zen 4, with VNNI), where it takes 38 ms at 224 pixels."""
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network that the build makes."""
+
+    name: str
+    gmac: float
+    """10^9 multiply-accumulates of its convolutions for one image."""
+    vcpu_ms: float
+    """Processor time of its INT8 form for one image, on an AMD EPYC (Zen 4, with VNNI)."""
+
+
+NETWORKS = {
+    384: Network("a third of VGG16, the default", 13.6, 74.5),
+    224: Network("VGG16", 15.3, 76.0),
+    128: Network("VGG16", 5.0, 25.0),
+}
+"""By the side of the input in pixels. The times of VGG16 were measured. That of the default network is calculated: it
+takes 0.98 of the time of VGG16 at 224 pixels, measured in one run without VNNI (docs/performance.md, "Size and
+network")."""
+DEFAULT_SIDE = 384
 
 EFFICIENCY = 0.9
 """Share of the processors that a batch keeps busy after its waiting, which this model adds separately. Assumed.
@@ -34,8 +52,6 @@ in batches of 10, 81% of 40 and 84% of 100, of which 87% (71.7 of 82.0 ms) would
 (docs/performance.md). The longest batches, where waiting counts least, thus kept 0.84 / 0.87 = 96% busy. 0.9 is
 cautious: with it this model arrives at 66% in batches of 10."""
 
-# Multiply-accumulates of VGG16's convolutions at 224 x 224; they grow with the area.
-_GMAC_224 = 15.4
 # Neoverse N1 (Graviton2, Lambda's arm64): two SDOT instructions of 16 multiply-accumulates a cycle at 2.5 GHz (Arm
 # Neoverse N1 software optimization guide; AWS, "Graviton2"). No kernel can be faster.
 _ARM_GMAC_PER_SECOND = 2 * 16 * 2.5
@@ -45,10 +61,12 @@ _ARM_GMAC_PER_SECOND = 2 * 16 * 2.5
 class Image:
     """What one image takes. The source of each figure is beside it; the command line can replace each."""
 
-    side: int = 224
+    side: int = DEFAULT_SIDE
     """Of the network's input, in pixels."""
-    inference_vcpu_ms: float = INFERENCE_VCPU_MS[224]
-    """See INFERENCE_VCPU_MS."""
+    gmac: float = NETWORKS[DEFAULT_SIDE].gmac
+    """10^9 multiply-accumulates of the network; 0 if unknown, then nothing is calculated from it."""
+    inference_vcpu_ms: float = NETWORKS[DEFAULT_SIDE].vcpu_ms
+    """See NETWORKS."""
     decode_vcpu_ms: float = 1.5
     """Measured: 1.3 ms of processor time for a photograph of the demo set (21 KB); 14 ms for one of 12 megapixels."""
     overhead_vcpu_ms: float = 12.0
@@ -71,7 +89,8 @@ class Image:
     """The row's entry in the index by label and day."""
 
     def vcpu_ms(self, architecture: Architecture) -> float:
-        """Processor time of one image. arm64 is not measured: inference is taken at the chip's arithmetic peak."""
+        """Processor time of one image. arm64 is not measured: inference is taken at the chip's arithmetic peak, or as
+        on x86_64 if that is slower."""
         return self._inference(architecture) + self.decode_vcpu_ms + self.overhead_vcpu_ms
 
     @property
@@ -98,8 +117,7 @@ class Image:
     def _inference(self, architecture: Architecture) -> float:
         if architecture == "x86_64":
             return self.inference_vcpu_ms
-        bound = _GMAC_224 * (self.side / 224) ** 2 / _ARM_GMAC_PER_SECOND * 1000
-        return max(bound, self.inference_vcpu_ms)
+        return max(self.gmac / _ARM_GMAC_PER_SECOND * 1000, self.inference_vcpu_ms)
 
 
 def measured_image(given: dict[str, Any] | None = None, bench: Path | None = BENCH) -> Image:
@@ -112,12 +130,13 @@ def measured_image(given: dict[str, Any] | None = None, bench: Path | None = BEN
         measured = json.loads(bench.read_text(encoding="utf-8")).get("image", {})
         if unknown := set(measured) - {field.name for field in fields(Image)}:
             raise ValueError(f"{bench}: image has unknown members {', '.join(sorted(unknown))}")
-    side = given.get("side", measured.get("side", Image().side))
-    if "inference_vcpu_ms" not in given and (measured.get("side") != side or "inference_vcpu_ms" not in measured):
-        if side not in INFERENCE_VCPU_MS:
+    side = given.get("side", measured.get("side", DEFAULT_SIDE))
+    if measured.get("side") != side or "inference_vcpu_ms" not in measured:
+        if side in NETWORKS:
+            given = {"gmac": NETWORKS[side].gmac, "inference_vcpu_ms": NETWORKS[side].vcpu_ms} | given
+        elif "inference_vcpu_ms" not in given:
             raise ValueError(f"inference at {side} pixels was not measured; give --inference-vcpu-ms")
-        given["inference_vcpu_ms"] = INFERENCE_VCPU_MS[side]
-    return replace(Image(), **measured | given)
+    return replace(Image(gmac=0.0), **measured | given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +182,8 @@ def cost_of(
     return Cost(
         compute=prices.of(f"lambda_gb_second_{architecture}", seconds * memory / GB)
         + prices.of("lambda_request", invocations),
-        # GetObject, PutObjectTagging, and HeadObject at the end; an object without tags needs no GetObjectTagging.
-        s3=prices.of("s3_get", 2 * images) + prices.of("s3_put", images),
+        # GetObject, GetObjectTagging, HeadObject at the end; PutObjectTagging.
+        s3=prices.of("s3_get", 3 * images) + prices.of("s3_put", images),
         queue=prices.of("sqs_request", images + 2 * invocations),  # sent one by one, received and deleted by batch
         table=prices.of("dynamodb_write", images * (1 + index_writes)),
         events=prices.of("eventbridge_event", images),

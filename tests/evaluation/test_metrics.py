@@ -51,6 +51,21 @@ def test_the_confusion_matrix_equals_scikit_learns(pairs: list[tuple[int, int]])
     np.testing.assert_array_equal(metrics.confusion_matrix(true, predicted, 4), expected)
 
 
+def test_the_area_under_the_roc_curve_by_hand() -> None:
+    # Of the 3 x 2 pairs, 0.9 is above 0.5 and 0.1, 0.5 above 0.1 and equal to 0.5, 0.3 above 0.1 alone: 4.5 of 6.
+    assert metrics.auroc_score([0.9, 0.5, 0.3], [0.5, 0.1]) == 0.75
+    assert metrics.auroc_score([2, 3], [1]) == 1
+    assert metrics.auroc_score([1], [2, 3]) == 0
+    with pytest.raises(ValueError, match="no pictures"):
+        metrics.auroc_score([], [1])
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=30), st.lists(st.integers(0, 9), min_size=1, max_size=30))
+def test_the_area_under_the_roc_curve_equals_scikit_learns(own: list[int], others: list[int]) -> None:
+    expected = sklearn_metrics.roc_auc_score([1] * len(own) + [0] * len(others), own + others)
+    assert metrics.auroc_score(own, others) == pytest.approx(expected)
+
+
 def test_the_interval_of_nine_in_ten_by_hand() -> None:
     # z = 1.959964, centre (0.9 + 0.19207) / 1.38415 = 0.78899, half width 0.19314.
     interval = metrics.wilson_interval(9, 10)

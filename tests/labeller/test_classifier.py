@@ -43,7 +43,7 @@ def batch(*colours: tuple[int, int, int], size: tuple[int, int] = (8, 8)) -> np.
 
 
 def test_a_manifest_survives_the_way_through_json() -> None:
-    golden = GoldenExample.of(tile(RED), (10, -10), familiarity=0.25)
+    golden = GoldenExample.of(tile(RED), (10, -10), familiarity=0.25, similarity=(0.5, -0.25))
     build = {"weights": {"sha256": "ab"}, "accuracy": 0.98, "größe": [1, 2]}
     manifest = Manifest(**VALID | {"golden": golden}, familiarity_threshold=0.01, build=build)
 
@@ -170,6 +170,10 @@ def test_labels_must_be_a_list_in_the_file() -> None:
         ({"tile": VALID["golden"].tile, "logits": [1, math.inf]}, "golden.logits must be finite numbers"),
         ({"tile": VALID["golden"].tile, "logits": ["1", 2]}, "golden.logits must be finite numbers"),
         ({"tile": VALID["golden"].tile, "logits": [1, 2], "familiarity": 1.5}, "golden.familiarity must be between"),
+        (
+            {"tile": VALID["golden"].tile, "logits": [1, 2], "similarity": [0.5, 1.5]},
+            "golden.similarity must be between",
+        ),
     ],
 )
 def test_a_golden_example_that_makes_no_sense_is_refused(golden: object, message: str) -> None:
@@ -390,6 +394,15 @@ def test_the_familiarity_of_the_golden_picture_may_be_off_by_a_hundredth(
             ModelError, match=r"fails its self-check: .* familiarity 1\.0, the build got 0\.989 .*0\.011"
         ):
             load_classifier(tmp_path, 1)
+
+
+def test_exemplars_that_the_golden_picture_resembles_otherwise_are_refused(tmp_path: Path) -> None:
+    write_familiar_model(tmp_path, golden=GoldenExample.of(tile(RED), (10, -10), 1.0, [0.75, 0.505]))  # is 0.5
+    assert load_classifier(tmp_path, 1).check_itself() < 1e-5
+
+    write_familiar_model(tmp_path, golden=GoldenExample.of(tile(RED), (10, -10), 1.0, [0.75, 0.52]))
+    with pytest.raises(ModelError, match=r"self-check: .* similarity \[0\.75, 0\.5\], the build got \(0\.75, 0\.52\)"):
+        load_classifier(tmp_path, 1)
 
 
 @given(

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -22,7 +21,7 @@ from labeller.aws_errors import AwsFailure, Denied, Gone
 from labeller.events import ObjectRef
 from labeller.reviews import ATTRIBUTES, following, review_of
 from labeller.rows import ReviewChanged
-from labeller.storage import Fetched, Refusal, Storage, connect
+from labeller.storage import Refusal, Storage, connect
 from tests.support import table_definition
 
 BUCKET, TABLE = "uploads", "results"
@@ -248,29 +247,6 @@ def test_tags_are_read_as_they_were_written(aws: Storage, s3: Any) -> None:
     aws.write_tags(ref("k"), [{"Key": "image-label", "Value": "Kätzchen 1/2"}])
 
     assert aws.read_tags(ref("k")) == [{"Key": "image-label", "Value": "Kätzchen 1/2"}]
-
-
-def test_the_read_is_spared_once_the_bucket_has_sent_the_number_of_tags_that_could_be_read(stubbed: Stubbed) -> None:
-    none, some = Fetched(b"", 0, "e", tags=None), Fetched(b"", 0, "e", tags=1)
-    tag = {"Key": "a", "Value": "b"}
-    for tags in ([], [], [tag], [tag]):
-        stubbed.s3.add_response("get_object_tagging", {"TagSet": tags})
-
-    # No count may mean no permission, or a store that never counts.
-    assert stubbed.storage.read_tags(ref("k"), none) == []
-    assert stubbed.storage.read_tags(ref("k"), none) == []
-    assert stubbed.storage.read_tags(ref("k"), some) == [tag]
-    assert stubbed.storage.read_tags(ref("k"), none) == []  # no call
-    assert stubbed.storage.read_tags(replace(ref("k"), bucket="another"), none) == [tag]
-
-
-def test_of_a_store_that_never_sends_the_number_of_tags_they_are_always_read(stubbed: Stubbed) -> None:
-    tag = {"Key": "owner", "Value": "Ann"}
-    for _ in range(3):
-        stubbed.s3.add_response("get_object_tagging", {"TagSet": [tag]})
-
-    for key in "abc":
-        assert stubbed.storage.read_tags(ref(key), Fetched(b"", 0, "e")) == [tag]
 
 
 def test_only_the_tags_of_the_named_version_are_touched(stubbed: Stubbed) -> None:

@@ -80,7 +80,7 @@ def test_the_objects_are_counted_and_the_user_asked_before_anything_starts(
     assert asked == ["Start? [y/N] "]
     assert "1,000 objects, about " in printed
     assert "minutes, about $" in printed
-    assert "10 at once (1,769 MB), input of 224 pixels; prices of us-east-1" in printed
+    assert "10 at once (1,769 MB), input of 384 pixels; prices of us-east-1" in printed
     assert "Active: 250 of 1,000 (25.0%), 0 failed, 4.2 a second, 3 minutes left" in printed
     assert f"report: s3://reports/backfill/job-{JOB}/manifest.json" in printed
 

@@ -18,13 +18,24 @@ from scipy.stats import binomtest
 from labeller.aws_errors import AwsFailure, Gone
 from labeller.images import Reason, Unreadable
 from labeller.manifest import ModelError
+from labeller.results import Status
 from local.aws.moto import LocalAws, process_environment
 from local.aws.poller import LambdaContext
 from local.aws.stack import Stack
 from ops import shadow
-from ops.agreement import Agreement, UploadFlip, draw_sample, measure_agreement, upload_lines
+from ops.agreement import Agreement, Answer, UploadFlip, draw_sample, measure_agreement, upload_lines
 from ops.stack import StackDescription, describe_stack
-from tests.support import BLUE, RED, colour_network, encoded, notification, plain, record, write_model
+from tests.support import (
+    BLUE,
+    RED,
+    colour_network,
+    encoded,
+    notification,
+    plain,
+    record,
+    write_familiar_model,
+    write_model,
+)
 
 pytestmark = pytest.mark.midnight
 
@@ -57,6 +68,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "deployed": write_model(folder / "deployed"),
         "same": write_model(folder / "same", model_version="colour-2"),
         "worse": write_model(folder / "worse", brighter_is_blue(), model_version="green-1"),
+        "familiar": write_familiar_model(folder / "familiar", threshold=0.7, model_version="familiar-1"),
     }
 
 
@@ -156,7 +168,7 @@ def test_uploads_with_a_label_that_only_the_deployed_model_has_are_compared_if_i
 
     monkeypatch.setattr(shadow, "rows_of_day", rows)
     command("same", "--label", "green")
-    assert asked == ["red", "blue", "green", "UNSURE"]
+    assert asked == ["red", "blue", "green", "UNSURE", "UNKNOWN"]
 
 
 def test_a_day_without_uploads_is_reported(command: Callable[..., tuple[int, str]]) -> None:
@@ -180,7 +192,7 @@ def test_the_latest_report_has_the_deployed_models_answers(
     from local.score import run_score
 
     with (tmp_path / "log").open("w") as log:
-        run_score(live, stack, models["worse"], log, NOON)
+        run_score(live, stack.outputs, models["worse"], log, NOON)
     status, printed = command("same")
     assert status == 0
     assert f"green-1 (the night of {DAY})" in printed
@@ -229,6 +241,21 @@ def test_the_stacks_threshold_decides_what_is_unsure(
     assert uploads["unsure_now"] == uploads["compared"] == 3  # by the manifest's 0.9 all three are sure
 
 
+def test_an_upload_that_the_candidate_does_not_know_is_not_counted_as_sure(
+    command: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, printed = command("familiar", "--json")
+    uploads = json.loads(printed)["uploads"]
+    assert (uploads["unsure_now"], uploads["unknown_now"]) == (0, 1)  # orange: 1 - 90 / 255 = 0.65 is below 0.7
+
+    def describe(name: str) -> StackDescription:
+        return replace(describe_stack(name), parameters={"FamiliarityThreshold": "0"})
+
+    monkeypatch.setattr(shadow, "describe_stack", describe)
+    _, printed = command("familiar", "--json")
+    assert json.loads(printed)["uploads"]["unknown_now"] == 0  # the stack says that nothing is unknown
+
+
 # ---- sample and agreement ---------------------------------------------------------------------------------
 
 
@@ -250,24 +277,29 @@ def test_fewer_uploads_than_the_sample_size_are_all_sampled() -> None:
 
 def test_agreement_counts_labels_uncertainty_and_what_is_left_out() -> None:
     rows = [row("a"), row("b", "dogs"), row("c", status="UNSURE", model="m0"), row("d"), row("e"), row("f")]
-    answers: list[tuple[str, float] | Exception] = [
-        ("cats", 0.99),
-        ("cats", 0.7),
-        ("cats", 0.4),
+    rows += [row("g"), row("h", status="UNKNOWN")]
+    answers: list[Answer | Exception] = [
+        ("cats", 0.99, Status.LABELLED),
+        ("cats", 0.7, Status.LABELLED),
+        ("cats", 0.4, Status.UNSURE),
         Unreadable(Reason.TRUNCATED, "short"),
         Gone("gone"),
         AwsFailure("throttled"),
+        ("cats", 0.98, Status.UNKNOWN),
+        ("cats", 0.97, Status.UNKNOWN),
     ]
-    agreement = measure_agreement(date(2026, 11, 23), rows, answers, threshold=0.5)
-    low, high = binomtest(2, 3).proportion_ci(method="wilson")
+    agreement = measure_agreement(date(2026, 11, 23), rows, answers)
+    low, high = binomtest(4, 5).proportion_ci(method="wilson")
     assert agreement == Agreement(
         day=date(2026, 11, 23),
-        compared=3,
-        agreed=2,
+        compared=5,
+        agreed=4,
         interval=agreement.interval,
         unsure_before=1,
         unsure_now=1,
-        models_before={"m1": 2, "m0": 1},
+        unknown_before=1,
+        unknown_now=2,
+        models_before={"m1": 4, "m0": 1},
         flips=(UploadFlip("b/b", "dogs", "cats", 0.7),),
         left_out={"unreadable: TRUNCATED": 1, "deleted or replaced since": 1, "AWS failed": 1},
     )
@@ -276,14 +308,14 @@ def test_agreement_counts_labels_uncertainty_and_what_is_left_out() -> None:
 
 def test_if_no_upload_can_be_fetched_the_error_of_aws_is_raised() -> None:
     with pytest.raises(AwsFailure, match="denied"):
-        measure_agreement(DAY, [row("a")], [AwsFailure("denied")], 0.5)
+        measure_agreement(DAY, [row("a")], [AwsFailure("denied")])
 
 
 def test_a_broken_candidate_is_not_counted_as_disagreement() -> None:
     with pytest.raises(ModelError):
-        measure_agreement(DAY, [row("a")], [ModelError("NaN")], 0.5)
+        measure_agreement(DAY, [row("a")], [ModelError("NaN")])
 
 
 def test_names_of_uploads_cannot_move_the_cursor() -> None:
-    agreement = measure_agreement(DAY, [row("a\x1b[2Jb")], [("dogs", 0.9)], 0.5)
+    agreement = measure_agreement(DAY, [row("a\x1b[2Jb")], [("dogs", 0.9, Status.LABELLED)])
     assert not any("\x1b" in line for line in upload_lines(agreement))

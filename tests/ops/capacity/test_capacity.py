@@ -76,8 +76,17 @@ def test_the_bench_replaces_defaults_and_the_command_line_replaces_both(
     _, printed = command(capsys, monkeypatch, "--json", "--bench", str(bench), "--decode-vcpu-ms", "9")
     inputs = json.loads(printed)["inputs"]
     assert (inputs["inference_vcpu_ms"], inputs["decode_vcpu_ms"]) == (50, 9)
+    assert inputs["gmac"] == 0, "the network that was measured may be a smaller one"
     _, printed = command(capsys, monkeypatch, "--json", "--bench", str(bench), "--defaults")
     assert json.loads(printed)["inputs"] == json.loads(json.dumps(asdict(Image())))
+
+
+def test_a_side_stands_for_the_network_that_was_measured_at_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, printed = command(capsys, monkeypatch, "--json", "--defaults", "--side", "128")
+    inputs = json.loads(printed)["inputs"]
+    assert (inputs["side"], inputs["gmac"], inputs["inference_vcpu_ms"]) == (128, 5.0, 25.0)
 
 
 def test_an_input_that_was_not_measured_needs_its_figure(

@@ -51,9 +51,14 @@ def test_more_memory_is_never_slower_and_more_images_never_faster(architecture: 
 
 
 def test_arm64_is_bounded_by_its_arithmetic() -> None:
-    # 15.4 billion multiply-accumulates at 80 billion a second: 192.5 ms.
-    assert Image().vcpu_ms("arm64") - Image().vcpu_ms("x86_64") == pytest.approx(192.5 - 76)
-    assert Image(side=112).vcpu_ms("arm64") - Image(side=112).decode_vcpu_ms - 12 == pytest.approx(76)  # 48 < 76
+    # 13.6 billion multiply-accumulates at 80 billion a second: 170 ms.
+    assert Image().vcpu_ms("arm64") - Image().vcpu_ms("x86_64") == pytest.approx(170 - 74.5)
+
+
+@pytest.mark.parametrize("gmac", [4.0, 0.0])
+def test_arm64_is_never_taken_to_be_faster_than_x86_64(gmac: float) -> None:
+    image = Image(gmac=gmac)  # 50 ms at the arithmetic peak; unknown
+    assert image.vcpu_ms("arm64") == image.vcpu_ms("x86_64")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +66,7 @@ def test_arm64_is_bounded_by_its_arithmetic() -> None:
     [
         ("lambda_gb_second_x86_64", 1.0, 1e5 * 1.05 * 1769 / 1024),  # 100,000 batches of 1.05 s
         ("lambda_request", 1.0, 1e5),
-        ("s3_get", 1.0, 2e6),  # GetObject and HeadObject
+        ("s3_get", 1.0, 3e6),  # GetObject, GetObjectTagging and HeadObject
         ("s3_put", 1.0, 1e6),  # PutObjectTagging
         ("sqs_request", 1.0, 1e6 + 2e5),  # sent singly; received and deleted in tens
         ("dynamodb_write", 1.0, 2e6),  # row and index
@@ -80,7 +85,7 @@ def test_a_million_uploads_in_tens_pay_for(name: str, price: float, dollars: flo
         ("s3_batch_job", 1),
         ("s3_batch_object", 1e6),
         ("s3_batch_manifest_object", 1e6),
-        ("s3_get", 2 * 0.25e6 + 1e6),  # a HEAD for each, and two more for the quarter that is labelled
+        ("s3_get", 3 * 0.25e6 + 1e6),  # a HEAD for each, and three more for the quarter that is labelled
         ("s3_put", 0.25e6),
         ("sqs_request", 0),
         ("dynamodb_read", 1e6 + 0.25e6),
