@@ -1,7 +1,7 @@
 """One object: fetch, decode, run the network, tag, write the row, publish. Settings say which of the three to write.
 
 Events arrive more than once, late and out of order. An event therefore only says which object to label; the result
-describes the object as it is now (or the named version). Three rules keep tags and row true:
+describes the object as it is now (or the named version). Four rules keep tags and row true:
 
 1. A row is written on a condition: not over the row of a later event (by S3's sequencer). A request without a
    sequencer (Batch Operations) does not overwrite a row that an event has written since the row was read, which was
@@ -12,6 +12,8 @@ describes the object as it is now (or the named version). Three rules keep tags 
    whatever replaced the object has a later event, whose row replaces this one by rule 1 and is never replaced by it.
 3. A named version cannot change. A request without a version (Batch Operations) that meets one, in a versioned bucket,
    continues with that version by name.
+4. A person's label of this content stays. The row is written on the condition that its review is the one that the new
+   row and the tags have; otherwise both are written again. Other content loses the review: it is another picture.
 
 With a sequencer, the result event is published during the check of rule 2: receivers order events by the sequencer.
 An object that is replaced in these milliseconds is treated as if it had been replaced just afterwards: its own event
@@ -32,6 +34,9 @@ from labeller.images import Unreadable
 from labeller.inference import infer, unreadable
 from labeller.pipeline import WorkerPool, stage
 from labeller.results import Result, Tagging
+from labeller.reviews import ATTRIBUTES as REVIEW_ATTRIBUTES
+from labeller.reviews import Review, review_of
+from labeller.rows import ReviewChanged
 from labeller.settings import Settings
 from labeller.storage import Fetched, Storage
 
@@ -143,17 +148,7 @@ class Labeller:
             return replace(ref, version_id=fetched.version_id, sequencer="")
         result = await self._result(fetched, durations)
         with stage("write", durations):
-            tagging, denied = await self._tag(ref, result)
-            item = records.item_for(
-                basis,
-                result,
-                tagging,
-                etag=fetched.etag,
-                size=fetched.size,
-                classified_at=datetime.now(UTC),
-                ttl_days=self.settings.row_ttl_days,
-            )
-            written = await self._write_row(ref, item)
+            item, written, denied = await self._write(ref, basis, fetched, result)
             event = records.event_detail(item)
             publishes = written and "event" in self.settings.write
             publishing = publish(event) if publishes and ref.sequencer else None
@@ -165,7 +160,9 @@ class Labeller:
                 await (publishing or publish(event))
         if denied:
             raise denied  # the row has the label; the tags need a permission
-        return Outcome(Ending(result.status) if written else Ending.STALE, ref, result, tagging, durations)
+        return Outcome(
+            Ending(result.status) if written else Ending.STALE, ref, result, Tagging(item["tagging"]), durations
+        )
 
     async def _is_unchanged(self, ref: ObjectRef, fetched: Fetched, publishing: Awaitable[None] | None) -> bool:
         """Whether the object is still what was fetched; if not, or if that fails, waits for `publishing` first."""
@@ -186,24 +183,59 @@ class Labeller:
             return unreadable(error, self.classifier.version)
         return inference.result
 
+    async def _write(
+        self, ref: ObjectRef, basis: ObjectRef, fetched: Fetched, result: Result
+    ) -> tuple[dict[str, Any], bool, Denied | None]:
+        """Write tags and row, again each time a person reviews the picture meanwhile.
+
+        Returns the row, whether it was written, and the error if the tags may not be. Raises AwsFailure.
+        """
+        review: Review | None = None
+        for _ in range(MAX_ROUNDS):
+            tagging, denied, review = await self._tag(ref, basis, fetched, result, review)
+            item = records.item_for(
+                basis,
+                result,
+                tagging,
+                etag=fetched.etag,
+                size=fetched.size,
+                classified_at=datetime.now(UTC),
+                ttl_days=self.settings.row_ttl_days,
+                review=review,
+            )
+            try:
+                return item, await self._write_row(ref, item), denied
+            except ReviewChanged as changed:
+                review = changed.review
+        raise AwsFailure(f"{ref.path} was reviewed {MAX_ROUNDS} times while it was being labelled; it will be retried")
+
     async def _write_row(self, ref: ObjectRef, item: Mapping[str, Any]) -> bool:
         """False if the row holds the result of a later event."""
         if "row" not in self.settings.write:
             return True
         return await self.aws_pool(self.storage.put_row if ref.sequencer else self.storage.replace_row, ref, item)
 
-    async def _tag(self, ref: ObjectRef, result: Result) -> tuple[Tagging, Denied | None]:
+    async def _tag(
+        self, ref: ObjectRef, basis: ObjectRef, fetched: Fetched, result: Result, review: Review | None
+    ) -> tuple[Tagging, Denied | None, Review | None]:
+        """Write the tags. Tags that claim a human's label are believed if the row has a review of this content."""
         if "tags" not in self.settings.write:
-            return Tagging.OFF, None
+            return Tagging.OFF, None, review
         prefix = self.settings.tag_prefix
         try:
             existing = await self.aws_pool(self.storage.read_tags, ref)
-            merged = records.merge_tags(existing, records.tags_for(result, prefix), prefix)
+            if review is None and records.says_human(existing, prefix):
+                if "row" not in self.settings.write:
+                    return Tagging.WRITTEN, None, None  # a person's label, of the time when rows were written
+                row = await self.aws_pool(self.storage.read_row, ref, *REVIEW_ATTRIBUTES, "sequencer")
+                review = review_of(row, fetched.etag, basis.sequencer and records.padded(basis.sequencer))
+            ours = records.tags_for(result, prefix, review.label if review else None)
+            merged = records.merge_tags(existing, ours, prefix)
             if merged is None:
-                return Tagging.NO_ROOM, None
+                return Tagging.NO_ROOM, None, review
             await self.aws_pool(self.storage.write_tags, ref, merged)
         except Archived:
-            return Tagging.ARCHIVED, None
+            return Tagging.ARCHIVED, None, review
         except Denied as denied:
-            return Tagging.DENIED, denied
-        return Tagging.WRITTEN, None
+            return Tagging.DENIED, denied, review
+        return Tagging.WRITTEN, None, review

@@ -29,6 +29,7 @@ ACTIONS = {
     "PutObjectTagging": ("s3:PutObjectTagging", "s3:PutObjectVersionTagging"),
     "GetItem": ("dynamodb:GetItem", ""),
     "PutItem": ("dynamodb:PutItem", ""),
+    "UpdateItem": ("dynamodb:UpdateItem", ""),
     "PutEvents": ("events:PutEvents", ""),
 }
 # What the handler does not call by itself.

@@ -10,7 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from classify.labelling import Labeller
+from labeller.results import Tagging
+from labeller.rows import _attribute
 from labeller.storage import Storage
+from ops.review.reviewing import Reviewer
 from tests.classify.world import ALL, CONTENTS, WRITES, World, real_labeller
 
 NUMBERS = st.integers(0, 7)
@@ -21,7 +24,8 @@ HISTORIES = st.lists(
         st.tuples(st.just("delete")),
         st.tuples(st.just("deny"), st.booleans()),
         st.tuples(st.sampled_from(["duplicate", "crash", "delete_version", "ask"]), NUMBERS),
-        st.tuples(st.just("receive"), NUMBERS),
+        st.tuples(st.sampled_from(["receive", "finish"]), NUMBERS),
+        st.tuples(st.just("review"), NUMBERS, st.sampled_from(["cat", "dog", None])),
         st.tuples(st.just("go_on"), st.integers(0, 1), st.integers(1, 8)),  # an object takes five to eight calls
     ),
     max_size=40,
@@ -57,11 +61,24 @@ def always(answer: bool) -> Callable[..., bool]:
 
 
 def unconditionally(storage: Storage, ref: Any, item: Any) -> bool:
-    storage._dynamodb.rows[item["version"]] = {k: str(v) for k, v in item.items()}
+    storage._dynamodb.items[item["version"]] = {k: _attribute(v) for k, v in item.items()}
     return True
 
 
-# Rule broken -> the kind of bucket, the history that shows it, the method of Storage and what it does instead.
+def whatever_the_row(storage: Storage, ref: Any, review: Any, before: Any) -> bool:
+    attributes = {k: _attribute(v) for k, v in review.attributes().items()}
+    storage._dynamodb.items[ref.version_id or "null"] |= attributes
+    return True
+
+
+async def once(reviewer: Reviewer, ref: Any) -> Tagging:
+    return await reviewer._write_tags_once(ref) or Tagging.WRITTEN
+
+
+LABELLED: list[Step] = [("put", "red"), ("finish", 0)]
+LABELLED_TWICE: list[Step] = [("put", "red"), ("duplicate", 0), ("finish", 0)]
+
+# Rule broken -> the kind of bucket, the history that shows it, the method of Storage or Reviewer, what it does instead.
 BROKEN: dict[str, tuple[str, list[Step], str, Callable[..., Any]]] = {
     "nobody looks again after tagging": (
         "unversioned",
@@ -87,6 +104,30 @@ BROKEN: dict[str, tuple[str, list[Step], str, Callable[..., Any]]] = {
         "replace_row",
         unconditionally,
     ),
+    "a backfill does not look for an answer": (
+        "unversioned",
+        [*LABELLED, ("ask",), ("receive", 0), ("go_on", 0, 4), ("review", 0, "cat"), ("finish", 0)],
+        "replace_row",
+        unconditionally,
+    ),
+    "a redelivery does not look for an answer": (
+        "unversioned",
+        [*LABELLED_TWICE, ("receive", 0), ("go_on", 0, 3), ("review", 0, "cat"), ("finish", 0)],
+        "put_row",
+        unconditionally,
+    ),
+    "an answer is taken without looking at the row": (
+        "unversioned",
+        [*LABELLED, ("review", 0, "cat"), ("receive", 0), ("go_on", 0, 2), ("put", "blue"), ("finish", 0)],
+        "write_review",
+        whatever_the_row,
+    ),
+    "nobody looks again after an answer": (
+        "unversioned",
+        [*LABELLED, ("review", 0, "cat"), ("receive", 0), ("go_on", 0, 6), ("put", "blue"), ("finish", 0)],
+        "write_tags_of_row",
+        once,
+    ),
     "tags are never read": ("versioned", [("put", "red")], "read_tags", lambda *_: []),
 }
 
@@ -96,7 +137,7 @@ def test_the_history_test_detects_a_broken_rule(labeller: Labeller, monkeypatch:
     kind, history, method, instead = BROKEN[rule]
     assert play(labeller, kind, history) == []
 
-    monkeypatch.setattr(Storage, method, instead)
+    monkeypatch.setattr(Reviewer if hasattr(Reviewer, method) else Storage, method, instead)
 
     assert play(labeller, kind, history) != []
 

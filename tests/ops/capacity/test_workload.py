@@ -89,7 +89,7 @@ def test_a_million_uploads_in_tens_pay_for(name: str, price: float, dollars: flo
     ],
 )
 def test_what_is_not_written_is_not_paid_for(write: str, dollars: float) -> None:
-    # A dollar a million: GetObject and, with tags, GetObjectTagging, HeadObject, PutObjectTagging; row and index; event.
+    # A dollar a million: GetObject and, with tags, GetObjectTagging, HeadObject, PutObjectTagging; row, index; event.
     each = prices(**dict.fromkeys(("s3_get", "s3_put", "dynamodb_write", "eventbridge_event"), 1e-6))
     assert upload_cost(PLAIN, each, 1769, "x86_64", 10, frozenset(write.split(","))).total == pytest.approx(dollars)
 
