@@ -23,7 +23,6 @@ import boto3
 
 from labeller.events import Delivery, ObjectRef, Request, Source
 from labeller.pipeline import Deadline
-from labeller.storage import connect
 from labeller.text import printable
 from ops import ROOT, local_stack
 from ops.batch_operations import read_manifest
@@ -121,17 +120,13 @@ def label_objects(
 def load_labeller(only_stale: bool) -> Labeller:
     """The function's labeller; what the environment does not set is set as for the function.
 
-    It always reads an object's tags before it writes them: another object store may not send the count of tags from
-    which the function concludes that there are none. Raises SettingsError, ModelError.
+    Raises SettingsError, ModelError.
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     from classify.app import get_labeller  # after the variables, which Powertools reads when it is imported
 
-    labeller = get_labeller()
-    settings = labeller.settings
-    storage = connect(settings.results_table, settings.event_bus, trust_tag_count=False)
-    return replace(labeller, storage=storage, only_stale=only_stale)
+    return replace(get_labeller(), only_stale=only_stale)
 
 
 def label_batch(labeller: Labeller, batch: Sequence[ObjectRef]) -> list[str | Exception]:
