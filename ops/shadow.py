@@ -178,6 +178,8 @@ def compare(options: argparse.Namespace) -> int:
     else:
         lines = comparison_lines(version, test_set) if test_set else [f"Test set: {reason}"]
         print("\n".join([*lines, *unscored_lines(unscored), *upload_lines(uploads)]))
+        if not stack.writes("row"):
+            print(f"{stack.name} writes no rows (parameter Write): uploads cannot be compared")
     return 3 if test_set and test_set.outcome is Outcome.WORSE else 0
 
 

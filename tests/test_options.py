@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from local.aws.moto import local_aws
 from local.aws.stack import Stack, deploy
 from local.aws.template import to_cloudformation
-from tests.template import PARAMETERS, TEMPLATE_CONTENT, as_list, of_type, properties, references
+from tests.template import PARAMETERS, TEMPLATE_CONTENT, Resolver, as_list, of_type, properties, references
 
 KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 ALL_ON = {
@@ -243,6 +244,32 @@ def test_nobody_but_the_functions_that_label_can_write_the_label_tag(all_on: Sta
         "ForAnyValue:StringEquals": {"s3:RequestObjectTagKeys": ["kind"]},
         "ArnNotEquals": {"aws:PrincipalArn": labellers(all_on)},
     }
+
+
+def test_the_gate_is_refused_where_no_tags_are_written() -> None:
+    (assertion,) = TEMPLATE_CONTENT["Rules"]["ReadGateNeedsTags"]["Assertions"]
+    allowed, tested = assertion["Assert"]["Fn::Contains"]
+    assert tested == {"Ref": "Write"}
+    assert allowed == [value for value in PARAMETERS["Write"]["AllowedValues"] if "tags" in value]
+
+
+# ---- what is written ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("write", PARAMETERS["Write"]["AllowedValues"])
+def test_every_combination_of_what_is_written_is_a_condition_of_its_own(write: str) -> None:
+    resolver = Resolver({"Write": write}, {})
+    conditions = {"tags": "WritesTags", "row": "WritesRow", "event": "WritesEvent"}
+    assert [name for name, condition in conditions.items() if resolver.holds(condition)] == write.split(",")
+    configurations = resolver(properties("UploadsBucket")["NotificationConfiguration"])["QueueConfigurations"]
+    removals = ["s3:ObjectRemoved:*", "s3:LifecycleExpiration:*"] if "row" in write else []
+    assert [sent["Event"] for sent in configurations] == ["s3:ObjectCreated:*", *removals]
+
+
+def test_tags_or_a_row_are_always_written() -> None:
+    combinations = {frozenset(value.split(",")) for value in PARAMETERS["Write"]["AllowedValues"]}
+    subsets = {frozenset(c) for n in range(4) for c in itertools.combinations(("tags", "row", "event"), n)}
+    assert combinations == {subset for subset in subsets if subset & {"tags", "row"}}
 
 
 # ---- versions, architecture, SnapStart ----------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""AWS calls for single objects: content and tags in S3, rows in DynamoDB, events to EventBridge.
+"""AWS calls for single objects: content and tags in S3, rows in DynamoDB (`rows`), events to EventBridge.
 
 Raises the exceptions of `aws_errors`. An object that S3 does not hand out, because of its own state, is no error:
 `Fetched` names the Refusal.
@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
@@ -20,11 +19,11 @@ from labeller.aws_errors import DENIED, AwsFailure, Denied, Gone, aws_errors, de
 from labeller.events import ObjectRef
 from labeller.pipeline import ensure_time
 from labeller.records import Tag
+from labeller.rows import Rows
 
 if TYPE_CHECKING:  # the stubs are not in Lambda
     from botocore.session import Session
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, PutItemInputTypeDef
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef
     from mypy_boto3_s3 import S3Client
@@ -48,7 +47,7 @@ _KEY_UNUSABLE = {"KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInval
 
 MAX_ENTRIES = 10  # of one PutEvents call, 256 KB together; EventBridge user guide, "PutEvents"
 EVENT_SOURCE = "image-labeller"
-EVENT_TYPE = "ImageClassified"
+EVENT_TYPE, REVIEW_EVENT = "ImageClassified", "ImageReviewed"
 
 
 class Refusal(StrEnum):
@@ -71,7 +70,7 @@ class Fetched:
     encoding: str = ""  # its Content-Encoding
 
 
-class Storage:
+class Storage(Rows):
     """Objects, tags, rows and result events, through the given clients. `connect` makes the real ones."""
 
     def __init__(
@@ -82,9 +81,8 @@ class Storage:
         events: EventBridgeClient,
         bus: str = "default",
     ) -> None:
+        super().__init__(dynamodb, table)
         self._s3 = s3
-        self._dynamodb = dynamodb
-        self._table = table
         self._events = events
         self._bus = bus
 
@@ -186,61 +184,14 @@ class Storage:
         with _object_errors("PutObjectTagging", ref):
             self._s3.put_object_tagging(**_address(ref), Tagging={"TagSet": list(tags)})
 
-    # ---- rows ---------------------------------------------------------------------------------------------
-
-    def read_row(self, ref: ObjectRef, *names: str) -> dict[str, str]:
-        """The named text attributes of the row that exist; empty if there is no row. Raises AwsFailure."""
-        aliases = {f"#{name}": name for name in names}  # some are DynamoDB's reserved words
-        with aws_errors("GetItem", _name(ref)):
-            response = self._dynamodb.get_item(
-                TableName=self._table,
-                Key={"object": {"S": ref.path}, "version": {"S": ref.version_id or "null"}},
-                ProjectionExpression=", ".join(aliases),
-                ExpressionAttributeNames=aliases,
-                ConsistentRead=True,
-            )
-        return {name: value["S"] for name, value in response.get("Item", {}).items() if "S" in value}
-
-    def read_sequencer(self, ref: ObjectRef) -> str:
-        """The sequencer of the object's row; "" if there is no row, or none in it. Raises AwsFailure."""
-        return self.read_row(ref, "sequencer").get("sequencer", "")
-
-    def put_row(self, ref: ObjectRef, item: Mapping[str, Any]) -> bool:
-        """Write the row of records.item_for; False if it already holds the result of a later event.
-
-        Raises AwsFailure. An equal sequencer overwrites: S3 may deliver an event twice.
-        """
-        return self._put(ref, item, "attribute_not_exists(sequencer) OR sequencer <= :sequencer")
-
-    def replace_row(self, ref: ObjectRef, item: Mapping[str, Any]) -> bool:
-        """Write the row if its sequencer still equals the item's, or is still missing; False otherwise.
-
-        Raises AwsFailure. For requests without a sequencer, which have no position in the order of events.
-        """
-        condition = "sequencer = :sequencer" if "sequencer" in item else "attribute_not_exists(sequencer)"
-        return self._put(ref, item, condition)
-
-    def _put(self, ref: ObjectRef, item: Mapping[str, Any], condition: str) -> bool:
-        request: PutItemInputTypeDef = {
-            "TableName": self._table,
-            "Item": {name: _attribute(value) for name, value in item.items()},
-            "ConditionExpression": condition,
-        }
-        if ":sequencer" in condition:
-            request["ExpressionAttributeValues"] = {":sequencer": _attribute(item["sequencer"])}
-        with aws_errors("PutItem", _name(ref)):
-            try:
-                self._dynamodb.put_item(**request)
-            except self._dynamodb.exceptions.ConditionalCheckFailedException:
-                return False
-            return True
-
     # ---- result events ------------------------------------------------------------------------------------
 
-    def put_events(self, details: Sequence[Mapping[str, Any]]) -> list[AwsFailure | None]:
-        """Publish up to MAX_ENTRIES details as ImageClassified; for each, None or its failure."""
+    def put_events(
+        self, details: Sequence[Mapping[str, Any]], detail_type: str = EVENT_TYPE
+    ) -> list[AwsFailure | None]:
+        """Publish up to MAX_ENTRIES details; for each, None or its failure."""
         named = [(f"{detail['bucket']}/{detail['key']}", detail) for detail in details]
-        return publish_events(self._events, self._bus, EVENT_TYPE, named)
+        return publish_events(self._events, self._bus, detail_type, named)
 
 
 def publish_events(
@@ -317,23 +268,10 @@ def _address(ref: ObjectRef) -> _Address:
     return address
 
 
-def _attribute(value: str | Decimal | Mapping[str, Any] | list[Any]) -> AttributeValueTypeDef:
-    """A value of records.item_for in DynamoDB's format. boto3's serializer would load boto3."""
-    if isinstance(value, list):
-        return {"L": [_attribute(entry) for entry in value]}
-    if isinstance(value, Mapping):
-        return {"M": {name: _attribute(member) for name, member in value.items()}}
-    return {"S": value} if isinstance(value, str) else {"N": str(value)}
-
-
 def _version(response: GetObjectOutputTypeDef | HeadObjectOutputTypeDef) -> str | None:
     version = response.get("VersionId")
     return None if version in (None, "null") else version
 
 
-def _name(ref: ObjectRef) -> str:
-    return f"{ref.path} (version {ref.version_id})" if ref.version_id else ref.path
-
-
 def _object_errors(call: str, ref: ObjectRef) -> AbstractContextManager[None]:
-    return aws_errors(call, _name(ref), of_object=True)
+    return aws_errors(call, ref.name, of_object=True)
