@@ -189,7 +189,6 @@ def _settings(table: str, parameters: Mapping[str, str]) -> Settings:
         "CONFIDENCE_THRESHOLD": parameters.get("ConfidenceThreshold", ""),
         "FAMILIARITY_THRESHOLD": parameters.get("FamiliarityThreshold", ""),
         "MAX_IMAGE_BYTES": parameters.get("MaxImageBytes", ""),
-        "MAX_IMAGE_PIXELS": parameters.get("MaxImagePixels", ""),
     }
     threads = str(len(os.sched_getaffinity(0)))
     return Settings.from_env({"RESULTS_TABLE": table, "ONNX_THREADS": threads, **variables})
