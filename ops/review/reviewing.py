@@ -32,6 +32,7 @@ class Answer(StrEnum):
     """What became of an answer."""
 
     ACCEPTED = "ACCEPTED"
+    UNTAGGED = "UNTAGGED"  # row and event have it, but these credentials may not change the object's tags
     REPLACED = "REPLACED"  # the object has other content than the person saw, or is gone
     OVERTAKEN = "OVERTAKEN"  # an undo came too late: somebody has answered since
 
@@ -50,7 +51,7 @@ class Reviewer:
         """Give the content with this ETag the label, or withdraw it (None); `more` is kept in the history.
 
         Returns the review that the row has now. The last of several people wins, and the history has all. Raises
-        AwsFailure if the answer must be given again; Denied if row and event have it and only the tags do not.
+        AwsFailure if the answer must be given again.
         """
         return await self._answer(ref, etag, lambda _: label, None, more)
 
@@ -83,20 +84,14 @@ class Reviewer:
                 break
         else:
             raise AwsFailure(f"{ref.name} was changed {MAX_ROUNDS} times meanwhile; answer again")
-        denied: Denied | None = None
-        try:
-            tagging = await self.write_tags_of_row(ref)
-        except Denied as error:
-            tagging, denied = Tagging.DENIED, error
+        tagging = await self.write_tags_of_row(ref)
         if tagging and tagging != row.get("tagging"):
             await self.aws_pool(self.storage.write_tagging, ref, tagging.value, written.at)
         detail = records.review_event_detail(row, written)
         (failure,) = await self.aws_pool(self.storage.put_events, [detail], REVIEW_EVENT)
         if failure:
             raise failure
-        if denied:
-            raise denied  # the row has the answer; the tags need a permission
-        return Answer.ACCEPTED, written
+        return (Answer.UNTAGGED if tagging is Tagging.DENIED else Answer.ACCEPTED), written
 
     def _is_last(self, review: Review, said: Mapping[str, str | None]) -> bool:
         """Whether this person has just said this."""
@@ -134,6 +129,8 @@ class Reviewer:
                 await self.aws_pool(self.storage.write_tags, ref, merged)
         except Archived:
             return Tagging.ARCHIVED
+        except Denied:
+            return Tagging.DENIED
         now = await self.aws_pool(self.storage.read_row, ref, "classified_at", "reviewed_at")
         after = await self.aws_pool(self.storage.head, ref)
         same = all(row.get(name) == now.get(name) for name in ("classified_at", "reviewed_at"))
