@@ -94,6 +94,10 @@ def run_job(
 ) -> int:
     """Create and confirm a job, or take up an unfinished one; follow it until it ends; returns the exit status."""
     target = batch_operations.find_target(clients, options.stack)
+    if options.stale_only and not target.writes_rows:
+        raise CommandError(
+            f"STALE_ONLY goes by the rows, and {options.stack} writes none (parameter Write): leave it out to label all"
+        )
     job = options.job or _unfinished_job(clients, target, console)
     if job is None:
         manifest = options.manifest and batch_operations.upload_manifest(clients, target, options.manifest)

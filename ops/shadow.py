@@ -178,6 +178,8 @@ def compare(options: argparse.Namespace) -> int:
     else:
         lines = comparison_lines(version, test_set) if test_set else [f"Test set: {reason}"]
         print("\n".join([*lines, *unscored_lines(unscored), *upload_lines(uploads)]))
+        if not stack.writes("row"):
+            print(f"{stack.name} writes no rows (parameter Write): uploads cannot be compared")
     return 3 if test_set and test_set.outcome is Outcome.WORSE else 0
 
 
@@ -187,8 +189,8 @@ def settings_of(table: str, parameters: Mapping[str, str]) -> Settings:
         "CONFIDENCE_THRESHOLD": parameters.get("ConfidenceThreshold", ""),
         "FAMILIARITY_THRESHOLD": parameters.get("FamiliarityThreshold", ""),
         "MAX_IMAGE_BYTES": parameters.get("MaxImageBytes", ""),
-        "MAX_IMAGE_PIXELS": parameters.get("MaxImagePixels", ""),
         "TAG_PREFIX": parameters.get("TagPrefix", ""),
+        "WRITE": parameters.get("Write", ""),
     }
     threads = str(len(os.sched_getaffinity(0)))
     return Settings.from_env({"RESULTS_TABLE": table, "ONNX_THREADS": threads, **variables})

@@ -128,7 +128,7 @@ def item_for(
         sequencer         of the last event that wrote the row, padded; left out before the first such event
         event_time        of that event, as its sender wrote it
         classified_at     time of writing, ISO 8601, UTC
-        tagging           WRITTEN, NO_ROOM, ARCHIVED, DENIED
+        tagging           WRITTEN, NO_ROOM, ARCHIVED, DENIED, OFF
         human_label       the label of `review`, a person's of this content; and its others, see `Review.attributes`
         label_day         the index's key, see `index_keys`: of what the model says
         expires_at        when DynamoDB deletes the row, seconds since 1970; left out if `ttl_days` is 0

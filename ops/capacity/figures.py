@@ -21,8 +21,9 @@ from ops.capacity.workload import (
     memory_sizes,
     upload_cost,
 )
+from ops.template import read_template
 
-BATCH = 10  # messages an invocation takes at most; the template's BatchSize
+BATCH = 10  # messages an invocation takes at most; BatchSize of the template's UploadsToClassify
 RATES = (10, 1_000, 10_000)  # uploads a second
 DEFAULT_MEMORY = 3008  # MB; the template's
 TWO_VCPUS = 3538  # MB; the measurements are of two vCPUs
@@ -82,6 +83,17 @@ def figures(image: Image, prices: Prices, memory: int) -> dict[str, Any]:
             }
             for side, network in NETWORKS.items()
             for of_network in [replace(image, side=side, gmac=network.gmac, inference_vcpu_ms=network.vcpu_ms)]
+        ],
+        "writes": [
+            {
+                "write": write,
+                "batch_of_10_ms": image.writing(names).batch_ms(BATCH, memory, "x86_64"),
+                "usd_per_million_in_tens": upload_cost(image, prices, memory, "x86_64", BATCH, names).total,
+                "usd_per_million_one_by_one": upload_cost(image, prices, memory, "x86_64", 1, names).total,
+                "usd_per_million_kept_a_month": kept_cost(image, prices, names),
+            }
+            for write in read_template()["Parameters"]["Write"]["AllowedValues"]
+            for names in [frozenset(write.split(","))]
         ],
         "usd_per_million_kept_a_month": kept_cost(image, prices),
         "queue": [_simulated(scenario, image, prices, memory) for scenario in scenarios(image, memory)],

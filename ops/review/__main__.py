@@ -58,6 +58,10 @@ def uploads_desk(options: argparse.Namespace) -> Uploads:
     stack = describe_stack(options.stack)
     table = stack.output("ResultsTableName")
     settings = settings_of(table, stack.parameters)
+    if "row" not in settings.write:
+        raise CommandError(
+            f"the stack {options.stack} writes no rows (parameter Write), and a review is kept in the row"
+        )
     model = options.model or Path(os.environ.get(local_stack.MODEL, ROOT / "build/model"))
     aws_pool = WorkerPool(_CALLS, "aws")
     caller = boto3.client("sts").get_caller_identity()["Arn"]
@@ -73,6 +77,7 @@ def uploads_desk(options: argparse.Namespace) -> Uploads:
             settings.tag_prefix,
             caller.rpartition("/")[2],  # of a user, the name; of a role, the session's: with SSO, the address
             aws_pool,
+            settings.write,
         ),
         settings=settings,
         aws_pool=aws_pool,

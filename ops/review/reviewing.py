@@ -45,7 +45,9 @@ class Reviewer:
     prefix: str  # of the tags
     by: str
     aws_pool: WorkerPool
+    write: frozenset[str] = frozenset({"tags", "row", "event"})  # what the stack writes of a result; always the row
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    writes_tags: bool = True  # False: the stack writes none (parameter Write)
 
     async def answer(self, ref: ObjectRef, etag: str, label: str | None, **more: str) -> tuple[Answer, Review | None]:
         """Give the content with this ETag the label, or withdraw it (None); `more` is kept in the history.
@@ -70,7 +72,8 @@ class Reviewer:
         for _ in range(MAX_ROUNDS):
             row = await self.aws_pool(self.storage.read_row, ref, *_READ)
             if row.get("etag") != etag:
-                await self.write_tags_of_row(ref)  # an attempt that was interrupted may have tagged the new content
+                if "tags" in self.write:
+                    await self.write_tags_of_row(ref)  # an interrupted attempt may have tagged the new content
                 return Answer.REPLACED, None
             before = review_of(row, etag, None)
             if before and self._is_last(before, more if expected_at else {**more, "label": choose(before)}):
@@ -84,13 +87,14 @@ class Reviewer:
                 break
         else:
             raise AwsFailure(f"{ref.name} was changed {MAX_ROUNDS} times meanwhile; answer again")
-        tagging = await self.write_tags_of_row(ref)
+        tagging = await self.write_tags_of_row(ref) if "tags" in self.write else None
         if tagging and tagging != row.get("tagging"):
             await self.aws_pool(self.storage.write_tagging, ref, tagging.value, written.at)
-        detail = records.review_event_detail(row, written)
-        (failure,) = await self.aws_pool(self.storage.put_events, [detail], REVIEW_EVENT)
-        if failure:
-            raise failure
+        if "event" in self.write:
+            detail = records.review_event_detail(row, written)
+            (failure,) = await self.aws_pool(self.storage.put_events, [detail], REVIEW_EVENT)
+            if failure:
+                raise failure
         return (Answer.UNTAGGED if tagging is Tagging.DENIED else Answer.ACCEPTED), written
 
     def _is_last(self, review: Review, said: Mapping[str, str | None]) -> bool:
@@ -99,10 +103,12 @@ class Reviewer:
         return last["by"] == self.by and all(last.get(name) == value for name, value in said.items())
 
     async def write_tags_of_row(self, ref: ObjectRef) -> Tagging | None:
-        """Make the object's tags those of its row; None if the object is gone.
+        """Make the object's tags those of its row; None if the object is gone, or tags are not written.
 
         Raises AwsFailure, also while the row is still of earlier content: then the tags are not the labeller's yet.
         """
+        if not self.writes_tags:
+            return None
         try:
             for _ in range(MAX_ROUNDS):
                 tagging = await self._write_tags_once(ref)

@@ -14,7 +14,7 @@ from labeller.results import Tagging
 from labeller.rows import _attribute
 from labeller.storage import Storage
 from ops.review.reviewing import Reviewer
-from tests.classify.world import CONTENTS, World, real_labeller
+from tests.classify.world import ALL, CONTENTS, WRITES, World, real_labeller
 
 NUMBERS = st.integers(0, 7)
 Step = tuple[Any, ...]
@@ -38,8 +38,8 @@ def labeller(tmp_path_factory: pytest.TempPathFactory) -> Labeller:
     return real_labeller(tmp_path_factory.mktemp("model"))
 
 
-def play(labeller: Labeller, kind: str, history: list[Step]) -> list[str]:
-    world = World(labeller, versioned=kind == "versioned", notifies=kind != "not notified")
+def play(labeller: Labeller, kind: str, history: list[Step], write: str = ALL) -> list[str]:
+    world = World(labeller, versioned=kind == "versioned", notifies=kind != "not notified", write=write)
     for name, *arguments in history:
         getattr(world, name)(*arguments)
     world.settle()
@@ -48,10 +48,10 @@ def play(labeller: Labeller, kind: str, history: list[Step]) -> list[str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_after_any_history_tags_rows_and_events_agree_with_the_bucket(labeller: Labeller, kind: str) -> None:
-    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(HISTORIES)
-    def holds(history: list[Step]) -> None:
-        assert play(labeller, kind, history) == []
+    @settings(max_examples=360, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(HISTORIES, st.sampled_from(WRITES))
+    def holds(history: list[Step], write: str) -> None:
+        assert play(labeller, kind, history, write) == []
 
     holds()
 
@@ -140,3 +140,18 @@ def test_the_history_test_detects_a_broken_rule(labeller: Labeller, monkeypatch:
     monkeypatch.setattr(Reviewer if hasattr(Reviewer, method) else Storage, method, instead)
 
     assert play(labeller, kind, history) != []
+
+
+@pytest.mark.parametrize("write", ["row", "row,event"])
+def test_without_tags_only_a_request_without_a_sequencer_needs_a_second_look(
+    labeller: Labeller, monkeypatch: pytest.MonkeyPatch, write: str
+) -> None:
+    kind, history, method, instead = BROKEN["nobody looks again where nothing has a sequencer"]
+    earlier = [("put", "red"), ("receive", 0), ("go_on", 0, 1), ("put", "blue")]
+    assert play(labeller, kind, history, write) == play(labeller, "unversioned", earlier, write) == []
+
+    monkeypatch.setattr(Storage, method, instead)
+
+    assert play(labeller, kind, [("put", "red"), ("ask",), ("receive", 0), ("go_on", 0, 3), ("put", "blue")], write)
+    monkeypatch.setattr(Storage, method, lambda *_: pytest.fail("a look at an object that has an event"))
+    assert play(labeller, "unversioned", earlier, write) == []
