@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from labeller import images
+from labeller import images, jpeg
 from labeller.images import Decoded, Reason, Unreadable, decode
 from labeller.signatures import SUPPORTED, ends_early, identify
 from tests.hostile import damaged_files
@@ -883,14 +883,24 @@ def test_a_progressive_jpeg_with_hundreds_of_scans_is_refused_before_it_is_decod
     assert decode(data, (4, 4), 10**8).width == 5000
 
 
+def in_scans(data: bytes, count: int) -> bytes:
+    """A JPEG with that many empty scans, each of one component."""
+    return data[: data.index(b"\xff\xda")] + b"\xff\xda\0\x08\x01\x01\x00\x00\x3f\x00" * count
+
+
 @pytest.mark.parametrize(("scans", "refused"), [(100, False), (101, True)])
 def test_two_billion_pixels_may_be_passed_over_and_no_more(
     monkeypatch: pytest.MonkeyPatch, scans: int, refused: bool
 ) -> None:
-    monkeypatch.setattr(images, "_load", lambda *_: Image.new("RGB", (4, 4)))  # nothing is passed over here
-    data = encoded(plain((1, 2, 3), 5000, 4000), "JPEG")  # one scan of 20 million pixels
-    with pytest.raises(Unreadable) if refused else nullcontext():
-        decode(data + b"\xff\xda" * (scans - 1), (4, 4), 10**8)
+    monkeypatch.setattr(jpeg, "load", lambda *_: Image.new("RGB", (4, 4)))  # nothing is passed over here
+    data = encoded(plain((1, 2, 3), 5000, 4000), "JPEG")  # 20 million pixels
+    with pytest.raises(Unreadable, match="in 101 scans") if refused else nullcontext():
+        decode(in_scans(data, scans), (4, 4), 10**8)
+
+
+def test_what_looks_like_scans_after_the_only_one_counts_for_nothing() -> None:
+    data = encoded(plain((1, 2, 3), 1000, 1000), "JPEG")
+    assert decode(data + b"\xff\xda" * 3000, (4, 4), 10**8).width == 1000
 
 
 def test_a_tiff_that_declares_millions_of_strips_is_refused_in_a_moment() -> None:
@@ -922,6 +932,17 @@ def test_running_out_of_memory_is_too_costly(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", no_memory)
 
     assert reason(encoded(plain((1, 2, 3)))) is Reason.TOO_COSTLY
+
+
+@pytest.mark.parametrize("kind", ["items", "extents"])
+def test_counts_above_libheifs_limits_are_damage_and_not_costly(kind: str) -> None:
+    data = bytearray(encoded(plain(RED, 64, 64), "HEIF"))
+    at = data.index(b"iloc") + (
+        10 if kind == "items" else 16
+    )  # of the only item: its number, method, reference, extents
+    data[at] = 0x80
+
+    assert reason(bytes(data)) is not Reason.TOO_COSTLY
 
 
 @pytest.mark.parametrize("secret", [b"SeCr", b"'Cr'", b'"Cr"', b"\xe2\x80\xae\n"])
