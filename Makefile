@@ -13,7 +13,7 @@ model_takes := DATA WEIGHTS IMAGE_SIZE COMPRESS
 verify-cpus_takes := DATA WEIGHTS PHOTOGRAPHS
 layer_takes := ARCH:--architecture HEIC ENV
 local_takes := MODEL PORT
-invoke_takes := EVENT:argument
+invoke_takes := EVENT:argument STACK
 labels_takes := LABEL DAY STACK LIMIT JSON:flag
 review_takes := STACK MODEL DAY DAYS PORT
 backfill_takes := BUCKET PREFIX STALE_ONLY:flag ALL:flag MANIFEST STACK JOB YES:flag ENGINE
@@ -79,7 +79,7 @@ build: .venv/ready .venv-sam/ready ## sam build, without Docker (after `make lay
 local: .venv/ready ## the stack on this machine until Ctrl-C, at a printed endpoint; STACK=local leads commands to it: MODEL=folder PORT=4566
 	@$(call run,local.server)
 
-invoke: .venv/ready .venv-sam/ready ## run the built function against the local AWS: EVENT=events/NAME.json
+invoke: .venv/ready .venv-sam/ready ## run the built function against the local AWS, or a stack in your account: EVENT=events/NAME.json STACK=
 	@$(call run,local.runtime.invoke)
 
 labels: .venv/ready ## list the objects with a label: LABEL=name or UNSURE, DAY=2026-11-23 STACK= LIMIT= JSON=1
