@@ -11,7 +11,7 @@ demo_takes := DATA WEIGHTS IMAGE_SIZE SHARED MIRROR
 photographs_takes := MIRROR
 model_takes := DATA WEIGHTS IMAGE_SIZE COMPRESS
 verify-cpus_takes := DATA WEIGHTS PHOTOGRAPHS
-layer_takes := ARCH:--architecture ENV
+layer_takes := ARCH:--architecture HEIC ENV
 local_takes := MODEL PORT
 invoke_takes := EVENT:argument
 labels_takes := LABEL DAY STACK LIMIT JSON:flag
@@ -24,6 +24,7 @@ split_takes := DATA OUT
 bench_takes := QUICK:flag DATA WEIGHTS MODEL ONLY:words
 mutants_takes := MODULES:words SAMPLE SEED MINUTES
 deploy_takes := ENV GUIDED:flag ARCH ALLOW_REPLACE:flag
+deploy_passes_on := HEIC # to layer
 redrive_takes := STACK
 lock_takes := UPGRADE
 
@@ -34,7 +35,7 @@ run = $(BIN)/python -m local.make $1 $($@_takes)
 
 # Make ignores variables that it does not know; here a misspelt name is an error.
 goals := $(or $(MAKECMDGOALS),help)
-allowed := $(foreach target,$(goals),$(foreach variable,$($(target)_takes),$(firstword $(subst :, ,$(variable))))) PYTHON
+allowed := $(foreach target,$(goals),$(foreach variable,$($(target)_takes) $($(target)_passes_on),$(firstword $(subst :, ,$(variable))))) PYTHON
 given := $(foreach name,$(filter-out -%,$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),$(name)))
 unknown := $(filter-out $(allowed) MAKE% SHELL,$(given))
 ifneq ($(unknown),)
@@ -68,7 +69,7 @@ model: .venv/ready ## train and quantise the model: DATA=folder WEIGHTS=imagenet
 verify-cpus: .venv/ready ## compare the model on this CPU, AVX2-only x86 and arm64: DATA= WEIGHTS= PHOTOGRAPHS=40
 	@$(call run,bench.cpus.__main__)
 
-layer: .venv/ready ## fill build/layers with libraries and model, print digests, size and margin: ARCH=x86_64|arm64 ENV=prod
+layer: .venv/ready ## fill build/layers with libraries and model, print digests, size and margin: ARCH=x86_64|arm64 HEIC=0 ENV=prod
 	@$(call run,layers.__main__)
 
 build: .venv/ready .venv-sam/ready ## sam build, without Docker (after `make layer`), and bytecode for the functions
@@ -131,7 +132,7 @@ validate: .venv-sam/ready .venv-checkov/ready ## template.yaml: sam validate --l
 	@AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-eu-central-1} $(SAM) validate --lint
 	@$(CHECKOV) --file template.yaml --framework cloudformation --skip-download --compact --quiet
 
-deploy: layer build ## deploy to your AWS account: ENV=dev|prod of samconfig.toml, or GUIDED=1 to be asked; ARCH= ALLOW_REPLACE=1
+deploy: layer build ## deploy to your AWS account: ENV=dev|prod of samconfig.toml, or GUIDED=1 to be asked; ARCH= HEIC=0 ALLOW_REPLACE=1
 	@$(call run,ops.deploy)
 
 redrive: .venv/ready ## return the messages of the dead-letter queue to the queue: STACK=image-labeller
