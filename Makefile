@@ -19,7 +19,8 @@ review_takes := STACK MODEL DAY DAYS PORT
 backfill_takes := BUCKET PREFIX STALE_ONLY:flag ALL:flag MANIFEST STACK JOB YES:flag ENGINE
 shadow_takes := MODEL:argument STACK BASELINE DAY
 nightly_takes := DATA SHARED STACK
-testset_takes := DIR:argument STACK DELETE:flag
+testset_takes := DIR:argument STACK MODEL DELETE:flag
+split_takes := DATA OUT
 bench_takes := QUICK:flag DATA WEIGHTS MODEL ONLY:words
 mutants_takes := MODULES:words SAMPLE SEED MINUTES
 deploy_takes := ENV GUIDED:flag ARCH ALLOW_REPLACE:flag
@@ -48,7 +49,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 ifneq ($(goals),lint validate test-layers) # `make test` runs these side by side
 .NOTPARALLEL: # `make -j deploy` would build before the layers are filled
 endif
-.PHONY: help setup demo photographs model verify-cpus layer build local invoke labels review nightly testset capacity backfill shadow test mutants \
+.PHONY: help setup demo photographs model verify-cpus layer build local invoke labels review nightly testset split capacity backfill shadow test mutants \
   bench lint validate test-layers deploy redrive lock clean
 
 help: ## this list
@@ -97,11 +98,14 @@ shadow: .venv/ready ## compare a model with the deployed one, on the test set an
 capacity: .venv/ready ## queue age, concurrency and cost of a million images, by memory size and rate; limits
 	@$(BIN)/python -m ops.capacity
 
-nightly: .venv/ready ## score build/model on the test photographs, on the local AWS, and print the report's path: DATA=folder SHARED=../shared STACK=local
+nightly: .venv/ready ## score build/model on its test pictures, on the local AWS, and print the report's path: DATA=folder with test/ SHARED= STACK=local
 	@$(call run,local.nightly)
 
-testset: .venv/ready ## upload a labelled test set to a stack: DIR=folder with a folder for each label, STACK=image-labeller DELETE=1
+testset: .venv/ready ## upload a test set to a stack, by default the test pictures of the build: DIR=folder with a folder for each label, STACK= MODEL= DELETE=1
 	@$(call run,ops.testset)
+
+split: .venv/ready ## write the build's splits as folders: DATA=pictures OUT=pictures-split
+	@$(call run,model_build.data.split_folders)
 
 test: ## lint, types, the template's checks and all tests, in random order
 	@echo "installing, lint, validate: what each prints follows when it has ended"
