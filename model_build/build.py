@@ -28,14 +28,16 @@ from model_build import (
     quantize,
     search,
     selection,
+    strangers,
     verify,
 )
 from model_build.atomic_folder import atomic_folder
 from model_build.cache import cache_in
 from model_build.config import BuildConfig
 from model_build.data import dataset, reader
-from model_build.data.dataset import Dataset
+from model_build.data.dataset import Dataset, spread
 from model_build.data.reader import CORES
+from model_build.data.shifts import CHANGES, DESTRUCTIONS
 from model_build.familiarity import Familiarity, choose_familiarity
 from model_build.features import Features, extract
 from model_build.fingerprint import PACKAGES
@@ -45,6 +47,7 @@ from model_build.report import card, compose, figures, report
 from model_build.report.report import BuildReport
 from model_build.report.summary import print_summary
 from model_build.selection import TrainedNetwork
+from model_build.strangers import StandIns
 from model_build.verify import Predictions, Verification
 
 LoadBase = Callable[[str, int, int], base.Base]
@@ -92,12 +95,21 @@ class Quantisation:
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Temperature and confidence threshold, and the cross-validation's answers on which they were chosen: for the
-    images, and for changed copies of the validation images."""
+    images, and for changed copies of the validation images, with the features of the copies."""
 
     temperature: float
     threshold: calibration.Threshold
     validation: Predictions
+    changed: Features
     copies: selection.JudgedCopies
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """Familiarity as it is shipped, and the comparison by which its method was chosen."""
+
+    familiarity: Familiarity
+    compared: strangers.Comparison
 
 
 def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
@@ -126,8 +138,8 @@ def run_stages(build: Build, load_base: LoadBase) -> BuildReport:
     features = extract_features(build, data, quantisation)
     network = train_head(build, data, quantisation, features)
     calibrated = calibrate(build, data, network)
-    familiarity = learn_familiarity(build, data, network)
-    manifest = export_model(build, data, frozen, network, calibrated, familiarity)
+    learnt = learn_familiarity(build, data, network, calibrated)
+    manifest = export_model(build, data, frozen, network, calibrated, learnt.familiarity)
     verification = verify_model(build, data, network, manifest)
     return write_report(build, asked, data, quantisation, searched, network, calibrated, manifest, verification)
 
@@ -206,9 +218,8 @@ def calibrate(build: Build, data: Dataset, network: TrainedNetwork) -> Calibrati
     """Choose the temperature and the confidence threshold, each image judged by a head that did not learn from it."""
     with build.stages.stage("calibration", "temperature and confidence threshold, chosen by cross-validation"):
         config, features, head = build.config, network.features, network.head
-        copies = selection.judge_copies(
-            head, features, extract(network.int8, data.splits["validation"], config, changed=True), config
-        )
+        changed = extract(network.int8, data.splits["validation"], config, CHANGES)
+        copies = selection.judge_copies(head, features, changed, config)
         counted = copies.counted
         judged = [(head.logits, features.labels), (copies.logits[counted], copies.targets[counted])]
         logits, targets = (np.concatenate(parts) for parts in zip(*judged, strict=True))
@@ -222,15 +233,23 @@ def calibrate(build: Build, data: Dataset, network: TrainedNetwork) -> Calibrati
         ]
         predictions = Predictions(features.examples, head.logits, features.labels, temperature)
         # As if nothing were UNKNOWN, so that the threshold holds for an operator who turns that off.
-        return Calibration(temperature, calibration.strictest(thresholds), predictions, copies)
+        return Calibration(temperature, calibration.strictest(thresholds), predictions, changed, copies)
 
 
-def learn_familiarity(build: Build, data: Dataset, network: TrainedNetwork) -> Familiarity:
-    """Choose what new pictures are compared with, and how unfamiliar a picture must be to be UNKNOWN."""
+def learn_familiarity(build: Build, data: Dataset, network: TrainedNetwork, calibrated: Calibration) -> Learnt:
+    """Choose how familiarity is scored, and how unfamiliar a picture must be to be UNKNOWN."""
     with build.stages.stage("familiarity", "how like the training pictures a picture must be to get a label"):
-        others = (*data.others.get("train", ()), *data.others.get("validation", ()))
-        strangers = extract(network.int8, others, build.config) if others else None
-        return choose_familiarity(data, network.features, strangers, build.config)
+        config, features = build.config, network.features
+        examples = (*data.others.get("train", ()), *data.others.get("validation", ()))
+        others = extract(network.int8, examples, config) if examples else None
+        sample = spread(calibrated.changed.examples, config.destroyed_images)
+        destroyed = extract(network.int8, sample, config, DESTRUCTIONS)
+        logits = selection.judge_copies(network.head, features, destroyed, config).logits
+        stand_ins = StandIns(calibrated.changed, calibrated.copies.logits, destroyed, logits, others)
+        compared = strangers.compare_methods(data, network, stand_ins, config)
+        strangers.print_comparison(compared)
+        mahalanobis = compared.mahalanobis if compared.shipped == strangers.MAHALANOBIS else None
+        return Learnt(choose_familiarity(data, features, others, config, mahalanobis), compared)
 
 
 def export_model(

@@ -35,6 +35,9 @@ EXEMPLARS = 1000
 LEVELS = 127
 """Of exemplars in INT8: their largest value has this one."""
 
+SHRINKAGE = 0.01
+"""Share of the mean variance that is added to every variance of the Mahalanobis distance."""
+
 EPSILON = 1e-6
 """Added to squared lengths, as in the head: features of zeros have a vector of zeros."""
 
@@ -110,19 +113,51 @@ class Exemplars:
 
 
 @dataclass(frozen=True, slots=True)
+class Mahalanobis:
+    """The distance to the nearest label's mean, in deviations within the labels (Lee et al. 2018, arXiv 1807.03888):
+    `whitening` float32 [C, C] gives unit vectors the mean squared length 1 within a label; `means` float32 [labels, C]
+    are whitened."""
+
+    whitening: np.ndarray
+    means: np.ndarray
+
+    @classmethod
+    def of(cls, features: Features) -> Mahalanobis:
+        """Learn from training pictures. SHRINKAGE makes it work with fewer pictures than channels."""
+        vectors = unit_vectors(features.values).astype(np.float64)
+        present, rows = np.unique(features.labels, return_inverse=True)
+        means = np.stack([vectors[rows == label].mean(axis=0) for label in range(len(present))])
+        centred = vectors - means[rows]
+        covariance = centred.T @ centred / len(vectors)
+        covariance += (SHRINKAGE * np.trace(covariance) / len(covariance) + EPSILON**2) * np.eye(len(covariance))
+        values, axes = np.linalg.eigh(covariance)
+        whitening = axes / np.sqrt(values * len(values))
+        return cls(whitening.astype(np.float32), (means @ whitening).astype(np.float32))
+
+    def score(self, vectors: np.ndarray) -> np.ndarray:
+        """float32 [n] for unit vectors float32 [n, C]: the squared distance, negative."""
+        white = vectors @ self.whitening
+        return -np.min([((white - mean) ** 2).sum(axis=1) for mean in self.means], axis=0)
+
+
+@dataclass(frozen=True, slots=True)
 class Familiarity:
-    """What the graph computes familiarity with. `direction` float32 [C] is added to the score by its product with a
-    picture's unit vector; zeros without pictures of `other/`. Below `threshold` a picture is UNKNOWN."""
+    """What the graph computes familiarity with: the distance of `mahalanobis`, or without it the exemplars.
+
+    `direction` float32 [C] is added to the score by its product with a picture's unit vector; zeros without pictures of
+    `other/`. Below `threshold` a picture is UNKNOWN.
+    """
 
     exemplars: Exemplars
     direction: np.ndarray
     scale: Scale
     threshold: float
+    mahalanobis: Mahalanobis | None = None
 
     def score(self, features: np.ndarray) -> np.ndarray:
         """float32 [n] for pooled features float32 [n, 2, C]."""
         vectors = unit_vectors(features)
-        return self.exemplars.score(vectors) + vectors @ self.direction
+        return np.asarray((self.mahalanobis or self.exemplars).score(vectors) + vectors @ self.direction)
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """The familiarity [n], 0 to 1, of pooled features float32 [n, 2, C]."""
@@ -150,7 +185,13 @@ def choose_exemplars(features: Features) -> Exemplars:
     return Exemplars(tuple(features.examples[row] for row in rows), stored, step, offsets.astype(np.float32))
 
 
-def choose_familiarity(data: Dataset, features: Features, others: Features | None, config: BuildConfig) -> Familiarity:
+def choose_familiarity(
+    data: Dataset,
+    features: Features,
+    others: Features | None,
+    config: BuildConfig,
+    mahalanobis: Mahalanobis | None = None,
+) -> Familiarity:
     """Exemplars from training pictures, the mapping from validation pictures, and what `other/` can teach.
 
     The threshold is the share of validation pictures that may become UNKNOWN. With pictures of `other/` it is the
@@ -160,18 +201,19 @@ def choose_familiarity(data: Dataset, features: Features, others: Features | Non
     training, validation = (part_of(features, data.splits[split]) for split in ("train", "validation"))
     exemplars, lost = choose_exemplars(training), round(1 - config.familiar_share, 6)
     vectors = unit_vectors(validation.values)
-    own = exemplars.score(vectors)
+    scorer = mahalanobis or exemplars
+    own = scorer.score(vectors)
     none = np.zeros(vectors.shape[1], np.float32)
     if others is None or len(others.labels) < FEWEST_OTHERS:
-        return Familiarity(exemplars, none, Scale.of(own), lost)
+        return Familiarity(exemplars, none, Scale.of(own), lost, mahalanobis)
     strangers = unit_vectors(others.values)
-    scores = exemplars.score(strangers)
+    scores = scorer.score(strangers)
     strength, own, scores = _best_strength(vectors, strangers, own, scores)
     threshold = _threshold_with_others(Scale.of(own)(scores), lost)
     if not strength:
-        return Familiarity(exemplars, none, Scale.of(own), threshold)
+        return Familiarity(exemplars, none, Scale.of(own), threshold, mahalanobis)
     direction = strength * _direction(vectors, strangers)
-    return Familiarity(exemplars, direction.astype(np.float32), Scale.of(own), threshold)
+    return Familiarity(exemplars, direction.astype(np.float32), Scale.of(own), threshold, mahalanobis)
 
 
 def part_of(features: Features, examples: Sequence[Example]) -> Features:

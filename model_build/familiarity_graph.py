@@ -29,7 +29,7 @@ def add_familiarity(path: Path, maps: str, familiarity: Familiarity) -> None:
     graph = model.graph
     for name, values in _constants(familiarity).items():
         graph.initializer.append(numpy_helper.from_array(values, f"familiarity/{name}"))
-    graph.node.extend(_nodes(maps))
+    graph.node.extend(_nodes(maps, familiarity.mahalanobis is not None))
     graph.output.extend(
         [
             helper.make_tensor_value_info(FAMILIARITY_OUTPUT, TensorProto.FLOAT, ["N"]),
@@ -53,10 +53,15 @@ def write_exemplars(folder: Path, exemplars: Exemplars, data: Dataset) -> None:
 def _constants(familiarity: Familiarity) -> dict[str, np.ndarray]:
     exemplars = familiarity.exemplars
     starts, widths, slopes = _pieces(familiarity.scale)
-    return {
+    scoring = {
+        "offsets": exemplars.offsets,
+        "neighbours": np.array([min(NEIGHBOURS, len(exemplars.examples))]),
+    }
+    if (distance := familiarity.mahalanobis) is not None:
+        scoring = {"whitening": distance.whitening, "means": distance.means, "each": np.array([2])}
+    return scoring | {
         "vectors": np.ascontiguousarray(exemplars.vectors.T),
         "step": np.array(exemplars.step, np.float32),
-        "offsets": exemplars.offsets,
         "direction": familiarity.direction[:, None],
         "starts": starts,
         "widths": widths,
@@ -66,7 +71,6 @@ def _constants(familiarity: Familiarity) -> dict[str, np.ndarray]:
         "one": np.array(1, np.float32),
         "channels": np.array([1]),
         "named": np.array([NAMED]),
-        "neighbours": np.array([min(NEIGHBOURS, len(exemplars.examples))]),
     }
 
 
@@ -77,7 +81,7 @@ def _pieces(scale: Scale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return scale.scores[:-1], widths, (np.diff(scale.shares.astype(np.float64)) / widths).astype(np.float32)
 
 
-def _nodes(maps: str) -> list[onnx.NodeProto]:
+def _nodes(maps: str, by_distance: bool) -> list[onnx.NodeProto]:
     def node(operator: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
         """A node whose names are of this part of the graph, except `maps` and the outputs."""
         names = [
@@ -91,23 +95,35 @@ def _nodes(maps: str) -> list[onnx.NodeProto]:
             operator, names[0], names[1], name=f"familiarity/node/{outputs.split()[-1]}", **attributes
         )
 
+    mean_cosine = [
+        node("Sub", "cosines offsets", "closeness"),
+        node("TopK", "closeness neighbours", "highest highest_rows", axis=1),
+        node("ReduceMean", "highest", "base_score", axes=[1], keepdims=1),
+    ]
+    distance = [
+        node("MatMul", "unit whitening", "white"),
+        node("Unsqueeze", "white channels", "white_row"),
+        node("Sub", "white_row means", "differences"),
+        node("Mul", "differences differences", "squared"),
+        node("ReduceSum", "squared each", "distances", keepdims=0),
+        node("ReduceMin", "distances", "distance", axes=[1], keepdims=1),
+        node("Neg", "distance", "base_score"),
+    ]
     return [
-        node("ReduceMean", maps, "means", axes=[1, 2], keepdims=0),
-        node("Mul", "means means", "squares"),
+        node("ReduceMean", maps, "channel_means", axes=[1, 2], keepdims=0),
+        node("Mul", "channel_means channel_means", "squares"),
         node("ReduceSum", "squares channels", "square_length", keepdims=1),
         node("Add", "square_length epsilon", "positive"),
         node("Sqrt", "positive", "length"),
-        node("Div", "means length", "unit"),
+        node("Div", "channel_means length", "unit"),
         node("Cast", "vectors", "floats", to=TensorProto.FLOAT),
         node("MatMul", "unit floats", "products"),
         node("Mul", "products step", "cosines"),
         node("TopK", "cosines named", f"{SIMILARITY_OUTPUT} rows", axis=1),
         node("Cast", "rows", NEAREST_OUTPUT, to=TensorProto.INT32),
-        node("Sub", "cosines offsets", "closeness"),
-        node("TopK", "closeness neighbours", "highest highest_rows", axis=1),
-        node("ReduceMean", "highest", "mean", axes=[1], keepdims=1),
+        *(distance if by_distance else mean_cosine),
         node("MatMul", "unit direction", "along"),
-        node("Add", "mean along", "score"),
+        node("Add", "base_score along", "score"),
         node("Sub", "score starts", "beyond"),
         node("Max", "beyond zero", "reached"),
         node("Min", "reached widths", "within"),

@@ -10,12 +10,21 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import scipy.spatial.distance
 from onnx import TensorProto, helper
 
 from model_build import familiarity_graph
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example
-from model_build.familiarity import Exemplars, Familiarity, Scale, choose_exemplars, choose_familiarity
+from model_build.familiarity import (
+    Exemplars,
+    Familiarity,
+    Mahalanobis,
+    Scale,
+    choose_exemplars,
+    choose_familiarity,
+    unit_vectors,
+)
 from model_build.features import Features
 
 CONFIG = BuildConfig(Path("data"))
@@ -116,6 +125,27 @@ def test_the_score_is_the_mean_of_the_five_highest_cosines_less_offsets() -> Non
     assert exemplars.score(vector) == pytest.approx([0.3])
 
 
+def test_the_mahalanobis_distance_is_scipys_to_the_nearest_labels_mean() -> None:
+    learnt = Mahalanobis.of(TRAINING)
+    vectors, labels = unit_vectors(TRAINING.values).astype(float), TRAINING.labels
+    means = [vectors[labels == label].mean(axis=0) for label in (0, 1)]
+    covariance = np.cov(vectors - np.array(means)[labels], rowvar=False, bias=True)
+    inverse = np.linalg.inv(covariance + 0.01 * covariance.trace() / CHANNELS * np.eye(CHANNELS))
+
+    unseen = unit_vectors(np.concatenate([VALIDATION.values[:4], strangers(4, 15).values]))
+    distances = [min(scipy.spatial.distance.mahalanobis(one, mean, inverse) for mean in means) for one in unseen]
+
+    assert learnt.score(unseen) == pytest.approx([-(distance**2) / CHANNELS for distance in distances], rel=1e-3)
+
+
+def test_the_mahalanobis_distance_is_finite_with_fewer_pictures_than_channels_and_with_equal_ones() -> None:
+    few, equal = clusters("train", 3, 16), features_of(np.ones((6, CHANNELS)), np.arange(6) % 2, "train")
+
+    for features in (few, equal):
+        scores = Mahalanobis.of(features).score(unit_vectors(VALIDATION.values))
+        assert np.isfinite(scores).all()
+
+
 # ---- the choice ---------------------------------------------------------------------------------------
 
 
@@ -178,10 +208,11 @@ def test_too_few_other_pictures_change_nothing() -> None:
 # ---- the graph ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def taught() -> Familiarity:
+@pytest.fixture(scope="module", params=["nearest neighbours", "Mahalanobis"])
+def taught(request: pytest.FixtureRequest) -> Familiarity:
     others = joined(strangers(20, 13), features_of(TRAINING.values[:20, 0] + 0.3, np.full(20, 2), "other/near"))
-    return choose_familiarity(DATA, KNOWN, others, CONFIG)
+    distance = Mahalanobis.of(TRAINING) if request.param == "Mahalanobis" else None
+    return choose_familiarity(DATA, KNOWN, others, CONFIG, distance)
 
 
 @pytest.fixture(scope="module")
