@@ -34,11 +34,11 @@ from model_build import (
 from model_build.atomic_folder import atomic_folder
 from model_build.cache import cache_in
 from model_build.config import BuildConfig
-from model_build.data import dataset, reader
-from model_build.data.dataset import Dataset, spread
+from model_build.data import dataset
+from model_build.data.dataset import Dataset
 from model_build.data.reader import CORES
-from model_build.data.shifts import CHANGES, DESTRUCTIONS
-from model_build.familiarity import Familiarity, choose_familiarity
+from model_build.data.shifts import CHANGES
+from model_build.familiarity import Familiarity
 from model_build.features import Features, extract
 from model_build.fingerprint import PACKAGES
 from model_build.progress import Stages
@@ -47,7 +47,7 @@ from model_build.report import card, compose, figures, report
 from model_build.report.report import BuildReport
 from model_build.report.summary import print_summary
 from model_build.selection import TrainedNetwork
-from model_build.strangers import StandIns
+from model_build.strangers import Learnt
 from model_build.verify import Predictions, Verification
 
 LoadBase = Callable[[str, int, int], base.Base]
@@ -104,14 +104,6 @@ class Calibration:
     copies: selection.JudgedCopies
 
 
-@dataclass(frozen=True, slots=True)
-class Learnt:
-    """Familiarity as it is shipped, and the comparison by which its method was chosen."""
-
-    familiarity: Familiarity
-    compared: strangers.Comparison
-
-
 def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     """Run every stage and replace `config.out` with the finished model; until then the previous model stays.
 
@@ -141,7 +133,7 @@ def run_stages(build: Build, load_base: LoadBase) -> BuildReport:
     learnt = learn_familiarity(build, data, network, calibrated)
     manifest = export_model(build, data, frozen, network, calibrated, learnt.familiarity)
     verification = verify_model(build, data, network, manifest)
-    return write_report(build, asked, data, quantisation, searched, network, calibrated, manifest, verification)
+    return write_report(build, asked, data, quantisation, searched, network, calibrated, learnt, manifest, verification)
 
 
 def read_data(build: Build) -> Dataset:
@@ -239,17 +231,7 @@ def calibrate(build: Build, data: Dataset, network: TrainedNetwork) -> Calibrati
 def learn_familiarity(build: Build, data: Dataset, network: TrainedNetwork, calibrated: Calibration) -> Learnt:
     """Choose how familiarity is scored, and how unfamiliar a picture must be to be UNKNOWN."""
     with build.stages.stage("familiarity", "how like the training pictures a picture must be to get a label"):
-        config, features = build.config, network.features
-        examples = (*data.others.get("train", ()), *data.others.get("validation", ()))
-        others = extract(network.int8, examples, config) if examples else None
-        sample = spread(calibrated.changed.examples, config.destroyed_images)
-        destroyed = extract(network.int8, sample, config, DESTRUCTIONS)
-        logits = selection.judge_copies(network.head, features, destroyed, config).logits
-        stand_ins = StandIns(calibrated.changed, calibrated.copies.logits, destroyed, logits, others)
-        compared = strangers.compare_methods(data, network, stand_ins, config)
-        strangers.print_comparison(compared)
-        mahalanobis = compared.mahalanobis if compared.shipped == strangers.MAHALANOBIS else None
-        return Learnt(choose_familiarity(data, features, others, config, mahalanobis), compared)
+        return strangers.learn(data, network, calibrated.changed, calibrated.copies, build.config)
 
 
 def export_model(
@@ -305,6 +287,7 @@ def write_report(
     searched: search.SearchResult | None,
     network: TrainedNetwork,
     calibrated: Calibration,
+    learnt: Learnt,
     manifest: Manifest,
     verification: Verification,
 ) -> BuildReport:
@@ -324,6 +307,7 @@ def write_report(
                 selection.count_correct(network.trained, quantisation.candidates, network.reference),
                 network,
                 calibrated.threshold,
+                learnt,
                 searched,
                 previous.compare_with_previous(config.out, data.labels, scored),
             ),
@@ -337,7 +321,7 @@ def write_report(
             },
         )
         figures.write_figures(results, folder / "figures")
-        thumbnails = _thumbnails_of_mistakes(results, test, data, config.image_size)
+        thumbnails = card.thumbnails(results, data, config.image_size)
         shutil.rmtree(build.work)
     seconds = {**build.stages.seconds, "total": round(sum(build.stages.seconds.values()), 2)}
     results = replace(results, reused=cache_in(config.cache).reused, seconds=seconds)
@@ -348,10 +332,3 @@ def write_report(
 
 def _head_file(build: Build) -> Path:
     return build.work / "head.onnx"
-
-
-def _thumbnails_of_mistakes(results: BuildReport, test: Predictions, data: Dataset, image_size: int) -> dict[str, str]:
-    """Data URIs of the mistakes that the card shows, by path."""
-    names = {mistake.path for mistake in results.mistakes[: card.MISTAKES_SHOWN]}
-    shown = [example for example in test.examples if data.name(example) in names]
-    return {data.name(example): uri for example, uri in reader.thumbnails(shown, image_size).items()}

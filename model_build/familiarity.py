@@ -15,9 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold
 
-from evaluation.metrics import auroc_score
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example
 from model_build.features import Features
@@ -51,7 +50,10 @@ FEWEST_OTHERS = 10
 """Pictures of `other/` from which something is learnt."""
 
 STRENGTHS = (0.3, 1.0, 3.0)
-"""Weights of the direction of `other/` to try, against a score in standard deviations."""
+"""Weights of the direction of `other/` to try, against the score, both in standard deviations."""
+
+SIGNIFICANCE = 1.0
+"""Standard errors by which a larger weight must be better, because some dozens of examples could improve by chance."""
 
 FOLDS = 5
 
@@ -107,9 +109,12 @@ class Exemplars:
         return vectors @ (self.vectors.astype(np.float32) * np.float32(self.step)).T
 
     def score(self, vectors: np.ndarray) -> np.ndarray:
-        """float32 [n]: the mean of the highest cosines less offsets."""
-        closeness = self.cosines(vectors) - self.offsets
-        return _highest(closeness, NEIGHBOURS).mean(axis=1)
+        """float32 [n] for unit vectors float32 [n, C]."""
+        return self.mean_closeness(self.cosines(vectors))
+
+    def mean_closeness(self, cosines: np.ndarray) -> np.ndarray:
+        """float32 [n]: the mean of the highest cosines, of float32 [n, M], less offsets."""
+        return np.asarray(_highest(cosines - self.offsets, NEIGHBOURS).mean(axis=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +149,8 @@ class Mahalanobis:
 class Familiarity:
     """What the graph computes familiarity with: the distance of `mahalanobis`, or without it the exemplars.
 
-    `direction` float32 [C] is added to the score by its product with a picture's unit vector; zeros without pictures of
-    `other/`. Below `threshold` a picture is UNKNOWN.
+    `direction` float32 [2 C] is added to the score by its product with the unit vectors of means and maxima; zeros
+    without pictures of `other/`. Below `threshold` a picture is UNKNOWN.
     """
 
     exemplars: Exemplars
@@ -156,8 +161,8 @@ class Familiarity:
 
     def score(self, features: np.ndarray) -> np.ndarray:
         """float32 [n] for pooled features float32 [n, 2, C]."""
-        vectors = unit_vectors(features)
-        return np.asarray((self.mahalanobis or self.exemplars).score(vectors) + vectors @ self.direction)
+        scorer = self.mahalanobis or self.exemplars
+        return np.asarray(scorer.score(unit_vectors(features)) + both_unit_vectors(features) @ self.direction)
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """The familiarity [n], 0 to 1, of pooled features float32 [n, 2, C]."""
@@ -166,8 +171,13 @@ class Familiarity:
 
 def unit_vectors(features: np.ndarray) -> np.ndarray:
     """The channels' means of pooled features float32 [n, 2, C], scaled to unit length: float32 [n, C]."""
-    means = features[:, 0]
-    return means / np.sqrt((means**2).sum(axis=1, keepdims=True) + EPSILON)
+    return both_unit_vectors(features)[:, : features.shape[2]]
+
+
+def both_unit_vectors(features: np.ndarray) -> np.ndarray:
+    """The channels' means, and then their maxima, each scaled to unit length: float32 [n, 2 C]."""
+    scaled = features / np.sqrt((features**2).sum(axis=2, keepdims=True) + EPSILON)
+    return np.asarray(scaled.reshape(len(features), -1))
 
 
 def choose_exemplars(features: Features) -> Exemplars:
@@ -203,17 +213,38 @@ def choose_familiarity(
     vectors = unit_vectors(validation.values)
     scorer = mahalanobis or exemplars
     own = scorer.score(vectors)
-    none = np.zeros(vectors.shape[1], np.float32)
     if others is None or len(others.labels) < FEWEST_OTHERS:
+        none = np.zeros(2 * vectors.shape[1], np.float32)
         return Familiarity(exemplars, none, Scale.of(own), lost, mahalanobis)
-    strangers = unit_vectors(others.values)
-    scores = scorer.score(strangers)
-    strength, own, scores = _best_strength(vectors, strangers, own, scores)
+    directions = _directions(both_unit_vectors(training.values), both_unit_vectors(others.values))
+    along = both_unit_vectors(validation.values) @ directions.final
+    weight, own, scores = _best_weight(
+        own, scorer.score(unit_vectors(others.values)), along, directions.products_of_others
+    )
     threshold = _threshold_with_others(Scale.of(own)(scores), lost)
-    if not strength:
-        return Familiarity(exemplars, none, Scale.of(own), threshold, mahalanobis)
-    direction = strength * _direction(vectors, strangers)
-    return Familiarity(exemplars, direction.astype(np.float32), Scale.of(own), threshold, mahalanobis)
+    return Familiarity(exemplars, (weight * directions.final).astype(np.float32), Scale.of(own), threshold, mahalanobis)
+
+
+def strangest_rows(
+    familiarity: Familiarity, features: Features, count: int, named: int = 3
+) -> list[tuple[int, float, list[tuple[int, float]]]]:
+    """The `count` least familiar of the pictures that familiarity was learnt from, each compared with all exemplars but
+    itself: its row, its familiarity, and row and cosine of the `named` nearest exemplars."""
+    exemplars, vectors = familiarity.exemplars, unit_vectors(features.values)
+    row = {example: index for index, example in enumerate(exemplars.examples)}
+    itself = {index: row[example] for index, example in enumerate(features.examples) if example in row}
+    cosines = exemplars.cosines(vectors)
+    cosines[list(itself.keys()), list(itself.values())] = -2  # below any other
+    scores = (
+        familiarity.mahalanobis.score(vectors) if familiarity.mahalanobis else exemplars.mean_closeness(cosines)
+    ) + both_unit_vectors(features.values) @ familiarity.direction
+    strangest = np.argsort(scores, kind="stable")[:count]
+    shares = familiarity.scale(scores[strangest])
+    nearest = np.argsort(-cosines[strangest], axis=1, kind="stable")[:, :named]
+    return [
+        (int(index), float(share), [(int(one), float(cosines[index, one])) for one in ones if one != itself.get(index)])
+        for index, share, ones in zip(strangest, shares, nearest, strict=True)
+    ]
 
 
 def part_of(features: Features, examples: Sequence[Example]) -> Features:
@@ -223,32 +254,51 @@ def part_of(features: Features, examples: Sequence[Example]) -> Features:
     return Features(tuple(features.examples[row] for row in rows), features.values[rows], features.labels[rows])
 
 
-def _best_strength(
-    vectors: np.ndarray, strangers: np.ndarray, own: np.ndarray, scores: np.ndarray
+@dataclass(frozen=True, slots=True)
+class _Directions:
+    """A direction [2 C] from pictures of `other/` to training pictures, and the product of each of `other/` with one
+    that was learnt without it."""
+
+    final: np.ndarray
+    products_of_others: np.ndarray
+
+
+def _directions(training: np.ndarray, others: np.ndarray) -> _Directions:
+    """Weights of logistic regression between the vectors of both, each group counted alike."""
+
+    def learn(examples: np.ndarray) -> tuple[np.ndarray, float]:
+        model = LogisticRegression(C=100.0, class_weight="balanced", max_iter=300)
+        both = np.concatenate([training, examples])
+        model.fit(both, np.arange(len(both)) < len(training))
+        return model.coef_[0], float(model.intercept_[0])
+
+    final, offset = learn(others)
+    products = np.empty(len(others))
+    for learnt, unseen in KFold(FOLDS, shuffle=True, random_state=0).split(others):
+        weights, own_offset = learn(others[learnt])
+        products[unseen] = others[unseen] @ weights + own_offset - offset
+    return _Directions(final, products)
+
+
+def _best_weight(
+    own: np.ndarray, scores: np.ndarray, along: np.ndarray, along_others: np.ndarray
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """The weight of the direction whose area under the ROC curve is highest in cross-validation, 0 for none, with the
-    scores of validation pictures and strangers that go with it."""
-    deviation = float(own.std()) or 1.0
-    both = np.concatenate([vectors, strangers])
-    known = np.arange(len(both)) < len(vectors)
-    products = np.empty(len(both))
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-    for learnt, unseen in folds.split(both, known):
-        learnt_known, learnt_strange = learnt[known[learnt]], learnt[~known[learnt]]
-        products[unseen] = both[unseen] @ _direction(both[learnt_known], both[learnt_strange])
+    """The weight of the direction, with the scores of validation pictures and others that go with it: the smallest for
+    which no larger one has a measurably larger area under the ROC curve, picture by picture of the others."""
+    unit = float(own.std() / (along.std() or 1.0))
     best = (0.0, own, scores)
-    for strength in (factor * deviation for factor in STRENGTHS):
-        moved = own + strength * products[known], scores + strength * products[~known]
-        if auroc_score(*moved) > auroc_score(*best[1:]):
-            best = (strength, *moved)
+    for weight in (strength * unit for strength in STRENGTHS):
+        moved = (weight, own + weight * along, scores + weight * along_others)
+        gain = _ranks(best) - _ranks(moved)
+        if gain.mean() > SIGNIFICANCE * gain.std() / np.sqrt(len(gain)):
+            best = moved
     return best
 
 
-def _direction(known: np.ndarray, strangers: np.ndarray) -> np.ndarray:
-    """float64 [C]: the weights of logistic regression between unit vectors of both, each group counted alike."""
-    model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=300)
-    both = np.concatenate([known, strangers])
-    return model.fit(both, np.arange(len(both)) < len(known)).coef_[0]
+def _ranks(weighted: tuple[float, np.ndarray, np.ndarray]) -> np.ndarray:
+    """The share of validation pictures that are less familiar than each of the others."""
+    _, own, scores = weighted
+    return np.searchsorted(np.sort(own), scores) / len(own)
 
 
 def _threshold_with_others(familiarity: np.ndarray, lost: float) -> float:

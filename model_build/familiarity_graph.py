@@ -29,7 +29,7 @@ def add_familiarity(path: Path, maps: str, familiarity: Familiarity) -> None:
     graph = model.graph
     for name, values in _constants(familiarity).items():
         graph.initializer.append(numpy_helper.from_array(values, f"familiarity/{name}"))
-    graph.node.extend(_nodes(maps, familiarity.mahalanobis is not None))
+    graph.node.extend(_nodes(maps, familiarity))
     graph.output.extend(
         [
             helper.make_tensor_value_info(FAMILIARITY_OUTPUT, TensorProto.FLOAT, ["N"]),
@@ -59,10 +59,11 @@ def _constants(familiarity: Familiarity) -> dict[str, np.ndarray]:
     }
     if (distance := familiarity.mahalanobis) is not None:
         scoring = {"whitening": distance.whitening, "means": distance.means, "each": np.array([2])}
+    if familiarity.direction.any():
+        scoring["direction"] = familiarity.direction[:, None]
     return scoring | {
         "vectors": np.ascontiguousarray(exemplars.vectors.T),
         "step": np.array(exemplars.step, np.float32),
-        "direction": familiarity.direction[:, None],
         "starts": starts,
         "widths": widths,
         "slopes": slopes[:, None],
@@ -81,7 +82,7 @@ def _pieces(scale: Scale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return scale.scores[:-1], widths, (np.diff(scale.shares.astype(np.float64)) / widths).astype(np.float32)
 
 
-def _nodes(maps: str, by_distance: bool) -> list[onnx.NodeProto]:
+def _nodes(maps: str, familiarity: Familiarity) -> list[onnx.NodeProto]:
     def node(operator: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
         """A node whose names are of this part of the graph, except `maps` and the outputs."""
         names = [
@@ -109,21 +110,33 @@ def _nodes(maps: str, by_distance: bool) -> list[onnx.NodeProto]:
         node("ReduceMin", "distances", "distance", axes=[1], keepdims=1),
         node("Neg", "distance", "base_score"),
     ]
+
+    def unit(pooled: str, prefix: str) -> list[onnx.NodeProto]:
+        return [
+            node("Mul", f"{pooled} {pooled}", f"{prefix}squares"),
+            node("ReduceSum", f"{prefix}squares channels", f"{prefix}square_length", keepdims=1),
+            node("Add", f"{prefix}square_length epsilon", f"{prefix}positive"),
+            node("Sqrt", f"{prefix}positive", f"{prefix}length"),
+            node("Div", f"{pooled} {prefix}length", f"{prefix}unit"),
+        ]
+
+    along_direction = [
+        node("ReduceMax", maps, "channel_maxima", axes=[1, 2], keepdims=0),
+        *unit("channel_maxima", "maximum_"),
+        node("Concat", "unit maximum_unit", "both", axis=1),
+        node("MatMul", "both direction", "along"),
+        node("Add", "base_score along", "score"),
+    ]
     return [
         node("ReduceMean", maps, "channel_means", axes=[1, 2], keepdims=0),
-        node("Mul", "channel_means channel_means", "squares"),
-        node("ReduceSum", "squares channels", "square_length", keepdims=1),
-        node("Add", "square_length epsilon", "positive"),
-        node("Sqrt", "positive", "length"),
-        node("Div", "channel_means length", "unit"),
+        *unit("channel_means", ""),
         node("Cast", "vectors", "floats", to=TensorProto.FLOAT),
         node("MatMul", "unit floats", "products"),
         node("Mul", "products step", "cosines"),
         node("TopK", "cosines named", f"{SIMILARITY_OUTPUT} rows", axis=1),
         node("Cast", "rows", NEAREST_OUTPUT, to=TensorProto.INT32),
-        *(distance if by_distance else mean_cosine),
-        node("MatMul", "unit direction", "along"),
-        node("Add", "base_score along", "score"),
+        *(distance if familiarity.mahalanobis else mean_cosine),
+        *(along_direction if familiarity.direction.any() else [node("Identity", "base_score", "score")]),
         node("Sub", "score starts", "beyond"),
         node("Max", "beyond zero", "reached"),
         node("Min", "reached widths", "within"),

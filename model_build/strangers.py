@@ -17,10 +17,19 @@ import numpy as np
 
 from model_build import selection
 from model_build.config import BuildConfig
-from model_build.data.dataset import Dataset
-from model_build.familiarity import Exemplars, Mahalanobis, choose_exemplars, part_of, unit_vectors
-from model_build.features import Features, rows_of
-from model_build.selection import TrainedNetwork, paired_difference
+from model_build.data.dataset import Dataset, spread
+from model_build.data.shifts import DESTRUCTIONS
+from model_build.familiarity import (
+    Exemplars,
+    Familiarity,
+    Mahalanobis,
+    choose_exemplars,
+    choose_familiarity,
+    part_of,
+    unit_vectors,
+)
+from model_build.features import Features, extract, rows_of
+from model_build.selection import JudgedCopies, TrainedNetwork, paired_difference
 
 NEIGHBOURS, MAHALANOBIS, ENERGY, CONFIDENCE = METHODS = (
     "nearest neighbours",
@@ -87,6 +96,28 @@ class Comparison:
         """Area above that of another method on the deciding stand-ins, and the standard error of the difference."""
         ranks = self.ranks[self.decided_by]
         return paired_difference(ranks[over], ranks[method])
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """Familiarity as it is shipped, and the comparison by which its method was chosen."""
+
+    familiarity: Familiarity
+    compared: Comparison
+
+
+def learn(
+    data: Dataset, network: TrainedNetwork, changed: Features, copies: JudgedCopies, config: BuildConfig
+) -> Learnt:
+    """Choose the method, and what it needs. `changed` are features of changed copies, of which `copies` has logits."""
+    examples = (*data.others.get("train", ()), *data.others.get("validation", ()))
+    others = extract(network.int8, examples, config) if examples else None
+    destroyed = extract(network.int8, spread(changed.examples, config.destroyed_images), config, DESTRUCTIONS)
+    logits = selection.judge_copies(network.head, network.features, destroyed, config).logits
+    compared = compare_methods(data, network, StandIns(changed, copies.logits, destroyed, logits, others), config)
+    print_comparison(compared)
+    mahalanobis = compared.mahalanobis if compared.shipped == MAHALANOBIS else None
+    return Learnt(choose_familiarity(data, network.features, others, config, mahalanobis), compared)
 
 
 def compare_methods(data: Dataset, network: TrainedNetwork, stand_ins: StandIns, config: BuildConfig) -> Comparison:
