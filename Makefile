@@ -12,10 +12,12 @@ photographs_takes := MIRROR
 model_takes := DATA WEIGHTS IMAGE_SIZE COMPRESS
 verify-cpus_takes := DATA WEIGHTS PHOTOGRAPHS
 layer_takes := ARCH:--architecture
+local_takes := MODEL PORT
 invoke_takes := EVENT:argument
+labels_takes := LABEL DAY STACK LIMIT JSON:flag
 backfill_takes := BUCKET PREFIX STALE_ONLY:flag ALL:flag MANIFEST STACK JOB YES:flag ENGINE
-shadow_takes := MODEL:argument STACK BASELINE
-nightly_takes := DATA SHARED
+shadow_takes := MODEL:argument STACK BASELINE DAY
+nightly_takes := DATA SHARED STACK
 testset_takes := DIR:argument STACK DELETE:flag
 bench_takes := QUICK:flag DATA WEIGHTS MODEL ONLY:words
 mutants_takes := MODULES:words SAMPLE SEED MINUTES
@@ -44,8 +46,8 @@ export PYTHONDONTWRITEBYTECODE := 1
 ifneq ($(goals),lint validate test-layers) # `make test` runs these side by side
 .NOTPARALLEL: # `make -j deploy` would build before the layers are filled
 endif
-.PHONY: help setup demo photographs model verify-cpus layer build invoke nightly testset capacity backfill shadow test mutants bench lint \
-  validate test-layers deploy redrive lock clean
+.PHONY: help setup demo photographs model verify-cpus layer build local invoke labels nightly testset capacity backfill shadow test mutants \
+  bench lint validate test-layers deploy redrive lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,19 +74,25 @@ build: .venv/ready .venv-sam/ready ## sam build, without Docker (after `make lay
 	@$(SAM) build
 	@$(BIN)/python -m layers.bytecode .aws-sam/build/*Function
 
+local: .venv/ready ## the stack on this machine until Ctrl-C, at a printed endpoint; STACK=local leads commands to it: MODEL=folder PORT=4566
+	@$(call run,local.server)
+
 invoke: .venv/ready .venv-sam/ready ## run the built function against the local AWS: EVENT=events/NAME.json
 	@$(call run,local.runtime.invoke)
+
+labels: .venv/ready ## list the objects with a label: LABEL=name or UNSURE, DAY=2026-11-23 STACK= LIMIT= JSON=1
+	@$(call run,ops.labels)
 
 backfill: .venv/ready ## label a bucket's existing objects: BUCKET= PREFIX= STALE_ONLY=1 MANIFEST=s3://... STACK= JOB=id YES=1 ENGINE=local ALL=1
 	@$(call run,ops.backfill)
 
-shadow: .venv/ready ## compare a model with the deployed one, on the test set and yesterday's uploads: MODEL=build/candidate STACK= BASELINE=
+shadow: .venv/ready ## compare a model with the deployed one, on the test set and yesterday's uploads: MODEL=build/candidate STACK= BASELINE= DAY=
 	@$(call run,ops.shadow)
 
 capacity: .venv/ready ## queue age, concurrency and cost of a million images, by memory size and rate; limits
 	@$(BIN)/python -m ops.capacity
 
-nightly: .venv/ready ## score build/model on the test photographs, on the local AWS, and print the report's path: DATA=folder SHARED=../shared
+nightly: .venv/ready ## score build/model on the test photographs, on the local AWS, and print the report's path: DATA=folder SHARED=../shared STACK=local
 	@$(call run,local.nightly)
 
 testset: .venv/ready ## upload a labelled test set to a stack: DIR=folder with a folder for each label, STACK=image-labeller DELETE=1

@@ -46,7 +46,7 @@ def measure(sources: Sources, _: argparse.Namespace) -> dict[str, Any]:
             pictures = upload(s3, bucket, _linked(data, count)).uploaded
         for _round in range(sources.round_count(2, quick=1) + 1):  # the first one reads the libraries from disk
             start = time.perf_counter()
-            run_score(aws, stack, sources.model, log, datetime.now(UTC))
+            run_score(aws, stack.outputs, sources.model, log, datetime.now(UTC))
             whole.append(time.perf_counter() - start)
             report = json.loads(s3.get_object(Bucket=bucket, Key=night_key(LATEST, REPORT))["Body"].read())
             scoring.append(report["speed"]["seconds"])

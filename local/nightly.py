@@ -1,24 +1,30 @@
 """The nightly report on this machine: `make nightly`.
 
-    python -m local.nightly [--data DIR] [--model DIR] [--out DIR] [--shared DIR]
+    python -m local.nightly [--data DIR] [--model DIR] [--out DIR] [--shared DIR] [--stack local]
 
 Deploys template.yaml on the local AWS, uploads the test photographs as its test set, runs the real score handler and
 downloads the report to build/nightly. Reports of earlier runs are uploaded first, for the comparison.
+
+With --stack local it scores the model of `make local` on the test set that `make testset STACK=local` has uploaded, and
+downloads the report to build/local. The night is tomorrow's, so that the report includes today's uploads.
 """
 
+import argparse
 import os
 import sys
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
-from local.aws.moto import local_aws
+from local.aws.moto import LocalAws, local_aws
 from local.aws.stack import deploy
 from local.score import fetch_reports, put_reports, run_score
-from ops.cli import command_parser, exit_status
+from ops import local_stack
+from ops.cli import command_parser, exit_status, stack
+from ops.stack import describe_stack
 from ops.testset import BUCKET_OUTPUT, print_summary, upload
 from score.keys import LATEST, LIST, night_key
 
@@ -34,7 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--out", type=Path, default=OUT, help=f"folder of the reports, this one and earlier ones [{OUT}]"
     )
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder with cats-and-dogs [../shared]")
+    parser.add_argument("--stack", type=_local, help="local: the stack of `make local` [a new one]")
     options = parser.parse_args(arguments)
+    if options.stack:
+        return exit_status(_score_running_stack, ModelError)
     folder = (options.data or options.shared / "cats-and-dogs") / "test"
     return exit_status(lambda: _score(folder, options.model, options.out), ModelError)
 
@@ -49,9 +58,27 @@ def _score(folder: Path, model: Path, out: Path) -> int:
         put_reports(aws, bucket, out)
         print(f"Scoring model {manifest.model_version} ...", flush=True)
         begin = time.perf_counter()
-        detail = run_score(aws, stack, model, log, datetime.now(UTC))
+        detail = run_score(aws, stack.outputs, model, log, datetime.now(UTC))
         seconds = time.perf_counter() - begin
         fetch_reports(aws, bucket, out)
+    _print_verdict(detail, out, seconds)
+    return 0
+
+
+def _local(name: str) -> str:
+    if name != local_stack.LOCAL:
+        raise argparse.ArgumentTypeError(f"only {local_stack.LOCAL}; a deployed stack runs its nights itself")
+    return stack(name)
+
+
+def _score_running_stack() -> int:
+    described = describe_stack(local_stack.LOCAL)
+    aws, model, out = LocalAws.running(), Path(os.environ[local_stack.MODEL]), local_stack.ENVIRONMENT.parent
+    begin = time.perf_counter()
+    with (out / "score.log").open("w", encoding="utf-8") as log:
+        detail = run_score(aws, described.outputs, model, log, datetime.now(UTC) + timedelta(days=1))
+    seconds = time.perf_counter() - begin
+    fetch_reports(aws, described.output(BUCKET_OUTPUT), out)
     _print_verdict(detail, out, seconds)
     return 0
 

@@ -1,14 +1,14 @@
 """The score function on the local AWS: its test set, its nightly run and its reports."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 from local.aws.handler_process import call
 from local.aws.moto import LocalAws
-from local.aws.stack import Stack, function_of
+from local.aws.stack import running_function
 from local.demo.drawn import draw_picture
 from score.keys import REPORTS_PREFIX
 from score.testset import TESTSET_PREFIX
@@ -16,12 +16,14 @@ from score.testset import TESTSET_PREFIX
 SCORE_FUNCTION = "ScoreFunction"
 
 
-def run_score(aws: LocalAws, stack: Stack, model: Path, log: TextIO, scheduled: datetime) -> dict[str, Any]:
+def run_score(
+    aws: LocalAws, outputs: Mapping[str, str], model: Path, log: TextIO, scheduled: datetime
+) -> dict[str, Any]:
     """Run the real handler for the night of `scheduled`, with its log in the file `log`; returns its response.
 
-    Raises HandlerFailed.
+    `outputs` are those of the deployed stack. Raises HandlerFailed.
     """
-    function = function_of(aws, stack, SCORE_FUNCTION)
+    function = running_function(aws, outputs["ScoreFunctionName"])
     environment = {
         **os.environ,  # points to the local AWS
         **function.local_environment(model),

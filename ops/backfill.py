@@ -4,7 +4,8 @@ S3 Batch Operations invokes the stack's backfill function for each object; uploa
 first counts the objects; then the command shows the minutes and dollars they will take, and asks (YES=1 does not).
 Interrupted, it leaves the job running; run again, or with JOB=id, it follows that job.
 
-With ENGINE=local this process labels the objects, without Batch Operations: see ops/local_backfill.py.
+With ENGINE=local, and for the stack of `make local`, this process labels the objects, without Batch Operations: see
+ops/local_backfill.py.
 
 Exit status: 0 done, or declined; 1 objects failed, or it could not be done; 2 wrong arguments.
 """
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 from labeller.events import ONLY_STALE
 from labeller.manifest import ModelError
 from labeller.settings import SettingsError
-from ops import batch_operations, local_backfill
+from ops import batch_operations, local_backfill, local_stack
 from ops.batch_operations import AWAITING, FINISHED, BackfillTarget, Clients, Selection
 from ops.capacity.prices import load_prices
 from ops.capacity.workload import measured_image
@@ -60,7 +61,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--engine", choices=("s3", "local"), default="s3", help="S3 Batch Operations, or this machine")
     parser.add_argument("--all", action="store_true", help="local engine: label current objects again, too")
     parser.add_argument("--log", type=Path, default=local_backfill.LOG, help="local engine: the function's log")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.stack == local_stack.LOCAL:
+        options.engine = "local"
+    return options
 
 
 def check(options: argparse.Namespace) -> None:
@@ -90,6 +94,10 @@ def run_job(
 ) -> int:
     """Create and confirm a job, or take up an unfinished one; follow it until it ends; returns the exit status."""
     target = batch_operations.find_target(clients, options.stack)
+    if options.stale_only and not target.writes_rows:
+        raise CommandError(
+            f"STALE_ONLY goes by the rows, and {options.stack} writes none (parameter Write): leave it out to label all"
+        )
     job = options.job or _unfinished_job(clients, target, console)
     if job is None:
         manifest = options.manifest and batch_operations.upload_manifest(clients, target, options.manifest)

@@ -79,6 +79,7 @@ class BackfillTarget:
     concurrency: int  # reserved for the function
     memory: int  # MB
     architecture: Architecture
+    writes_rows: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,7 @@ def find_target(clients: Clients, stack: str) -> BackfillTarget:
         concurrency=reserved,
         memory=function["MemorySize"],
         architecture="arm64" if function.get("Architectures") == ["arm64"] else "x86_64",
+        writes_rows=described.writes("row"),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
 
 from labeller.text import printable
+from ops import local_stack
 
 STACK_NAME = "image-labeller"  # of a stack, where none is named
 USAGE, INTERRUPTED = 2, 130  # exit statuses: argparse's for wrong arguments; 128 + SIGINT
@@ -87,7 +88,22 @@ def command_parser(name: str, doc: str | None) -> argparse.ArgumentParser:
 
 def add_stack_argument(parser: argparse._ActionsContainer) -> None:
     """Add `--stack`."""
-    parser.add_argument("--stack", default=STACK_NAME, help=f"name of the deployed stack [{STACK_NAME}]")
+    parser.add_argument(
+        "--stack",
+        type=stack,
+        default=STACK_NAME,
+        help=f"name of the deployed stack, or {local_stack.LOCAL}: that of `make local` [{STACK_NAME}]",
+    )
+
+
+def stack(text: str) -> str:
+    """A stack's name; `local` points this process to the stack of `make local`. Raises ArgumentTypeError."""
+    if text == local_stack.LOCAL:
+        try:
+            local_stack.enter()
+        except FileNotFoundError as error:
+            raise argparse.ArgumentTypeError("no stack runs on this machine. Start one: make local") from error
+    return text
 
 
 def day(text: str) -> date:

@@ -50,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def print_rows(options: argparse.Namespace) -> int:
     """Print the rows; returns the exit status."""
-    table = options.table or describe_stack(options.stack).output("ResultsTableName")
+    stack = None if options.table else describe_stack(options.stack)
+    table = stack.output("ResultsTableName") if stack else options.table
     rows = rows_of_day(boto3.client("dynamodb"), table, options.label, options.day)
     empty = True
     try:
@@ -61,7 +62,8 @@ def print_rows(options: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     if empty:
-        print(f"no object is labelled {options.label!r} on {options.day} in {table}", file=sys.stderr)
+        why = "" if stack is None or stack.writes("row") else f": {stack.name} writes no rows (parameter Write)"
+        print(f"no object is labelled {options.label!r} on {options.day} in {table}{why}", file=sys.stderr)
     return 0
 
 

@@ -1,8 +1,9 @@
 """The backfill without S3 Batch Operations, for another object store: `make backfill ENGINE=local BUCKET=...`.
 
 Labels the objects in this process with the function's own code, at the S3 and DynamoDB that the environment leads to
-(AWS_ENDPOINT_URL) and with the function's variables (RESULTS_TABLE, ...) from the environment. An object that has a
-label of the current model is skipped, so an interrupted run is run again, and does only what is missing.
+(AWS_ENDPOINT_URL) and with the function's variables (RESULTS_TABLE, ...) from the environment, or, for the stack of
+`make local`, from that stack. An object that has a label of the current model is skipped, so an interrupted run is run
+again, and does only what is missing.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ import boto3
 
 from labeller.events import Delivery, ObjectRef, Request, Source
 from labeller.pipeline import Deadline
-from labeller.storage import connect
 from labeller.text import printable
-from ops import ROOT
+from ops import ROOT, local_stack
 from ops.batch_operations import read_manifest
 from ops.cli import CommandError, Console
+from ops.stack import StackDescription, describe_stack
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -47,6 +48,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """List the objects, ask, label them and print the result; returns the exit status: 1 if any object failed."""
     if options.manifest and options.manifest.startswith("s3://"):
         raise CommandError("ENGINE=local reads a MANIFEST of this machine: download it first")
+    if options.stack == local_stack.LOCAL:
+        options.bucket = _take_over(describe_stack(options.stack), options.bucket)
     if not options.manifest and not options.bucket:
         raise CommandError("name the bucket: --bucket (make: BUCKET=...)")
     options.log.parent.mkdir(parents=True, exist_ok=True)
@@ -76,6 +79,13 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if failures:
         console.print(f"All failures are in {options.log}. Run this again: what is done is skipped.")
     return 1 if failures else 0
+
+
+def _take_over(stack: StackDescription, bucket: str) -> str:
+    """Take the variables of the stack's backfill function, except the model's place; returns the bucket to label."""
+    function = boto3.client("lambda").get_function_configuration(FunctionName=stack.output("BackfillFunctionArn"))
+    os.environ.update(function["Environment"]["Variables"] | {local_stack.MODEL: os.environ[local_stack.MODEL]})
+    return bucket or stack.output("UploadsBucketName")
 
 
 def label_objects(
@@ -110,17 +120,13 @@ def label_objects(
 def load_labeller(only_stale: bool) -> Labeller:
     """The function's labeller; what the environment does not set is set as for the function.
 
-    It always reads an object's tags before it writes them: another object store may not send the count of tags from
-    which the function concludes that there are none. Raises SettingsError, ModelError.
+    Raises SettingsError, ModelError.
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     from classify.app import get_labeller  # after the variables, which Powertools reads when it is imported
 
-    labeller = get_labeller()
-    settings = labeller.settings
-    storage = connect(settings.results_table, settings.event_bus, trust_tag_count=False)
-    return replace(labeller, storage=storage, only_stale=only_stale)
+    return replace(get_labeller(), only_stale=only_stale)
 
 
 def label_batch(labeller: Labeller, batch: Sequence[ObjectRef]) -> list[str | Exception]:

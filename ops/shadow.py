@@ -46,6 +46,7 @@ from ops.agreement import (
 )
 from ops.cli import CommandError, add_stack_argument, command_parser, day, exit_status, folder, positive
 from ops.labels import LabelRow
+from ops.local_stack import LOCAL, MODEL
 from ops.stack import describe_stack
 from score.keys import LATEST, REPORT, night_key
 from score.scorer import Scorer
@@ -131,9 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = command_parser("ops.shadow", __doc__)
     parser.add_argument("model", type=folder, metavar="MODEL", help="the candidate: model.onnx and manifest.json")
     add_stack_argument(parser)
-    parser.add_argument(
-        "--baseline", type=Path, default=BASELINE, help="the deployed model, used until a night has scored it"
-    )
+    parser.add_argument("--baseline", type=Path, help="the deployed model, used until a night has scored it")
     parser.add_argument("--day", type=day, default=yesterday, help="day of the uploads, UTC [yesterday]")
     parser.add_argument("--sample", type=positive, default=500, help="number of uploads to compare, at most [500]")
     parser.add_argument(
@@ -141,6 +140,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="figures instead of sentences")
     options = parser.parse_args(arguments)
+    if options.baseline is None:
+        options.baseline = Path(os.environ[MODEL]) if options.stack == LOCAL else BASELINE
     return exit_status(lambda: compare(options), ModelError, AwsFailure)
 
 
@@ -177,6 +178,8 @@ def compare(options: argparse.Namespace) -> int:
     else:
         lines = comparison_lines(version, test_set) if test_set else [f"Test set: {reason}"]
         print("\n".join([*lines, *unscored_lines(unscored), *upload_lines(uploads)]))
+        if not stack.writes("row"):
+            print(f"{stack.name} writes no rows (parameter Write): uploads cannot be compared")
     return 3 if test_set and test_set.outcome is Outcome.WORSE else 0
 
 
@@ -186,7 +189,6 @@ def _settings(table: str, parameters: Mapping[str, str]) -> Settings:
         "CONFIDENCE_THRESHOLD": parameters.get("ConfidenceThreshold", ""),
         "FAMILIARITY_THRESHOLD": parameters.get("FamiliarityThreshold", ""),
         "MAX_IMAGE_BYTES": parameters.get("MaxImageBytes", ""),
-        "MAX_IMAGE_PIXELS": parameters.get("MaxImagePixels", ""),
     }
     threads = str(len(os.sched_getaffinity(0)))
     return Settings.from_env({"RESULTS_TABLE": table, "ONNX_THREADS": threads, **variables})

@@ -23,6 +23,10 @@ class StackDescription:
     outputs: Mapping[str, str]
     parameters: Mapping[str, str]  # the values that it was deployed with
 
+    def writes(self, what: str) -> bool:
+        """Whether it writes `what`, tags, row or event, of each result."""
+        return what in self.parameters.get("Write", "tags,row,event").split(",")
+
     def output(self, name: str) -> str:
         """The output `name`. Raises CommandError if the stack has none of that name."""
         if name not in self.outputs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 from tests.support import ROOT
 from tests.template import PARAMETERS, RESOURCES, TEMPLATE_CONTENT
@@ -32,9 +33,14 @@ def test_every_name_in_angle_brackets_is_an_output_or_explained() -> None:
     assert names <= TEMPLATE_CONTENT["Outputs"].keys() | {"TagPrefix"}
 
 
+def policy_of(section: str) -> dict[str, Any]:
+    """The JSON of a section."""
+    (block,) = re.findall(rf"^## {section}\n(?:(?!^## ).)*?```json\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE)
+    return dict(json.loads(block))
+
+
 def test_the_key_policy_is_json_and_covers_every_service_that_writes_with_the_key() -> None:
-    (block,) = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
-    policy = json.loads(block)
+    policy = policy_of("Your own key")
     services = {statement["Principal"].get("Service") for statement in policy["Statement"]}
     assert services == {None, "s3.amazonaws.com", "cloudwatch.amazonaws.com", "logs.REGION.amazonaws.com"}
     unconditional = [statement["Sid"] for statement in policy["Statement"] if "Condition" not in statement]

@@ -1,16 +1,19 @@
-"""One object: fetch, decode, run the network, tag, write the row, publish.
+"""One object: fetch, decode, run the network, tag, write the row, publish. Settings say which of the three to write.
 
 Events arrive more than once, late and out of order. An event therefore only says which object to label; the result
-describes the object as it is now (or the named version). Three rules keep tags and row true:
+describes the object as it is now (or the named version). Four rules keep tags and row true:
 
 1. A row is written on a condition: not over the row of a later event (by S3's sequencer). A request without a
    sequencer (Batch Operations) does not overwrite a row that an event has written since the row was read, which was
    before the object was fetched.
 2. S3 cannot tag on a condition. After tags and row are written, an object that can be replaced is checked again: if
    it is no longer what was fetched, everything is repeated with the new content. So the last writer has checked after
-   writing, or has crashed, and then its event is redelivered.
+   writing, or has crashed, and then its event is redelivered. Without tags, an event with a sequencer needs no check:
+   whatever replaced the object has a later event, whose row replaces this one by rule 1 and is never replaced by it.
 3. A named version cannot change. A request without a version (Batch Operations) that meets one, in a versioned bucket,
    continues with that version by name.
+4. A person's label of this content stays. The row is written on the condition that its review is the one that the new
+   row and the tags have; otherwise both are written again. Other content loses the review: it is another picture.
 
 With a sequencer, the result event is published during the check of rule 2: receivers order events by the sequencer.
 An object that is replaced in these milliseconds is treated as if it had been replaced just afterwards: its own event
@@ -31,6 +34,9 @@ from labeller.images import Unreadable
 from labeller.inference import infer, unreadable
 from labeller.pipeline import WorkerPool, stage
 from labeller.results import Result, Tagging
+from labeller.reviews import ATTRIBUTES as REVIEW_ATTRIBUTES
+from labeller.reviews import Review, review_of
+from labeller.rows import ReviewChanged
 from labeller.settings import Settings
 from labeller.storage import Fetched, Storage
 
@@ -47,7 +53,7 @@ class Ending(StrEnum):
     UNSURE = "UNSURE"
     UNKNOWN = "UNKNOWN"
     UNREADABLE = "UNREADABLE"
-    DELETED = "DELETED"  # the event reported a deletion, and the row is marked
+    DELETED = "DELETED"  # the event reported a deletion, and the row, if rows are written, is marked
     GONE = "GONE"  # deleted before it was fetched; the event of the deletion marks the row
     STALE = "STALE"  # the row holds the result of a later event and stays
     CURRENT = "CURRENT"  # only stale labels were requested, and this label is of this model and this content
@@ -86,14 +92,14 @@ class Labeller:
             return Outcome(Ending.FILTERED, ref)
         if ref.change is not Change.CREATED:
             return await self.mark_deleted(ref)
-        if self.only_stale and await self.is_current(ref):
+        if self.only_stale and "row" in self.settings.write and await self.is_current(ref):
             return Outcome(Ending.CURRENT, ref)
         return await self.label(ref, publish)
 
     async def is_current(self, ref: ObjectRef) -> bool:
         """Whether the row is of this model and of the object as it is now, without downloading the object.
 
-        An object whose tags still lack a permission is not current. Raises AwsFailure.
+        An object whose tags still lack a permission, or were switched off until now, is not current. Raises AwsFailure.
         """
         try:
             now = await self.aws_pool(self.storage.head, ref)
@@ -101,9 +107,8 @@ class Labeller:
             return False  # `label` handles it
         version = replace(ref, version_id=ref.version_id or now.version_id)
         row = await self.aws_pool(self.storage.read_row, version, "model", "etag", "tagging")
-        return (row.get("model"), row.get("etag")) == (self.classifier.version, now.etag) and (
-            row.get("tagging") != Tagging.DENIED
-        )
+        is_untagged = "tags" in self.settings.write and row.get("tagging") in (Tagging.DENIED, Tagging.OFF)
+        return (row.get("model"), row.get("etag")) == (self.classifier.version, now.etag) and not is_untagged
 
     async def label(self, ref: ObjectRef, publish: Publish) -> Outcome:
         """Label the object, again each time it is replaced meanwhile. Raises AwsFailure."""
@@ -120,6 +125,8 @@ class Labeller:
 
     async def mark_deleted(self, ref: ObjectRef) -> Outcome:
         """Mark the row of a deleted object or version, unless a later event has written it. Raises AwsFailure."""
+        if "row" not in self.settings.write:
+            return Outcome(Ending.DELETED, ref)
         basis = ref
         if not ref.sequencer:  # S3 always sends one; a handmade event may lack it
             basis = replace(ref, sequencer=await self.aws_pool(self.storage.read_sequencer, ref))
@@ -133,7 +140,7 @@ class Labeller:
         """Label the object once; returns a ref if everything must be repeated with it."""
         basis = ref
         with stage("fetch", durations):
-            if not ref.sequencer:
+            if not ref.sequencer and "row" in self.settings.write:
                 basis = replace(ref, sequencer=await self.aws_pool(self.storage.read_sequencer, ref))
             fetched = await self.aws_pool(self.storage.fetch, ref, self.settings.max_image_bytes)
         if fetched.version_id and not ref.version_id:
@@ -141,27 +148,21 @@ class Labeller:
             return replace(ref, version_id=fetched.version_id, sequencer="")
         result = await self._result(fetched, durations)
         with stage("write", durations):
-            tagging, denied = await self._tag(ref, fetched, result)
-            item = records.item_for(
-                basis,
-                result,
-                tagging,
-                etag=fetched.etag,
-                size=fetched.size,
-                classified_at=datetime.now(UTC),
-                ttl_days=self.settings.row_ttl_days,
-            )
-            written = await self._write_row(ref, item)
+            item, written, denied = await self._write(ref, basis, fetched, result)
             event = records.event_detail(item)
-            publishing = publish(event) if written and ref.sequencer else None
-            if not ref.version_id and not await self._is_unchanged(ref, fetched, publishing):
+            publishes = written and "event" in self.settings.write
+            publishing = publish(event) if publishes and ref.sequencer else None
+            can_be_outdated = not ref.version_id and ("tags" in self.settings.write or not ref.sequencer)
+            if can_be_outdated and not await self._is_unchanged(ref, fetched, publishing):
                 return ref
-        if written:
+        if publishes:
             with stage("publish", durations):
                 await (publishing or publish(event))
         if denied:
             raise denied  # the row has the label; the tags need a permission
-        return Outcome(Ending(result.status) if written else Ending.STALE, ref, result, tagging, durations)
+        return Outcome(
+            Ending(result.status) if written else Ending.STALE, ref, result, Tagging(item["tagging"]), durations
+        )
 
     async def _is_unchanged(self, ref: ObjectRef, fetched: Fetched, publishing: Awaitable[None] | None) -> bool:
         """Whether the object is still what was fetched; if not, or if that fails, waits for `publishing` first."""
@@ -182,19 +183,59 @@ class Labeller:
             return unreadable(error, self.classifier.version)
         return inference.result
 
+    async def _write(
+        self, ref: ObjectRef, basis: ObjectRef, fetched: Fetched, result: Result
+    ) -> tuple[dict[str, Any], bool, Denied | None]:
+        """Write tags and row, again each time a person reviews the picture meanwhile.
+
+        Returns the row, whether it was written, and the error if the tags may not be. Raises AwsFailure.
+        """
+        review: Review | None = None
+        for _ in range(MAX_ROUNDS):
+            tagging, denied, review = await self._tag(ref, basis, fetched, result, review)
+            item = records.item_for(
+                basis,
+                result,
+                tagging,
+                etag=fetched.etag,
+                size=fetched.size,
+                classified_at=datetime.now(UTC),
+                ttl_days=self.settings.row_ttl_days,
+                review=review,
+            )
+            try:
+                return item, await self._write_row(ref, item), denied
+            except ReviewChanged as changed:
+                review = changed.review
+        raise AwsFailure(f"{ref.path} was reviewed {MAX_ROUNDS} times while it was being labelled; it will be retried")
+
     async def _write_row(self, ref: ObjectRef, item: Mapping[str, Any]) -> bool:
+        """False if the row holds the result of a later event."""
+        if "row" not in self.settings.write:
+            return True
         return await self.aws_pool(self.storage.put_row if ref.sequencer else self.storage.replace_row, ref, item)
 
-    async def _tag(self, ref: ObjectRef, fetched: Fetched, result: Result) -> tuple[Tagging, Denied | None]:
+    async def _tag(
+        self, ref: ObjectRef, basis: ObjectRef, fetched: Fetched, result: Result, review: Review | None
+    ) -> tuple[Tagging, Denied | None, Review | None]:
+        """Write the tags. Tags that claim a human's label are believed if the row has a review of this content."""
+        if "tags" not in self.settings.write:
+            return Tagging.OFF, None, review
         prefix = self.settings.tag_prefix
         try:
-            existing = await self.aws_pool(self.storage.read_tags, ref, fetched)
-            merged = records.merge_tags(existing, records.tags_for(result, prefix), prefix)
+            existing = await self.aws_pool(self.storage.read_tags, ref)
+            if review is None and records.says_human(existing, prefix):
+                if "row" not in self.settings.write:
+                    return Tagging.WRITTEN, None, None  # a person's label, of the time when rows were written
+                row = await self.aws_pool(self.storage.read_row, ref, *REVIEW_ATTRIBUTES, "sequencer")
+                review = review_of(row, fetched.etag, basis.sequencer and records.padded(basis.sequencer))
+            ours = records.tags_for(result, prefix, review.label if review else None)
+            merged = records.merge_tags(existing, ours, prefix)
             if merged is None:
-                return Tagging.NO_ROOM, None
+                return Tagging.NO_ROOM, None, review
             await self.aws_pool(self.storage.write_tags, ref, merged)
         except Archived:
-            return Tagging.ARCHIVED, None
+            return Tagging.ARCHIVED, None, review
         except Denied as denied:
-            return Tagging.DENIED, denied
-        return Tagging.WRITTEN, None
+            return Tagging.DENIED, denied, review
+        return Tagging.WRITTEN, None, review

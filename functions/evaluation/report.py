@@ -104,10 +104,11 @@ class NightlyReport:
     speed: Speed
     last_night: Comparison | None
     build: Comparison | None
-    uploads: Uploads | None  # None: the rows could not be read
+    uploads: Uploads | None  # None: the rows could not be read, or there are none
     minimum_accuracy: float  # the alarm's
     predictions_key: str  # of this run's predictions.csv, in the bucket
     others: Others | None = None  # None: the test set has no such pictures, or none could be scored
+    writes_rows: bool = True  # False: the parameter Write leaves them out
 
     @property
     def unscored(self) -> int:
@@ -236,7 +237,12 @@ def reasons(report: NightlyReport) -> list[str]:
     absent = [label for label, count in report.testset.per_label.items() if not count]
     if absent:
         sentences.append(f"The test set has no pictures of {', '.join(absent)}: their accuracy is unknown.")
-    if report.uploads is None:
+    if not report.writes_rows:
+        sentences.append(
+            "The stack writes no rows (parameter Write), so the uploads of the day before are not compared with the "
+            "test set."
+        )
+    elif report.uploads is None:
         sentences.append("The uploads of the day before could not be read; the function's log has the cause.")
     elif report.uploads.unknown_rose:
         uploads = report.uploads

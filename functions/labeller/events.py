@@ -67,8 +67,13 @@ class ObjectRef:
 
     @property
     def path(self) -> str:
-        """bucket/key, for messages and as the row's key."""
+        """bucket/key, as the row's key."""
         return f"{self.bucket}/{self.key}"
+
+    @property
+    def name(self) -> str:
+        """The path and the version, if there is one, for messages."""
+        return f"{self.path} (version {self.version_id})" if self.version_id else self.path
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,7 @@ The steps, in this order:
 5. Resize to the target size, ignoring the aspect ratio, with Pillow's BILINEAR filter, which antialiases.
    Transparent parts become white.
 6. Rotate by the EXIF orientation, never by XMP's. Exception: the HEIF decoder has applied the file's own rotation,
-   and EXIF's must be ignored (ISO/IEC 23008-12, 7.2.2). Pillow reports the rotation of AVIF as EXIF's, and ignores
-   AVIF's clean aperture.
+   and EXIF's must be ignored (ISO/IEC 23008-12, 7.2.2). Pillow reports the rotation of AVIF as EXIF's.
 
 A PNG that lacks only a few rows at the end is decoded without them, a JPEG that is only a little damaged without what
 is missing at its end (see `jpeg`).
@@ -36,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from labeller import jpeg, signatures, tiff
+from labeller import boxes, jpeg, signatures, tiff
 from labeller.colours import shrink
 from labeller.headers import has_too_many_parts, sides
 from labeller.metadata import without_metadata
@@ -231,8 +230,8 @@ def _check_memory(width: int, height: int, bytes_per_pixel: float) -> None:
 def _decode(image: ImageFile.ImageFile, stream: io.BytesIO, name: str, size: tuple[int, int]) -> Decoded:
     width, height = image.size
     whole = _load(image, stream, name, _DRAFT_MARGIN * max(size))
-    if name == "TIFF":
-        width, height = whole.size  # Pillow turns TIFFs upright while loading
+    if name in ("TIFF", "AVIF"):
+        width, height = whole.size  # Pillow turns TIFFs upright while loading; an AVIF may show only a part
     orientation = 1 if name == "HEIF" else _orientation(image)
     swapped = orientation in _SWAPS_SIDES
     target = size if swapped else size[::-1]  # Pillow's sizes are (width, height)
@@ -249,6 +248,7 @@ def _load(image: ImageFile.ImageFile, stream: io.BytesIO, name: str, side: int) 
     if name == "JPEG":
         image.draft(None, (side, side))  # one side for both: the EXIF orientation may swap them
         return jpeg.load(image, stream.getvalue())
+    aperture = boxes.clean_aperture(stream.getvalue(), *image.size) if name == "AVIF" else None
     frame = image.tile[0][1] if name == "GIF" else None
     try:
         image.load()
@@ -262,7 +262,7 @@ def _load(image: ImageFile.ImageFile, stream: io.BytesIO, name: str, side: int) 
         canvas = Image.new("RGB", image.size, "white")  # Pillow fills it with any colour
         canvas.paste(image.crop(frame), frame)
         return canvas
-    return image
+    return image.crop(aperture) if aperture else image
 
 
 def _rows_read(image: ImageFile.ImageFile) -> int | None:

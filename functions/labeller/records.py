@@ -9,10 +9,12 @@ from typing import Any, TypedDict
 
 from labeller.events import Change, ObjectRef
 from labeller.results import Prediction, Result, Status, Tagging
+from labeller.reviews import Review
 
 MAX_TAGS = 10  # S3 user guide, "Categorizing your objects using tags"
 MAX_TAG_VALUE = 256  # characters, same page
-TAG_SUFFIXES = ("", "-confidence", "-model")
+TAG_SUFFIXES = ("", "-confidence", "-model", "-source")
+HUMAN = "human"  # value of the tag -source
 SEQUENCER_LENGTH = 32  # S3's have 16 to 18 digits; the rest is room
 
 INDEX = "by-label-and-day"
@@ -46,14 +48,37 @@ def tag_value(text: str) -> str:
     return _NOT_IN_TAGS.sub("_", text)[:MAX_TAG_VALUE]
 
 
-def tags_for(result: Result, prefix: str) -> list[Tag]:
-    """Our tags: <prefix> (the label or a status), -confidence (0.0000 to 1.0000) and -model (version)."""
+def tags_for(result: Result, prefix: str, human_label: str | None = None) -> list[Tag]:
+    """Our tags: <prefix> (the label or a status), -confidence (0.0000 to 1.0000) and -model (version).
+
+    With a human's label: <prefix> and -source.
+    """
     prediction = result.prediction
-    label = prediction.label if prediction and result.status is Status.LABELLED else result.status.value
-    tags = [Tag(Key=prefix, Value=tag_value(label))]
-    if prediction:
-        tags.append(Tag(Key=f"{prefix}-confidence", Value=f"{prediction.confidence:.4f}"))
-    return [*tags, Tag(Key=f"{prefix}-model", Value=tag_value(result.model))]
+    label, confidence = (prediction.label, prediction.confidence) if prediction else (None, None)
+    return _tags(prefix, result.status, label, confidence, result.model, human_label)
+
+
+def tags_of_row(row: Mapping[str, Any], prefix: str) -> list[Tag]:
+    """Our tags as the row demands: those of `tags_for`."""
+    return _tags(
+        prefix, row["status"], row.get("label"), row.get("confidence"), row.get("model", ""), row.get("human_label")
+    )
+
+
+def _tags(
+    prefix: str, status: str, label: str | None, confidence: Any, model: str, human_label: str | None
+) -> list[Tag]:
+    if human_label is not None:
+        return [Tag(Key=prefix, Value=tag_value(human_label)), Tag(Key=f"{prefix}-source", Value=HUMAN)]
+    tags = [Tag(Key=prefix, Value=tag_value(label if label and status == Status.LABELLED else status))]
+    if confidence is not None:
+        tags.append(Tag(Key=f"{prefix}-confidence", Value=f"{confidence:.4f}"))
+    return [*tags, Tag(Key=f"{prefix}-model", Value=tag_value(model))]
+
+
+def says_human(tags: Iterable[Tag], prefix: str) -> bool:
+    """Whether the tags claim that a human gave the label; whoever may tag the object can claim it."""
+    return Tag(Key=f"{prefix}-source", Value=HUMAN) in tags
 
 
 def merge_tags(existing: Iterable[Tag], ours: Iterable[Tag], prefix: str) -> list[Tag] | None:
@@ -80,6 +105,7 @@ def item_for(
     size: int | None,
     classified_at: datetime,
     ttl_days: int,
+    review: Review | None = None,
 ) -> dict[str, Any]:
     """The row of a labelled or unreadable object. Numbers are Decimal, unknown values are left out.
 
@@ -102,8 +128,9 @@ def item_for(
         sequencer         of the last event that wrote the row, padded; left out before the first such event
         event_time        of that event, as its sender wrote it
         classified_at     time of writing, ISO 8601, UTC
-        tagging           WRITTEN, NO_ROOM, ARCHIVED, DENIED
-        label_day         the index's key, see `index_keys`
+        tagging           WRITTEN, NO_ROOM, ARCHIVED, DENIED, OFF
+        human_label       the label of `review`, a person's of this content; and its others, see `Review.attributes`
+        label_day         the index's key, see `index_keys`: of what the model says
         expires_at        when DynamoDB deletes the row, seconds since 1970; left out if `ttl_days` is 0
     """
     prediction = result.prediction
@@ -125,6 +152,7 @@ def item_for(
         "reason": result.reason,
         "detail": None if result.detail is None else result.detail[:_LONGEST_TEXT],
         "tagging": tagging.value,
+        **(review.attributes() if review else {}),
     }
     name = prediction.label if prediction and result.status is Status.LABELLED else result.status.value
     return _row(ref, result.status, name, item, classified_at, ttl_days)
@@ -163,9 +191,21 @@ def event_detail(item: Mapping[str, Any]) -> dict[str, Any]:
         "etag",
         "sequencer",
         "tagging",
+        "human_label",
     )
-    detail = {name: float(item[name]) if name in _SHARES else item[name] for name in names if name in item}
-    return {"schema": 1, "version": item["version"], **detail, "time": item["classified_at"]}
+    return {"schema": 1, "version": item["version"], **_members(item, names), "time": item["classified_at"]}
+
+
+def review_event_detail(row: Mapping[str, Any], review: Review) -> dict[str, Any]:
+    """The event for a review of the row's content, as in docs/image-reviewed.schema.json."""
+    names = ("bucket", "key", "status", "label", "confidence", "familiarity", "model", "etag", "sequencer")
+    human = {} if review.label is None else {"human_label": review.label}
+    detail = {"schema": 1, "version": row["version"], **_members(row, names), **human}
+    return {**detail, "reviewed_by": review.by, "time": review.at}
+
+
+def _members(item: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: float(item[name]) if name in _SHARES else item[name] for name in names if name in item}
 
 
 def _nearest(prediction: Prediction) -> list[dict[str, Any]] | None:

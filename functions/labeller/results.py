@@ -29,6 +29,7 @@ class Tagging(StrEnum):
     NO_ROOM = "NO_ROOM"  # with the object's other tags, ours would exceed S3's limit
     ARCHIVED = "ARCHIVED"  # S3 does not change the tags of an archived object
     DENIED = "DENIED"  # the function may not read or write the object's tags; the event is retried
+    OFF = "OFF"  # the stack writes no tags (parameter Write)
 
 
 @dataclass(frozen=True, slots=True)

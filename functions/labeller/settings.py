@@ -23,6 +23,7 @@ DEFAULTS: Mapping[str, str] = {
     "KEY_PREFIX": "",  # only objects whose keys start with it are labelled
     "KEY_SUFFIXES": "",  # such as ".jpg,.png", in upper or lower case; empty: all keys
     "EVENT_BUS": "default",  # name or ARN
+    "WRITE": "tags,row,event",  # what is written of a result; tags or row must be among it
 }
 
 _PILLOW_LIMIT = 178_956_970  # twice PIL.Image.MAX_IMAGE_PIXELS, above which Pillow itself refuses
@@ -55,6 +56,7 @@ class Settings:
     key_prefix: str
     key_suffixes: tuple[str, ...]  # in lower case; empty: any
     event_bus: str  # name or ARN, for the result events
+    write: frozenset[str]  # of each result: some of tags, row and event
 
     @property
     def objects_in_flight(self) -> int:
@@ -89,6 +91,7 @@ class Settings:
             key_prefix=values["KEY_PREFIX"],
             key_suffixes=tuple(s.strip().lower() for s in values["KEY_SUFFIXES"].split(",") if s.strip()),
             event_bus=values["EVENT_BUS"],
+            write=_write(values["WRITE"]),
         )
 
 
@@ -125,6 +128,13 @@ def _integer(values: Mapping[str, str], name: str, least: int, most: int | None 
         limits = f"of {least} or more" if most is None else f"between {least} and {most}"
         raise SettingsError(f"{name} must be a whole number {limits}, not {text!r}")
     return number
+
+
+def _write(text: str) -> frozenset[str]:
+    names = frozenset(text.split(","))
+    if not names <= {"tags", "row", "event"} or not names & {"tags", "row"}:
+        raise SettingsError(f"WRITE must list some of tags,row,event, among them tags or row, not {text!r}")
+    return names
 
 
 def _tag_prefix(text: str) -> str:

@@ -1,4 +1,4 @@
-"""AWS calls for single objects: content and tags in S3, rows in DynamoDB, events to EventBridge.
+"""AWS calls for single objects: content and tags in S3, rows in DynamoDB (`rows`), events to EventBridge.
 
 Raises the exceptions of `aws_errors`. An object that S3 does not hand out, because of its own state, is no error:
 `Fetched` names the Refusal.
@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
@@ -20,11 +19,11 @@ from labeller.aws_errors import DENIED, AwsFailure, Denied, Gone, aws_errors, de
 from labeller.events import ObjectRef
 from labeller.pipeline import ensure_time
 from labeller.records import Tag
+from labeller.rows import Rows
 
 if TYPE_CHECKING:  # the stubs are not in Lambda
     from botocore.session import Session
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, PutItemInputTypeDef
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef
     from mypy_boto3_s3 import S3Client
@@ -48,7 +47,7 @@ _KEY_UNUSABLE = {"KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInval
 
 MAX_ENTRIES = 10  # of one PutEvents call, 256 KB together; EventBridge user guide, "PutEvents"
 EVENT_SOURCE = "image-labeller"
-EVENT_TYPE = "ImageClassified"
+EVENT_TYPE, REVIEW_EVENT = "ImageClassified", "ImageReviewed"
 
 
 class Refusal(StrEnum):
@@ -66,13 +65,12 @@ class Fetched:
     size: int | None  # bytes; size and ETag are unknown if refused
     etag: str | None  # without quotation marks
     version_id: str | None = None  # of what was fetched; None in a bucket without versioning
-    tags: int | None = None  # number of tags; None: no tags, or no permission to read them
     refusal: Refusal | None = None
     detail: str = ""  # S3's message for the refusal
     encoding: str = ""  # its Content-Encoding
 
 
-class Storage:
+class Storage(Rows):
     """Objects, tags, rows and result events, through the given clients. `connect` makes the real ones."""
 
     def __init__(
@@ -82,15 +80,11 @@ class Storage:
         table: str,
         events: EventBridgeClient,
         bus: str = "default",
-        trust_tag_count: bool = True,  # False for an object store that may leave out the number of existing tags
     ) -> None:
+        super().__init__(dynamodb, table)
         self._s3 = s3
-        self._dynamodb = dynamodb
-        self._table = table
         self._events = events
         self._bus = bus
-        self._trust_tag_count = trust_tag_count
-        self._tags_counted: set[str] = set()  # buckets that have sent the number of tags that could be read
 
     # ---- objects ------------------------------------------------------------------------------------------
 
@@ -116,8 +110,8 @@ class Storage:
             # yields urllib3's stream, and only botocore's notices an incomplete body.
             with closing(response["Body"]) as body:
                 data = body.read() if size <= max_bytes else None
-            etag, version, tags = response["ETag"].strip('"'), _version(response), response.get("TagCount")
-            return Fetched(data, size, etag, version, tags, encoding=response.get("ContentEncoding", ""))
+            etag, encoding = response["ETag"].strip('"'), response.get("ContentEncoding", "")
+            return Fetched(data, size, etag, _version(response), encoding=encoding)
 
     def head(self, ref: ObjectRef) -> Fetched:
         """Size, ETag and version of the object, without its content and tags. Raises Gone, AwsFailure."""
@@ -175,20 +169,14 @@ class Storage:
 
     # ---- tags ---------------------------------------------------------------------------------------------
 
-    def read_tags(self, ref: ObjectRef, fetched: Fetched | None = None) -> list[Tag]:
+    def read_tags(self, ref: ObjectRef) -> list[Tag]:
         """The object's tags. Raises Gone, Denied, AwsFailure.
 
-        GetObject leaves out the number of tags if there are none or if the function may not read them, and some stores
-        never send it. Once this process has read the tags of an object of the bucket that came with their number, a
-        missing number means no tags, and the call is skipped.
+        They are read even if GetObject sends no number of tags: S3 leaves it out if there are none, and also if the
+        function may not read those of this object. Some stores never send it.
         """
-        untagged = fetched and fetched.refusal is None and fetched.tags is None and ref.bucket in self._tags_counted
-        if untagged and self._trust_tag_count:
-            return []
         with _object_errors("GetObjectTagging", ref):
             response = self._s3.get_object_tagging(**_address(ref))
-        if fetched and fetched.tags and response["TagSet"]:
-            self._tags_counted.add(ref.bucket)
         return [Tag(Key=tag["Key"], Value=tag["Value"]) for tag in response["TagSet"]]
 
     def write_tags(self, ref: ObjectRef, tags: Sequence[Tag]) -> None:
@@ -196,61 +184,14 @@ class Storage:
         with _object_errors("PutObjectTagging", ref):
             self._s3.put_object_tagging(**_address(ref), Tagging={"TagSet": list(tags)})
 
-    # ---- rows ---------------------------------------------------------------------------------------------
-
-    def read_row(self, ref: ObjectRef, *names: str) -> dict[str, str]:
-        """The named text attributes of the row that exist; empty if there is no row. Raises AwsFailure."""
-        aliases = {f"#{name}": name for name in names}  # some are DynamoDB's reserved words
-        with aws_errors("GetItem", _name(ref)):
-            response = self._dynamodb.get_item(
-                TableName=self._table,
-                Key={"object": {"S": ref.path}, "version": {"S": ref.version_id or "null"}},
-                ProjectionExpression=", ".join(aliases),
-                ExpressionAttributeNames=aliases,
-                ConsistentRead=True,
-            )
-        return {name: value["S"] for name, value in response.get("Item", {}).items() if "S" in value}
-
-    def read_sequencer(self, ref: ObjectRef) -> str:
-        """The sequencer of the object's row; "" if there is no row, or none in it. Raises AwsFailure."""
-        return self.read_row(ref, "sequencer").get("sequencer", "")
-
-    def put_row(self, ref: ObjectRef, item: Mapping[str, Any]) -> bool:
-        """Write the row of records.item_for; False if it already holds the result of a later event.
-
-        Raises AwsFailure. An equal sequencer overwrites: S3 may deliver an event twice.
-        """
-        return self._put(ref, item, "attribute_not_exists(sequencer) OR sequencer <= :sequencer")
-
-    def replace_row(self, ref: ObjectRef, item: Mapping[str, Any]) -> bool:
-        """Write the row if its sequencer still equals the item's, or is still missing; False otherwise.
-
-        Raises AwsFailure. For requests without a sequencer, which have no position in the order of events.
-        """
-        condition = "sequencer = :sequencer" if "sequencer" in item else "attribute_not_exists(sequencer)"
-        return self._put(ref, item, condition)
-
-    def _put(self, ref: ObjectRef, item: Mapping[str, Any], condition: str) -> bool:
-        request: PutItemInputTypeDef = {
-            "TableName": self._table,
-            "Item": {name: _attribute(value) for name, value in item.items()},
-            "ConditionExpression": condition,
-        }
-        if ":sequencer" in condition:
-            request["ExpressionAttributeValues"] = {":sequencer": _attribute(item["sequencer"])}
-        with aws_errors("PutItem", _name(ref)):
-            try:
-                self._dynamodb.put_item(**request)
-            except self._dynamodb.exceptions.ConditionalCheckFailedException:
-                return False
-            return True
-
     # ---- result events ------------------------------------------------------------------------------------
 
-    def put_events(self, details: Sequence[Mapping[str, Any]]) -> list[AwsFailure | None]:
-        """Publish up to MAX_ENTRIES details as ImageClassified; for each, None or its failure."""
+    def put_events(
+        self, details: Sequence[Mapping[str, Any]], detail_type: str = EVENT_TYPE
+    ) -> list[AwsFailure | None]:
+        """Publish up to MAX_ENTRIES details; for each, None or its failure."""
         named = [(f"{detail['bucket']}/{detail['key']}", detail) for detail in details]
-        return publish_events(self._events, self._bus, EVENT_TYPE, named)
+        return publish_events(self._events, self._bus, detail_type, named)
 
 
 def publish_events(
@@ -296,7 +237,7 @@ def new_session() -> Session:
     return session
 
 
-def connect(table: str, bus: str = "default", trust_tag_count: bool = True) -> Storage:
+def connect(table: str, bus: str = "default") -> Storage:
     """Storage with clients for the region and credentials of the environment. Slow: keep the result."""
     session = new_session()
     from botocore import __version__
@@ -309,7 +250,7 @@ def connect(table: str, bus: str = "default", trust_tag_count: bool = True) -> S
         # Before every attempt, including a retry after Lambda has resumed a process in which the object was given up:
         # by then another invocation may have labelled newer content.
         client.meta.events.register_first("before-send", lambda **_: ensure_time())
-    return Storage(clients["s3"], clients["dynamodb"], table, clients["events"], bus, trust_tag_count)
+    return Storage(clients["s3"], clients["dynamodb"], table, clients["events"], bus)
 
 
 class _Address(TypedDict):
@@ -327,23 +268,10 @@ def _address(ref: ObjectRef) -> _Address:
     return address
 
 
-def _attribute(value: str | Decimal | Mapping[str, Any] | list[Any]) -> AttributeValueTypeDef:
-    """A value of records.item_for in DynamoDB's format. boto3's serializer would load boto3."""
-    if isinstance(value, list):
-        return {"L": [_attribute(entry) for entry in value]}
-    if isinstance(value, Mapping):
-        return {"M": {name: _attribute(member) for name, member in value.items()}}
-    return {"S": value} if isinstance(value, str) else {"N": str(value)}
-
-
 def _version(response: GetObjectOutputTypeDef | HeadObjectOutputTypeDef) -> str | None:
     version = response.get("VersionId")
     return None if version in (None, "null") else version
 
 
-def _name(ref: ObjectRef) -> str:
-    return f"{ref.path} (version {ref.version_id})" if ref.version_id else ref.path
-
-
 def _object_errors(call: str, ref: ObjectRef) -> AbstractContextManager[None]:
-    return aws_errors(call, _name(ref), of_object=True)
+    return aws_errors(call, ref.name, of_object=True)

@@ -101,8 +101,10 @@ class NightlyJob:
     ) -> Uploads | None:
         """The uploads of the whole UTC day before the night.
 
-        None if the rows cannot be read (logged): the night's accuracy is still worth a report.
+        None if the rows cannot be read (logged), or are not written: the night's accuracy is still worth a report.
         """
+        if "row" not in self.settings.shared.write:
+            return None
         day = night.time.date() - timedelta(days=1)
         labels = self.classifier.labels
         rows: list[UploadRow] = []
@@ -158,6 +160,7 @@ class NightlyJob:
             minimum_accuracy=self.settings.minimum_accuracy,
             predictions_key=run_key(night.date, night.run, PREDICTIONS),
             others=others_of(run.others),
+            writes_rows="row" in settings.write,
         )
 
     def _publish(self, report: NightlyReport, run: ScoringRun, earlier: list[Night], nights: list[date]) -> None:

@@ -1,4 +1,4 @@
-"""AWS on this machine: moto's server on a free port of 127.0.0.1.
+"""AWS on this machine: moto's server on 127.0.0.1.
 
     with local_aws() as aws:
         aws.client("s3").create_bucket(Bucket="pictures")
@@ -11,14 +11,18 @@ unchanged, here and in child processes. Leaving the context restores the environ
 import http.client
 import logging
 import os
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import boto3
 
+from ops.cli import CommandError
+
 REGION = "us-east-1"  # the runtime interface emulator puts it into every function's ARN
+LOOPBACK = "127.0.0.1"
 _open = threading.Lock()  # moto's state and the environment belong to the process
 
 
@@ -30,6 +34,11 @@ class LocalAws(boto3.session.Session):
         self.endpoint = endpoint  # http://127.0.0.1:PORT
         self.environment = client_environment(endpoint)
 
+    @classmethod
+    def running(cls) -> Self:
+        """The local AWS that the environment leads to: that of another process."""
+        return cls(os.environ["AWS_ENDPOINT_URL"])
+
     if not TYPE_CHECKING:  # boto3-stubs has the types
 
         def client(self, *arguments, **options):
@@ -39,19 +48,26 @@ class LocalAws(boto3.session.Session):
 
 
 @contextmanager
-def local_aws() -> Iterator[LocalAws]:
-    """Start an empty local AWS and point this process to it.
+def local_aws(port: int = 0) -> Iterator[LocalAws]:
+    """Start an empty local AWS on `port`, by default a free one, and point this process to it.
 
-    Raises RuntimeError if one is open in this process.
+    Raises RuntimeError if one is open in this process, CommandError if the port is taken.
     """
     if not _open.acquire(blocking=False):
         raise RuntimeError("a local AWS is open in this process already; two would share their buckets")
-    from moto.server import ThreadedMotoServer  # takes seconds to import
+    try:
+        _require_free(port)
+        from moto.server import ThreadedMotoServer  # takes seconds to import
 
+        from local.aws import move_tasks
+    except BaseException:
+        _open.release()
+        raise
+    move_tasks.add_to_moto()
     werkzeug = logging.getLogger("werkzeug")  # it logs every request
     level_before = werkzeug.level
     werkzeug.setLevel(logging.WARNING)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = ThreadedMotoServer(ip_address=LOOPBACK, port=port, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"
@@ -100,6 +116,16 @@ def process_environment(variables: Mapping[str, str], without_prefix: str | None
         os.environ.clear()
         os.environ.update(before)
         boto3.DEFAULT_SESSION = None
+
+
+def _require_free(port: int) -> None:
+    """Raise CommandError if another program listens on `port`: moto's server would wait for it without end."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((LOOPBACK, port))
+        except OSError as error:
+            raise CommandError(f"port {port} cannot be used: {error.strerror}. Choose another: PORT=") from error
 
 
 def _reset(host: str, port: int) -> None:

@@ -23,7 +23,10 @@ from ops.template import TEMPLATE, TemplateError, read_template
 FUNCTION = "ClassifyFunction"
 _QUEUE, _MAPPING = "UploadsQueue", "UploadsToClassify"
 _OUTPUTS = ("UploadsBucketName", "UploadsQueueUrl", "UploadsDeadLetterQueueUrl", "ResultsTableName")
-_VERSIONS = ("AWS::Lambda::LayerVersion", "AWS::Lambda::Version", "AWS::Lambda::Alias")  # of code, not deployed here
+_VERSIONS = (  # of code, and how they are exchanged: not deployed here
+    "AWS::Lambda::LayerVersion", "AWS::Lambda::Version", "AWS::Lambda::Alias",
+    "AWS::CodeDeploy::Application", "AWS::CodeDeploy::DeploymentGroup",
+)  # fmt: skip
 # CreateStack answers when moto has made everything, on a busy machine after more than botocore's 60 s. botocore would
 # then send it again, and the second one meets the queues of the first.
 _PATIENT = Config(retries={"total_max_attempts": 1}, read_timeout=600)
@@ -135,6 +138,13 @@ def function_of(aws: LocalAws, stack: Stack, logical_id: str) -> Function:
     if "Handler" not in stack.properties.get(logical_id, {}):
         raise TemplateError(f"the template has no function {logical_id}")
     return _function(aws, stack.resources[logical_id], stack.properties[logical_id])
+
+
+def running_function(aws: LocalAws, name: str) -> Function:
+    """The function `name` of a stack that another process has deployed, by its physical name."""
+    known = aws.client("lambda").get_function_configuration(FunctionName=name)
+    properties = {**known, "Environment": known["Environment"], "LoggingConfig": {"LogGroup": f"/aws/lambda/{name}"}}
+    return _function(aws, name, properties)
 
 
 def _deployable(cloudformation: Mapping[str, Any]) -> dict[str, Any]:

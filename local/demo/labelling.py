@@ -3,17 +3,17 @@
 import shutil
 import time
 from collections.abc import Mapping
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
 
 from labeller.results import OTHER
-from local.aws.moto import LocalAws, local_aws, process_environment
+from local.aws.moto import LocalAws, local_aws
 from local.aws.poller import Delivery, deliver
 from local.aws.results import read_result
 from local.aws.stack import Stack, deploy
+from local.classify import classify_handler
 from local.demo.contact_sheet import Entry
 from local.demo.others import other_pictures
 from local.score import fetch_reports, run_score
@@ -98,21 +98,17 @@ def label_uploads(uploads: list[Upload], model: Path, out: Path) -> DemoRun:
 
 def _classify(aws: LocalAws, stack: Stack, model: Path, log: TextIO) -> Delivery:
     """Deliver the queue's messages to the classify handler in this process."""
-    with process_environment(stack.function.local_environment(model)):
-        with redirect_stdout(log):  # Powertools' logger and metrics keep the stream that they start with
-            from classify.app import lambda_handler
+    messages = 0
+    with classify_handler(stack, model, log) as handler:
 
-        messages = 0
-
-        def handler(event: dict[str, Any], context: Any) -> Any:
+        def counting(event: dict[str, Any], context: Any) -> Any:
             nonlocal messages
-            with redirect_stdout(log):
-                response = lambda_handler(event, context)
+            response = handler(event, context)
             messages += len(event["Records"])
             print(f"  {messages} messages handled", flush=True)
             return response
 
-        return deliver(aws, stack, handler)
+        return deliver(aws, stack, counting)
 
 
 def _score_night(aws: LocalAws, stack: Stack, uploads: list[Upload], model: Path, out: Path) -> dict[str, Any]:
@@ -126,7 +122,7 @@ def _score_night(aws: LocalAws, stack: Stack, uploads: list[Upload], model: Path
         if upload.true is not None:
             s3.put_object(Bucket=bucket, Key=f"{TESTSET_PREFIX}{upload.true}/{upload.key}", Body=upload.content)
     with (out / "score.log").open("w", encoding="utf-8") as log:
-        night = run_score(aws, stack, model, log, datetime.now(UTC) + timedelta(days=1))
+        night = run_score(aws, stack.outputs, model, log, datetime.now(UTC) + timedelta(days=1))
     shutil.rmtree(out / REPORTS_PREFIX, ignore_errors=True)
     fetch_reports(aws, bucket, out)
     return night

@@ -21,8 +21,9 @@ from ops.capacity.workload import (
     memory_sizes,
     upload_cost,
 )
+from ops.template import read_template
 
-BATCH = 10  # messages an invocation takes at most; the template's BatchSize
+BATCH = 10  # messages an invocation takes at most; BatchSize of the template's UploadsToClassify
 RATES = (10, 1_000, 10_000)  # uploads a second
 DEFAULT_MEMORY = 3008  # MB; the template's
 TWO_VCPUS = 3538  # MB; the measurements are of two vCPUs
@@ -83,6 +84,17 @@ def figures(image: Image, prices: Prices, memory: int) -> dict[str, Any]:
             for side, network in NETWORKS.items()
             for of_network in [replace(image, side=side, gmac=network.gmac, inference_vcpu_ms=network.vcpu_ms)]
         ],
+        "writes": [
+            {
+                "write": write,
+                "batch_of_10_ms": image.writing(names).batch_ms(BATCH, memory, "x86_64"),
+                "usd_per_million_in_tens": upload_cost(image, prices, memory, "x86_64", BATCH, names).total,
+                "usd_per_million_one_by_one": upload_cost(image, prices, memory, "x86_64", 1, names).total,
+                "usd_per_million_kept_a_month": kept_cost(image, prices, names),
+            }
+            for write in read_template()["Parameters"]["Write"]["AllowedValues"]
+            for names in [frozenset(write.split(","))]
+        ],
         "usd_per_million_kept_a_month": kept_cost(image, prices),
         "queue": [_simulated(scenario, image, prices, memory) for scenario in scenarios(image, memory)],
         "limits": [
@@ -129,7 +141,7 @@ def limits(image: Image, memory: int) -> list[Limit]:
         Limit("invocations at once (account; one queue)", 1000, at_once, "Lambda quotas; MaximumConcurrency"),
         Limit("invocations a second (10 x concurrency)", 10_000, 1 / BATCH, "Lambda, understanding concurrency"),
         Limit("S3 PUT and tagging a second and prefix", 3500, 1, "S3, optimizing performance"),
-        Limit("S3 GET and HEAD a second and prefix", 5500, 2, "S3, optimizing performance"),
+        Limit("S3 GET and HEAD a second and prefix", 5500, 3, "S3, optimizing performance"),
         Limit("SQS messages in flight", 120_000, at_once * BATCH, "SQS quotas, standard queues"),
         Limit("DynamoDB writes a second, new table", 4000, 1, "DynamoDB, on-demand capacity mode"),
         Limit("DynamoDB writes a second, table's quota", 40_000, 1, "DynamoDB quotas"),

@@ -22,6 +22,12 @@ MB_PER_VCPU = 1769
 GB = 1024  # MB; Lambda bills binary gigabytes
 TAGS = 3  # of ours on an object
 
+EVERYTHING = frozenset({"tags", "row", "event"})
+"""What a stack may write of each result: the template's parameter Write."""
+# Of Image.wait_ms and Image.overhead_vcpu_ms, what writing each takes. Tags take two more calls of S3 (see wait_ms).
+_WAIT_SHARES = {"tags": 40 / 75, "row": 5 / 75, "event": 10 / 75}
+_OVERHEAD_SHARES = {"tags": 4 / 12, "row": 2 / 12, "event": 2 / 12}
+
 
 @dataclass(frozen=True, slots=True)
 class Network:
@@ -109,6 +115,15 @@ class Image:
         alone = serial / min(1.0, vcpus) + self._inference(architecture) * self.parallel_share / vcpus
         return self.wait_ms + max(alone, size * self.vcpu_ms(architecture) / (vcpus * self.efficiency))
 
+    def writing(self, write: frozenset[str]) -> "Image":
+        """The image in a stack that writes only `write` of each result."""
+        left_out = EVERYTHING - write
+        return replace(
+            self,
+            wait_ms=self.wait_ms * (1 - sum(_WAIT_SHARES[name] for name in left_out)),
+            overhead_vcpu_ms=self.overhead_vcpu_ms * (1 - sum(_OVERHEAD_SHARES[name] for name in left_out)),
+        )
+
     def inference_share(self, size: int, memory: int) -> float:
         """Rate in batches of `size` on x86_64, as a share of the rate of the network alone on the same processors."""
         alone = size * self.inference_vcpu_ms / (memory / MB_PER_VCPU)
@@ -157,12 +172,23 @@ class Cost:
 
 
 def upload_cost(
-    image: Image, prices: Prices, memory: int, architecture: Architecture, batch: int, images: float = 1e6
+    image: Image,
+    prices: Prices,
+    memory: int,
+    architecture: Architecture,
+    batch: int,
+    write: frozenset[str] = EVERYTHING,
 ) -> Cost:
-    """The cost of labelling `images` uploads that come in batches of `batch`."""
-    invocations = images / batch
-    seconds = invocations * image.batch_ms(batch, memory, architecture) / 1000
-    return cost_of(image, prices, memory, architecture, images, invocations, seconds)
+    """The cost of labelling a million uploads that come in batches of `batch`, in a stack that writes `write`."""
+    images, invocations = 1e6, 1e6 / batch
+    seconds = invocations * image.writing(write).batch_ms(batch, memory, architecture) / 1000
+    cost = cost_of(image, prices, memory, architecture, images, invocations, seconds)
+    return replace(
+        cost,
+        s3=cost.s3 if "tags" in write else prices.of("s3_get", images),
+        table=cost.table if "row" in write else 0.0,
+        events=cost.events if "event" in write else 0.0,
+    )
 
 
 def cost_of(
@@ -182,8 +208,8 @@ def cost_of(
     return Cost(
         compute=prices.of(f"lambda_gb_second_{architecture}", seconds * memory / GB)
         + prices.of("lambda_request", invocations),
-        # GetObject, PutObjectTagging, and HeadObject at the end; an object without tags needs no GetObjectTagging.
-        s3=prices.of("s3_get", 2 * images) + prices.of("s3_put", images),
+        # GetObject, GetObjectTagging, HeadObject at the end; PutObjectTagging.
+        s3=prices.of("s3_get", 3 * images) + prices.of("s3_put", images),
         queue=prices.of("sqs_request", images + 2 * invocations),  # sent one by one, received and deleted by batch
         table=prices.of("dynamodb_write", images * (1 + index_writes)),
         events=prices.of("eventbridge_event", images),
@@ -226,12 +252,14 @@ def backfill_cost(
     )
 
 
-def kept_cost(image: Image, prices: Prices, images: float = 1e6) -> float:
-    """Dollars a month for keeping the tags, rows and index entries of `images` objects."""
-    gigabytes = images * (image.row_kb + image.index_kb) / 1e6
-    return prices.of("s3_tag_month", images * TAGS) + prices.of("dynamodb_gb_month", gigabytes)
+def kept_cost(image: Image, prices: Prices, write: frozenset[str] = EVERYTHING) -> float:
+    """Dollars a month for keeping the tags, rows and index entries of a million objects."""
+    gigabytes = image.row_kb + image.index_kb
+    return ("tags" in write) * prices.of("s3_tag_month", 1e6 * TAGS) + ("row" in write) * prices.of(
+        "dynamodb_gb_month", gigabytes
+    )
 
 
 def memory_sizes() -> list[int]:
     """The sizes that the template allows, in MB."""
-    return list(read_template()["Parameters"]["MemorySize"]["AllowedValues"])
+    return [int(size) for size in read_template()["Parameters"]["MemorySize"]["AllowedValues"]]

@@ -14,7 +14,7 @@ from classify import app
 from classify.labelling import Ending
 from tests.classify.conftest import BUCKET, TABLE, LambdaContext, Service
 from tests.support import BLUE, GREEN, GREY, RED, encoded, notification, plain, record, sqs_batch, write_familiar_model
-from tests.template import as_list, dashboard, of_type, properties, shown_metrics, watched_metrics
+from tests.template import HERE, PARAMETERS, Resolver, dashboard, of_type, properties, shown_metrics, watched_metrics
 
 # CURRENT is how a backfill may end that asks for stale labels only; an upload never does.
 ENDINGS_OF_UPLOADS = {ending.value.capitalize() for ending in Ending if ending is not Ending.CURRENT}
@@ -29,6 +29,7 @@ ACTIONS = {
     "PutObjectTagging": ("s3:PutObjectTagging", "s3:PutObjectVersionTagging"),
     "GetItem": ("dynamodb:GetItem", ""),
     "PutItem": ("dynamodb:PutItem", ""),
+    "UpdateItem": ("dynamodb:UpdateItem", ""),
     "PutEvents": ("events:PutEvents", ""),
 }
 # What the handler does not call by itself.
@@ -42,12 +43,18 @@ NOT_BY_THE_HANDLER = {
     "xray:PutTraceSegments",  # the X-Ray daemon beside the function
     "xray:PutTelemetryRecords",
 }
-HERE = "eu-central-1:123456789012"
 ARNS = {
     "UploadsBucket": f"arn:aws:s3:::{BUCKET}",
     "ResultsTable": f"arn:aws:dynamodb:{HERE}:table/{TABLE}",
 }
-NAMES = {"AWS::Partition": "aws", "AWS::Region": "eu-central-1", "AWS::AccountId": "123456789012"}
+# What a stack does not need that does not write them. Without tags, an upload needs no HeadObject, whose action
+# GetObject needs too; without a row, a task needs no GetItem.
+ONLY_FOR = {
+    "tags": {"s3:GetObjectTagging", "s3:GetObjectVersionTagging", "s3:PutObjectTagging", "s3:PutObjectVersionTagging"},
+    "row": {"dynamodb:GetItem", "dynamodb:PutItem"},
+    "event": {"events:PutEvents"},
+}
+WRITES = PARAMETERS["Write"]["AllowedValues"]
 
 Call = tuple[str, str]  # IAM action, ARN
 
@@ -141,41 +148,41 @@ def play_backfill(service: Service) -> None:
     service.invoke(batch_operations("never.png"))
 
 
-def granted(role: str = "ClassifyRole") -> list[tuple[str, str]]:
+def granted(role: str = "ClassifyRole", **parameters: str) -> list[tuple[str, str]]:
     """Actions that the role's policies allow, each with a pattern of ARNs."""
-
-    def pattern(resource: Any) -> str:
-        if isinstance(resource, str):
-            return resource
-        if "Fn::GetAtt" in resource:
-            return ARNS.get(resource["Fn::GetAtt"][0], f"the ARN of {resource['Fn::GetAtt'][0]}")
-        text = resource["Fn::Sub"].replace("${EventBusName}", "default")
-        for name, value in [*NAMES.items(), *((f"{resource}.Arn", arn) for resource, arn in ARNS.items())]:
-            text = text.replace(f"${{{name}}}", value)
-        return str(text)
-
-    return [
-        (action, pattern(resource))
-        for policy in properties(role)["Policies"]
-        for statement in policy["PolicyDocument"]["Statement"]
-        for action in as_list(statement["Action"])
-        for resource in as_list(statement["Resource"])
-    ]
+    return Resolver(parameters, ARNS).granted(role)
 
 
-def test_the_role_allows_the_calls_that_the_handler_makes_and_no_others(service: Service, calls: set[Call]) -> None:
+def refused(calls: set[Call], allowed: list[tuple[str, str]]) -> list[Call]:
+    return [call for call in calls if not any(a == call[0] and fnmatchcase(call[1], p) for a, p in allowed)]
+
+
+def writing(service: Service, monkeypatch: pytest.MonkeyPatch, write: str) -> None:
+    monkeypatch.setenv("WRITE", write)
+    app.get_labeller.cache_clear()
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_the_role_allows_the_calls_that_the_handler_makes_and_no_others(
+    service: Service, calls: set[Call], monkeypatch: pytest.MonkeyPatch, write: str
+) -> None:
+    writing(service, monkeypatch, write)
     play(service)
-    allowed = granted()
-    refused = [call for call in calls if not any(a == call[0] and fnmatchcase(call[1], p) for a, p in allowed)]
-    assert refused == []
+    allowed = granted(Write=write)
+    assert refused(calls, allowed) == []
     assert {action for action, _ in allowed} - {action for action, _ in calls} == NOT_BY_THE_HANDLER
+    left_out = set().union(*(actions for name, actions in ONLY_FOR.items() if name not in write.split(",")))
+    assert {action for action, _ in granted()} - {action for action, _ in allowed} == left_out
 
 
-def test_the_role_of_backfills_allows_the_calls_for_tasks_and_no_others(service: Service, calls: set[Call]) -> None:
+@pytest.mark.parametrize("write", WRITES)
+def test_the_role_of_backfills_allows_the_calls_for_tasks_and_no_others(
+    service: Service, calls: set[Call], monkeypatch: pytest.MonkeyPatch, write: str
+) -> None:
+    writing(service, monkeypatch, write)
     play_backfill(service)
-    allowed = granted("BackfillRole")
-    refused = [call for call in calls if not any(a == call[0] and fnmatchcase(call[1], p) for a, p in allowed)]
-    assert refused == []
+    allowed = granted("BackfillRole", Write=write)
+    assert refused(calls, allowed) == []
     # S3 brings the tasks by invoking the function: there is no queue to read.
     expected = {action for action in NOT_BY_THE_HANDLER if not action.startswith("sqs:")}
     assert {action for action, _ in allowed} - {action for action, _ in calls} == expected

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
+import operator
+import re
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Coroutine, Generator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +26,30 @@ from labeller.events import Change, ObjectRef
 from labeller.records import padded
 from labeller.settings import Settings
 from labeller.storage import Storage
+from ops.review.reviewing import Reviewer
 from tests.support import BLUE, RED, encoded, plain, write_model
 
 BUCKET, KEY = "uploads", "k.png"
 ARCHIVED = "ARCHIVED"  # S3 does not hand it out
 CONTENTS = {"red": encoded(plain(RED, 4, 4)), "blue": encoded(plain(BLUE, 4, 4)), "UNREADABLE": b"text", ARCHIVED: b""}
 
+ALL = "tags,row,event"
+WRITES = [ALL, "tags,row", "tags,event", "row,event", "tags", "row"]  # what a stack may write
+
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a person sees and says about it. Whoever is interrupted says it again."""
+
+    ref: ObjectRef
+    etag: str
+    label: str | None
+    by: str
+
+
+Work = ObjectRef | Seen
 
 
 @dataclass
@@ -83,7 +103,8 @@ class Bucket:
 
     def head_object(self, Bucket: str, Key: str, VersionId: str | None = None) -> dict[str, Any]:
         identity, version = self.find("HeadObject", VersionId)
-        return {"ETag": f'"{version.etag}"'} | self._version(identity) | self._count(version)
+        size = {"ETag": f'"{version.etag}"', "ContentLength": len(version.body)}
+        return size | self._version(identity) | self._count(version)
 
     def get_object_tagging(self, Bucket: str, Key: str, VersionId: str | None = None) -> dict[str, Any]:
         _, version = self._find_to_tag("GetObjectTagging", VersionId)
@@ -113,35 +134,68 @@ class Table:
 
     class exceptions:
         class ConditionalCheckFailedException(ClientError):
-            def __init__(self) -> None:
-                super().__init__({"Error": {"Code": "ConditionalCheckFailedException"}}, "PutItem")
-
-    CONDITIONS: Mapping[str, Callable[[str | None, str], bool]] = {
-        "attribute_not_exists(sequencer) OR sequencer <= :sequencer": lambda is_, given: is_ is None or is_ <= given,
-        "sequencer = :sequencer": lambda is_, given: is_ == given,
-        "attribute_not_exists(sequencer)": lambda is_, _: is_ is None,
-    }
+            def __init__(self, row: Row | None) -> None:
+                answer: Any = {"Error": {"Code": "ConditionalCheckFailedException"}} | ({"Item": row} if row else {})
+                super().__init__(answer, "PutItem")
 
     def __init__(self) -> None:
-        self.rows: dict[str, Row] = {}
+        self.items: dict[str, Row] = {}  # in DynamoDB's format
+        # Version, ETag and sequencer of the row, and the label, in the order of the updates.
+        self.reviews: list[tuple[str, str, str, str | None]] = []
 
-    def put_item(
-        self,
-        TableName: str,
-        Item: Row,
-        ConditionExpression: str,
-        ExpressionAttributeValues: Mapping[str, Any] | None = None,
-    ) -> None:
+    @property
+    def rows(self) -> dict[str, Row]:
+        return {version: {k: next(iter(v.values())) for k, v in item.items()} for version, item in self.items.items()}
+
+    def put_item(self, TableName: str, Item: Row, ConditionExpression: str, **more: Any) -> None:
         version = Item["version"]["S"]
-        stored = self.rows.get(version, {}).get("sequencer")
-        given = (ExpressionAttributeValues or {}).get(":sequencer", {}).get("S", "")
-        if not self.CONDITIONS[ConditionExpression](stored, given):
-            raise self.exceptions.ConditionalCheckFailedException
-        self.rows[version] = {name: next(iter(value.values())) for name, value in Item.items()}
+        self._check(version, ConditionExpression, more)
+        self.items[version] = Item
 
-    def get_item(self, TableName: str, Key: Row, **_: Any) -> dict[str, Any]:
-        row = self.rows.get(Key["version"]["S"])
-        return {"Item": {"sequencer": {"S": row["sequencer"]}}} if row and "sequencer" in row else {}
+    def update_item(
+        self, TableName: str, Key: Row, UpdateExpression: str, ConditionExpression: str, **more: Any
+    ) -> None:
+        version, values = Key["version"]["S"], more["ExpressionAttributeValues"]
+        self._check(version, ConditionExpression, more)
+        sets, _, removed = UpdateExpression.removeprefix("SET ").partition(" REMOVE ")
+        assigned = {name: values[value] for name, _, value in (part.partition(" = ") for part in sets.split(", "))}
+        kept = {name: value for name, value in self.items[version].items() if name != removed}
+        self.items[version] = kept | assigned
+        if ":reviewed_etag" in values:
+            label = values.get(":human_label", {}).get("S")
+            sequencer = kept.get("sequencer", {}).get("S", "")
+            self.reviews.append((version, values[":reviewed_etag"]["S"], sequencer, label))
+
+    def get_item(self, TableName: str, Key: Row, ExpressionAttributeNames: Row, **_: Any) -> dict[str, Any]:
+        row = self.items.get(Key["version"]["S"])
+        return {"Item": {k: v for k, v in row.items() if k in ExpressionAttributeNames.values()}} if row else {}
+
+    def _check(self, version: str, condition: str, more: Row) -> None:
+        """DynamoDB's conditions, of these four kinds of terms, read as Python."""
+        row = self.items.get(version)
+        is_ = {name: value.get("S") for name, value in (row or {}).items()}
+        given = {name: value.get("S") for name, value in more.get("ExpressionAttributeValues", {}).items()}
+
+        def holds(name: str, relation: str, value: str) -> bool:
+            return name in is_ and getattr(operator, relation)(is_[name], given[value])
+
+        text = re.sub(r"attribute_not_exists\((\w+)\)", r"('\1' not in is_)", condition)
+        for sign, relation in (("<=", "le"), ("<>", "ne"), ("=", "eq")):
+            text = re.sub(rf"(\w+) {sign} (:\w+)", rf"holds('\1', '{relation}', '\2')", text)
+        text = text.replace(" AND ", " and ").replace(" OR ", " or ")
+        if not eval(text, {"holds": holds, "is_": is_}):
+            raise self.exceptions.ConditionalCheckFailedException(row)
+
+
+class Events:
+    """EventBridge's API, for the events of reviews."""
+
+    def __init__(self) -> None:
+        self.published: list[Row] = []
+
+    def put_events(self, Entries: list[Row]) -> dict[str, Any]:
+        self.published += [json.loads(entry["Detail"]) for entry in Entries]
+        return {"Entries": [{} for _ in Entries]}
 
 
 @types.coroutine
@@ -172,19 +226,17 @@ async def at_once(function: Any, /, *arguments: Any) -> Any:
 class World:
     """Users change an object, S3 sends events, and workers label it, one call at a time."""
 
-    def __init__(self, labeller: Labeller, versioned: bool, notifies: bool = True) -> None:
-        self.bucket, self.table = Bucket(versioned), Table()
-        self.labeller = Labeller(
-            labeller.settings,
-            labeller.classifier,
-            Storage(self.bucket, self.table, "results", None),
-            aws_pool=one_call,
-            cpu_pool=at_once,
-        )
+    def __init__(self, labeller: Labeller, versioned: bool, notifies: bool = True, write: str = ALL) -> None:
+        self.write = write.split(",")
+        self.bucket, self.table, self.events = Bucket(versioned), Table(), Events()
+        self.storage = Storage(self.bucket, self.table, "results", self.events)
+        settings = replace(labeller.settings, write=frozenset(self.write))
+        self.labeller = Labeller(settings, labeller.classifier, self.storage, aws_pool=one_call, cpu_pool=at_once)
         self.notifies = notifies
         self.clock = 0
-        self.queue: list[ObjectRef] = []
-        self.workers: list[tuple[ObjectRef, Coroutine[Any, Any, Any]]] = []
+        self.queue: list[Work] = []
+        self.workers: list[tuple[Work, Coroutine[Any, Any, Any]]] = []
+        self.puts: dict[str, tuple[int, str]] = {}  # version -> number of reviews before, sequencer of its last event
         self.published: list[Mapping[str, Any]] = []
 
     # ---- what users do ------------------------------------------------------------------------------------
@@ -192,7 +244,16 @@ class World:
     def put(self, label: str) -> None:
         version = self._new_version()
         self.bucket.versions[version] = Version(label, {"owner": f"user {self.clock}"} if self.clock % 2 else {})
-        self._notify(Change.CREATED, version)
+        sequencer = self._notify(Change.CREATED, version)
+        self.puts[version] = (len(self.table.reviews), padded(sequencer) if self.notifies else "")
+
+    def review(self, number: int, label: str | None) -> None:
+        """A person opens the page now; the answer is given when it is received."""
+        rows = [row for row in self.table.rows.values() if "etag" in row]
+        if rows:
+            row = rows[number % len(rows)]
+            ref = ObjectRef(BUCKET, KEY, None if row["version"] == "null" else row["version"])
+            self.queue.append(Seen(ref, row["etag"], label, by=f"person {number}"))
 
     def delete(self) -> None:
         if self.bucket.versioned:
@@ -220,21 +281,33 @@ class World:
         self.clock += 1
         return f"v{self.clock}" if self.bucket.versioned else "null"
 
-    def _notify(self, change: Change, version: str) -> None:
+    def _notify(self, change: Change, version: str) -> str:
+        """Send an event if the bucket does; its sequencer."""
         self.clock += 1
+        # Of different lengths, as S3's are: compared as text, once filled with zeros on the right.
+        sequencer = f"{self.clock:04x}" + "0" * (self.clock % 3)
         if self.notifies:
             identity = version if self.bucket.versioned else None
-            # Of different lengths, as S3's are: compared as text, once filled with zeros on the right.
-            sequencer = f"{self.clock:04x}" + "0" * (self.clock % 3)
             self.queue.append(ObjectRef(BUCKET, KEY, identity, sequencer, change=change))
+        return sequencer
 
     # ---- what the queue and the workers do ----------------------------------------------------------------
 
     def receive(self, number: int) -> None:
         """A worker takes a message, any of them, if fewer than two are at work."""
         if self.queue and len(self.workers) < 2:
-            ref = self.queue.pop(number % len(self.queue))
-            self.workers.append((ref, self.labeller.handle(ref, self._publish)))
+            work = self.queue.pop(number % len(self.queue))
+            if isinstance(work, Seen):
+                tags = "tags" in self.write
+                reviewer = Reviewer(self.storage, "image-label", work.by, one_call, writes_tags=tags)
+                self.workers.append((work, reviewer.answer(work.ref, work.etag, work.label)))
+            else:
+                self.workers.append((work, self.labeller.handle(work, self._publish)))
+
+    def finish(self, number: int) -> None:
+        """A worker takes a message, and works until it is done."""
+        self.receive(number)
+        self.go_on(-1, 1000)
 
     def duplicate(self, number: int) -> None:
         if self.queue:
@@ -273,45 +346,75 @@ class World:
         if not self.notifies:
             self.ask()
         while self.queue or self.workers:
-            self.receive(0)
-            self.go_on(-1, 1000)  # the youngest first, so that the oldest, with what it fetched long ago, comes last
+            self.finish(0)  # the youngest first, so that the oldest, with what it fetched long ago, comes last
 
     # ---- what must hold at the end --------------------------------------------------------------------------
 
     def disagreements(self) -> list[str]:
-        """What tags and rows say otherwise than the bucket does."""
-        faults: list[str] = []
+        """What tags, rows and events, as far as they are written, say otherwise than the bucket does."""
+        faults = self._written_in_vain()
         for version_id, version in self.bucket.versions.items():
             row = self.table.rows.get(version_id, {})
             if version.is_marker:
-                if (row.get("status"), row.get("reason")) != ("DELETED", "DELETE_MARKER"):
+                if "row" in self.write and (row.get("status"), row.get("reason")) != ("DELETED", "DELETE_MARKER"):
                     faults.append(f"delete marker {version_id}: row {row}")
             elif self.notifies or next(reversed(self.bucket.versions)) == version_id:
                 faults += self._of_version(version_id, version, row)
-        if self.notifies:
+        if self.notifies and "row" in self.write:
             gone = self.table.rows.keys() - self.bucket.versions.keys()
             faults += [f"{v} is deleted: row {self.table.rows[v]}" for v in gone if not _is_deleted(self.table.rows[v])]
         return faults
+
+    def _written_in_vain(self) -> list[str]:
+        """What is written although it is switched off."""
+        tags = [tags for version in self.bucket.versions.values() if "image-label" in (tags := version.tags)]
+        written = {"tags": tags, "row": list(self.table.rows.values()), "event": self.published}
+        return [f"{name}: {content}" for name, content in written.items() if content and name not in self.write]
 
     def _of_version(self, version_id: str, version: Version, row: Row) -> list[str]:
         unreadable = version.label in ("UNREADABLE", ARCHIVED)
         label = "UNREADABLE" if unreadable else version.label
         said = row.get("status") if unreadable else row.get("label")
         faults = []
-        if said != label or (row.get("etag", version.etag) != version.etag):
-            faults.append(f"{version_id} is {version.label}: row {row}")
-        if (row.get("reason") == ARCHIVED) is not (version.label == ARCHIVED):
-            faults.append(f"{version_id} is {version.label}: row {row}")
-        if version.tags.get("image-label") != label:
-            faults.append(f"{version_id} is {label}: tags {version.tags}")
+        if "row" in self.write:
+            if said != label or (row.get("etag", version.etag) != version.etag):
+                faults.append(f"{version_id} is {version.label}: row {row}")
+            if (row.get("reason") == ARCHIVED) is not (version.label == ARCHIVED):
+                faults.append(f"{version_id} is {version.label}: row {row}")
+            faults += self._of_review(version_id, version, row)
+        source = "human" if "human_label" in row else None
+        said = (version.tags.get("image-label"), version.tags.get("image-label-source"))
+        if "tags" in self.write and said != (row.get("human_label", label), source):
+            faults.append(f"{version_id} is {label}, reviewed {row.get('human_label')}: tags {version.tags}")
         if self.bucket.versioned and int(version_id[1:]) % 2 and not version.tags.get("owner"):
             faults.append(f"{version_id} has lost its owner's tag: {version.tags}")
         published = [event for event in self.published if event["version"] == version_id]
         if self.notifies:  # the sequencer tells receivers which event counts; without one, there must be a right one
             newest = max((padded(event.get("sequencer", "")) for event in published), default="")
             published = [event for event in published if padded(event.get("sequencer", "")) == newest][-1:]
-        if not any((event.get("label") or event["status"]) == label for event in published):
+        if "event" in self.write and not any((event.get("label") or event["status"]) == label for event in published):
             faults.append(f"{version_id} is {label}: published {self.published}")
+        return faults
+
+    def _of_review(self, version_id: str, version: Version, row: Row) -> list[str]:
+        """A person's last answer stays until the content is another, and no other answer is in the row."""
+        since, sequencer = self.puts[version_id]
+        answers = [review for review in self.table.reviews if review[0] == version_id]
+        of_content = [label for _, etag, _, label in answers if etag == version.etag]
+        of_row = (version_id, version.etag, sequencer)  # a deletion forgets the answers to the row before it
+        fresh = [label for *seen, label in self.table.reviews[since:] if tuple(seen) == of_row]
+        faults = []
+        if row.get("human_label") not in (None, of_content[-1] if of_content else None):
+            faults.append(f"{version_id} has an answer of other content: row {row}, answers {answers}")
+        if fresh and row.get("human_label") != fresh[-1]:
+            faults.append(f"{version_id} has lost its answer: row {row}, answers {answers}")
+        kept = [entry["M"].get("label", {}).get("S") for entry in row.get("reviews", [])]
+        if kept[len(kept) - len(fresh) :] != fresh:
+            faults.append(f"{version_id} has lost its history: {kept}, answers {answers}")
+        published = [event for event in self.events.published if event["version"] == version_id]
+        newest = max(published, key=lambda event: event["time"], default={}).get("human_label")
+        if answers and newest != answers[-1][-1]:
+            faults.append(f"{version_id} was answered {answers}: published {self.events.published}")
         return faults
 
 

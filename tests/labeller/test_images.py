@@ -523,30 +523,73 @@ def test_a_tiff_of_another_compression_is_unsupported(code: int) -> None:
     assert reason(data.replace(lzw, other)) is Reason.UNSUPPORTED
 
 
-def raw_tiff(*more: tuple[int, int, int], order: str = "<", reduced: int = 1) -> bytes:
-    """A TIFF like those of cameras: 8 x 8 grey pixels, and other entries (tag, type, value) in its directory."""
-    entries = [(254, 4, reduced), (256, 4, 8), (257, 4, 8), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 300)]
-    entries = sorted([*entries, (277, 3, 1), (278, 4, 8), (279, 4, 64), *more])
-    directory = b"".join(
+def directory(side: int, *more: tuple[int, int, int], order: str = "<", reduced: int = 0, following: int = 0) -> bytes:
+    """A directory of a TIFF: side x side grey pixels, and other entries (tag, type, value)."""
+    entries = [(254, 4, reduced), (256, 4, side), (257, 4, side), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 500)]
+    entries = sorted([*entries, (277, 3, 1), (278, 4, side), (279, 4, side**2), *more])
+    fields = b"".join(
         struct.pack(f"{order}HHI", tag, kind, 1)
         + struct.pack(order + ("H" if kind == 3 else "I"), value).ljust(4, b"\0")
         for tag, kind, value in entries
+        if (tag, value) != (254, 0)
     )
+    return struct.pack(order + "H", len(fields) // 12) + fields + struct.pack(order + "I", following)
+
+
+def raw_tiff(
+    *more: tuple[int, int, int], order: str = "<", reduced: int = 0, following: int = 0, other: int = 64
+) -> bytes:
+    """A TIFF like those of cameras: 8 x 8 pixels first, and a directory of `other` x `other` pixels at 300."""
     start = b"II*\0" if order == "<" else b"MM\0*"
-    header = start + struct.pack(order + "IH", 8, len(entries)) + directory
-    return header.ljust(300, b"\0") + b"\x55" * 64
+    first = directory(8, *more, order=order, reduced=reduced, following=following)
+    header = start + struct.pack(order + "I", 16) + bytes(8) + first
+    return (header.ljust(300, b"\0") + directory(other, order=order)).ljust(500, b"\0") + b"\x55" * 64**2
 
 
 @pytest.mark.parametrize("order", "<>")
-def test_a_camera_raw_is_not_labelled_from_its_preview(order: str) -> None:
-    nef, dng = raw_tiff((330, 4, 8), order=order), raw_tiff((50706, 1, 0x401), order=order, reduced=0)
+@pytest.mark.parametrize(
+    ("more", "changes"),
+    [
+        ([(330, 4, 300)], {"reduced": 1}),  # NEF
+        ([(50706, 1, 0x401)], {}),  # DNG
+        ([(330, 4, 300)], {}),  # its first directory does not say that it is reduced
+        ([(330, 13, 300)], {}),  # the type of directories' offsets
+        ([(255, 3, 2), (330, 4, 300)], {"other": 4}),  # reduced, in the old words
+        ([], {"reduced": 1, "following": 300}),
+        ([], {"following": 300}),  # a thumbnail, then the picture
+    ],
+)
+def test_a_tiff_is_not_labelled_from_a_preview(
+    order: str, more: list[tuple[int, int, int]], changes: dict[str, Any]
+) -> None:
+    assert reason(raw_tiff(*more, order=order, **changes)) is Reason.UNSUPPORTED
 
-    assert reason(nef) is reason(dng) is Reason.UNSUPPORTED
+
+def test_a_canon_raw_is_unsupported() -> None:
+    data = raw_tiff()
+
+    assert reason(data[:8] + b"CR\2\0" + data[12:]) is Reason.UNSUPPORTED
 
 
-@pytest.mark.parametrize("data", [raw_tiff(), raw_tiff((330, 4, 8), reduced=0)])
+@pytest.mark.parametrize(
+    "data",
+    [
+        raw_tiff(),
+        raw_tiff(reduced=1),  # there is no other
+        raw_tiff((330, 4, 300), other=4),  # a pyramid: the whole first, then smaller ones
+        raw_tiff((330, 4, 1 << 31)),  # nowhere
+        raw_tiff(following=300, other=12),  # pages of a document
+        raw_tiff(following=16),  # itself
+    ],
+)
 def test_a_tiff_whose_first_directory_is_the_picture_is_read(data: bytes) -> None:
     assert (decoded(data).pixels == 0x55).all()
+
+
+def test_a_large_page_after_one_that_is_no_thumbnail_is_another_page() -> None:
+    data = encoded(plain(RED, 400, 40), "TIFF", save_all=True, append_images=[plain(RED, 1000, 100)])
+
+    assert decoded(data).width == 400
 
 
 def big_endian(wide: tuple[int, ...], strip_bytes: bytes, compression: int = 1) -> bytes:

@@ -23,8 +23,10 @@ from labeller.records import (
     item_for,
     merge_tags,
     padded,
+    says_human,
     tag_value,
     tags_for,
+    tags_of_row,
 )
 from labeller.results import RESERVED_LABELS, Neighbour, Prediction, Result, Status, Tagging, Thresholds
 from local import ROOT
@@ -98,6 +100,26 @@ def test_a_labelled_object_is_tagged_with_label_confidence_and_model() -> None:
         {"Key": "image-label-confidence", "Value": "0.9731"},
         {"Key": "image-label-model", "Value": "m1"},
     ]
+
+
+def test_the_tags_say_the_label_of_a_person_and_that_it_is_one() -> None:
+    sure = labelled(CAT, PICTURE, "m1", Thresholds(0.9, None))
+    reviewed = row(sure) | {"human_label": "dog"}
+
+    human = [{"Key": "l", "Value": "dog"}, {"Key": "l-source", "Value": "human"}]
+    assert tags_for(sure, "l", "dog") == tags_of_row(reviewed, "l") == human
+    assert says_human(tags(l="dog", l_source="human"), "l")
+    assert not says_human(tags(l="dog", l_source="machine"), "l")
+    assert merge_tags(tags(owner="Ann", l_source="human"), tags_for(sure, "l"), "l") == [
+        {"Key": "owner", "Value": "Ann"},
+        *tags_for(sure, "l"),
+    ]
+
+
+@pytest.mark.parametrize("thresholds", [Thresholds(0.9, None), Thresholds(0.99, None)])
+def test_the_tags_of_a_row_are_those_of_its_result(thresholds: Thresholds) -> None:
+    for result in (labelled(CAT, PICTURE, "m1", thresholds), unreadable(Unreadable(Reason.EMPTY, ""), "m1")):
+        assert tags_of_row(row(result), "l") == tags_for(result, "l")
 
 
 @pytest.mark.parametrize(

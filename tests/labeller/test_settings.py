@@ -23,6 +23,7 @@ def test_only_the_table_must_be_named() -> None:
         key_prefix="",
         key_suffixes=(),
         event_bus="default",
+        write=frozenset({"tags", "row", "event"}),
     )
 
 
@@ -40,12 +41,24 @@ def test_the_environment_overrides_every_default() -> None:
         "KEY_PREFIX": "in/",
         "KEY_SUFFIXES": ".jpg, .PNG,",
         "EVENT_BUS": "pictures",
+        "WRITE": "row",
     }
     assert set(env) == {*REQUIRED, *DEFAULTS}
 
-    assert Settings.from_env(env) == Settings(
-        "t", Path("/models/7"), 6, "team:label", 1000, 2000, 30, 0.75, 0.02, "in/", (".jpg", ".png"), "pictures"
-    )
+    in_their_order = [
+        Path("/models/7"),
+        6,
+        "team:label",
+        1000,
+        2000,
+        30,
+        0.75,
+        0.02,
+        "in/",
+        (".jpg", ".png"),
+        "pictures",
+    ]
+    assert Settings.from_env(env) == Settings("t", *in_their_order, frozenset({"row"}))  # type: ignore[arg-type]
 
 
 def test_every_field_has_its_variable() -> None:
@@ -119,6 +132,8 @@ def test_a_missing_table_is_named(env: dict[str, str]) -> None:
         ("TAG_PREFIX", "aws:label", "TAG_PREFIX .* 'aws:'"),
         ("TAG_PREFIX", " label", "TAG_PREFIX"),
         ("TAG_PREFIX", "x" * 118, "TAG_PREFIX"),
+        ("WRITE", "event", "WRITE must list some of tags,row,event, among them tags or row, not 'event'"),
+        ("WRITE", "tags,rows", "WRITE must list"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_named(name: str, value: str, message: str) -> None:

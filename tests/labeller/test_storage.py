@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -20,7 +19,9 @@ from botocore.stub import Stubber
 
 from labeller.aws_errors import AwsFailure, Denied, Gone
 from labeller.events import ObjectRef
-from labeller.storage import Fetched, Refusal, Storage, connect
+from labeller.reviews import ATTRIBUTES, following, review_of
+from labeller.rows import ReviewChanged
+from labeller.storage import Refusal, Storage, connect
 from tests.support import table_definition
 
 BUCKET, TABLE = "uploads", "results"
@@ -77,10 +78,12 @@ def test_an_object_is_fetched_with_its_size_and_etag(aws: Storage, s3: Any) -> N
 def test_of_a_versioned_object_the_named_version_is_fetched(aws: Storage, s3: Any) -> None:
     s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
     first = s3.put_object(Bucket=BUCKET, Key="k", Body=b"one")["VersionId"]
-    s3.put_object(Bucket=BUCKET, Key="k", Body=b"two")
+    second = s3.put_object(Bucket=BUCKET, Key="k", Body=b"two")["VersionId"]
 
-    assert aws.fetch(ref("k", first), 10).data == b"one"
-    assert aws.fetch(ref("k"), 10).data == b"two"
+    earlier, current = aws.fetch(ref("k", first), 10), aws.fetch(ref("k"), 10)
+
+    assert (earlier.data, earlier.version_id) == (b"one", first)
+    assert (current.data, current.version_id) == (b"two", second)
 
 
 def test_an_object_above_the_limit_is_not_downloaded(stubbed: Stubbed) -> None:
@@ -248,29 +251,6 @@ def test_tags_are_read_as_they_were_written(aws: Storage, s3: Any) -> None:
     assert aws.read_tags(ref("k")) == [{"Key": "image-label", "Value": "Kätzchen 1/2"}]
 
 
-def test_the_read_is_spared_once_the_bucket_has_sent_the_number_of_tags_that_could_be_read(stubbed: Stubbed) -> None:
-    none, some = Fetched(b"", 0, "e", tags=None), Fetched(b"", 0, "e", tags=1)
-    tag = {"Key": "a", "Value": "b"}
-    for tags in ([], [], [tag], [tag]):
-        stubbed.s3.add_response("get_object_tagging", {"TagSet": tags})
-
-    # No count may mean no permission, or a store that never counts.
-    assert stubbed.storage.read_tags(ref("k"), none) == []
-    assert stubbed.storage.read_tags(ref("k"), none) == []
-    assert stubbed.storage.read_tags(ref("k"), some) == [tag]
-    assert stubbed.storage.read_tags(ref("k"), none) == []  # no call
-    assert stubbed.storage.read_tags(replace(ref("k"), bucket="another"), none) == [tag]
-
-
-def test_of_a_store_that_never_sends_the_number_of_tags_they_are_always_read(stubbed: Stubbed) -> None:
-    tag = {"Key": "owner", "Value": "Ann"}
-    for _ in range(3):
-        stubbed.s3.add_response("get_object_tagging", {"TagSet": [tag]})
-
-    for key in "abc":
-        assert stubbed.storage.read_tags(ref(key), Fetched(b"", 0, "e")) == [tag]
-
-
 def test_only_the_tags_of_the_named_version_are_touched(stubbed: Stubbed) -> None:
     address = {"Bucket": BUCKET, "Key": "k", "VersionId": "v1"}
     stubbed.s3.add_response("get_object_tagging", {"TagSet": []}, address)
@@ -327,13 +307,20 @@ def test_a_row_is_written_under_the_sequencers_condition(stubbed: Stubbed) -> No
         {},
         {
             "TableName": TABLE,
-            "Item": {"object": {"S": "uploads/k"}, "version": {"S": "null"}, "sequencer": {"S": "01"}},
+            "Item": {
+                "object": {"S": "uploads/k"},
+                "version": {"S": "null"},
+                "sequencer": {"S": "01"},
+                "status": {"S": "DELETED"},
+            },
             "ConditionExpression": "attribute_not_exists(sequencer) OR sequencer <= :sequencer",
             "ExpressionAttributeValues": {":sequencer": {"S": "01"}},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         },
     )
 
-    assert stubbed.storage.put_row(ref("k"), {"object": "uploads/k", "version": "null", "sequencer": "01"})
+    deleted = {"object": "uploads/k", "version": "null", "sequencer": "01", "status": "DELETED"}
+    assert stubbed.storage.put_row(ref("k"), deleted)
 
 
 def test_the_sequencer_of_a_row_is_read_where_there_is_one(aws: Storage) -> None:
@@ -372,6 +359,98 @@ def test_a_row_that_cannot_be_written_is_a_failure(stubbed: Stubbed, code: str) 
 
     with pytest.raises(AwsFailure, match=f"PutItem for uploads/k: {code}"):
         stubbed.storage.put_row(ref("k"), item("01", "cat"))
+
+
+REVIEW = following(None, "cat", "Ann", "2026-11-26T12:00:00.000000+00:00", "e1", queue="UNSURE")
+
+
+def reviewed_row(aws: Storage, **more: str) -> None:
+    aws.put_row(ref("k"), item("01", "dog") | {"etag": "e1"} | more)
+    assert aws.write_review(ref("k"), REVIEW, None)
+
+
+def test_a_review_stands_beside_what_the_model_said(aws: Storage) -> None:
+    reviewed_row(aws)
+
+    assert stored() == item("01", "dog") | {
+        "etag": "e1",
+        "human_label": "cat",
+        "reviewed_by": "Ann",
+        "reviewed_at": "2026-11-26T12:00:00.000000+00:00",
+        "reviewed_etag": "e1",
+        "reviews": [{"label": "cat", "by": "Ann", "at": "2026-11-26T12:00:00.000000+00:00", "queue": "UNSURE"}],
+    }
+    assert review_of(aws.read_row(ref("k"), *ATTRIBUTES), "e1", None) == REVIEW
+
+
+def test_of_two_reviews_at_once_the_second_is_told_and_follows_the_first(aws: Storage) -> None:
+    reviewed_row(aws)
+    second = following(REVIEW, None, "Bob", "2026-11-26T12:00:01.000000+00:00", "e1")
+
+    assert not aws.write_review(ref("k"), second, None)  # read before the first
+    assert aws.write_review(ref("k"), second, REVIEW.at)
+
+    assert "human_label" not in stored()
+    assert [entry["by"] for entry in stored()["reviews"]] == ["Ann", "Bob"]
+
+
+def test_a_review_of_other_content_is_not_written(aws: Storage) -> None:
+    aws.put_row(ref("k"), item("01", "dog") | {"etag": "e2"})
+
+    assert not aws.write_review(ref("k"), REVIEW, None)
+    assert not aws.write_review(ref("nothing"), REVIEW, None)
+
+
+@pytest.mark.parametrize("write", ["put_row", "replace_row"])
+def test_a_result_is_not_written_over_a_review_that_it_does_not_have(aws: Storage, write: str) -> None:
+    reviewed_row(aws)
+    same = item("01", "bird") | {"etag": "e1"}
+
+    with pytest.raises(ReviewChanged) as changed:
+        getattr(aws, write)(ref("k"), same)
+    assert changed.value.review == REVIEW
+    assert stored()["label"] == "dog"
+
+    assert getattr(aws, write)(ref("k"), same | REVIEW.attributes())
+    assert (stored()["label"], stored()["human_label"]) == ("bird", "cat")
+
+
+@pytest.mark.parametrize(
+    ("changed", "kept"),
+    [
+        ({"etag": "e2"}, False),  # other content
+        ({"sequencer": "02", "etag": "e1"}, True),  # the same content again
+        ({"sequencer": "01"}, True),  # archived since: S3 does not say its ETag
+        ({"sequencer": "02"}, False),  # an archived object in its place
+        ({"sequencer": "02", "status": "DELETED"}, False),
+    ],
+)
+def test_a_review_is_of_one_content(aws: Storage, changed: dict[str, str], kept: bool) -> None:
+    reviewed_row(aws)
+    row = item("01", "bird") | changed
+
+    if kept:
+        with pytest.raises(ReviewChanged):
+            aws.put_row(ref("k"), row)
+    else:
+        assert aws.put_row(ref("k"), row)
+        assert "human_label" not in stored()
+
+
+def test_a_late_result_is_late_with_and_without_a_review(aws: Storage) -> None:
+    reviewed_row(aws)
+
+    assert aws.put_row(ref("k"), item("00", "bird") | {"etag": "e0"}) is False
+    assert aws.put_row(ref("k"), item("00", "bird") | {"etag": "e1"} | REVIEW.attributes()) is False
+
+
+def test_a_review_that_other_content_has_removed_is_not_written_again(aws: Storage) -> None:
+    reviewed_row(aws)
+    aws.put_row(ref("k"), item("02", "bird") | {"etag": "e2"})
+
+    with pytest.raises(ReviewChanged, match="another review") as changed:
+        aws.put_row(ref("k"), item("03", "dog") | {"etag": "e1"} | REVIEW.attributes())
+    assert changed.value.review is None
 
 
 # ---- result events ----------------------------------------------------------------------------------------
@@ -441,7 +520,12 @@ def test_a_row_is_written_as_the_serialiser_of_boto3_would_write_it(stubbed: Stu
     stubbed.dynamodb.add_response(
         "put_item",
         {},
-        {"TableName": TABLE, "Item": serialised, "ConditionExpression": "attribute_not_exists(sequencer)"},
+        {
+            "TableName": TABLE,
+            "Item": serialised,
+            "ConditionExpression": "attribute_not_exists(sequencer)",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        },
     )
 
     assert stubbed.storage.replace_row(ref(), row | numbers)

@@ -94,29 +94,6 @@ def test_a_manifest_names_the_objects(
     assert "listed/c.png" not in rows(aws, stack)
 
 
-def test_tags_are_read_even_if_the_store_sends_no_count(
-    aws: LocalAws, stack: Stack, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = Storage.fetch
-
-    def without_count(self: Storage, ref: ObjectRef, max_bytes: int) -> object:
-        fetched = real(self, ref, max_bytes)
-        return type(fetched)(fetched.data, fetched.size, fetched.etag, version_id=fetched.version_id, tags=None)
-
-    monkeypatch.setattr(Storage, "fetch", without_count)
-    for name in ("a", "b", "c"):  # the function trusts the count once it has read tags in a bucket
-        aws.client("s3").put_object(
-            Bucket=stack.uploads_bucket, Key=f"tagged/{name}.png", Body=encoded(plain(RED)), Tagging="owner=me"
-        )
-    monkeypatch.setattr(local_backfill, "BATCH", 1)
-
-    assert command("--bucket", stack.uploads_bucket, "--prefix", "tagged/") == 0
-
-    for name in ("a", "b", "c"):
-        tags = aws.client("s3").get_object_tagging(Bucket=stack.uploads_bucket, Key=f"tagged/{name}.png")["TagSet"]
-        assert {"Key": "owner", "Value": "me"} in tags
-
-
 def test_failures_are_printed_with_their_reasons_as_printable_text_and_make_the_command_fail(
     aws: LocalAws,
     stack: Stack,

@@ -192,7 +192,7 @@ def test_the_latest_report_has_the_deployed_models_answers(
     from local.score import run_score
 
     with (tmp_path / "log").open("w") as log:
-        run_score(live, stack, models["worse"], log, NOON)
+        run_score(live, stack.outputs, models["worse"], log, NOON)
     status, printed = command("same")
     assert status == 0
     assert f"green-1 (the night of {DAY})" in printed

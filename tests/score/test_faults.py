@@ -121,3 +121,15 @@ def test_without_the_days_rows_the_report_has_no_uploads(service: Service, monke
     report = service.report()
     assert report["uploads"] is None
     assert "The uploads of the day before could not be read; the function's log has the cause." in report["reasons"]
+
+
+def test_where_no_rows_are_written_the_report_says_so(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.add_pictures(1, 1)
+    monkeypatch.setenv("WRITE", "tags,event")
+    monkeypatch.setattr(app.get_job().reports._dynamodb, "get_paginator", lambda *_: pytest.fail("the table is read"))
+    app.get_job.cache_clear()
+    service.invoke()
+    report = service.report()
+    assert (report["uploads"], report["writes_rows"]) == (None, False)
+    (sentence,) = (reason for reason in report["reasons"] if "uploads" in reason)
+    assert sentence.startswith("The stack writes no rows (parameter Write), so the uploads of the day before are not")

@@ -66,7 +66,7 @@ def test_arm64_is_never_taken_to_be_faster_than_x86_64(gmac: float) -> None:
     [
         ("lambda_gb_second_x86_64", 1.0, 1e5 * 1.05 * 1769 / 1024),  # 100,000 batches of 1.05 s
         ("lambda_request", 1.0, 1e5),
-        ("s3_get", 1.0, 2e6),  # GetObject and HeadObject
+        ("s3_get", 1.0, 3e6),  # GetObject, GetObjectTagging and HeadObject
         ("s3_put", 1.0, 1e6),  # PutObjectTagging
         ("sqs_request", 1.0, 1e6 + 2e5),  # sent singly; received and deleted in tens
         ("dynamodb_write", 1.0, 2e6),  # row and index
@@ -80,12 +80,33 @@ def test_a_million_uploads_in_tens_pay_for(name: str, price: float, dollars: flo
 
 
 @pytest.mark.parametrize(
+    ("write", "dollars"),
+    [
+        ("tags,row,event", 3.0 + 1.0 + 2.0 + 1.0),
+        ("tags", 3.0 + 1.0),
+        ("row,event", 1.0 + 2.0 + 1.0),
+        ("row", 1.0 + 2.0),
+    ],
+)
+def test_what_is_not_written_is_not_paid_for(write: str, dollars: float) -> None:
+    # A dollar a million: GetObject and, with tags, GetObjectTagging, HeadObject, PutObjectTagging; row, index; event.
+    each = prices(**dict.fromkeys(("s3_get", "s3_put", "dynamodb_write", "eventbridge_event"), 1e-6))
+    assert upload_cost(PLAIN, each, 1769, "x86_64", 10, frozenset(write.split(","))).total == pytest.approx(dollars)
+
+
+def test_what_is_not_written_is_not_waited_for() -> None:
+    # Of 75 ms two calls of S3 (20 ms each) and EventBridge (10 ms) are left out, of 12 ms three calls of 2 ms.
+    only_row = Image(wait_ms=75, overhead_vcpu_ms=12).writing(frozenset({"row"}))
+    assert (only_row.wait_ms, only_row.overhead_vcpu_ms) == (pytest.approx(25), pytest.approx(6))
+
+
+@pytest.mark.parametrize(
     ("name", "dollars"),
     [
         ("s3_batch_job", 1),
         ("s3_batch_object", 1e6),
         ("s3_batch_manifest_object", 1e6),
-        ("s3_get", 2 * 0.25e6 + 1e6),  # a HEAD for each, and two more for the quarter that is labelled
+        ("s3_get", 3 * 0.25e6 + 1e6),  # a HEAD for each, and three more for the quarter that is labelled
         ("s3_put", 0.25e6),
         ("sqs_request", 0),
         ("dynamodb_read", 1e6 + 0.25e6),
@@ -100,6 +121,8 @@ def test_a_backfill_of_a_million_of_which_three_quarters_are_current_pays_for(na
 
 def test_three_tags_and_a_row_are_kept_for_an_object() -> None:
     assert kept_cost(PLAIN, prices(s3_tag_month=1.0)) == 3e6
+    assert kept_cost(PLAIN, prices(s3_tag_month=1.0), frozenset({"row"})) == 0
+    assert kept_cost(PLAIN, prices(dynamodb_gb_month=1.0), frozenset({"tags"})) == 0
     assert kept_cost(Image(row_kb=0.7, index_kb=0.3), prices(dynamodb_gb_month=1.0)) == pytest.approx(1)
 
 

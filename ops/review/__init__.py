@@ -1,0 +1,1 @@
+"""`make review`: people look at pictures, and their answers become the labels."""
