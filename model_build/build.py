@@ -151,9 +151,8 @@ def load_frozen_base(build: Build, data: Dataset, load_base: LoadBase) -> Frozen
         keras.utils.clear_session()  # Keras numbers layers per process: a fresh session gives the same names every time
         frozen = load_base(config.weights, config.image_size, config.seed)
         base.export_base(frozen, config, fp32)
-        verify.require_faithful_export(
-            frozen.network, extract(fp32, quantize.comparison_examples(data, config), config), config
-        )
+        few = quantize.comparison_examples(data, replace(config, speedup=1.0))
+        verify.require_faithful_export(frozen.network, extract(fp32, few, config), config)
         return FrozenBase(frozen, fp32)
 
 
