@@ -19,7 +19,7 @@ backfill_takes := BUCKET PREFIX STALE_ONLY:flag ALL:flag MANIFEST STACK JOB YES:
 shadow_takes := MODEL:argument STACK BASELINE DAY
 nightly_takes := DATA SHARED STACK
 testset_takes := DIR:argument STACK DELETE:flag
-bench_takes := QUICK:flag DATA WEIGHTS MODEL ONLY:words
+bench_takes := QUICK:flag DATA WEIGHTS MODEL ONLY:words STRANGERS
 mutants_takes := MODULES:words SAMPLE SEED MINUTES
 deploy_takes := ARCH
 redrive_takes := STACK
@@ -110,7 +110,7 @@ test-layers: .venv/ready
 mutants: .venv/ready .venv-mutants/ready ## change the code in one place at a time, list what no test notices: MODULES="labeller.* ..." SAMPLE=10 SEED=0 MINUTES=60
 	@$(call run,tests.mutants.__main__)
 
-bench: .venv/ready .venv-sam/ready .venv-bench/ready ## measure other runtimes, handler, cold start, build, night: WEIGHTS= DATA= MODEL= QUICK=1 ONLY="inference ..."
+bench: .venv/ready .venv-sam/ready .venv-bench/ready ## measure other runtimes, handler, cold start, build, night, strangers: WEIGHTS= DATA= MODEL= STRANGERS= QUICK=1 ONLY="inference ..."
 	@$(call run,bench.__main__)
 
 lint: .venv/ready ## ruff, mypy and the import rules

@@ -46,20 +46,22 @@ KNOTS = 128
 CLOSEST = 1e-5
 """Distance of two knots: processors sum in different orders, so that scores differ by about 1e-7."""
 
-FEWEST_OTHERS = 10
-"""Pictures of `other/` from which something is learnt."""
+FEWEST_OTHERS, FEWEST_FOR_DIRECTION = 10, 50
+"""Pictures of `other/` by which the threshold is set, and from which a direction is learnt. A direction learnt from 25
+photographs let more photographs of other kinds have a label, not fewer."""
 
-STRENGTHS = (0.3, 1.0, 3.0)
-"""Weights of the direction of `other/` to try, against the score, both in standard deviations."""
+STRENGTHS = (0.3, 1.0)
+"""Weights of the direction of `other/` to try, against the score, both in standard deviations. Among photographs of
+other kinds than the examples, 3 is worse than 1, though better among the examples."""
 
 SIGNIFICANCE = 1.0
 """Standard errors by which a larger weight must be better, because some dozens of examples could improve by chance."""
 
 FOLDS = 5
 
-RANGE = (0.5, 1.25)
+RANGE = (1.0, 1.25)
 FAMILIAR_OTHERS = 0.01
-"""How far pictures of `other/` may move the threshold, and the share of them that may stay familiar."""
+"""How far pictures of `other/` may raise the threshold, and the share of them that may stay familiar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,23 +208,22 @@ def choose_familiarity(
 
     The threshold is the share of validation pictures that may become UNKNOWN. With pictures of `other/` it is the
     lowest of RANGE times that share at which at most FAMILIAR_OTHERS of them are familiar in cross-validation, else the
-    highest.
+    highest. The direction is learnt from exemplars, so that validation pictures judge it.
     """
     training, validation = (part_of(features, data.splits[split]) for split in ("train", "validation"))
     exemplars, lost = choose_exemplars(training), round(1 - config.familiar_share, 6)
     vectors = unit_vectors(validation.values)
     scorer = mahalanobis or exemplars
-    own = scorer.score(vectors)
-    if others is None or len(others.labels) < FEWEST_OTHERS:
-        none = np.zeros(2 * vectors.shape[1], np.float32)
-        return Familiarity(exemplars, none, Scale.of(own), lost, mahalanobis)
-    directions = _directions(both_unit_vectors(training.values), both_unit_vectors(others.values))
-    along = both_unit_vectors(validation.values) @ directions.final
-    weight, own, scores = _best_weight(
-        own, scorer.score(unit_vectors(others.values)), along, directions.products_of_others
-    )
-    threshold = _threshold_with_others(Scale.of(own)(scores), lost)
-    return Familiarity(exemplars, (weight * directions.final).astype(np.float32), Scale.of(own), threshold, mahalanobis)
+    own, threshold, direction = scorer.score(vectors), lost, np.zeros(2 * vectors.shape[1])
+    if others is not None and len(others.labels) >= FEWEST_OTHERS:
+        scores = scorer.score(unit_vectors(others.values))
+        if len(others.labels) >= FEWEST_FOR_DIRECTION:
+            learnt = _learn_direction(part_of(training, exemplars.examples), others)
+            along = both_unit_vectors(validation.values) @ learnt.direction
+            weight, own, scores = _best_weight(own, scores, along, learnt.products_of_others)
+            direction = weight * learnt.direction
+        threshold = _threshold_with_others(Scale.of(own)(scores), lost)
+    return Familiarity(exemplars, direction.astype(np.float32), Scale.of(own), threshold, mahalanobis)
 
 
 def strangest_rows(
@@ -255,29 +256,30 @@ def part_of(features: Features, examples: Sequence[Example]) -> Features:
 
 
 @dataclass(frozen=True, slots=True)
-class _Directions:
+class _LearntDirection:
     """A direction [2 C] from pictures of `other/` to training pictures, and the product of each of `other/` with one
     that was learnt without it."""
 
-    final: np.ndarray
+    direction: np.ndarray
     products_of_others: np.ndarray
 
 
-def _directions(training: np.ndarray, others: np.ndarray) -> _Directions:
+def _learn_direction(training: Features, strangers: Features) -> _LearntDirection:
     """Weights of logistic regression between the vectors of both, each group counted alike."""
+    known, others = both_unit_vectors(training.values), both_unit_vectors(strangers.values)
 
     def learn(examples: np.ndarray) -> tuple[np.ndarray, float]:
         model = LogisticRegression(C=100.0, class_weight="balanced", max_iter=300)
-        both = np.concatenate([training, examples])
-        model.fit(both, np.arange(len(both)) < len(training))
+        both = np.concatenate([known, examples])
+        model.fit(both, np.arange(len(both)) < len(known))
         return model.coef_[0], float(model.intercept_[0])
 
-    final, offset = learn(others)
+    direction, offset = learn(others)
     products = np.empty(len(others))
     for learnt, unseen in KFold(FOLDS, shuffle=True, random_state=0).split(others):
         weights, own_offset = learn(others[learnt])
         products[unseen] = others[unseen] @ weights + own_offset - offset
-    return _Directions(final, products)
+    return _LearntDirection(direction, products)
 
 
 def _best_weight(
