@@ -11,7 +11,7 @@ demo_takes := DATA WEIGHTS IMAGE_SIZE SHARED MIRROR
 photographs_takes := MIRROR
 model_takes := DATA WEIGHTS IMAGE_SIZE COMPRESS
 verify-cpus_takes := DATA WEIGHTS PHOTOGRAPHS
-layer_takes := ARCH:--architecture
+layer_takes := ARCH:--architecture ENV
 local_takes := MODEL PORT
 invoke_takes := EVENT:argument
 labels_takes := LABEL DAY STACK LIMIT JSON:flag
@@ -21,7 +21,7 @@ nightly_takes := DATA SHARED STACK
 testset_takes := DIR:argument STACK DELETE:flag
 bench_takes := QUICK:flag DATA WEIGHTS MODEL ONLY:words STRANGERS
 mutants_takes := MODULES:words SAMPLE SEED MINUTES
-deploy_takes := ARCH
+deploy_takes := ENV GUIDED:flag ARCH ALLOW_REPLACE:flag
 redrive_takes := STACK
 lock_takes := UPGRADE
 
@@ -66,7 +66,7 @@ model: .venv/ready ## train and quantise the model: DATA=folder WEIGHTS=imagenet
 verify-cpus: .venv/ready ## compare the model on this CPU, AVX2-only x86 and arm64: DATA= WEIGHTS= PHOTOGRAPHS=40
 	@$(call run,bench.cpus.__main__)
 
-layer: .venv/ready ## fill build/layers with libraries and model, print digests, size and margin: ARCH=x86_64|arm64
+layer: .venv/ready ## fill build/layers with libraries and model, print digests, size and margin: ARCH=x86_64|arm64 ENV=prod
 	@$(call run,layers.__main__)
 
 build: .venv/ready .venv-sam/ready ## sam build, without Docker (after `make layer`), and bytecode for the functions
@@ -123,8 +123,8 @@ validate: .venv-sam/ready .venv-checkov/ready ## template.yaml: sam validate --l
 	@AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-eu-central-1} $(SAM) validate --lint
 	@$(CHECKOV) --file template.yaml --framework cloudformation --skip-download --compact --quiet
 
-deploy: layer build ## deploy to your AWS account, asking for the parameters: ARCH=x86_64|arm64
-	@$(SAM) deploy --guided $(if $(ARCH),--parameter-overrides "Architecture=$$ARCH")
+deploy: layer build ## deploy to your AWS account: ENV=dev|prod of samconfig.toml, or GUIDED=1 to be asked; ARCH= ALLOW_REPLACE=1
+	@$(call run,ops.deploy)
 
 redrive: .venv/ready ## return the messages of the dead-letter queue to the queue: STACK=image-labeller
 	@$(call run,ops.redrive)

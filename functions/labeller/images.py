@@ -7,11 +7,12 @@ The steps, in this order:
 2. Check the header's width x height, and the memory that pixels of this kind take, before decoding.
 3. Decode a JPEG that is much larger than needed at 1/2, 1/4 or 1/8 (libjpeg's scaled DCT), never below twice the
    target size. A 12-megapixel photograph then takes a quarter of the time and memory.
-4. Convert CMYK, palettes, 16-bit grey and other modes to 8-bit grey or RGB. ICC profiles are not applied.
+4. Convert CMYK, palettes, 16-bit grey and other modes to 8-bit grey or RGB.
 5. Resize to the target size, ignoring the aspect ratio, with Pillow's BILINEAR filter, which antialiases.
    Transparent parts become white.
 6. Rotate by the EXIF orientation, never by XMP's. Exception: the HEIF decoder has applied the file's own rotation,
    and EXIF's must be ignored (ISO/IEC 23008-12, 7.2.2). Pillow reports the rotation of AVIF as EXIF's.
+7. Convert the small picture to sRGB, if the file's ICC profile says something else (see `icc`).
 
 A PNG that lacks only a few rows at the end is decoded without them, a JPEG that is only a little damaged without what
 is missing at its end (see `jpeg`).
@@ -25,7 +26,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from importlib import import_module
@@ -35,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from labeller import boxes, jpeg, signatures, tiff
+from labeller import boxes, icc, jpeg, signatures, tiff
 from labeller.colours import shrink
 from labeller.headers import has_too_many_parts, sides
 from labeller.metadata import without_metadata
@@ -83,6 +84,10 @@ _FORMAT_BYTES = {"WEBP": 17.3, "AVIF": 12.3, "HEIF": 8.6}
 _MODE_BYTES = {"1": 2.2, "L": 1.1, "P": 5.3, "I;16": 6.1, "I;16B": 6.1, "RGB": 4.3, "I": 4.3, "F": 4.3, "LA": 12.3}
 _OTHER_MODES_BYTES = 8.3
 _LONGEST_SIDE = 65_535
+
+# The modes whose ICC profile is applied -> whether it is one of grey.
+_PROFILED_MODES = dict.fromkeys(("RGB", "RGBA", "RGBX", "P", "PA"), False)
+_PROFILED_MODES |= dict.fromkeys(("1", "L", "LA", "I;16", "I;16B"), True)
 
 # Decoding a progressive JPEG passes over its pixels once for each scan. Ten scans are usual, but a small file can hold
 # thousands. This total, 20 scans of the largest allowed picture, takes about 3 s.
@@ -169,11 +174,13 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
         _check_memory(*sides(data, name), _FORMAT_BYTES[name])  # its decoder takes memory as soon as it is made
     try:
         # Not Image.open: it hides the cause of a failure, which the row must name.
-        stream = io.BytesIO(tiff.readable(data)) if name == "TIFF" else without_metadata(data, name)
+        stream, profile = without_metadata(tiff.readable(data) if name == "TIFF" else data, name)
         with _reader(name)(stream, "") as image:
             image.info.pop("xmp", None)  # Pillow would turn the picture by XMP's orientation, as no browser does
             _check_work(image, data, name, max_pixels)
-            return _decode(image, stream, name, size)
+            convert = _conversion(image, profile)
+            decoded = _decode(image, stream, name, size)
+            return decoded if convert is None else replace(decoded, pixels=convert(decoded.pixels))
     except Image.DecompressionBombError as error:
         raise Unreadable(Reason.TOO_MANY_PIXELS, str(error)) from error
     except MemoryError as error:
@@ -225,6 +232,14 @@ def _check_memory(width: int, height: int, bytes_per_pixel: float) -> None:
     if needed > _MOST_MEMORY:
         detail = f"{width} x {height} pixels of this kind take {needed / 1e6:.0f} MB"
         raise Unreadable(Reason.TOO_MANY_PIXELS, f"{detail}, more than {_MOST_MEMORY / 1e6:.0f}")
+
+
+def _conversion(image: ImageFile.ImageFile, profile: bytes) -> icc.Convert | None:
+    """The conversion to sRGB that the ICC profile of the file demands, if any."""
+    profile = profile or image.info.get("icc_profile") or b""
+    if not isinstance(profile, bytes) or not 0 < len(profile) <= icc.LONGEST or image.mode not in _PROFILED_MODES:
+        return None
+    return icc.conversion(profile, is_grey=_PROFILED_MODES[image.mode])
 
 
 def _decode(image: ImageFile.ImageFile, stream: io.BytesIO, name: str, size: tuple[int, int]) -> Decoded:
