@@ -10,7 +10,7 @@ CHECKOV := .venv-checkov/bin/checkov
 demo_takes := DATA WEIGHTS IMAGE_SIZE SHARED MIRROR
 photographs_takes := MIRROR
 model_takes := DATA WEIGHTS IMAGE_SIZE COMPRESS
-verify-cpus_takes := DATA WEIGHTS PHOTOGRAPHS
+verify-cpus_takes := DATA PHOTOGRAPHS
 layer_takes := ARCH:--architecture ENV
 local_takes := MODEL PORT
 invoke_takes := EVENT:argument
@@ -63,7 +63,7 @@ photographs: .venv/ready ## download 3,000 public photographs of cats and dogs i
 model: .venv/ready ## train and quantise the model: DATA=folder WEIGHTS=imagenet|random|file.h5 IMAGE_SIZE=384|auto COMPRESS=3|none|auto
 	@$(call run,model_build.__main__)
 
-verify-cpus: .venv/ready ## compare the model on this CPU, AVX2-only x86 and arm64: DATA= WEIGHTS= PHOTOGRAPHS=40
+verify-cpus: .venv/ready ## compare the model on this CPU, AVX2-only x86 and arm64: DATA= PHOTOGRAPHS=40
 	@$(call run,bench.cpus.__main__)
 
 layer: .venv/ready ## fill build/layers with libraries and model, print digests, size and margin: ARCH=x86_64|arm64 ENV=prod

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,20 +84,17 @@ def _pieces(scale: Scale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return scale.scores[:-1], widths, (np.diff(scale.shares.astype(np.float64)) / widths).astype(np.float32)
 
 
-def _nodes(maps: str, familiarity: Familiarity) -> list[onnx.NodeProto]:
-    def node(operator: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
-        """A node whose names are of this part of the graph, except `maps` and the outputs."""
-        names = [
-            [
-                name if name in (maps, FAMILIARITY_OUTPUT, NEAREST_OUTPUT, SIMILARITY_OUTPUT) else f"familiarity/{name}"
-                for name in part
-            ]
-            for part in (inputs.split(), outputs.split())
-        ]
-        return helper.make_node(
-            operator, names[0], names[1], name=f"familiarity/node/{outputs.split()[-1]}", **attributes
-        )
+def _node(outer: Set[str], operator: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
+    """A node whose names are of this part of the graph, except `outer` ones."""
+    names = [
+        [name if name in outer else f"familiarity/{name}" for name in part]
+        for part in (inputs.split(), outputs.split())
+    ]
+    return helper.make_node(operator, *names, name=f"familiarity/node/{outputs.split()[-1]}", **attributes)
 
+
+def _nodes(maps: str, familiarity: Familiarity) -> list[onnx.NodeProto]:
+    node = partial(_node, {maps, FAMILIARITY_OUTPUT, NEAREST_OUTPUT, SIMILARITY_OUTPUT})
     mean_cosine = [
         node("Sub", "cosines offsets", "closeness"),
         node("TopK", "closeness neighbours", "highest highest_rows", axis=1),
