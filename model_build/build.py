@@ -36,6 +36,7 @@ from model_build.cache import cache_in
 from model_build.config import BuildConfig
 from model_build.data import dataset
 from model_build.data.dataset import Dataset
+from model_build.data.inventory import write_inventory
 from model_build.data.reader import CORES
 from model_build.data.shifts import CHANGES
 from model_build.familiarity import Familiarity
@@ -296,6 +297,7 @@ def write_report(
     with build.stages.stage("report", "predictions, report.json and the model card"):
         scored = test.scored(data.labels, manifest.thresholds, data.root)
         (folder / PREDICTIONS_FILE).write_bytes(write_csv(scored))
+        write_inventory(folder, data)
         results = compose.compose(
             asked,
             data,

@@ -86,11 +86,12 @@ def _pieces(scale: Scale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _node(outer: Set[str], operator: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
     """A node whose names are of this part of the graph, except `outer` ones."""
-    names = [
-        [name if name in outer else f"familiarity/{name}" for name in part]
-        for part in (inputs.split(), outputs.split())
-    ]
-    return helper.make_node(operator, *names, name=f"familiarity/node/{outputs.split()[-1]}", **attributes)
+
+    def named(names: str) -> list[str]:
+        return [name if name in outer else f"familiarity/{name}" for name in names.split()]
+
+    title = f"familiarity/node/{outputs.split()[-1]}"
+    return helper.make_node(operator, named(inputs), named(outputs), name=title, **attributes)
 
 
 def _nodes(maps: str, familiarity: Familiarity) -> list[onnx.NodeProto]:

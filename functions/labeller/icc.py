@@ -27,8 +27,6 @@ _SAME = 3
 _MOST_TAGS = 100
 # White and black of a sound profile are as near to those of sRGB, 0 to 1. A damaged profile must not make all black.
 _MOST_TINTED = 0.2
-# How libjxl and jpegli name the profile of a JPEG in XYB, whose channels are no colours that anyone could take for RGB.
-_XYB = "XYB".encode("utf-16-be")
 # Parameters of each type of parametric curve (10.18): of g a b c d e f, the others are 1 for a and 0.
 _PARAMETERS = ("g", "gab", "gabc", "gabcd", "gabcdef")
 
@@ -44,7 +42,9 @@ def conversion(profile: bytes, is_grey: bool) -> Convert | None:
         space = profile[16:24]  # of the file, and the profile connection space
         if is_grey:
             return _of_grey(_curve(tags["kTRC"])) if space == b"GRAYXYZ " else None
-        if "rXYZ" not in tags and _XYB in tags.get("desc", b""):
+        # A table of XYZ: so JPEG XL's tools describe XYB, whose channels are nothing like red, green and blue. The
+        # tables of printers and scanners are of Lab.
+        if space == b"RGB XYZ " and "A2B0" in tags and "rXYZ" not in tags:
             raise ValueError("XYB colours are not supported")
         columns = [struct.unpack_from(">3i", tags[name], 8) for name in ("rXYZ", "gXYZ", "bXYZ")]
         curves = np.array([_curve(tags[name]) for name in ("rTRC", "gTRC", "bTRC")])

@@ -154,12 +154,14 @@ class Decoded:
     format: str  # one of signatures.SUPPORTED
 
 
-def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
+def decode(data: bytes, size: tuple[int, int], max_pixels: int, repair: bool = True) -> Decoded:
     """Decode `data` and resize it to `size` = (height, width), as 8-bit RGB.
 
     `max_pixels` limits width x height of the original, in addition to Pillow's own limit, twice
     Image.MAX_IMAGE_PIXELS (178,956,970). Raises only Unreadable, whatever the bytes are; its detail quotes none of
     them. Thread-safe.
+
+    To see how much of a damaged JPEG is whole takes up to seconds. If not `repair`, it raises jpeg.Damaged instead.
     """
     if not data:
         raise Unreadable(Reason.EMPTY, "the object has no content")
@@ -177,9 +179,9 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
         stream, profile = without_metadata(tiff.readable(data) if name == "TIFF" else data, name)
         with _reader(name)(stream, "") as image:
             image.info.pop("xmp", None)  # Pillow would turn the picture by XMP's orientation, as no browser does
-            _check_work(image, data, name, max_pixels)
+            _check_work(image, stream, name, max_pixels)
             convert = _conversion(image, profile)
-            decoded = _decode(image, stream, name, size)
+            decoded = _decode(image, stream, name, size, repair)
             return decoded if convert is None else replace(decoded, pixels=convert(decoded.pixels))
     except Image.DecompressionBombError as error:
         raise Unreadable(Reason.TOO_MANY_PIXELS, str(error)) from error
@@ -191,7 +193,13 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
 
 @cache
 def _reader(name: str) -> Callable[[io.BytesIO, str], ImageFile.ImageFile]:
-    plugin = import_module(_PLUGINS[name])
+    try:
+        plugin = import_module(_PLUGINS[name])
+    except ModuleNotFoundError as error:
+        if error.name != "pillow_heif":
+            raise
+        detail = "HEIF is not decoded here: the libraries layer was filled without it (make layer HEIC=0)"
+        raise Unreadable(Reason.UNSUPPORTED, detail) from error
     if name == "HEIF":
         # No thumbnails: they may show something other than the picture to be labelled. One thread: several pictures are
         # decoded at once already.
@@ -200,16 +208,26 @@ def _reader(name: str) -> Callable[[io.BytesIO, str], ImageFile.ImageFile]:
     return factory
 
 
-def _check_work(image: ImageFile.ImageFile, data: bytes, name: str, max_pixels: int) -> None:
+def _check_work(image: ImageFile.ImageFile, stream: io.BytesIO, name: str, max_pixels: int) -> None:
     """Raise Unreadable if, according to the header, decoding would take too much memory or time."""
     width, height = image.size
     limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
     if width * height > limit:
         raise Unreadable(Reason.TOO_MANY_PIXELS, f"{width} x {height} pixels, more than the limit of {limit}")
     _check_memory(width, height, _bytes_per_pixel(image, name))
-    scans = data.count(b"\xff\xda") if name == "JPEG" else 1  # "start of scan"; never within compressed data
+    scans = _scans(image, stream) if name == "JPEG" else 1
     if scans * width * height > _MOST_SCANNED:
         raise Unreadable(Reason.TOO_MANY_PIXELS, f"{width} x {height} pixels in {scans} scans")
+
+
+def _scans(image: ImageFile.ImageFile, stream: io.BytesIO) -> int:
+    """How often decoding a JPEG passes over its pixels, at most."""
+    # Pillow has read the header of the first scan. A sequential one of all components is the only one.
+    components, data = len(image.getbands()), stream.getvalue()
+    header = b"\xff\xda" + bytes([0, 6 + 2 * components, components])
+    if "progressive" not in image.info and data.startswith(header, stream.tell() - 8 - 2 * components):
+        return 1
+    return data.count(b"\xff\xda")  # "start of scan"; never within compressed data
 
 
 def _bytes_per_pixel(image: ImageFile.ImageFile, name: str) -> float:
@@ -242,9 +260,14 @@ def _conversion(image: ImageFile.ImageFile, profile: bytes) -> icc.Convert | Non
     return icc.conversion(profile, is_grey=_PROFILED_MODES[image.mode])
 
 
-def _decode(image: ImageFile.ImageFile, stream: io.BytesIO, name: str, size: tuple[int, int]) -> Decoded:
+def _decode(image: ImageFile.ImageFile, stream: io.BytesIO, name: str, size: tuple[int, int], repair: bool) -> Decoded:
     width, height = image.size
-    whole = _load(image, stream, name, _DRAFT_MARGIN * max(size))
+    if name == "JPEG":
+        side = _DRAFT_MARGIN * max(size)
+        image.draft(None, (side, side))  # one side for both: the EXIF orientation may swap them
+        whole = jpeg.load(image, stream.getvalue(), repair)
+    else:
+        whole = _load(image, stream, name)
     if name in ("TIFF", "AVIF"):
         width, height = whole.size  # Pillow turns TIFFs upright while loading; an AVIF may show only a part
     orientation = 1 if name == "HEIF" else _orientation(image)
@@ -258,11 +281,8 @@ def _decode(image: ImageFile.ImageFile, stream: io.BytesIO, name: str, size: tup
     return Decoded(pixels, *((height, width) if swapped else (width, height)), name)
 
 
-def _load(image: ImageFile.ImageFile, stream: io.BytesIO, name: str, side: int) -> Image.Image:
-    """The decoded picture. A JPEG may be reduced, to no less than `side` x `side`; a damaged file lacks rows."""
-    if name == "JPEG":
-        image.draft(None, (side, side))  # one side for both: the EXIF orientation may swap them
-        return jpeg.load(image, stream.getvalue())
+def _load(image: ImageFile.ImageFile, stream: io.BytesIO, name: str) -> Image.Image:
+    """The decoded picture of another format than JPEG. A damaged PNG lacks rows."""
     aperture = boxes.clean_aperture(stream.getvalue(), *image.size) if name == "AVIF" else None
     frame = image.tile[0][1] if name == "GIF" else None
     try:
@@ -302,7 +322,8 @@ def _orientation(image: Image.Image) -> int:
 def _explain(error: BaseException, data: bytes, name: str) -> Unreadable:
     """The reason behind a decoder's error: cut off, an unsupported variant, or damaged."""
     message = str(error).lower()
-    if "memory" in message:
+    # libheif calls counts above its limits, such as those of damaged files, "memory allocation error" too.
+    if "memory" in message and "security limit" not in message:
         return Unreadable(Reason.TOO_COSTLY, TOO_MUCH_MEMORY)
     # Decoders quote the offending bytes, such as a chunk's name. They are the uploader's and must reach neither the row
     # nor the log.

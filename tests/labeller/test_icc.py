@@ -136,7 +136,7 @@ KEPT = {
     "sRGB": matrix_profile(SRGB),
     "sRGB with a table": matrix_profile(SRGB, table(srgb_light(np.linspace(0, 1, 1024)))),
     "sRGB as Pillow makes it": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
-    "of a table of colours": assembled(b"RGB ", {b"desc": b"desc", b"A2B0": b"mAB " + bytes(60)}),
+    "of a table of colours": with_lab(assembled(b"RGB ", {b"desc": b"desc", b"A2B0": b"mAB " + bytes(60)})),
     "with Lab": with_lab(matrix_profile(P3)),
     "of CMYK": assembled(b"CMYK", {b"A2B0": b"mft2" + bytes(60)}),
     "of grey": grey_profile(LINEAR),

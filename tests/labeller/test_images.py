@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from labeller import images
+from labeller import images, jpeg
 from labeller.images import Decoded, Reason, Unreadable, decode
 from labeller.signatures import SUPPORTED, ends_early, identify
 from tests.hostile import damaged_files
@@ -514,6 +515,18 @@ def test_a_heif_of_another_codec_is_unsupported(codec: bytes) -> None:
     assert reason(heif_coded_as(*codec.split())) is Reason.UNSUPPORTED
 
 
+def test_without_its_decoder_a_heif_is_unsupported_and_the_reason_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(plain(RED, 64, 64), "HEIF")
+    images._reader.cache_clear()
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # Python then raises ModuleNotFoundError
+
+    with pytest.raises(Unreadable) as caught:
+        decoded(data)
+
+    assert caught.value.reason is Reason.UNSUPPORTED
+    assert "the libraries layer was filled without it (make layer HEIC=0)" in caught.value.detail
+
+
 @pytest.mark.parametrize("code", [50001, 34712, 9])  # WebP, JPEG 2000, JBIG
 def test_a_tiff_of_another_compression_is_unsupported(code: int) -> None:
     data = encoded(photo_like(), "TIFF", compression="tiff_lzw")
@@ -870,14 +883,24 @@ def test_a_progressive_jpeg_with_hundreds_of_scans_is_refused_before_it_is_decod
     assert decode(data, (4, 4), 10**8).width == 5000
 
 
+def in_scans(data: bytes, count: int) -> bytes:
+    """A JPEG with that many empty scans, each of one component."""
+    return data[: data.index(b"\xff\xda")] + b"\xff\xda\0\x08\x01\x01\x00\x00\x3f\x00" * count
+
+
 @pytest.mark.parametrize(("scans", "refused"), [(100, False), (101, True)])
 def test_two_billion_pixels_may_be_passed_over_and_no_more(
     monkeypatch: pytest.MonkeyPatch, scans: int, refused: bool
 ) -> None:
-    monkeypatch.setattr(images, "_load", lambda *_: Image.new("RGB", (4, 4)))  # nothing is passed over here
-    data = encoded(plain((1, 2, 3), 5000, 4000), "JPEG")  # one scan of 20 million pixels
-    with pytest.raises(Unreadable) if refused else nullcontext():
-        decode(data + b"\xff\xda" * (scans - 1), (4, 4), 10**8)
+    monkeypatch.setattr(jpeg, "load", lambda *_: Image.new("RGB", (4, 4)))  # nothing is passed over here
+    data = encoded(plain((1, 2, 3), 5000, 4000), "JPEG")  # 20 million pixels
+    with pytest.raises(Unreadable, match="in 101 scans") if refused else nullcontext():
+        decode(in_scans(data, scans), (4, 4), 10**8)
+
+
+def test_what_looks_like_scans_after_the_only_one_counts_for_nothing() -> None:
+    data = encoded(plain((1, 2, 3), 1000, 1000), "JPEG")
+    assert decode(data + b"\xff\xda" * 3000, (4, 4), 10**8).width == 1000
 
 
 def test_a_tiff_that_declares_millions_of_strips_is_refused_in_a_moment() -> None:
@@ -909,6 +932,17 @@ def test_running_out_of_memory_is_too_costly(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", no_memory)
 
     assert reason(encoded(plain((1, 2, 3)))) is Reason.TOO_COSTLY
+
+
+@pytest.mark.parametrize("kind", ["items", "extents"])
+def test_counts_above_libheifs_limits_are_damage_and_not_costly(kind: str) -> None:
+    data = bytearray(encoded(plain(RED, 64, 64), "HEIF"))
+    at = data.index(b"iloc") + (
+        10 if kind == "items" else 16
+    )  # of the only item: its number, method, reference, extents
+    data[at] = 0x80
+
+    assert reason(bytes(data)) is not Reason.TOO_COSTLY
 
 
 @pytest.mark.parametrize("secret", [b"SeCr", b"'Cr'", b'"Cr"', b"\xe2\x80\xae\n"])

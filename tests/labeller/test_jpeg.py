@@ -75,7 +75,7 @@ def test_a_clean_jpeg_has_the_pixels_that_pillow_gives_it(
     for picture in (image, expected):
         picture.draft(None, (side, side))
 
-    loaded = load(image, data)
+    loaded = load(image, data, True)
 
     assert loaded.size == expected.size
     assert np.asarray(loaded.convert(expected.mode)).tobytes() == np.asarray(expected).tobytes()
@@ -231,4 +231,4 @@ def test_reading_a_scan_is_bounded(name: str, limit: int, monkeypatch: pytest.Mo
 
 
 def test_pixels_keep_what_the_conversion_of_inks_needs() -> None:
-    assert load(opened(KINDS["inks"]), KINDS["inks"]).info["adobe"] == 100
+    assert load(opened(KINDS["inks"]), KINDS["inks"], True).info["adobe"] == 100
