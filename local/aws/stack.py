@@ -5,11 +5,13 @@ the rest through boto3. It needs each resource's properties with every reference
 resolves them: they are additional outputs of the stack.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 
@@ -19,6 +21,9 @@ from local.aws.template import to_cloudformation
 from ops.cli import STACK_NAME
 from ops.stack import describe_stack
 from ops.template import TEMPLATE, TemplateError, read_template
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation.type_defs import ParameterTypeDef
 
 FUNCTION = "ClassifyFunction"
 _QUEUE, _MAPPING = "UploadsQueue", "UploadsToClassify"
@@ -64,7 +69,7 @@ class Stack:
 
     name: str
     region: str
-    uploads_bucket: str
+    uploads_bucket: str  # "" if it labels existing buckets
     queue_url: str
     queue_arn: str
     dead_letter_url: str
@@ -97,7 +102,13 @@ def deploy(
     types = {logical_id: resource["Type"] for logical_id, resource in cloudformation["Resources"].items()}
     client = aws.client("cloudformation", config=_PATIENT)
     body = json.dumps(_deployable(cloudformation))
-    client.create_stack(StackName=name, TemplateBody=body, Capabilities=["CAPABILITY_NAMED_IAM"])
+    # moto makes a list of a value, not of a default.
+    lists: list[ParameterTypeDef] = [
+        {"ParameterKey": key, "ParameterValue": parameter["Default"]}
+        for key, parameter in cloudformation["Parameters"].items()
+        if parameter["Type"] == "CommaDelimitedList"
+    ]
+    client.create_stack(StackName=name, TemplateBody=body, Parameters=lists, Capabilities=["CAPABILITY_NAMED_IAM"])
     resources = {
         summary["LogicalResourceId"]: summary["PhysicalResourceId"]
         for page in client.get_paginator("list_stack_resources").paginate(StackName=name)
@@ -108,13 +119,15 @@ def deploy(
         outputs = {key: value.replace(address, url) for key, value in outputs.items()}
         resources = {logical_id: value.replace(address, url) for logical_id, value in resources.items()}
     properties = {
-        key.removeprefix(_RESOLVED): json.loads(value) for key, value in outputs.items() if key.startswith(_RESOLVED)
+        key.removeprefix(_RESOLVED): _without_no_value(json.loads(value))
+        for key, value in outputs.items()
+        if key.startswith(_RESOLVED)
     }
     mapping = properties[_MAPPING]
     return Stack(
         name=name,
         region=aws.region_name,
-        uploads_bucket=outputs["UploadsBucketName"],
+        uploads_bucket=outputs.get("UploadsBucketName", ""),
         queue_url=outputs["UploadsQueueUrl"],
         queue_arn=mapping["EventSourceArn"],
         dead_letter_url=outputs["UploadsDeadLetterQueueUrl"],
@@ -160,6 +173,15 @@ def _deployable(cloudformation: Mapping[str, Any]) -> dict[str, Any]:
         if resource["Type"] not in NOT_IN_MOTO:
             resources[logical_id] = dict(resource) | {"Properties": properties}
     return dict(cloudformation) | {"Resources": resources, "Outputs": outputs}
+
+
+def _without_no_value(value: Any) -> Any:
+    """`value` without the members of lists that are AWS::NoValue, which moto turns into null."""
+    if isinstance(value, list):
+        return [_without_no_value(member) for member in value if member is not None]
+    if isinstance(value, dict):
+        return {name: _without_no_value(member) for name, member in value.items()}
+    return value
 
 
 def _without_aliases(resources: Mapping[str, Any]) -> dict[str, Any]:
