@@ -11,17 +11,18 @@ demo_takes := DATA WEIGHTS IMAGE_SIZE SHARED MIRROR
 photographs_takes := MIRROR
 model_takes := DATA WEIGHTS IMAGE_SIZE COMPRESS
 verify-cpus_takes := DATA WEIGHTS PHOTOGRAPHS
-layer_takes := ARCH:--architecture
+layer_takes := ARCH:--architecture ENV
 local_takes := MODEL PORT
 invoke_takes := EVENT:argument
 labels_takes := LABEL DAY STACK LIMIT JSON:flag
+review_takes := STACK MODEL DAY DAYS PORT
 backfill_takes := BUCKET PREFIX STALE_ONLY:flag ALL:flag MANIFEST STACK JOB YES:flag ENGINE
 shadow_takes := MODEL:argument STACK BASELINE DAY
 nightly_takes := DATA SHARED STACK
 testset_takes := DIR:argument STACK DELETE:flag
 bench_takes := QUICK:flag DATA WEIGHTS MODEL ONLY:words
 mutants_takes := MODULES:words SAMPLE SEED MINUTES
-deploy_takes := ARCH
+deploy_takes := ENV GUIDED:flag ARCH ALLOW_REPLACE:flag
 attach_takes := BUCKET:argument STACK DIRECT:flag GATE:flag
 detach_takes := BUCKET:argument STACK
 redrive_takes := STACK
@@ -48,7 +49,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 ifneq ($(goals),lint validate test-layers) # `make test` runs these side by side
 .NOTPARALLEL: # `make -j deploy` would build before the layers are filled
 endif
-.PHONY: help setup demo photographs model verify-cpus layer build local invoke labels nightly testset capacity backfill shadow test mutants \
+.PHONY: help setup demo photographs model verify-cpus layer build local invoke labels review nightly testset capacity backfill shadow test mutants \
   bench lint validate test-layers deploy attach detach redrive lock clean
 
 help: ## this list
@@ -68,7 +69,7 @@ model: .venv/ready ## train and quantise the model: DATA=folder WEIGHTS=imagenet
 verify-cpus: .venv/ready ## compare the model on this CPU, AVX2-only x86 and arm64: DATA= WEIGHTS= PHOTOGRAPHS=40
 	@$(call run,bench.cpus.__main__)
 
-layer: .venv/ready ## fill build/layers with libraries and model, print digests, size and margin: ARCH=x86_64|arm64
+layer: .venv/ready ## fill build/layers with libraries and model, print digests, size and margin: ARCH=x86_64|arm64 ENV=prod
 	@$(call run,layers.__main__)
 
 build: .venv/ready .venv-sam/ready ## sam build, without Docker (after `make layer`), and bytecode for the functions
@@ -84,6 +85,9 @@ invoke: .venv/ready .venv-sam/ready ## run the built function against the local 
 
 labels: .venv/ready ## list the objects with a label: LABEL=name or UNSURE, DAY=2026-11-23 STACK= LIMIT= JSON=1
 	@$(call run,ops.labels)
+
+review: .venv/ready ## look at uploads in the browser and correct their labels, a key press each: STACK= MODEL=build/model DAY= DAYS=7 PORT=
+	@$(call run,ops.review.__main__)
 
 backfill: .venv/ready ## label a bucket's existing objects: BUCKET= PREFIX= STALE_ONLY=1 MANIFEST=s3://... STACK= JOB=id YES=1 ENGINE=local ALL=1
 	@$(call run,ops.backfill)
@@ -125,8 +129,8 @@ validate: .venv-sam/ready .venv-checkov/ready ## template.yaml: sam validate --l
 	@AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-eu-central-1} $(SAM) validate --lint
 	@$(CHECKOV) --file template.yaml --framework cloudformation --skip-download --compact --quiet
 
-deploy: layer build ## deploy to your AWS account, asking for the parameters: ARCH=x86_64|arm64
-	@$(SAM) deploy --guided $(if $(ARCH),--parameter-overrides "Architecture=$$ARCH")
+deploy: layer build ## deploy to your AWS account: ENV=dev|prod of samconfig.toml, or GUIDED=1 to be asked; ARCH= ALLOW_REPLACE=1
+	@$(call run,ops.deploy)
 
 attach: .venv/ready ## have an existing bucket send its events to a stack: BUCKET=name STACK=image-labeller DIRECT=1 GATE=1
 	@$(call run,ops.attach)

@@ -24,7 +24,7 @@ from ops.cli import command_parser, exit_status
 
 PARTS = ("inference", "decoding", "damage", "handler", "cold_start", "build", "nightly", "scaling")
 TYPICAL = 10
-"""Photographs in a batch of the queue (template.yaml, BatchSize)."""
+"""Photographs in a batch of the queue (template.yaml, UploadsToClassify)."""
 
 BATCHES = ((1, None), (TYPICAL, None), (40, None), (1, 12), (10, 12))
 """Of the handler: photographs in a batch, and megapixels if they are enlarged."""

@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         choices=TARGETS,
         help=f"of the functions [as deployed, see samconfig.toml; else {ARCHITECTURE}]",
     )
+    parser.add_argument("--env", default="default", help="environment of samconfig.toml that names it [default]")
     options = parser.parse_args(arguments)
     try:
         run(options)
@@ -63,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
         if warning := check(options.out, options.model):
             print(warning)
         return
-    deployed = deployed_architecture() or ARCHITECTURE
+    deployed = deployed_architecture(environment=options.env) or ARCHITECTURE
     architecture = options.architecture or deployed
     python = compiler()
     if options.libraries_only:
@@ -74,11 +75,11 @@ def run(options: argparse.Namespace) -> None:
         print(warning)
 
 
-def deployed_architecture(samconfig: Path = SAMCONFIG) -> str | None:
-    """The Architecture that `sam deploy --guided` wrote to samconfig.toml, or None."""
+def deployed_architecture(samconfig: Path = SAMCONFIG, environment: str = "default") -> str | None:
+    """The Architecture that an environment of samconfig.toml names, or None."""
     try:
         content = tomllib.loads(samconfig.read_text("utf-8"))
-        overrides = str(content["default"]["deploy"]["parameters"]["parameter_overrides"])
+        overrides = str(content[environment]["deploy"]["parameters"]["parameter_overrides"])
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError):
         return None
     # SAM writes one string, Architecture="arm64" ...; a list or a table is valid too.

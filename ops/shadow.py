@@ -151,7 +151,7 @@ def compare(options: argparse.Namespace) -> int:
     table = stack.output("ResultsTableName")
     shadow = Shadow(
         candidate=load_classifier(options.model, threads=1),
-        settings=_settings(table, stack.parameters),
+        settings=settings_of(table, stack.parameters),
         pictures=connect(table),
         reports=ReportStorage(stack.output("ReportsBucketName"), table),
     )
@@ -183,13 +183,14 @@ def compare(options: argparse.Namespace) -> int:
     return 3 if test_set and test_set.outcome is Outcome.WORSE else 0
 
 
-def _settings(table: str, parameters: Mapping[str, str]) -> Settings:
-    """The settings that the candidate would have in the stack: its limits and its thresholds."""
+def settings_of(table: str, parameters: Mapping[str, str]) -> Settings:
+    """The settings that a model would have in the stack: its limits and its thresholds."""
     variables = {
         "CONFIDENCE_THRESHOLD": parameters.get("ConfidenceThreshold", ""),
         "FAMILIARITY_THRESHOLD": parameters.get("FamiliarityThreshold", ""),
         "MAX_IMAGE_BYTES": parameters.get("MaxImageBytes", ""),
-        "MAX_IMAGE_PIXELS": parameters.get("MaxImagePixels", ""),
+        "TAG_PREFIX": parameters.get("TagPrefix", ""),
+        "WRITE": parameters.get("Write", ""),
     }
     threads = str(len(os.sched_getaffinity(0)))
     return Settings.from_env({"RESULTS_TABLE": table, "ONNX_THREADS": threads, **variables})

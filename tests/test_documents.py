@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from local import ROOT
 
@@ -86,3 +88,20 @@ def test_every_document_is_reachable_from_the_readme() -> None:
         pending += [link.resolve() for link in links if link.suffix == ".md" and link.resolve() not in seen]
 
     assert set(DOCUMENTS) - seen == set()
+
+
+def test_the_sample_workflow_calls_targets_with_variables_that_exist() -> None:
+    workflow = yaml.safe_load((ROOT / "docs/deploy-workflow.yml").read_text("utf-8"))
+    assert workflow[True] == {"push": {"branches": ["main"]}}  # YAML reads `on` as true
+    jobs = workflow["jobs"]
+    assert [jobs[name].get("needs") for name in ("test", "dev", "prod")] == [None, "test", "dev"]
+    assert jobs["prod"]["permissions"]["id-token"] == "write"
+    commands = re.findall(
+        r"make (.+)", "\n".join(step.get("run", "") for job in jobs.values() for step in job["steps"])
+    )
+    called = {(words[0], *sorted(word.split("=")[0] for word in words[1:])) for words in map(str.split, commands)}
+    assert called == {("test",), ("shadow", "MODEL", "STACK"), ("deploy", "ENV")}
+    for target, *variables in called:
+        assert set(variables) <= {name.split(":")[0] for name in TAKES.get(target, [])}
+    environments = set(tomllib.loads((ROOT / "samconfig.toml").read_text("utf-8")))
+    assert {jobs[name]["environment"] for name in ("dev", "prod")} <= environments

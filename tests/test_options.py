@@ -16,6 +16,7 @@ from local.aws.template import to_cloudformation
 from tests.template import PARAMETERS, TEMPLATE_CONTENT, Resolver, as_list, of_type, properties, references
 
 KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+BOUNDARY = "arn:aws:iam::111122223333:policy/limits"
 ALL_ON = {
     "Architecture": "arm64",
     "SnapStart": "true",
@@ -24,6 +25,10 @@ ALL_ON = {
     "KmsKeyArn": KEY,
     "TagPrefix": "kind",
     "AlarmEmail": "operator@example.com",
+    "Deployment": "Canary10Percent5Minutes",
+    "PermissionsBoundary": BOUNDARY,
+    "SubnetIds": "subnet-1,subnet-2",
+    "SecurityGroupIds": "sg-1",
 }
 
 
@@ -272,7 +277,7 @@ def test_tags_or_a_row_are_always_written() -> None:
     assert combinations == {subset for subset in subsets if subset & {"tags", "row"}}
 
 
-# ---- versions, architecture, SnapStart ----------------------------------------------------------------
+# ---- versions of objects, architecture, SnapStart ----------------------------------------------------------------
 
 
 def test_versioning_is_left_alone_unless_asked_for(default: Stack, all_on: Stack) -> None:
@@ -289,16 +294,69 @@ def test_somebody_is_mailed_only_where_an_address_is_given(default: Stack, all_o
     assert all_on.properties["AlarmsSubscription"]["Endpoint"] == "operator@example.com"
 
 
-def test_snapshots_are_of_published_versions_and_only_then_the_queue_is_wired_to_the_alias(
-    default: Stack, all_on: Stack
-) -> None:
+def test_snapshots_are_of_published_versions(default: Stack, all_on: Stack) -> None:
     assert default.properties["ClassifyFunction"]["SnapStart"] == {"ApplyOn": "None"}
     assert all_on.properties["ClassifyFunction"]["SnapStart"] == {"ApplyOn": "PublishedVersions"}
-    resources = to_cloudformation(TEMPLATE_CONTENT, {})["Resources"]
-    (alias,) = (name for name, resource in resources.items() if resource["Type"] == "AWS::Lambda::Alias")
-    assert resources["UploadsToClassify"]["Properties"]["FunctionName"] == {
-        "Fn::If": ["StartsFromSnapshot", {"Ref": alias}, {"Ref": "ClassifyFunction"}]
+
+
+def translated(**parameters: str) -> dict[str, Any]:
+    return to_cloudformation(TEMPLATE_CONTENT, parameters)["Resources"]
+
+
+def named(resources: dict[str, Any], kind: str) -> list[str]:
+    return [name for name, resource in resources.items() if resource["Type"] == kind]
+
+
+def test_the_queue_invokes_the_alias_of_the_newest_version() -> None:
+    resources = translated()
+    (alias,) = named(resources, "AWS::Lambda::Alias")
+    assert resources["UploadsToClassify"]["Properties"]["FunctionName"] == {"Ref": alias}
+    assert "UpdatePolicy" not in resources[alias]  # CloudFormation itself moves it, at once
+    assert named(resources, "AWS::CodeDeploy::DeploymentGroup") == []
+
+
+def test_a_gradual_deployment_moves_the_alias_in_steps_and_back_at_an_alarm_of_the_function() -> None:
+    resources = translated(Deployment="Canary10Percent5Minutes")
+    (alias,) = named(resources, "AWS::Lambda::Alias")
+    (group,) = named(resources, "AWS::CodeDeploy::DeploymentGroup")
+    update = resources[alias]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
+    assert update["DeploymentGroupName"] == {"Ref": group}
+    deployment = resources[group]["Properties"]
+    assert deployment["DeploymentConfigName"] == {
+        "Fn::Sub": ["CodeDeployDefault.Lambda${ConfigName}", {"ConfigName": "Canary10Percent5Minutes"}]
     }
+    assert deployment["AlarmConfiguration"]["Alarms"] == [
+        {"Name": {"Ref": name}} for name in ("ErrorsAlarm", "FailedObjectsAlarm")
+    ]
+    assert "DEPLOYMENT_STOP_ON_ALARM" in deployment["AutoRollbackConfiguration"]["Events"]
+    # No other role: SAM's own would lack the boundary.
+    assert set(named(resources, "AWS::IAM::Role")) == set(named(translated(), "AWS::IAM::Role"))
+
+
+# ---- rules of the account --------------------------------------------------------------------------------
+
+
+def test_a_permissions_boundary_limits_every_role(default: Stack, all_on: Stack) -> None:
+    assert {role["PermissionsBoundary"] for role in of(all_on, "AWS::IAM::Role").values()} == {BOUNDARY}
+    assert "DeploymentRole" in all_on.properties
+    assert all("PermissionsBoundary" not in role for role in of(default, "AWS::IAM::Role").values())
+
+
+@pytest.mark.parametrize("name", ["Classify", "Score", "Backfill"])
+def test_in_a_vpc_a_function_has_the_subnets_and_may_have_network_interfaces(
+    name: str, default: Stack, all_on: Stack
+) -> None:
+    assert all_on.properties[f"{name}Function"]["VpcConfig"] == {
+        "SubnetIds": ["subnet-1", "subnet-2"],
+        "SecurityGroupIds": ["sg-1"],
+    }
+    policy = "arn:aws:iam::aws:policy/service-role/AWSLambdaENIManagementAccess"
+    assert all_on.properties[f"{name}Role"]["ManagedPolicyArns"] == [policy]
+    assert "VpcConfig" not in default.properties[f"{name}Function"]
+    assert "ManagedPolicyArns" not in default.properties[f"{name}Role"]
+
+
+# ---- versions of the function ----------------------------------------------------------------------------
 
 
 def version(template: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -314,10 +372,9 @@ def test_another_layer_makes_another_version(layer: str) -> None:
     assert version(changed)[0] != version(TEMPLATE_CONTENT)[0]
 
 
-def test_with_snapstart_another_value_of_any_parameter_that_the_function_sees_makes_another_version() -> None:
+def test_another_value_of_any_parameter_that_the_function_sees_makes_another_version() -> None:
     # CloudFormation reference, AWS::Lambda::Version: an update of Description requires replacement.
-    function = {name: value for name, value in properties("ClassifyFunction").items() if name != "VersionDescription"}
-    seen = set(references(function)) & set(PARAMETERS)
-    condition, values, otherwise = version(TEMPLATE_CONTENT)[1]["Properties"]["Description"]["Fn::If"]
-    assert (condition, isinstance(otherwise, str)) == ("StartsFromSnapshot", True)  # so turning it on makes one, too
-    assert set(references(values)) == seen
+    other = ("VersionDescription", "DeploymentPreference")
+    function = {name: value for name, value in properties("ClassifyFunction").items() if name not in other}
+    seen = (set(references(function)) & set(PARAMETERS)) | {"SnapStart"}  # it is seen through a condition
+    assert set(references(version(TEMPLATE_CONTENT)[1]["Properties"]["Description"])) == seen

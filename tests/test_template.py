@@ -20,7 +20,7 @@ from labeller.images import Reason, Unreadable
 from labeller.inference import unreadable
 from labeller.records import item_for
 from labeller.results import Tagging
-from labeller.settings import Settings, SettingsError
+from labeller.settings import Settings
 from layers.__main__ import OUT as LAYERS
 from layers.wheels import ARCHITECTURE, PYTHON_VERSION
 from tests.support import ROOT, TEMPLATE
@@ -33,7 +33,7 @@ def functions() -> list[dict[str, Any]]:
     return list(of_type("AWS::Serverless::Function").values())
 
 
-def environment(memory: int) -> dict[str, str]:
+def environment(memory: str) -> dict[str, str]:
     """The function's environment as CloudFormation passes it, all other parameters at their defaults."""
     variables = properties("ClassifyFunction")["Environment"]["Variables"]
 
@@ -43,7 +43,7 @@ def environment(memory: int) -> dict[str, str]:
         if "Fn::FindInMap" in given:
             name, key, member = given["Fn::FindInMap"]
             assert key == {"Ref": "MemorySize"}
-            return TEMPLATE_CONTENT["Mappings"][name][str(memory)][member]
+            return TEMPLATE_CONTENT["Mappings"][name][memory][member]
         (name,) = given.values()
         return str(PARAMETERS[name]["Default"]) if name in PARAMETERS else f"the {name}"
 
@@ -85,11 +85,12 @@ def test_the_handler_can_be_imported_from_the_code_folder(logical_id: str) -> No
 
 
 def test_the_environment_is_exactly_what_settings_and_powertools_read() -> None:
-    assert set(environment(1769)) == {*settings.REQUIRED, *settings.DEFAULTS} | POWERTOOLS
+    constant = {"MAX_IMAGE_PIXELS"}  # nobody needs another; the default of settings
+    assert set(environment("1769")) == ({*settings.REQUIRED, *settings.DEFAULTS} | POWERTOOLS) - constant
 
 
 @pytest.mark.parametrize("memory", PARAMETERS["MemorySize"]["AllowedValues"])
-def test_the_defaults_of_the_parameters_are_those_of_settings(memory: int) -> None:
+def test_the_defaults_of_the_parameters_are_those_of_settings(memory: str) -> None:
     passed = environment(memory)
     threads = passed.pop("ONNX_THREADS")
     defaults = Settings.from_env({"RESULTS_TABLE": "the ResultsTable", "ONNX_THREADS": threads})
@@ -97,38 +98,30 @@ def test_the_defaults_of_the_parameters_are_those_of_settings(memory: int) -> No
 
 
 @pytest.mark.parametrize("memory", PARAMETERS["MemorySize"]["AllowedValues"])
-def test_onnxruntime_gets_one_thread_for_each_vcpu_that_the_memory_buys(memory: int) -> None:
+def test_onnxruntime_gets_one_thread_for_each_vcpu_that_the_memory_buys(memory: str) -> None:
     # AWS Lambda developer guide, "Configure Lambda function memory": 1,769 MB are equivalent to one vCPU.
-    assert int(environment(memory)["ONNX_THREADS"]) == round(memory / 1769)
+    assert int(environment(memory)["ONNX_THREADS"]) == round(int(memory) / 1769)
 
 
 def test_the_largest_memory_has_the_six_vcpus_that_aws_documents() -> None:
-    assert environment(10240)["ONNX_THREADS"] == "6"
-    assert set(TEMPLATE_CONTENT["Mappings"]["ThreadsByMemory"]) == {
-        str(memory) for memory in PARAMETERS["MemorySize"]["AllowedValues"]
-    }
+    assert environment("10240")["ONNX_THREADS"] == "6"
+    assert set(TEMPLATE_CONTENT["Mappings"]["ThreadsByMemory"]) == set(PARAMETERS["MemorySize"]["AllowedValues"])
 
 
 def test_the_default_memory_buys_more_than_one_vcpu_and_is_open_to_new_accounts() -> None:
-    assert 1769 < PARAMETERS["MemorySize"]["Default"] <= 3008
+    assert 1769 < int(PARAMETERS["MemorySize"]["Default"]) <= 3008
 
 
 @pytest.mark.parametrize(
     ("variable", "parameter"),
     [
         ("MAX_IMAGE_BYTES", "MaxImageBytes"),
-        ("MAX_IMAGE_PIXELS", "MaxImagePixels"),
         ("ROW_TTL_DAYS", "RowTtlDays"),
     ],
 )
 def test_settings_accept_what_the_parameters_allow(variable: str, parameter: str) -> None:
     for limit in ("MinValue", "MaxValue"):
         Settings.from_env({"RESULTS_TABLE": "t", variable: str(PARAMETERS[parameter][limit])})
-
-
-def test_the_template_allows_no_pixels_that_settings_refuse() -> None:
-    with pytest.raises(SettingsError):
-        Settings.from_env({"RESULTS_TABLE": "t", "MAX_IMAGE_PIXELS": str(PARAMETERS["MaxImagePixels"]["MaxValue"] + 1)})
 
 
 @pytest.mark.parametrize("prefix", ["image-label", "Team_1/label.of", "a" * 100])
@@ -236,19 +229,10 @@ def test_the_makefile_ships_sources_and_page_templates_and_nothing_else(
 def test_a_message_stays_hidden_for_six_timeouts_of_the_function() -> None:
     # AWS Lambda developer guide, "Creating and configuring an Amazon SQS event source mapping".
     function, source = properties("ClassifyFunction"), properties("UploadsToClassify")
-    batches = TEMPLATE_CONTENT["Mappings"]["Batches"]
-    longest = max(batch["Seconds"] for batch in batches.values())
-    assert properties("UploadsQueue")["VisibilityTimeout"] >= 6 * function["Timeout"] + longest
-    assert [source[name] for name in ("BatchSize", "MaximumBatchingWindowInSeconds")] == [
-        {"Fn::FindInMap": ["Batches", {"Ref": "BatchSize"}, member]} for member in ("Messages", "Seconds")
-    ]
-
-
-def test_a_batch_of_more_than_ten_may_be_gathered_for_a_second_and_no_other_waits() -> None:
-    # AWS Lambda API reference, BatchSize: above 10, MaximumBatchingWindowInSeconds must be at least 1.
-    assert TEMPLATE_CONTENT["Mappings"]["Batches"] == {
-        str(size): {"Messages": size, "Seconds": int(size > 10)} for size in PARAMETERS["BatchSize"]["AllowedValues"]
-    }
+    assert properties("UploadsQueue")["VisibilityTimeout"] >= 6 * function["Timeout"]
+    # AWS Lambda API reference: above 10, a batching window of at least a second is required.
+    assert source["BatchSize"] == 10
+    assert "MaximumBatchingWindowInSeconds" not in source
 
 
 def test_failed_messages_come_back_alone_and_end_in_the_dead_letter_queue() -> None:
@@ -325,3 +309,17 @@ def test_every_sample_is_tested_here_and_listed_in_the_readme() -> None:
     samples = {file.name for file in (ROOT / "events").glob("*.json")}
     listed = set(re.findall(r"^\| `([\w.-]+\.json)`", (ROOT / "events/README.md").read_text(encoding="utf-8"), re.M))
     assert samples == listed == {*SAMPLES, NIGHTLY}
+
+
+# ---- the console's questions --------------------------------------------------------------------------
+
+
+def test_the_console_asks_for_every_parameter_once_by_a_label_and_for_what_everybody_needs_first() -> None:
+    # CloudFormation user guide, AWS::CloudFormation::Interface.
+    interface = TEMPLATE_CONTENT["Metadata"]["AWS::CloudFormation::Interface"]
+    asked = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
+    assert sorted(asked) == sorted(PARAMETERS) == sorted(interface["ParameterLabels"])
+    assert asked[:3] == ["AlarmEmail", "MemorySize", "MinimumAccuracy"]
+    assert all(
+        entry["default"] for entry in (*interface["ParameterLabels"].values(), interface["ParameterGroups"][0]["Label"])
+    )

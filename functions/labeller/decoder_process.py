@@ -1,4 +1,4 @@
-"""Decode a picture at a bounded cost: an ordinary one in this process, every other one in a process with limits.
+"""Decode a picture at a bounded cost: an ordinary one in this process, every other or damaged one in one with limits.
 
 A decoder in C cannot be interrupted in a thread, and its segmentation fault ends the whole process. The decoder process
 is started when it is first needed, and kept. It has no environment, no open files and no stderr of its caller. Whatever
@@ -24,6 +24,7 @@ import numpy as np
 
 from labeller import headers, images, signatures
 from labeller.images import Decoded, Reason, Unreadable
+from labeller.jpeg import Damaged
 
 # A picture may take 10 s of processor time and 512 MB in all. The limit on processor time has a resolution of 1 s.
 # Of the memory, 40 MB are the process itself, and the caller holds the file too, up to 25 MB.
@@ -59,7 +60,8 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int, seconds: float =
     """
     name = signatures.identify(data)
     if name not in signatures.SUPPORTED or headers.is_ordinary(data, name):
-        return images.decode(data, size, max_pixels)
+        with suppress(Damaged):
+            return images.decode(data, size, max_pixels, repair=False)
     end = monotonic() + seconds
     while True:
         try:

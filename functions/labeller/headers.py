@@ -9,6 +9,7 @@ from labeller.metadata import EXIF_TEXT, jpeg_segments, png_chunks
 # Chunks, segments or strips. Encoders write a chunk of PNG every 8 KB, or one a row, which is at most 65,535.
 _ORDINARY_PARTS = 10_000
 _MOST_PARTS = 100_000
+_SHORTEST_PART = 4  # bytes: a segment of a JPEG without content
 
 # Pixels that take at most 250 MB (images.memory_of). A JPEG that is not progressive is decoded at reduced size.
 _ORDINARY_PIXELS = {"JPEG": 100_000_000, "PNG": 20_000_000, "WEBP": 14_000_000}
@@ -28,12 +29,14 @@ def is_ordinary(data: bytes, name: str) -> bool:
     if name not in _ORDINARY_PIXELS:
         return False
     most = _ORDINARY_PIXELS[name]
+    size = _png_sides(data) if name == "PNG" else None
     for count, (kind, start, end) in enumerate(_parts(data, name)):
         if count == _ORDINARY_PARTS or kind in _RARE or (kind in _EXIF and _is_large_exif(data[start:end])):
             return False
         if kind == _PROGRESSIVE:
             most = _ORDINARY_PROGRESSIVE
-    width, height = sides(data, name)
+        size = size or _sides(data, kind, start)
+    width, height = size or (0, 0)
     return width * height <= most
 
 
@@ -41,30 +44,42 @@ def has_too_many_parts(data: bytes, name: str) -> bool:
     """Whether the file is so fragmented that reading its parts, one by one, takes seconds."""
     if name == "TIFF":
         return tiff.strips(data) > _MOST_PARTS
+    if len(data) < _SHORTEST_PART * _MOST_PARTS:
+        return False
     return next(islice(_parts(data, name), _MOST_PARTS, None), None) is not None
 
 
 def sides(data: bytes, name: str) -> tuple[int, int]:
     """Width and height in pixels according to the header of a JPEG, PNG or WebP; zeros if it has none."""
     if name == "PNG":
-        return _big(data, 16, 4), _big(data, 20, 4)
-    for kind, start, _ in _parts(data, name):
-        if kind in _FRAMES:
-            return _big(data, start + 3, 2), _big(data, start + 1, 2)
-        if kind == b"VP8X":  # RFC 9649, sections 2.5 to 2.7
-            return _little(data, start + 4, 3) + 1, _little(data, start + 7, 3) + 1
-        if kind == b"VP8L":
-            bits = _little(data, start + 1, 4)
-            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-        if kind == b"VP8 ":
-            return _little(data, start + 6, 2) & 0x3FFF, _little(data, start + 8, 2) & 0x3FFF
-    return 0, 0
+        return _png_sides(data)
+    sizes = (_sides(data, kind, start) for kind, start, _ in _parts(data, name))
+    return next(filter(None, sizes), (0, 0))
+
+
+def _png_sides(data: bytes) -> tuple[int, int]:
+    return _big(data, 16, 4), _big(data, 20, 4)
+
+
+def _sides(data: bytes, kind: bytes, start: int) -> tuple[int, int] | None:
+    """Width and height if this is the part that tells them."""
+    if kind in _FRAMES:
+        return _big(data, start + 3, 2), _big(data, start + 1, 2)
+    if kind == b"VP8X":  # RFC 9649, sections 2.5 to 2.7
+        return _little(data, start + 4, 3) + 1, _little(data, start + 7, 3) + 1
+    if kind == b"VP8L":
+        bits = _little(data, start + 1, 4)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        return _little(data, start + 6, 2) & 0x3FFF, _little(data, start + 8, 2) & 0x3FFF
+    return None
 
 
 def _parts(data: bytes, name: str) -> Iterator[tuple[bytes, int, int]]:
     """The kind of each part, and where its content starts and ends."""
     if name == "JPEG":
-        yield from ((bytes([kind]), start + 4, end) for kind, start, end in jpeg_segments(data))
+        for number, start, end in jpeg_segments(data):
+            yield bytes([number]), start + 4, end
     elif name == "PNG":
         yield from png_chunks(data)
     elif name == "WEBP":

@@ -7,12 +7,12 @@ The steps, in this order:
 2. Check the header's width x height, and the memory that pixels of this kind take, before decoding.
 3. Decode a JPEG that is much larger than needed at 1/2, 1/4 or 1/8 (libjpeg's scaled DCT), never below twice the
    target size. A 12-megapixel photograph then takes a quarter of the time and memory.
-4. Convert CMYK, palettes, 16-bit grey and other modes to 8-bit grey or RGB. ICC profiles are not applied.
+4. Convert CMYK, palettes, 16-bit grey and other modes to 8-bit grey or RGB.
 5. Resize to the target size, ignoring the aspect ratio, with Pillow's BILINEAR filter, which antialiases.
    Transparent parts become white.
 6. Rotate by the EXIF orientation, never by XMP's. Exception: the HEIF decoder has applied the file's own rotation,
-   and EXIF's must be ignored (ISO/IEC 23008-12, 7.2.2). Pillow reports the rotation of AVIF as EXIF's, and ignores
-   AVIF's clean aperture.
+   and EXIF's must be ignored (ISO/IEC 23008-12, 7.2.2). Pillow reports the rotation of AVIF as EXIF's.
+7. Convert the small picture to sRGB, if the file's ICC profile says something else (see `icc`).
 
 A PNG that lacks only a few rows at the end is decoded without them, a JPEG that is only a little damaged without what
 is missing at its end (see `jpeg`).
@@ -26,7 +26,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from importlib import import_module
@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from labeller import jpeg, signatures, tiff
+from labeller import boxes, icc, jpeg, signatures, tiff
 from labeller.colours import shrink
 from labeller.headers import has_too_many_parts, sides
 from labeller.metadata import without_metadata
@@ -84,6 +84,10 @@ _FORMAT_BYTES = {"WEBP": 17.3, "AVIF": 12.3, "HEIF": 8.6}
 _MODE_BYTES = {"1": 2.2, "L": 1.1, "P": 5.3, "I;16": 6.1, "I;16B": 6.1, "RGB": 4.3, "I": 4.3, "F": 4.3, "LA": 12.3}
 _OTHER_MODES_BYTES = 8.3
 _LONGEST_SIDE = 65_535
+
+# The modes whose ICC profile is applied -> whether it is one of grey.
+_PROFILED_MODES = dict.fromkeys(("RGB", "RGBA", "RGBX", "P", "PA"), False)
+_PROFILED_MODES |= dict.fromkeys(("1", "L", "LA", "I;16", "I;16B"), True)
 
 # Decoding a progressive JPEG passes over its pixels once for each scan. Ten scans are usual, but a small file can hold
 # thousands. This total, 20 scans of the largest allowed picture, takes about 3 s.
@@ -150,12 +154,14 @@ class Decoded:
     format: str  # one of signatures.SUPPORTED
 
 
-def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
+def decode(data: bytes, size: tuple[int, int], max_pixels: int, repair: bool = True) -> Decoded:
     """Decode `data` and resize it to `size` = (height, width), as 8-bit RGB.
 
     `max_pixels` limits width x height of the original, in addition to Pillow's own limit, twice
     Image.MAX_IMAGE_PIXELS (178,956,970). Raises only Unreadable, whatever the bytes are; its detail quotes none of
     them. Thread-safe.
+
+    To see how much of a damaged JPEG is whole takes up to seconds. If not `repair`, it raises jpeg.Damaged instead.
     """
     if not data:
         raise Unreadable(Reason.EMPTY, "the object has no content")
@@ -170,11 +176,13 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded:
         _check_memory(*sides(data, name), _FORMAT_BYTES[name])  # its decoder takes memory as soon as it is made
     try:
         # Not Image.open: it hides the cause of a failure, which the row must name.
-        stream = io.BytesIO(tiff.readable(data)) if name == "TIFF" else without_metadata(data, name)
+        stream, profile = without_metadata(tiff.readable(data) if name == "TIFF" else data, name)
         with _reader(name)(stream, "") as image:
             image.info.pop("xmp", None)  # Pillow would turn the picture by XMP's orientation, as no browser does
-            _check_work(image, data, name, max_pixels)
-            return _decode(image, stream, name, size)
+            _check_work(image, stream, name, max_pixels)
+            convert = _conversion(image, profile)
+            decoded = _decode(image, stream, name, size, repair)
+            return decoded if convert is None else replace(decoded, pixels=convert(decoded.pixels))
     except Image.DecompressionBombError as error:
         raise Unreadable(Reason.TOO_MANY_PIXELS, str(error)) from error
     except MemoryError as error:
@@ -194,16 +202,26 @@ def _reader(name: str) -> Callable[[io.BytesIO, str], ImageFile.ImageFile]:
     return factory
 
 
-def _check_work(image: ImageFile.ImageFile, data: bytes, name: str, max_pixels: int) -> None:
+def _check_work(image: ImageFile.ImageFile, stream: io.BytesIO, name: str, max_pixels: int) -> None:
     """Raise Unreadable if, according to the header, decoding would take too much memory or time."""
     width, height = image.size
     limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
     if width * height > limit:
         raise Unreadable(Reason.TOO_MANY_PIXELS, f"{width} x {height} pixels, more than the limit of {limit}")
     _check_memory(width, height, _bytes_per_pixel(image, name))
-    scans = data.count(b"\xff\xda") if name == "JPEG" else 1  # "start of scan"; never within compressed data
+    scans = _scans(image, stream) if name == "JPEG" else 1
     if scans * width * height > _MOST_SCANNED:
         raise Unreadable(Reason.TOO_MANY_PIXELS, f"{width} x {height} pixels in {scans} scans")
+
+
+def _scans(image: ImageFile.ImageFile, stream: io.BytesIO) -> int:
+    """How often decoding a JPEG passes over its pixels, at most."""
+    # Pillow has read the header of the first scan. A sequential one of all components is the only one.
+    components, data = len(image.getbands()), stream.getvalue()
+    header = b"\xff\xda" + bytes([0, 6 + 2 * components, components])
+    if "progressive" not in image.info and data.startswith(header, stream.tell() - 8 - 2 * components):
+        return 1
+    return data.count(b"\xff\xda")  # "start of scan"; never within compressed data
 
 
 def _bytes_per_pixel(image: ImageFile.ImageFile, name: str) -> float:
@@ -228,11 +246,24 @@ def _check_memory(width: int, height: int, bytes_per_pixel: float) -> None:
         raise Unreadable(Reason.TOO_MANY_PIXELS, f"{detail}, more than {_MOST_MEMORY / 1e6:.0f}")
 
 
-def _decode(image: ImageFile.ImageFile, stream: io.BytesIO, name: str, size: tuple[int, int]) -> Decoded:
+def _conversion(image: ImageFile.ImageFile, profile: bytes) -> icc.Convert | None:
+    """The conversion to sRGB that the ICC profile of the file demands, if any."""
+    profile = profile or image.info.get("icc_profile") or b""
+    if not isinstance(profile, bytes) or not 0 < len(profile) <= icc.LONGEST or image.mode not in _PROFILED_MODES:
+        return None
+    return icc.conversion(profile, is_grey=_PROFILED_MODES[image.mode])
+
+
+def _decode(image: ImageFile.ImageFile, stream: io.BytesIO, name: str, size: tuple[int, int], repair: bool) -> Decoded:
     width, height = image.size
-    whole = _load(image, stream, name, _DRAFT_MARGIN * max(size))
-    if name == "TIFF":
-        width, height = whole.size  # Pillow turns TIFFs upright while loading
+    if name == "JPEG":
+        side = _DRAFT_MARGIN * max(size)
+        image.draft(None, (side, side))  # one side for both: the EXIF orientation may swap them
+        whole = jpeg.load(image, stream.getvalue(), repair)
+    else:
+        whole = _load(image, stream, name)
+    if name in ("TIFF", "AVIF"):
+        width, height = whole.size  # Pillow turns TIFFs upright while loading; an AVIF may show only a part
     orientation = 1 if name == "HEIF" else _orientation(image)
     swapped = orientation in _SWAPS_SIDES
     target = size if swapped else size[::-1]  # Pillow's sizes are (width, height)
@@ -244,11 +275,9 @@ def _decode(image: ImageFile.ImageFile, stream: io.BytesIO, name: str, size: tup
     return Decoded(pixels, *((height, width) if swapped else (width, height)), name)
 
 
-def _load(image: ImageFile.ImageFile, stream: io.BytesIO, name: str, side: int) -> Image.Image:
-    """The decoded picture. A JPEG may be reduced, to no less than `side` x `side`; a damaged file lacks rows."""
-    if name == "JPEG":
-        image.draft(None, (side, side))  # one side for both: the EXIF orientation may swap them
-        return jpeg.load(image, stream.getvalue())
+def _load(image: ImageFile.ImageFile, stream: io.BytesIO, name: str) -> Image.Image:
+    """The decoded picture of another format than JPEG. A damaged PNG lacks rows."""
+    aperture = boxes.clean_aperture(stream.getvalue(), *image.size) if name == "AVIF" else None
     frame = image.tile[0][1] if name == "GIF" else None
     try:
         image.load()
@@ -262,7 +291,7 @@ def _load(image: ImageFile.ImageFile, stream: io.BytesIO, name: str, side: int) 
         canvas = Image.new("RGB", image.size, "white")  # Pillow fills it with any colour
         canvas.paste(image.crop(frame), frame)
         return canvas
-    return image
+    return image.crop(aperture) if aperture else image
 
 
 def _rows_read(image: ImageFile.ImageFile) -> int | None:
@@ -287,7 +316,8 @@ def _orientation(image: Image.Image) -> int:
 def _explain(error: BaseException, data: bytes, name: str) -> Unreadable:
     """The reason behind a decoder's error: cut off, an unsupported variant, or damaged."""
     message = str(error).lower()
-    if "memory" in message:
+    # libheif calls counts above its limits, such as those of damaged files, "memory allocation error" too.
+    if "memory" in message and "security limit" not in message:
         return Unreadable(Reason.TOO_COSTLY, TOO_MUCH_MEMORY)
     # Decoders quote the offending bytes, such as a chunk's name. They are the uploader's and must reach neither the row
     # nor the log.

@@ -31,7 +31,7 @@ def infer(fetched: Fetched, classifier: Classifier, settings: Settings, duration
     Raises Unreadable, also for an object that S3 refused or that is too large.
     """
     with stage("decode", durations):
-        decoded = _decode(fetched, classifier.input_size, settings)
+        decoded = decode_fetched(fetched, classifier.input_size, settings)
     with stage("inference", durations):
         (prediction,) = classifier.predict(decoded.pixels[np.newaxis])
     thresholds = settings.thresholds_in_force(classifier.thresholds)
@@ -48,7 +48,11 @@ def unreadable(error: Unreadable, model: str) -> Result:
     return Result(Status.UNREADABLE, model, reason=error.reason.value, detail=error.detail)
 
 
-def _decode(fetched: Fetched, size: tuple[int, int], settings: Settings) -> Decoded:
+def decode_fetched(fetched: Fetched, size: tuple[int, int], settings: Settings) -> Decoded:
+    """The object's picture, resized to (height, width).
+
+    Raises Unreadable, also for an object that S3 refused or that is too large.
+    """
     if fetched.refusal is not None:
         raise Unreadable(Reason[fetched.refusal.name], fetched.detail)
     limit = settings.max_image_bytes

@@ -16,15 +16,21 @@ _PIXELS = {"L": ("GRAY", "L", "L"), "RGB": ("RGBX", "RGBX", "RGBX"), "CMYK": ("C
 _END_OF_IMAGE = b"\xff\xd9"
 
 
-def load(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
+class Damaged(Exception):
+    """The JPEG is damaged. Nobody has looked yet how much of it is whole."""
+
+
+def load(image: ImageFile.ImageFile, data: bytes, repair: bool) -> Image.Image:
     """The pixels of `image`, which was opened from the JPEG `data`, in its current (reduced) size.
 
     In mode L, RGB, RGBX or CMYK. A nearly whole JPEG comes without the rows that are missing at its end. Raises
-    ValueError if more is missing, and Pillow's errors.
+    ValueError if more is missing, and Pillow's errors; if not `repair`, Damaged for any damage.
     """
     try:
         return _strictly_decoded(image, data)
     except ValueError as error:  # an error or a warning
+        if not repair:
+            raise Damaged from error
         part = whole_part(data)
         if part is None:
             # A marker that nobody knows is damage, not a format of its own.

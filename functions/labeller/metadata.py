@@ -1,13 +1,16 @@
 """Leave out of a JPEG or PNG what its pixels do not need, before a decoder reads it.
 
 Damaged, unusual or huge metadata then neither makes a picture unreadable nor costs time. The palette, transparency,
-colour space and the EXIF block, which holds the orientation, remain. What is not understood is left to the decoder.
+colour space and the EXIF block, which holds the orientation, remain. What is not understood is left to the decoder. The
+ICC profile, which decoders need not see either, is for `icc`.
 """
 
 import io
 import re
 import zlib
 from collections.abc import Iterator
+
+from labeller.icc import LONGEST
 
 # PNG, third edition: a chunk whose name begins with a small letter is ancillary. The pixels need two of these, eXIf and
 # tRNS. The first frame of an animation is the IDAT, so the animation's own chunks go as well.
@@ -25,14 +28,19 @@ _WITH_LENGTH = {*range(0xC0, 0xD0), *range(0xDB, 0xFF)}
 _APPLICATION_OR_COMMENT = {*range(0xE0, 0xF0), 0xFE}
 # The application segments that the pixels need: how the content begins, and the bytes that Pillow wants.
 _NEEDED_SEGMENTS = {0xE0: (b"JFIF", 7), 0xE1: (b"Exif\0\0", 6), 0xEE: (b"Adobe", 7)}
+_ICC = b"ICC_PROFILE\0"
 
 
-def without_metadata(data: bytes, name: str) -> io.BytesIO:
-    """The file `data` of format `name`, without unneeded metadata if it is a JPEG or PNG."""
-    unneeded = _of_jpeg(data) if name == "JPEG" else _of_png(data) if name == "PNG" else iter(())
+def without_metadata(data: bytes, name: str) -> tuple[io.BytesIO, bytes]:
+    """A JPEG or PNG without unneeded metadata, and its ICC profile; a file of another format as it is.
+
+    The profile is empty if there is none, or if it is damaged or longer than icc.LONGEST.
+    """
+    profile: list[bytes] = []
+    unneeded = _of_jpeg(data, profile) if name == "JPEG" else _of_png(data, profile) if name == "PNG" else iter(())
     first = next(unneeded, None)
     if first is None:
-        return io.BytesIO(data)  # shares the bytes
+        return io.BytesIO(data), b""  # shares the bytes
     stream, view = io.BytesIO(), memoryview(data)
     stream.write(view[: first[0]])
     position = first[1]
@@ -41,11 +49,24 @@ def without_metadata(data: bytes, name: str) -> io.BytesIO:
         position = end
     stream.write(view[position:])
     stream.seek(0)
-    return stream
+    return stream, _profile(profile, name)
 
 
-def _of_png(data: bytes) -> Iterator[tuple[int, int]]:
-    """The unneeded chunks, as (start, end). Of those of one name, the first is kept.
+def _profile(parts: list[bytes], name: str) -> bytes:
+    """The ICC profile in the ICC segments of a JPEG, or in the iCCP chunk of a PNG."""
+    if not parts or sum(map(len, parts)) > LONGEST:
+        return b""
+    if name == "JPEG":  # each begins with its number, from 1, and the number of all; ICC.1:2022, annex B.4
+        parts.sort()
+        return b"".join(part[2:] for part in parts) if parts[-1][:1] == bytes([len(parts)]) else b""
+    try:  # a name, a zero and the method
+        return zlib.decompressobj().decompress(parts[0].partition(b"\0")[2][1:], LONGEST + 1)
+    except zlib.error:
+        return b""
+
+
+def _of_png(data: bytes, profile: list[bytes]) -> Iterator[tuple[int, int]]:
+    """The unneeded chunks, as (start, end). Of those of one name, the first is kept. Adds the first iCCP's content.
 
     As in libpng, an ancillary chunk with a wrong checksum counts as unneeded, and the checksum of no other one matters.
     """
@@ -55,6 +76,8 @@ def _of_png(data: bytes) -> Iterator[tuple[int, int]]:
             if chunk not in kept and end + 4 <= len(data) and _is_needed(data, chunk, start, end):
                 kept.add(chunk)
             else:
+                if chunk == b"iCCP" and not profile:
+                    profile.append(data[start:end])
                 yield start - 8, end + 4
 
 
@@ -88,10 +111,10 @@ def _inflates(data: bytes, start: int, end: int) -> bool:
     return data[start + len(EXIF_TEXT)] == 0 and not inflater.unconsumed_tail
 
 
-def _of_jpeg(data: bytes) -> Iterator[tuple[int, int]]:
+def _of_jpeg(data: bytes, profile: list[bytes]) -> Iterator[tuple[int, int]]:
     """The unneeded segments before the first scan, and what is between segments, as (start, end).
 
-    Of several EXIF blocks, the first is kept.
+    Of several EXIF blocks, the first is kept. Adds the parts of the ICC profile.
     """
     position, has_exif = 2, False
     for kind, start, end in jpeg_segments(data):
@@ -104,6 +127,8 @@ def _of_jpeg(data: bytes) -> Iterator[tuple[int, int]]:
             if needed and not (is_exif and has_exif):
                 has_exif |= is_exif
             else:
+                if kind == 0xE2 and data.startswith(_ICC, start + 4):
+                    profile.append(data[start + 4 + len(_ICC) : end])
                 yield start, end
         position = end
 

@@ -6,7 +6,7 @@ Content-Type: the uploader chooses both.
 
 import re
 
-from labeller import tiff
+from labeller import boxes, tiff
 
 # The formats that images.decode reads, by Pillow's names.
 SUPPORTED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
@@ -96,7 +96,6 @@ _BRANDS = (
         (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1"), "HEIF"
     )
 )
-_MOST_BOXES = 1000  # read; a picture has a handful, a hostile file may have millions
 _TAIL = 4096  # bytes at the end that are searched for an end marker: cameras append small trailers after it
 
 
@@ -104,7 +103,7 @@ def identify(data: bytes) -> str | None:
     """The picture format by the first bytes: a name in SUPPORTED or of an unsupported format. None if unknown."""
     for start, name in _STARTS:
         if data.startswith(start):
-            return _RAW if name == "TIFF" and tiff.is_camera_raw(data) else name
+            return _RAW if name == "TIFF" and tiff.is_preview(data) else name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     if data[4:8] == b"ftyp":
@@ -122,7 +121,7 @@ def identify(data: bytes) -> str | None:
 
 
 def _identify_boxes(data: bytes) -> str | None:
-    brands = (data[8:12], *(data[i : i + 4] for i in range(16, min(_box_end(data, 0), 64), 4)))
+    brands = (data[8:12], *(data[i : i + 4] for i in range(16, min(boxes.box_end(data, 0), 64), 4)))
     names = [_BRANDS[brand] for brand in brands if brand in _BRANDS]
     first = next(iter(names), None)
     return "AVIF" if first == "HEIF" and "AVIF" in names else first
@@ -160,27 +159,7 @@ def ends_early(data: bytes, name: str) -> bool:
     if name == "BMP":
         return len(data) < int.from_bytes(data[2:6], "little") or len(data) < 18
     if name in ("AVIF", "HEIF"):
-        return _boxes_end(data) > len(data)
+        return boxes.end(data) > len(data)
     if name == "TIFF":
         return tiff.end(data) > len(data)
     return False
-
-
-def _box_end(data: bytes, start: int) -> int:
-    """The end of the ISO box at `start`; past the data if its header is cut off. Size 0 means "to the end"."""
-    header = data[start : start + 16]
-    if len(header) < 8:
-        return start + 8
-    size = int.from_bytes(header[:4], "big")
-    if size == 1:
-        size = int.from_bytes(header[8:16], "big")
-    return start + max(size, 8) if size else max(len(data), start + 8)
-
-
-def _boxes_end(data: bytes) -> int:
-    end = 0
-    for _ in range(_MOST_BOXES):
-        if end >= len(data):
-            break
-        end = _box_end(data, end)
-    return end

@@ -9,12 +9,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# Field type -> bytes of a value, and the types of unsigned numbers: SHORT, LONG, LONG8.
+# Field type -> bytes of a value, and the types of unsigned numbers: SHORT, LONG, IFD, LONG8, IFD8.
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _LONG, _LONG8 = 4, 16
-_NUMBERS = (3, _LONG, _LONG8)
+_NUMBERS = (3, _LONG, 13, _LONG8, 18)  # 13 and 18: offsets of directories
 
-_REDUCED, _COMPRESSION, _SUB_IFDS, _DNG_VERSION = 254, 259, 330, 50706
+_WIDTH, _HEIGHT, _COMPRESSION, _DNG_VERSION = 256, 257, 259, 50706
+_SUB_IFDS = 330  # offsets of further directories
+_REDUCED = ((254, 1), (255, 2))  # NewSubfileType and the old SubfileType of a reduced picture
 # The tags with the positions of the pixels: StripOffsets with StripByteCounts, TileOffsets with TileByteCounts.
 _PIXELS = ((273, 279), (324, 325))
 # Tags whose numbers a picture needs, of any width in a BigTIFF: ImageWidth, ImageLength, RowsPerStrip, tile sides.
@@ -22,6 +24,9 @@ _NEEDED_NUMBERS = {256, 257, 278, 322, 323, *(tag for pair in _PIXELS for tag in
 # Compressions that Pillow's wheel decodes; not WebP (50001), whose library it lacks.
 _COMPRESSIONS = {*range(1, 9), 32771, 32773, 32809, 32946, 34676, 34677, 34925, 50000}
 _MOST_ENTRIES = 65_535  # a classic TIFF has no more
+_MOST_DIRECTORIES = 6  # looked at for a larger picture
+_FEW_ENTRIES = 1000  # of these; cameras write a hundred
+_LARGEST_THUMBNAIL = 320  # pixels on a side
 
 
 class _Entry(NamedTuple):
@@ -32,11 +37,33 @@ class _Entry(NamedTuple):
     size: int  # bytes of the values
 
 
-def is_camera_raw(data: bytes) -> bool:
-    """Whether the first picture is only the preview of a camera raw, such as NEF or DNG, whose pixels are elsewhere."""
-    entries, _ = _directory(data)
+def is_preview(data: bytes) -> bool:
+    """Whether the first picture is only a preview, as in camera raw (NEF, DNG, CR2), of a picture elsewhere.
+
+    In a directory that it refers to (SubIFDs), or in one that follows a thumbnail. The pages of a document are none.
+    """
+    entries, end = _directory(data)
     tags = {entry.tag for entry in entries}
-    return _DNG_VERSION in tags or (_SUB_IFDS in tags and bool(_number(data, entries, _REDUCED) & 1))
+    if data[8:12] == b"CR\x02\x00" or _DNG_VERSION in tags:
+        return True
+    following = _following(data, entries, end)
+    if (_SUB_IFDS in tags or following) and any(_number(data, entries, tag) & bit for tag, bit in _REDUCED):
+        return True
+    width, height = _sides(data, entries)
+    offsets = next((_numbers(data, entry) for entry in entries if entry.tag == _SUB_IFDS), ())
+    for start in offsets[:_MOST_DIRECTORIES]:
+        other = _sides(data, _directory(data, int(start), _FEW_ENTRIES)[0])
+        if other[0] * other[1] > width * height:
+            return True
+    for _ in range(_MOST_DIRECTORIES):
+        if not following or max(width, height) > _LARGEST_THUMBNAIL:
+            return False
+        entries, end = _directory(data, following, _FEW_ENTRIES)
+        other = _sides(data, entries)
+        if min(other[0] - 2 * width, other[1] - 2 * height) >= 0:
+            return True
+        following = _following(data, entries, end)
+    return False
 
 
 def is_unsupported(data: bytes) -> bool:
@@ -90,20 +117,44 @@ def readable(data: bytes) -> bytes:
     return b"MM\x00*" + struct.pack(">I", len(data) + len(added)) + data[8:] + added + directory
 
 
-def _directory(data: bytes) -> tuple[list[_Entry], int]:
-    """The entries of the first directory, none if it is cut off, and where the directory ends."""
-    order, is_big = _order(data), b"+" in data[2:4]
-    number, count, width, header = ("Q", "Q", 8, 16) if is_big else ("I", "H", 4, 8)
-    if len(data) < header:
-        return [], header
-    (start,) = struct.unpack_from(order + number, data, header - width)
+def _layout(data: bytes) -> tuple[str, str, int]:
+    """Of an offset and of the number of entries how struct reads them, and the bytes of an offset."""
+    return ("Q", "Q", 8) if b"+" in data[2:4] else ("I", "H", 4)
+
+
+def _start(data: bytes) -> int:
+    """Where the first directory starts; past the data if the header is cut off."""
+    number, _, width = _layout(data)
+    if len(data) < 2 * width:
+        return 2 * width
+    return int(struct.unpack_from(_order(data) + number, data, width)[0])
+
+
+def _following(data: bytes, entries: list[_Entry], end: int) -> int:
+    """Where the directory after the one of these entries starts; 0 if there is none."""
+    number, _, width = _layout(data)
+    return int(struct.unpack_from(_order(data) + number, data, end - width)[0]) if entries else 0
+
+
+def _sides(data: bytes, entries: list[_Entry]) -> tuple[int, int]:
+    return _number(data, entries, _WIDTH), _number(data, entries, _HEIGHT)
+
+
+def _directory(data: bytes, start: int | None = None, most: int = _MOST_ENTRIES) -> tuple[list[_Entry], int]:
+    """The entries of the directory at `start`, by default the first, and where it ends.
+
+    No entries if it is cut off or has more than `most`.
+    """
+    order, (number, count, width) = _order(data), _layout(data)
+    if start is None:
+        start = _start(data)
     first = start + struct.calcsize(count)
-    if first > len(data):
+    if start < 0 or first > len(data):
         return [], first
     (length,) = struct.unpack_from(order + count, data, start)
     step = 4 + 2 * width
     last = first + step * length + width
-    if last > len(data) or length > _MOST_ENTRIES:
+    if last > len(data) or length > most:
         return [], last
     entries = []
     for position in range(first, last - width, step):

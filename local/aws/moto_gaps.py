@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # Types that moto's CloudFormation has no model for, and versions of code, which is not deployed locally.
 NOT_IN_MOTO = {
     "AWS::CloudWatch::Alarm",
+    "AWS::CodeDeploy::Application",
+    "AWS::CodeDeploy::DeploymentGroup",
     "AWS::Events::Rule",  # it is one, but only for a pattern that is not text
     "AWS::Lambda::Alias",
     "AWS::Lambda::EventInvokeConfig",

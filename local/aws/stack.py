@@ -5,13 +5,11 @@ the rest through boto3. It needs each resource's properties with every reference
 resolves them: they are additional outputs of the stack.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.config import Config
 
@@ -22,13 +20,13 @@ from ops.cli import STACK_NAME
 from ops.stack import describe_stack
 from ops.template import TEMPLATE, TemplateError, read_template
 
-if TYPE_CHECKING:
-    from mypy_boto3_cloudformation.type_defs import ParameterTypeDef
-
 FUNCTION = "ClassifyFunction"
 _QUEUE, _MAPPING = "UploadsQueue", "UploadsToClassify"
 _OUTPUTS = ("UploadsBucketName", "UploadsQueueUrl", "UploadsDeadLetterQueueUrl", "ResultsTableName")
-_VERSIONS = ("AWS::Lambda::LayerVersion", "AWS::Lambda::Version", "AWS::Lambda::Alias")  # of code, not deployed here
+_VERSIONS = (  # of code, and how they are exchanged: not deployed here
+    "AWS::Lambda::LayerVersion", "AWS::Lambda::Version", "AWS::Lambda::Alias",
+    "AWS::CodeDeploy::Application", "AWS::CodeDeploy::DeploymentGroup",
+)  # fmt: skip
 # CreateStack answers when moto has made everything, on a busy machine after more than botocore's 60 s. botocore would
 # then send it again, and the second one meets the queues of the first.
 _PATIENT = Config(retries={"total_max_attempts": 1}, read_timeout=600)
@@ -102,13 +100,7 @@ def deploy(
     types = {logical_id: resource["Type"] for logical_id, resource in cloudformation["Resources"].items()}
     client = aws.client("cloudformation", config=_PATIENT)
     body = json.dumps(_deployable(cloudformation))
-    # moto makes a list of a value, not of a default.
-    lists: list[ParameterTypeDef] = [
-        {"ParameterKey": key, "ParameterValue": parameter["Default"]}
-        for key, parameter in cloudformation["Parameters"].items()
-        if parameter["Type"] == "CommaDelimitedList"
-    ]
-    client.create_stack(StackName=name, TemplateBody=body, Parameters=lists, Capabilities=["CAPABILITY_NAMED_IAM"])
+    client.create_stack(StackName=name, TemplateBody=body, Capabilities=["CAPABILITY_NAMED_IAM"])
     resources = {
         summary["LogicalResourceId"]: summary["PhysicalResourceId"]
         for page in client.get_paginator("list_stack_resources").paginate(StackName=name)

@@ -27,7 +27,9 @@ def to_cloudformation(template: Mapping[str, Any], parameters: Mapping[str, str]
         # CloudFormation's parameters are strings ("1769" is a key of a mapping); YAML reads 1769.
         parameter["Type"] = "String" if parameter.get("Type") == "Number" else parameter.get("Type", "String")
         if name in parameters or "Default" in parameter:
-            parameter["Default"] = parameters.get(name, str(parameter.get("Default")))
+            value = parameters.get(name, str(parameter.get("Default")))
+            # moto splits a list that is passed, but not a default.
+            parameter["Default"] = value.split(",") if parameter["Type"] == "CommaDelimitedList" else value
     for resource in sam["Resources"].values():
         if resource["Type"] in _CODE:
             resource.setdefault("Properties", {})[_CODE[resource["Type"]]] = _PLACEHOLDER

@@ -156,7 +156,7 @@ def conclude(result: DemoRun, total: float, model: Path) -> int:
         "  make model DATA=your/pictures          train on your own classes; the folders' names are the labels\n"
         "  make layer build                       pack the model for Lambda\n"
         "  make invoke EVENT=events/s3-put.json   run the built function on this machine\n"
-        "  make deploy                            deploy to your AWS account"
+        "  make deploy GUIDED=1                   deploy to your AWS account"
     )
     if model != MODELS[0]:
         print(f"The demo's model is in {model}. `make layer` packs {MODELS[0]}, which is another model.")

@@ -23,7 +23,7 @@ from ops.capacity.workload import (
 )
 from ops.template import read_template
 
-BATCH = 10  # messages an invocation takes at most; the template's BatchSize
+BATCH = 10  # messages an invocation takes at most; BatchSize of the template's UploadsToClassify
 RATES = (10, 1_000, 10_000)  # uploads a second
 DEFAULT_MEMORY = 3008  # MB; the template's
 TWO_VCPUS = 3538  # MB; the measurements are of two vCPUs

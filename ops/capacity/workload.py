@@ -262,4 +262,4 @@ def kept_cost(image: Image, prices: Prices, write: frozenset[str] = EVERYTHING) 
 
 def memory_sizes() -> list[int]:
     """The sizes that the template allows, in MB."""
-    return list(read_template()["Parameters"]["MemorySize"]["AllowedValues"])
+    return [int(size) for size in read_template()["Parameters"]["MemorySize"]["AllowedValues"]]

@@ -32,6 +32,7 @@ class Answer(StrEnum):
     """What became of an answer."""
 
     ACCEPTED = "ACCEPTED"
+    UNTAGGED = "UNTAGGED"  # row and event have it, but these credentials may not change the object's tags
     REPLACED = "REPLACED"  # the object has other content than the person saw, or is gone
     OVERTAKEN = "OVERTAKEN"  # an undo came too late: somebody has answered since
 
@@ -44,6 +45,7 @@ class Reviewer:
     prefix: str  # of the tags
     by: str
     aws_pool: WorkerPool
+    write: frozenset[str] = frozenset({"tags", "row", "event"})  # what the stack writes of a result; always the row
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     writes_tags: bool = True  # False: the stack writes none (parameter Write)
 
@@ -51,7 +53,7 @@ class Reviewer:
         """Give the content with this ETag the label, or withdraw it (None); `more` is kept in the history.
 
         Returns the review that the row has now. The last of several people wins, and the history has all. Raises
-        AwsFailure if the answer must be given again; Denied if row and event have it and only the tags do not.
+        AwsFailure if the answer must be given again.
         """
         return await self._answer(ref, etag, lambda _: label, None, more)
 
@@ -70,7 +72,8 @@ class Reviewer:
         for _ in range(MAX_ROUNDS):
             row = await self.aws_pool(self.storage.read_row, ref, *_READ)
             if row.get("etag") != etag:
-                await self.write_tags_of_row(ref)  # an attempt that was interrupted may have tagged the new content
+                if "tags" in self.write:
+                    await self.write_tags_of_row(ref)  # an interrupted attempt may have tagged the new content
                 return Answer.REPLACED, None
             before = review_of(row, etag, None)
             if before and self._is_last(before, more if expected_at else {**more, "label": choose(before)}):
@@ -84,20 +87,15 @@ class Reviewer:
                 break
         else:
             raise AwsFailure(f"{ref.name} was changed {MAX_ROUNDS} times meanwhile; answer again")
-        denied: Denied | None = None
-        try:
-            tagging = await self.write_tags_of_row(ref)
-        except Denied as error:
-            tagging, denied = Tagging.DENIED, error
+        tagging = await self.write_tags_of_row(ref) if "tags" in self.write else None
         if tagging and tagging != row.get("tagging"):
             await self.aws_pool(self.storage.write_tagging, ref, tagging.value, written.at)
-        detail = records.review_event_detail(row, written)
-        (failure,) = await self.aws_pool(self.storage.put_events, [detail], REVIEW_EVENT)
-        if failure:
-            raise failure
-        if denied:
-            raise denied  # the row has the answer; the tags need a permission
-        return Answer.ACCEPTED, written
+        if "event" in self.write:
+            detail = records.review_event_detail(row, written)
+            (failure,) = await self.aws_pool(self.storage.put_events, [detail], REVIEW_EVENT)
+            if failure:
+                raise failure
+        return (Answer.UNTAGGED if tagging is Tagging.DENIED else Answer.ACCEPTED), written
 
     def _is_last(self, review: Review, said: Mapping[str, str | None]) -> bool:
         """Whether this person has just said this."""
@@ -137,6 +135,8 @@ class Reviewer:
                 await self.aws_pool(self.storage.write_tags, ref, merged)
         except Archived:
             return Tagging.ARCHIVED
+        except Denied:
+            return Tagging.DENIED
         now = await self.aws_pool(self.storage.read_row, ref, "classified_at", "reviewed_at")
         after = await self.aws_pool(self.storage.head, ref)
         same = all(row.get(name) == now.get(name) for name in ("classified_at", "reviewed_at"))

@@ -35,6 +35,7 @@ class Desk:
 
     def __init__(self, service: Service) -> None:
         self.service, self.seconds = service, 0
+        self.write = frozenset({"tags", "row", "event"})
 
     def label(self, data: bytes = RED_PNG, sequencer: str = "0A", tags: str = "") -> str:
         """Upload and label; returns the ETag."""
@@ -260,6 +261,15 @@ def test_an_answer_whose_tags_may_not_be_written_says_so(desk: Desk, monkeypatch
 
     assert (desk.row["human_label"], desk.row["tagging"]) == ("cat", "NO_ROOM")
     assert len(desk.tags) == 9
+
+
+def test_a_stack_that_writes_rows_alone_gets_rows_alone(desk: Desk) -> None:
+    etag = desk.label()
+    machine, desk.write = desk.tags, frozenset({"row"})
+
+    assert desk.answer(etag) is Answer.ACCEPTED
+
+    assert (desk.row["human_label"], desk.tags, desk.reviews()) == ("cat", machine, [])
 
 
 def test_an_answer_for_a_deleted_object_comes_too_late(desk: Desk) -> None:

@@ -26,7 +26,7 @@ from labeller.events import Change, ObjectRef
 from labeller.records import padded
 from labeller.settings import Settings
 from labeller.storage import Storage
-from ops.review.reviewing import Reviewer
+from ops.review.reviewing import Answer, Reviewer
 from tests.support import BLUE, RED, encoded, plain, write_model
 
 BUCKET, KEY = "uploads", "k.png"
@@ -320,8 +320,10 @@ class World:
             try:
                 for _ in range(calls):
                     work.send(None)
-            except StopIteration:
+            except StopIteration as end:
                 self.workers.remove((ref, work))
+                if isinstance(ref, Seen) and end.value[0] is Answer.UNTAGGED:
+                    self.queue.append(ref)
             except AwsFailure:
                 self.workers.remove((ref, work))
                 self.queue.append(ref)

@@ -89,6 +89,26 @@ def test_a_bin_with_an_accuracy_of_zero_is_visible() -> None:
     assert float(bar.get("y", "")) + 2 == 324  # on the axis
 
 
+def test_the_bar_of_the_bin_with_most_pictures_is_the_darkest() -> None:
+    curve = reliability_curve([0.55] * 4 + [0.95] * 16, [True] * 20, bins=10)
+    root = parse(charts.reliability_diagram(curve))
+    # 0.25 + 0.65 of the square root of the share: 4 of 16 is a half.
+    assert [element.get("opacity") for element in root.iterfind(".//rect")] == ["0.57", "0.9"]
+
+
+def test_the_last_name_of_the_confidence_axis_ends_at_the_edge() -> None:
+    root = parse(charts.reliability_diagram(reliability_curve([0.95], [True], bins=10)))
+    anchors = {text.text: text.get("text-anchor") for text in root.iterfind(".//svg/text") if text.get("y") == "342"}
+    assert anchors == {
+        "0%": "middle",
+        "20%": "middle",
+        "40%": "middle",
+        "60%": "middle",
+        "80%": "middle",
+        "100%": "end",
+    }
+
+
 def test_an_axis_covers_the_values_in_shown() -> None:
     chart = charts.line_chart("t", "d", ["a"], [charts.Series("index", [0.0])], percent=False, shown=(0, 0.25))
     assert texts(parse(chart), ".//svg/text")[:-1] == ["0", "0.1", "0.2", "0.3"]

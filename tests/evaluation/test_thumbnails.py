@@ -2,6 +2,7 @@ import base64
 import io
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from evaluation.thumbnails import thumbnail
@@ -16,7 +17,8 @@ def test_a_thumbnail_has_the_proportions_of_the_picture_and_not_of_the_network()
         assert np.allclose(np.asarray(image), (200, 30, 30), atol=6)
 
 
-def test_a_thumbnail_of_the_thinnest_picture_has_a_width() -> None:
-    content = base64.b64decode(thumbnail(np.zeros((8, 8, 3), np.uint8), 1, 5000).partition(",")[2])
+@pytest.mark.parametrize(("picture", "size"), [((1, 5000), (1, 200)), ((5000, 1), (200, 1))])
+def test_a_thumbnail_of_the_thinnest_picture_has_two_sides(picture: tuple[int, int], size: tuple[int, int]) -> None:
+    content = base64.b64decode(thumbnail(np.zeros((8, 8, 3), np.uint8), *picture).partition(",")[2])
     with Image.open(io.BytesIO(content)) as image:
-        assert image.size == (1, 200)
+        assert image.size == size

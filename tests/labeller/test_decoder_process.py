@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from labeller import decoder_process, images
+from labeller import decoder_process, images, jpeg
 from labeller.decoder_process import DecoderError, decode
 from labeller.images import Reason, Unreadable
 from labeller.signatures import SUPPORTED
@@ -48,6 +48,18 @@ def test_what_is_no_picture_starts_no_process(on_hostile: Replace, monkeypatch: 
     monkeypatch.setattr(decoder_process, "_DecoderProcess", lambda: pytest.fail("a process was started"))
     reasons = [outcome(data).reason for data in (b"", b"text", b"8BPS")]
     assert reasons == [Reason.EMPTY, Reason.NOT_AN_IMAGE, Reason.UNSUPPORTED]
+
+
+def test_how_much_of_a_damaged_jpeg_is_whole_is_looked_up_in_a_process(
+    on_hostile: Replace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_hostile("pass")
+    monkeypatch.setattr(jpeg, "whole_part", lambda _: pytest.fail("this process, and its other threads, would wait"))
+    data = encoded(photo_like(), "JPEG")
+
+    assert decode(data[:-20] + data[-2:], (4, 4), LIMIT).width == 160
+    assert outcome(data[: len(data) // 5] + data[-2:]).reason is Reason.CORRUPT
+    assert len(pids()) == 1
 
 
 def test_the_reason_comes_from_the_process() -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from labeller import images
+from labeller import images, jpeg
 from labeller.images import Decoded, Reason, Unreadable, decode
 from labeller.signatures import SUPPORTED, ends_early, identify
 from tests.hostile import damaged_files
@@ -523,30 +523,73 @@ def test_a_tiff_of_another_compression_is_unsupported(code: int) -> None:
     assert reason(data.replace(lzw, other)) is Reason.UNSUPPORTED
 
 
-def raw_tiff(*more: tuple[int, int, int], order: str = "<", reduced: int = 1) -> bytes:
-    """A TIFF like those of cameras: 8 x 8 grey pixels, and other entries (tag, type, value) in its directory."""
-    entries = [(254, 4, reduced), (256, 4, 8), (257, 4, 8), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 300)]
-    entries = sorted([*entries, (277, 3, 1), (278, 4, 8), (279, 4, 64), *more])
-    directory = b"".join(
+def directory(side: int, *more: tuple[int, int, int], order: str = "<", reduced: int = 0, following: int = 0) -> bytes:
+    """A directory of a TIFF: side x side grey pixels, and other entries (tag, type, value)."""
+    entries = [(254, 4, reduced), (256, 4, side), (257, 4, side), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 500)]
+    entries = sorted([*entries, (277, 3, 1), (278, 4, side), (279, 4, side**2), *more])
+    fields = b"".join(
         struct.pack(f"{order}HHI", tag, kind, 1)
         + struct.pack(order + ("H" if kind == 3 else "I"), value).ljust(4, b"\0")
         for tag, kind, value in entries
+        if (tag, value) != (254, 0)
     )
+    return struct.pack(order + "H", len(fields) // 12) + fields + struct.pack(order + "I", following)
+
+
+def raw_tiff(
+    *more: tuple[int, int, int], order: str = "<", reduced: int = 0, following: int = 0, other: int = 64
+) -> bytes:
+    """A TIFF like those of cameras: 8 x 8 pixels first, and a directory of `other` x `other` pixels at 300."""
     start = b"II*\0" if order == "<" else b"MM\0*"
-    header = start + struct.pack(order + "IH", 8, len(entries)) + directory
-    return header.ljust(300, b"\0") + b"\x55" * 64
+    first = directory(8, *more, order=order, reduced=reduced, following=following)
+    header = start + struct.pack(order + "I", 16) + bytes(8) + first
+    return (header.ljust(300, b"\0") + directory(other, order=order)).ljust(500, b"\0") + b"\x55" * 64**2
 
 
 @pytest.mark.parametrize("order", "<>")
-def test_a_camera_raw_is_not_labelled_from_its_preview(order: str) -> None:
-    nef, dng = raw_tiff((330, 4, 8), order=order), raw_tiff((50706, 1, 0x401), order=order, reduced=0)
+@pytest.mark.parametrize(
+    ("more", "changes"),
+    [
+        ([(330, 4, 300)], {"reduced": 1}),  # NEF
+        ([(50706, 1, 0x401)], {}),  # DNG
+        ([(330, 4, 300)], {}),  # its first directory does not say that it is reduced
+        ([(330, 13, 300)], {}),  # the type of directories' offsets
+        ([(255, 3, 2), (330, 4, 300)], {"other": 4}),  # reduced, in the old words
+        ([], {"reduced": 1, "following": 300}),
+        ([], {"following": 300}),  # a thumbnail, then the picture
+    ],
+)
+def test_a_tiff_is_not_labelled_from_a_preview(
+    order: str, more: list[tuple[int, int, int]], changes: dict[str, Any]
+) -> None:
+    assert reason(raw_tiff(*more, order=order, **changes)) is Reason.UNSUPPORTED
 
-    assert reason(nef) is reason(dng) is Reason.UNSUPPORTED
+
+def test_a_canon_raw_is_unsupported() -> None:
+    data = raw_tiff()
+
+    assert reason(data[:8] + b"CR\2\0" + data[12:]) is Reason.UNSUPPORTED
 
 
-@pytest.mark.parametrize("data", [raw_tiff(), raw_tiff((330, 4, 8), reduced=0)])
+@pytest.mark.parametrize(
+    "data",
+    [
+        raw_tiff(),
+        raw_tiff(reduced=1),  # there is no other
+        raw_tiff((330, 4, 300), other=4),  # a pyramid: the whole first, then smaller ones
+        raw_tiff((330, 4, 1 << 31)),  # nowhere
+        raw_tiff(following=300, other=12),  # pages of a document
+        raw_tiff(following=16),  # itself
+    ],
+)
 def test_a_tiff_whose_first_directory_is_the_picture_is_read(data: bytes) -> None:
     assert (decoded(data).pixels == 0x55).all()
+
+
+def test_a_large_page_after_one_that_is_no_thumbnail_is_another_page() -> None:
+    data = encoded(plain(RED, 400, 40), "TIFF", save_all=True, append_images=[plain(RED, 1000, 100)])
+
+    assert decoded(data).width == 400
 
 
 def big_endian(wide: tuple[int, ...], strip_bytes: bytes, compression: int = 1) -> bytes:
@@ -827,14 +870,24 @@ def test_a_progressive_jpeg_with_hundreds_of_scans_is_refused_before_it_is_decod
     assert decode(data, (4, 4), 10**8).width == 5000
 
 
+def in_scans(data: bytes, count: int) -> bytes:
+    """A JPEG with that many empty scans, each of one component."""
+    return data[: data.index(b"\xff\xda")] + b"\xff\xda\0\x08\x01\x01\x00\x00\x3f\x00" * count
+
+
 @pytest.mark.parametrize(("scans", "refused"), [(100, False), (101, True)])
 def test_two_billion_pixels_may_be_passed_over_and_no_more(
     monkeypatch: pytest.MonkeyPatch, scans: int, refused: bool
 ) -> None:
-    monkeypatch.setattr(images, "_load", lambda *_: Image.new("RGB", (4, 4)))  # nothing is passed over here
-    data = encoded(plain((1, 2, 3), 5000, 4000), "JPEG")  # one scan of 20 million pixels
-    with pytest.raises(Unreadable) if refused else nullcontext():
-        decode(data + b"\xff\xda" * (scans - 1), (4, 4), 10**8)
+    monkeypatch.setattr(jpeg, "load", lambda *_: Image.new("RGB", (4, 4)))  # nothing is passed over here
+    data = encoded(plain((1, 2, 3), 5000, 4000), "JPEG")  # 20 million pixels
+    with pytest.raises(Unreadable, match="in 101 scans") if refused else nullcontext():
+        decode(in_scans(data, scans), (4, 4), 10**8)
+
+
+def test_what_looks_like_scans_after_the_only_one_counts_for_nothing() -> None:
+    data = encoded(plain((1, 2, 3), 1000, 1000), "JPEG")
+    assert decode(data + b"\xff\xda" * 3000, (4, 4), 10**8).width == 1000
 
 
 def test_a_tiff_that_declares_millions_of_strips_is_refused_in_a_moment() -> None:
@@ -866,6 +919,17 @@ def test_running_out_of_memory_is_too_costly(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", no_memory)
 
     assert reason(encoded(plain((1, 2, 3)))) is Reason.TOO_COSTLY
+
+
+@pytest.mark.parametrize("kind", ["items", "extents"])
+def test_counts_above_libheifs_limits_are_damage_and_not_costly(kind: str) -> None:
+    data = bytearray(encoded(plain(RED, 64, 64), "HEIF"))
+    at = data.index(b"iloc") + (
+        10 if kind == "items" else 16
+    )  # of the only item: its number, method, reference, extents
+    data[at] = 0x80
+
+    assert reason(bytes(data)) is not Reason.TOO_COSTLY
 
 
 @pytest.mark.parametrize("secret", [b"SeCr", b"'Cr'", b'"Cr"', b"\xe2\x80\xae\n"])

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from labeller import jpeg_scan
+from labeller import jpeg, jpeg_scan
 from labeller.images import Reason, Unreadable, decode
 from labeller.jpeg import load
 from labeller.jpeg_scan import whole_part
@@ -66,13 +66,16 @@ def is_read(data: bytes) -> bool:
 
 @pytest.mark.parametrize("side", [10_000, 150, 60, 30])  # whole, 1/2, 1/4, 1/8
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_clean_jpeg_has_the_pixels_that_pillow_gives_it(kind: str, side: int) -> None:
+def test_a_clean_jpeg_has_the_pixels_that_pillow_gives_it(
+    kind: str, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jpeg, "whole_part", None)  # which is slow: only a damaged file needs it
     data = KINDS[kind]
     image, expected = opened(data), opened(data)
     for picture in (image, expected):
         picture.draft(None, (side, side))
 
-    loaded = load(image, data)
+    loaded = load(image, data, True)
 
     assert loaded.size == expected.size
     assert np.asarray(loaded.convert(expected.mode)).tobytes() == np.asarray(expected).tobytes()
@@ -170,6 +173,19 @@ def test_a_few_bytes_before_the_end_marker_do_no_harm(extra: bytes) -> None:
     assert not is_read(BASELINE[:-2] + extra * 100_000 + BASELINE[-2:])
 
 
+def test_each_interval_between_restart_markers_may_have_one_byte_too_many() -> None:
+    narrow = encoded(plain((255, 255, 255), 32, 400), "JPEG", restart_marker_rows=1)  # intervals of a few bytes
+    first, *others = RESTART.split(narrow)
+    markers = RESTART.findall(narrow)
+
+    def with_extra(extra: bytes) -> bytes:
+        return first + extra + b"".join(map(b"".join, zip(markers, others, [extra] * len(others), strict=True)))
+
+    assert max(map(len, others)) < 20
+    assert whole_part(with_extra(b"\0")) is not None
+    assert whole_part(with_extra(b"\0\0")) is None
+
+
 def test_a_warning_about_the_header_does_no_harm() -> None:
     version = BASELINE.index(b"JFIF\0") + 5
     data = BASELINE[:version] + b"\x07" + BASELINE[version + 1 :]
@@ -215,4 +231,4 @@ def test_reading_a_scan_is_bounded(name: str, limit: int, monkeypatch: pytest.Mo
 
 
 def test_pixels_keep_what_the_conversion_of_inks_needs() -> None:
-    assert load(opened(KINDS["inks"]), KINDS["inks"]).info["adobe"] == 100
+    assert load(opened(KINDS["inks"]), KINDS["inks"], True).info["adobe"] == 100

@@ -78,10 +78,12 @@ def test_an_object_is_fetched_with_its_size_and_etag(aws: Storage, s3: Any) -> N
 def test_of_a_versioned_object_the_named_version_is_fetched(aws: Storage, s3: Any) -> None:
     s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
     first = s3.put_object(Bucket=BUCKET, Key="k", Body=b"one")["VersionId"]
-    s3.put_object(Bucket=BUCKET, Key="k", Body=b"two")
+    second = s3.put_object(Bucket=BUCKET, Key="k", Body=b"two")["VersionId"]
 
-    assert aws.fetch(ref("k", first), 10).data == b"one"
-    assert aws.fetch(ref("k"), 10).data == b"two"
+    earlier, current = aws.fetch(ref("k", first), 10), aws.fetch(ref("k"), 10)
+
+    assert (earlier.data, earlier.version_id) == (b"one", first)
+    assert (current.data, current.version_id) == (b"two", second)
 
 
 def test_an_object_above_the_limit_is_not_downloaded(stubbed: Stubbed) -> None:

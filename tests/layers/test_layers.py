@@ -181,7 +181,7 @@ def test_the_command_packs_the_architecture_that_is_named_or_else_deployed(
     machine: str,
     libraries_only: bool,
 ) -> None:
-    monkeypatch.setattr(command, "deployed_architecture", lambda: deployed)
+    monkeypatch.setattr(command, "deployed_architecture", lambda environment: deployed)
     out = tmp_path / "layers"
     rest = ["--libraries-only"] if libraries_only else ["--model", str(model)]
     assert main([*arguments, *rest, "--out", str(out)]) == 0

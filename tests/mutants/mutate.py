@@ -24,6 +24,7 @@ TYPE_VARIABLES = {"TypeVar", "TypeVarTuple", "ParamSpec"}
 # `encoding` is UTF-8 with "UTF-8" and by default too. `strict` of zip guards lengths that are equal by construction. A
 # command's `description` is wording, whatever expression names it.
 GUARDS = {"encoding", "strict", "description"}
+GENERICS = {"tuple", "dict", "list", "Callable", "Mapping", "NDArray", "Literal"}
 
 
 class Mutations(cst.CSTVisitor):
@@ -48,13 +49,18 @@ def is_left_out(node: cst.CSTNode) -> bool:
     if isinstance(node, cst.Annotation | cst.Decorator | cst.Import | cst.ImportFrom | cst.Raise):
         return True
     if isinstance(node, cst.Assign):
-        return called(node.value) in TYPE_VARIABLES or is_export_list(node)
+        return called(node.value) in TYPE_VARIABLES or is_type_alias(node.value) or is_export_list(node)
     return called(node) in WORDING | TRIVIAL or is_message(node)
 
 
 def is_export_list(node: cst.Assign) -> bool:
     """Whether the node assigns `__all__`, which only `import *` reads, and nothing here imports so."""
     return any(isinstance(target.target, cst.Name) and target.target.value == "__all__" for target in node.targets)
+
+
+def is_type_alias(node: cst.CSTNode) -> bool:
+    """Whether the node is a generic type with its parameters."""
+    return isinstance(node, cst.Subscript) and isinstance(node.value, cst.Name) and node.value.value in GENERICS
 
 
 def called(node: cst.CSTNode) -> str | None:
@@ -87,7 +93,11 @@ def is_unimportant(node: cst.CSTNode, mutant: cst.CSTNode) -> bool:
 
 def is_guard(node: cst.CSTNode) -> bool:
     """Whether the node is an argument that is a guard."""
-    return isinstance(node, cst.Arg) and node.keyword is not None and node.keyword.value in GUARDS
+    if not isinstance(node, cst.Arg):
+        return False
+    if node.keyword is not None:
+        return node.keyword.value in GUARDS
+    return isinstance(node.value, cst.SimpleString) and node.value.evaluated_value == "utf-8"
 
 
 def mutants(source: str, sample: int, seed: str) -> tuple[int, Iterator[str]]:

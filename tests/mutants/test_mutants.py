@@ -232,6 +232,7 @@ def test_modules_are_chosen_by_pattern(capsys: pytest.CaptureFixture[str]) -> No
 MUTATED = '''
 LIMIT: int = 3
 Item = TypeVar("Item")
+Pair = tuple[str, "Item"]
 __all__ = ["check", "Row"]
 
 def check(value: str | None, path, names) -> bool:
@@ -240,6 +241,7 @@ def check(value: str | None, path, names) -> bool:
         raise ValueError("no value", 1)
     logger.info("value", extra=1)
     text = path.read_text(encoding="utf-8")
+    path.write_text(text, "utf-8")
     pairs = zip(names, text, strict=True)
     parser = Parser(description=__doc__, add_help=True)
     error = Refused(f"not {value}", len(names))
@@ -269,6 +271,7 @@ def test_constants_and_properties_are_mutated_and_wording_and_types_are_not(
         "LIMIT: int = 3",
         "if value is None:",
         'text = path.read_text(encoding="utf-8")',
+        'path.write_text(text, "utf-8")',
         "pairs = zip(names, text, strict=True)",
         "parser = Parser(description=__doc__, add_help=True)",
         'error = Refused(f"not {value}", len(names))',
@@ -278,6 +281,8 @@ def test_constants_and_properties_are_mutated_and_wording_and_types_are_not(
     assert ("LIMIT: int = 3", "LIMIT: int = 4") in changes
     assert ("pairs = zip(names, text, strict=True)", "pairs = zip(names, text)") not in changes
     assert [after for before, after in changes if "encoding" in before] == ["text = None"]
+    assert ('path.write_text(text, "utf-8")', 'path.write_text(None, "utf-8")') in changes
+    assert ('path.write_text(text, "utf-8")', "path.write_text(text, )") not in changes
     assert [after for before, after in changes if "description" in before and "add_help" not in after] == [
         "parser = None",
         "parser = Parser(description=__doc__, )",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -47,6 +48,32 @@ def test_a_missing_region_or_missing_credentials_are_reported_with_the_remedy(
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
     assert COMMANDS[command]([]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_shadow_compares_500_uploads_of_the_default_stack_with_build_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[argparse.Namespace] = []
+    monkeypatch.setattr(shadow, "compare", compared.append)
+
+    shadow.main(["build/candidate"])
+
+    (options,) = compared
+    assert (options.stack, options.sample, options.baseline) == ("image-labeller", 500, ROOT / "build/model")
+    assert (options.label, options.json) == ([], False)
+
+
+def test_backfill_starts_a_job_of_the_default_stack_for_all_its_objects_after_asking() -> None:
+    assert vars(backfill.parse([])) == {
+        "stack": "image-labeller",
+        "engine": "s3",
+        "bucket": "",
+        "prefix": "",
+        "manifest": None,
+        "job": None,
+        "stale_only": False,
+        "all": False,
+        "yes": False,
+        "log": ROOT / "build/backfill.log",
+    }
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,8 @@ def test_the_index_has_the_attributes_that_are_read() -> None:
 
 def test_the_environment_has_exactly_the_variables_that_are_read() -> None:
     passed = set(properties("ScoreFunction")["Environment"]["Variables"])
-    assert passed == (SHARED - NOT_READ) | {*own.REQUIRED, *own.DEFAULTS} | POWERTOOLS
+    constant = {"MAX_IMAGE_PIXELS"}
+    assert passed == (SHARED - NOT_READ - constant) | {*own.REQUIRED, *own.DEFAULTS} | POWERTOOLS
 
 
 def test_parameters_and_settings_have_the_same_defaults() -> None:

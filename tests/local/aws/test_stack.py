@@ -104,11 +104,10 @@ def test_the_function_gets_its_environment_with_every_reference_resolved(stack: 
 
 
 def test_parameters_override_the_templates_defaults(aws: LocalAws) -> None:
-    small = deploy(aws, parameters={"MemorySize": "1769", "TagPrefix": "kind", "BatchSize": "50"}, name="small")
+    small = deploy(aws, parameters={"MemorySize": "1769", "TagPrefix": "kind"}, name="small")
     assert small.function.memory == 1769
     assert small.function.environment["ONNX_THREADS"] == "1"
     assert small.function.environment["TAG_PREFIX"] == "kind"
-    assert small.batch_size == 50
 
 
 def test_a_parameter_that_the_template_lacks_is_refused() -> None:

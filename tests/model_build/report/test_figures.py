@@ -40,6 +40,15 @@ def test_counts_and_shares_are_in_the_matrix_with_the_labels(tmp_path: Path) -> 
     assert {"480", "96.0%", "20", "4.0%", "14", "2.8%", "486", "97.2%", "catcat", "dogdog"} <= set(words)  # with titles
 
 
+def test_the_cells_are_squares_behind_the_longest_name_under_the_title(tmp_path: Path) -> None:
+    root = drawn(with_labels(("cat", "青🐳dog")), tmp_path)["confusion.svg"]
+    assert texts(root)[0] == "INT8 on 1000 test pictures: true label (rows), predicted label (columns)"
+    cells = [one.attrib for one in root.iter("{http://www.w3.org/2000/svg}rect") if one.get("class") == "mark"]
+    # 20 beside the widest name: two characters of 13, three of 8.
+    assert [float(cell["x"]) for cell in cells] == [70, 130, 70, 130]
+    assert {(float(cell["width"]), float(cell["height"])) for cell in cells} == {(60, 60)}
+
+
 def test_every_network_is_a_point_in_the_colour_of_its_size_and_the_shipped_one_is_marked(tmp_path: Path) -> None:
     root = drawn(report(search=search()), tmp_path)["tradeoff.svg"]
     words = texts(root)
@@ -79,6 +88,12 @@ def test_labels_of_any_script_are_drawn_and_stay_text(tmp_path: Path) -> None:
     for label in ("青 🐳", "ᶁ", "<b>", "כלב", "<script>alert(1)</script>", "𝕏" * 23 + "…"):
         assert label in words
     assert "\x1b" not in words
+
+
+def test_the_cells_of_many_labels_are_side_by_side(tmp_path: Path) -> None:
+    root = drawn(with_labels(tuple(map(str, range(100)))), tmp_path)["confusion.svg"]
+    cells = [one.attrib for one in root.iter("{http://www.w3.org/2000/svg}rect") if one.get("class") == "mark"]
+    assert [(cell["x"], cell["width"]) for cell in cells[:3]] == [("20.0", "4.8"), ("24.8", "4.8"), ("29.6", "4.8")]
 
 
 def test_a_thousand_labels_are_drawn_without_names(tmp_path: Path) -> None:

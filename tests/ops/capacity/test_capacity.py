@@ -35,8 +35,8 @@ def test_the_page_has_the_tables_that_the_command_prints(sections: dict[str, str
 
 def test_the_defaults_are_the_templates() -> None:
     template = load_template()
-    assert template["Parameters"]["MemorySize"]["Default"] == figures.DEFAULT_MEMORY
-    assert template["Parameters"]["BatchSize"]["Default"] == figures.BATCH
+    assert template["Parameters"]["MemorySize"]["Default"] == str(figures.DEFAULT_MEMORY)
+    assert template["Resources"]["UploadsToClassify"]["Properties"]["BatchSize"] == figures.BATCH
 
 
 def test_a_thousand_a_second_need_the_invocations_of_littles_law() -> None:
