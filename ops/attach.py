@@ -60,6 +60,17 @@ class Attachment:
         return BucketNotifications(self.s3, self.bucket, self.home[0])
 
     @property
+    def queue(self) -> str:
+        """The ARN of the stack's queue."""
+        url = self.stack.output("UploadsQueueUrl")
+        answer = boto3.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        return answer["Attributes"]["QueueArn"]
+
+    def notifies_queue(self, configuration: Configuration) -> bool:
+        """Whether the bucket notifies the stack's queue itself."""
+        return any(other["QueueArn"] == self.queue for other in configuration.get(QUEUES, []))
+
+    @property
     def _record(self) -> dict[str, Any]:
         return {"Bucket": self.stack.output("ReportsBucketName"), "Key": f"{FOLDER}/{self.bucket}.json"}
 
@@ -150,8 +161,11 @@ def attach(attachment: Attachment) -> int:
     """Turn the bucket's events for EventBridge on, if they are not; returns the exit status."""
     notifications, bucket = attachment.notifications, attachment.bucket
     before = notifications.read()
-    if any(queue.get("Id") == attachment.name for queue in before.get(QUEUES, [])):
-        raise CommandError(f"{bucket} is attached with DIRECT=1: run `make detach BUCKET={bucket}` first")
+    if attachment.notifies_queue(before):
+        raise CommandError(
+            f"{bucket} notifies the queue of {attachment.stack.name} itself: by way of EventBridge, too, each upload "
+            "would come twice. If it was attached with DIRECT=1, detach it first"
+        )
     if EVENT_BRIDGE in before:
         if attachment.recorded() is None:
             attachment.record(NOTHING, before)
@@ -172,15 +186,12 @@ def attach_directly(attachment: Attachment) -> int:
             f"{bucket} sends its events to EventBridge, where the stack's rule takes them: DIRECT=1 would bring each "
             "upload twice. Leave DIRECT out"
         )
-    if any(queue.get("Id") == attachment.name for queue in before.get(QUEUES, [])):
+    if attachment.notifies_queue(before):
         print(f"{bucket} notifies the queue of {stack.name} already. Nothing was changed.")
         return 0
-    attributes = boto3.client("sqs").get_queue_attributes(
-        QueueUrl=stack.output("UploadsQueueUrl"), AttributeNames=["QueueArn"]
-    )["Attributes"]
     events = (*CREATED, *(REMOVED if stack.writes("row") else ()))
     prefix = stack.parameters.get("KeyPrefix", "")
-    after = with_queue(before, attachment.name, attributes["QueueArn"], events, prefix)
+    after = with_queue(before, attachment.name, attachment.queue, events, prefix)
     _change(attachment, NOTIFICATION, before, after)
     print(f"{bucket} notifies the queue of {stack.name} now; its other notifications are as they were.")
     return 0
