@@ -35,6 +35,7 @@ from model_build.cache import cache_in
 from model_build.config import BuildConfig
 from model_build.data import dataset, reader
 from model_build.data.dataset import Dataset
+from model_build.data.inventory import write_inventory
 from model_build.data.reader import CORES
 from model_build.familiarity import Familiarity, choose_familiarity
 from model_build.features import Features, extract
@@ -295,6 +296,7 @@ def write_report(
     with build.stages.stage("report", "predictions, report.json and the model card"):
         scored = test.scored(data.labels, manifest.thresholds, data.root)
         (folder / PREDICTIONS_FILE).write_bytes(write_csv(scored))
+        write_inventory(folder, data)
         results = compose.compose(
             asked,
             data,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 from botocore.config import Config
 
 from local.aws.moto import LocalAws
@@ -142,11 +143,11 @@ def function_of(aws: LocalAws, stack: Stack, logical_id: str) -> Function:
     return _function(aws, stack.resources[logical_id], stack.properties[logical_id])
 
 
-def running_function(aws: LocalAws, name: str) -> Function:
-    """The function `name` of a stack that another process has deployed, by its physical name."""
+def running_function(aws: boto3.session.Session, name: str) -> Function:
+    """The function `name` (or its ARN) as it is deployed, here or in an account."""
     known = aws.client("lambda").get_function_configuration(FunctionName=name)
-    properties = {**known, "Environment": known["Environment"], "LoggingConfig": {"LogGroup": f"/aws/lambda/{name}"}}
-    return _function(aws, name, properties)
+    group = known.get("LoggingConfig", {}).get("LogGroup", f"/aws/lambda/{known['FunctionName']}")  # moto has none
+    return _function(aws, known["FunctionName"], {**known, "LoggingConfig": {"LogGroup": group}})
 
 
 def _deployable(cloudformation: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,7 +194,7 @@ def _local_queue_urls(aws: LocalAws, types: Mapping[str, str], resources: Mappin
     return {address: sqs.get_queue_url(QueueName=address.rpartition("/")[2])["QueueUrl"] for address in addresses}
 
 
-def _function(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> Function:
+def _function(aws: boto3.session.Session, name: str, properties: Mapping[str, Any]) -> Function:
     return Function(
         name=name,
         arn=aws.client("lambda").get_function_configuration(FunctionName=name)["FunctionArn"],
