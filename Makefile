@@ -25,6 +25,8 @@ bench_takes := QUICK:flag DATA WEIGHTS MODEL ONLY:words STRANGERS
 mutants_takes := MODULES:words SAMPLE SEED MINUTES
 deploy_takes := ENV GUIDED:flag ARCH ALLOW_REPLACE:flag
 deploy_passes_on := HEIC # to layer
+attach_takes := BUCKET:argument STACK DIRECT:flag GATE:flag
+detach_takes := BUCKET:argument STACK
 redrive_takes := STACK
 lock_takes := UPGRADE
 
@@ -50,7 +52,7 @@ ifneq ($(goals),lint validate test-layers) # `make test` runs these side by side
 .NOTPARALLEL: # `make -j deploy` would build before the layers are filled
 endif
 .PHONY: help setup demo photographs model verify-cpus layer build local invoke labels review nightly testset split capacity backfill shadow test mutants \
-  bench lint validate test-layers deploy redrive lock clean
+  bench lint validate test-layers deploy attach detach redrive lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -134,6 +136,12 @@ validate: .venv-sam/ready .venv-checkov/ready ## template.yaml: sam validate --l
 
 deploy: layer build ## deploy to your AWS account: ENV=dev|prod of samconfig.toml, or GUIDED=1 to be asked; ARCH= HEIC=0 ALLOW_REPLACE=1
 	@$(call run,ops.deploy)
+
+attach: .venv/ready ## have an existing bucket send its events to a stack: BUCKET=name STACK=image-labeller DIRECT=1 GATE=1
+	@$(call run,ops.attach)
+
+detach: .venv/ready ## take back what `make attach` did to a bucket: BUCKET=name STACK=image-labeller
+	@$(call run,ops.detach)
 
 redrive: .venv/ready ## return the messages of the dead-letter queue to the queue: STACK=image-labeller
 	@$(call run,ops.redrive)
