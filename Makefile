@@ -10,19 +10,23 @@ CHECKOV := .venv-checkov/bin/checkov
 demo_takes := DATA WEIGHTS IMAGE_SIZE SHARED MIRROR
 photographs_takes := MIRROR
 model_takes := DATA WEIGHTS IMAGE_SIZE COMPRESS
-verify-cpus_takes := DATA WEIGHTS PHOTOGRAPHS
-layer_takes := ARCH:--architecture ENV
+verify-cpus_takes := DATA PHOTOGRAPHS
+layer_takes := ARCH:--architecture HEIC ENV
 local_takes := MODEL PORT
-invoke_takes := EVENT:argument
+invoke_takes := EVENT:argument STACK
 labels_takes := LABEL DAY STACK LIMIT JSON:flag
 review_takes := STACK MODEL DAY DAYS PORT
 backfill_takes := BUCKET PREFIX STALE_ONLY:flag ALL:flag MANIFEST STACK JOB YES:flag ENGINE
 shadow_takes := MODEL:argument STACK BASELINE DAY
 nightly_takes := DATA SHARED STACK
-testset_takes := DIR:argument STACK DELETE:flag
-bench_takes := QUICK:flag DATA WEIGHTS MODEL ONLY:words
+testset_takes := DIR:argument STACK MODEL DELETE:flag
+split_takes := DATA OUT
+bench_takes := QUICK:flag DATA WEIGHTS MODEL ONLY:words STRANGERS
 mutants_takes := MODULES:words SAMPLE SEED MINUTES
 deploy_takes := ENV GUIDED:flag ARCH ALLOW_REPLACE:flag
+deploy_passes_on := HEIC # to layer
+attach_takes := BUCKET:argument STACK DIRECT:flag GATE:flag
+detach_takes := BUCKET:argument STACK
 redrive_takes := STACK
 lock_takes := UPGRADE
 
@@ -33,7 +37,7 @@ run = $(BIN)/python -m local.make $1 $($@_takes)
 
 # Make ignores variables that it does not know; here a misspelt name is an error.
 goals := $(or $(MAKECMDGOALS),help)
-allowed := $(foreach target,$(goals),$(foreach variable,$($(target)_takes),$(firstword $(subst :, ,$(variable))))) PYTHON
+allowed := $(foreach target,$(goals),$(foreach variable,$($(target)_takes) $($(target)_passes_on),$(firstword $(subst :, ,$(variable))))) PYTHON
 given := $(foreach name,$(filter-out -%,$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),$(name)))
 unknown := $(filter-out $(allowed) MAKE% SHELL,$(given))
 ifneq ($(unknown),)
@@ -47,8 +51,8 @@ export PYTHONDONTWRITEBYTECODE := 1
 ifneq ($(goals),lint validate test-layers) # `make test` runs these side by side
 .NOTPARALLEL: # `make -j deploy` would build before the layers are filled
 endif
-.PHONY: help setup demo photographs model verify-cpus layer build local invoke labels review nightly testset capacity backfill shadow test mutants \
-  bench lint validate test-layers deploy redrive lock clean
+.PHONY: help setup demo photographs model verify-cpus layer build local invoke labels review nightly testset split capacity backfill shadow test mutants \
+  bench lint validate test-layers deploy attach detach redrive lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,10 +68,10 @@ photographs: .venv/ready ## download 3,000 public photographs of cats and dogs i
 model: .venv/ready ## train and quantise the model: DATA=folder WEIGHTS=imagenet|random|file.h5 IMAGE_SIZE=384|auto COMPRESS=3|none|auto
 	@$(call run,model_build.__main__)
 
-verify-cpus: .venv/ready ## compare the model on this CPU, AVX2-only x86 and arm64: DATA= WEIGHTS= PHOTOGRAPHS=40
+verify-cpus: .venv/ready ## compare the model on this CPU, AVX2-only x86 and arm64: DATA= PHOTOGRAPHS=40
 	@$(call run,bench.cpus.__main__)
 
-layer: .venv/ready ## fill build/layers with libraries and model, print digests, size and margin: ARCH=x86_64|arm64 ENV=prod
+layer: .venv/ready ## fill build/layers with libraries and model, print digests, size and margin: ARCH=x86_64|arm64 HEIC=0 ENV=prod
 	@$(call run,layers.__main__)
 
 build: .venv/ready .venv-sam/ready ## sam build, without Docker (after `make layer`), and bytecode for the functions
@@ -78,7 +82,7 @@ build: .venv/ready .venv-sam/ready ## sam build, without Docker (after `make lay
 local: .venv/ready ## the stack on this machine until Ctrl-C, at a printed endpoint; STACK=local leads commands to it: MODEL=folder PORT=4566
 	@$(call run,local.server)
 
-invoke: .venv/ready .venv-sam/ready ## run the built function against the local AWS: EVENT=events/NAME.json
+invoke: .venv/ready .venv-sam/ready ## run the built function against the local AWS, or a stack in your account: EVENT=events/NAME.json STACK=
 	@$(call run,local.runtime.invoke)
 
 labels: .venv/ready ## list the objects with a label: LABEL=name or UNSURE, DAY=2026-11-23 STACK= LIMIT= JSON=1
@@ -96,11 +100,14 @@ shadow: .venv/ready ## compare a model with the deployed one, on the test set an
 capacity: .venv/ready ## queue age, concurrency and cost of a million images, by memory size and rate; limits
 	@$(BIN)/python -m ops.capacity
 
-nightly: .venv/ready ## score build/model on the test photographs, on the local AWS, and print the report's path: DATA=folder SHARED=../shared STACK=local
+nightly: .venv/ready ## score build/model on its test pictures, on the local AWS, and print the report's path: DATA=folder with test/ SHARED= STACK=local
 	@$(call run,local.nightly)
 
-testset: .venv/ready ## upload a labelled test set to a stack: DIR=folder with a folder for each label, STACK=image-labeller DELETE=1
+testset: .venv/ready ## upload a test set to a stack, by default the test pictures of the build: DIR=folder with a folder for each label, STACK= MODEL= DELETE=1
 	@$(call run,ops.testset)
+
+split: .venv/ready ## write the build's splits as folders: DATA=pictures OUT=pictures-split
+	@$(call run,model_build.data.split_folders)
 
 test: ## lint, types, the template's checks and all tests, in random order
 	@echo "installing, lint, validate: what each prints follows when it has ended"
@@ -114,7 +121,7 @@ test-layers: .venv/ready
 mutants: .venv/ready .venv-mutants/ready ## change the code in one place at a time, list what no test notices: MODULES="labeller.* ..." SAMPLE=10 SEED=0 MINUTES=60
 	@$(call run,tests.mutants.__main__)
 
-bench: .venv/ready .venv-sam/ready .venv-bench/ready ## measure other runtimes, handler, cold start, build, night: WEIGHTS= DATA= MODEL= QUICK=1 ONLY="inference ..."
+bench: .venv/ready .venv-sam/ready .venv-bench/ready ## measure other runtimes, handler, cold start, build, night, strangers: WEIGHTS= DATA= MODEL= STRANGERS= QUICK=1 ONLY="inference ..."
 	@$(call run,bench.__main__)
 
 lint: .venv/ready ## ruff, mypy and the import rules
@@ -127,8 +134,14 @@ validate: .venv-sam/ready .venv-checkov/ready ## template.yaml: sam validate --l
 	@AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-eu-central-1} $(SAM) validate --lint
 	@$(CHECKOV) --file template.yaml --framework cloudformation --skip-download --compact --quiet
 
-deploy: layer build ## deploy to your AWS account: ENV=dev|prod of samconfig.toml, or GUIDED=1 to be asked; ARCH= ALLOW_REPLACE=1
+deploy: layer build ## deploy to your AWS account: ENV=dev|prod of samconfig.toml, or GUIDED=1 to be asked; ARCH= HEIC=0 ALLOW_REPLACE=1
 	@$(call run,ops.deploy)
+
+attach: .venv/ready ## have an existing bucket send its events to a stack: BUCKET=name STACK=image-labeller DIRECT=1 GATE=1
+	@$(call run,ops.attach)
+
+detach: .venv/ready ## take back what `make attach` did to a bucket: BUCKET=name STACK=image-labeller
+	@$(call run,ops.detach)
 
 redrive: .venv/ready ## return the messages of the dead-letter queue to the queue: STACK=image-labeller
 	@$(call run,ops.redrive)

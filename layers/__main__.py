@@ -18,7 +18,7 @@ from pathlib import Path
 
 from layers import ROOT, PackagingError
 from layers.bytecode import compiler
-from layers.packing import check, fill_libraries, pack
+from layers.packing import REQUIREMENTS, check, fill_libraries, pack, without_heic
 from layers.wheels import ARCHITECTURE, TARGETS
 from model_build.atomic_folder import OutputError
 
@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         choices=TARGETS,
         help=f"of the functions [as deployed, see samconfig.toml; else {ARCHITECTURE}]",
     )
+    parser.add_argument("--heic", choices=("1", "0"), default="1", help="0: leave out the decoder of HEIC [1]")
     parser.add_argument("--env", default="default", help="environment of samconfig.toml that names it [default]")
     options = parser.parse_args(arguments)
     try:
@@ -67,10 +68,14 @@ def run(options: argparse.Namespace) -> None:
     deployed = deployed_architecture(environment=options.env) or ARCHITECTURE
     architecture = options.architecture or deployed
     python = compiler()
+    requirements = REQUIREMENTS
+    if options.heic == "0":
+        requirements = without_heic(REQUIREMENTS, options.out)
+        print("without pillow-heif: HEIC pictures will be UNSUPPORTED")
     if options.libraries_only:
-        print(fill_libraries(options.out, architecture=architecture, python=python))
+        print(fill_libraries(options.out, requirements, architecture=architecture, python=python))
         return
-    pack(options.model, options.out, architecture=architecture, python=python)
+    pack(options.model, options.out, requirements, architecture=architecture, python=python)
     if warning := architecture_warning(architecture, deployed):
         print(warning)
 

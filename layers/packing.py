@@ -7,6 +7,7 @@ At import only the standard library is imported: the SAM CLI's environment runs 
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -95,6 +96,21 @@ def fill_libraries(
     stamp.write_text(current + "\n")
     seconds = time.monotonic() - started
     return f"libraries: installed in {seconds:.0f} s; {freed:,} bytes that never run in Lambda removed"
+
+
+def without_heic(requirements: Path, out: Path) -> Path:
+    """A copy of `requirements`, beside the layers, without the decoder of HEIC: 27 MB, and x265, which is GPL-2.0.
+
+    The functions then record HEIC as UNSUPPORTED. All other pins and hashes stay.
+    """
+    text = requirements.read_text("utf-8")
+    kept = re.sub(r"^pillow-heif==.*\n(?:[ \t]+.*\n)*", "", text, flags=re.MULTILINE)
+    if kept == text:
+        raise PackagingError(f"{relative(requirements)} has no pillow-heif to leave out")
+    out.mkdir(parents=True, exist_ok=True)
+    copy = out / "layer-without-heic.txt"
+    copy.write_text(kept, "utf-8")
+    return copy
 
 
 def fill_model(out: Path, model: Path) -> str:

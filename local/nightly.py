@@ -34,27 +34,28 @@ OUT = Path("build/nightly")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0 if there is a report, whatever its verdict."""
     parser = command_parser("local.nightly", __doc__)
-    parser.add_argument("--data", type=Path, help="folder with test/<label>/... [cats-and-dogs in --shared]")
+    parser.add_argument("--data", type=Path, help="folder with test/<label>/... [what the build tested on]")
     parser.add_argument("--model", type=Path, default=Path("build/model"), help="output of `make model` [build/model]")
     parser.add_argument(
         "--out", type=Path, default=OUT, help=f"folder of the reports, this one and earlier ones [{OUT}]"
     )
-    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder with cats-and-dogs [../shared]")
+    parser.add_argument("--shared", type=Path, help="folder with cats-and-dogs, whose test pictures are then scored")
     parser.add_argument("--stack", type=_local, help="local: the stack of `make local` [a new one]")
     options = parser.parse_args(arguments)
     if options.stack:
         return exit_status(_score_running_stack, ModelError)
-    folder = (options.data or options.shared / "cats-and-dogs") / "test"
+    data = options.data or (options.shared and options.shared / "cats-and-dogs")
+    folder = data / "test" if data else None
     return exit_status(lambda: _score(folder, options.model, options.out), ModelError)
 
 
-def _score(folder: Path, model: Path, out: Path) -> int:
+def _score(folder: Path | None, model: Path, out: Path) -> int:
     manifest = Manifest.from_file(model / MANIFEST_FILE)
     out.mkdir(parents=True, exist_ok=True)
     with local_aws() as aws, (out / "score.log").open("w", encoding="utf-8") as log:
         stack = deploy(aws)
         bucket = stack.outputs[BUCKET_OUTPUT]
-        print_summary(upload(aws.client("s3"), bucket, folder), bucket)
+        print_summary(upload(aws.client("s3"), bucket, folder, model=model), bucket)
         put_reports(aws, bucket, out)
         print(f"Scoring model {manifest.model_version} ...", flush=True)
         begin = time.perf_counter()

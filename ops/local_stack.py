@@ -12,6 +12,7 @@ from pathlib import Path
 LOCAL = "local"  # the stack's name
 ENVIRONMENT = Path("build/local/env")
 MODEL = "MODEL_DIR"  # the variable that names the model of the running stack, as in Lambda
+BUILT = Path("build/model")
 _PROFILES = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE")  # name credentials of an account
 
 
@@ -30,3 +31,9 @@ def enter() -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(dict(words[1].split("=", 1) for words in lines if words[0] == "export"))
+
+
+def model_folder(named: Path | None) -> Path:
+    """The folder of the deployed model: the named one, else that of the local stack if `enter` led to one, else
+    build/model."""
+    return named or Path(os.environ.get(MODEL) or BUILT)

@@ -1,6 +1,10 @@
-"""Upload a labelled test set, DIR/<label>/..., to the bucket of a deployed stack: `make testset DIR=... [STACK=...]`.
+"""Upload a labelled test set to the bucket of a deployed stack: `make testset [DIR=...] [STACK=...]`.
 
-    python -m ops.testset DIR [--stack NAME] [--delete]
+    python -m ops.testset [DIR] [--stack NAME] [--model DIR] [--delete]
+
+Without DIR, a folder with a folder of pictures for each label, the test set is the model's own: the pictures that its
+build kept for testing. A picture that the model learned from is refused, whatever its name: the report would look
+better than the model is.
 
 Pictures that the bucket already has, with the same content, are not sent again. Files that the labeller cannot read are
 left out and named. Objects that are not in DIR stay, unless --delete is given.
@@ -28,8 +32,10 @@ from labeller.results import RESERVED_LABELS
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from labeller.text import printable
 from model_build.data.folders import DataError, label_folders
+from model_build.data.inventory import Inventory, read_inventory
 from model_build.progress import progress_bar
 from ops.cli import CommandError, add_stack_argument, command_parser, exit_status, folder
+from ops.local_stack import BUILT, model_folder
 from ops.stack import describe_stack
 from score.testset import TESTSET_PREFIX
 
@@ -61,23 +67,34 @@ class Summary:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = command_parser("ops.testset", __doc__)
-    parser.add_argument("folder", type=folder, metavar="DIR", help="a folder with a folder of pictures for each label")
+    parser.add_argument(
+        "folder",
+        type=folder,
+        metavar="DIR",
+        nargs="?",
+        help="a folder with a folder of pictures for each label [the test pictures of the model's build]",
+    )
+    parser.add_argument("--model", type=Path, help="the deployed model [build/model]")
     add_stack_argument(parser)
     parser.add_argument("--delete", action="store_true", help="delete objects of the test set that are not in DIR")
     options = parser.parse_args(arguments)
 
     def run() -> int:
         bucket = describe_stack(options.stack).output(BUCKET_OUTPUT)
-        summary = upload(boto3.client("s3"), bucket, options.folder, options.delete)
+        summary = upload(boto3.client("s3"), bucket, options.folder, options.delete, model_folder(options.model))
         print_summary(summary, bucket)
         return 3 if summary.left_out else 0
 
     return exit_status(run, OSError)
 
 
-def upload(s3: S3Client, bucket: str, folder: Path, delete: bool = False) -> Summary:
-    """Make testset/ in the bucket hold the pictures of `folder`. Raises UploadError, ClientError."""
-    files = dict(_pictures(folder))
+def upload(s3: S3Client, bucket: str, folder: Path | None, delete: bool = False, model: Path = BUILT) -> Summary:
+    """Make testset/ in the bucket hold the pictures of `folder`, or, if that is None, the test pictures of the build of
+    `model`. Raises UploadError, ClientError.
+    """
+    files = dict(own_test_pictures(model) if folder is None else _pictures(folder))
+    if folder is not None:
+        _refuse_learned(files, model)
     stored = _list_stored(s3, bucket)
     left_out: dict[str, str] = {}
 
@@ -126,6 +143,45 @@ def print_summary(summary: Summary, bucket: str) -> None:
             f"{len(summary.others)} in the bucket are not in the folder and stay, such as {example}. "
             "--delete (make: DELETE=1) deletes them."
         )
+
+
+def own_test_pictures(model: Path) -> Iterator[tuple[str, Path]]:
+    """Key and file of every test picture of the model's build. Raises UploadError."""
+    inventory = _inventory(model)
+    if inventory is None:
+        raise UploadError(
+            f"{model} does not say which pictures it was tested on. Name a folder of pictures (make testset: DIR=..., "
+            "make nightly: DATA=...)"
+        )
+    for picture in inventory.test:
+        path = inventory.root / picture.path
+        named = f"{path}, a test picture of {model},"
+        if not path.is_file():
+            raise UploadError(f"{named} is no longer there. Put it back, or name a folder of pictures")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != picture.sha256:
+            raise UploadError(f"{named} has changed since the build. Build again, or name a folder of pictures")
+        yield f"{TESTSET_PREFIX}{picture.label}/{picture.name}", path
+
+
+def _refuse_learned(files: Mapping[str, Path], model: Path) -> None:
+    inventory = _inventory(model)
+    learned = inventory.learned if inventory else {}
+    known = {path: learned.get(hashlib.sha256(path.read_bytes()).hexdigest()) for path in files.values()}
+    refused = [(path, picture) for path, picture in known.items() if picture is not None]
+    if refused:
+        path, picture = refused[0]
+        raise UploadError(
+            f"{len(refused)} of {len(files)} pictures are ones that {model} learned from, such as {path} "
+            f"({picture.path} of the build): the report would look better than the model is. Leave out DIR to send the "
+            "pictures that the build kept for testing"
+        )
+
+
+def _inventory(model: Path) -> Inventory | None:
+    try:
+        return read_inventory(model)
+    except ValueError as error:
+        raise UploadError(str(error)) from error
 
 
 def _pictures(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -114,7 +114,7 @@ def test_a_required_variable_is_asked_for_by_name(project: Path, target: str, va
         (["lint", "STACK=x"], "`make lint` does not take STACK. It takes: PYTHON"),
         (
             ["layer", "build", "ARCHITECTURE=x"],
-            "`make layer build` does not take ARCHITECTURE. It takes: ARCH ENV PYTHON",
+            "`make layer build` does not take ARCHITECTURE. It takes: ARCH HEIC ENV PYTHON",
         ),
     ],
 )

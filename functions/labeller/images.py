@@ -193,7 +193,13 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int, repair: bool = T
 
 @cache
 def _reader(name: str) -> Callable[[io.BytesIO, str], ImageFile.ImageFile]:
-    plugin = import_module(_PLUGINS[name])
+    try:
+        plugin = import_module(_PLUGINS[name])
+    except ModuleNotFoundError as error:
+        if error.name != "pillow_heif":
+            raise
+        detail = "HEIF is not decoded here: the libraries layer was filled without it (make layer HEIC=0)"
+        raise Unreadable(Reason.UNSUPPORTED, detail) from error
     if name == "HEIF":
         # No thumbnails: they may show something other than the picture to be labelled. One thread: several pictures are
         # decoded at once already.

@@ -10,7 +10,6 @@ Exit status: 0; 1 it could not be done; 2 wrong arguments.
 """
 
 import argparse
-import os
 import socket
 import sys
 import webbrowser
@@ -24,8 +23,8 @@ from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
 from labeller.pipeline import WorkerPool
 from labeller.settings import SettingsError
 from labeller.storage import connect
-from ops import ROOT, local_stack
 from ops.cli import CommandError, add_stack_argument, command_parser, day, exit_status, positive
+from ops.local_stack import model_folder
 from ops.review.desk import Desk
 from ops.review.reviewing import Reviewer
 from ops.review.server import make_app
@@ -62,7 +61,7 @@ def uploads_desk(options: argparse.Namespace) -> Uploads:
         raise CommandError(
             f"the stack {options.stack} writes no rows (parameter Write), and a review is kept in the row"
         )
-    model = options.model or Path(os.environ.get(local_stack.MODEL, ROOT / "build/model"))
+    model = model_folder(options.model)
     aws_pool = WorkerPool(_CALLS, "aws")
     caller = boto3.client("sts").get_caller_identity()["Arn"]
     return Uploads(

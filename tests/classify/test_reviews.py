@@ -49,10 +49,8 @@ class Desk:
 
     def reviewer(self, by: str = "Ann") -> Reviewer:
         self.seconds += 1
-        now = NOON + timedelta(seconds=self.seconds)
-        return Reviewer(
-            self.service.labeller().storage, "image-label", by, self.service.labeller().aws_pool, lambda: now
-        )
+        now, labeller = NOON + timedelta(seconds=self.seconds), self.service.labeller()
+        return Reviewer(labeller.storage, "image-label", by, labeller.aws_pool, self.write, lambda: now)
 
     def answer(self, etag: str, label: str | None = "cat", by: str = "Ann", version: str | None = None) -> Answer:
         ref = ObjectRef(BUCKET, KEY, version)

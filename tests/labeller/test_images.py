@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -512,6 +513,18 @@ def heif_coded_as(codec: bytes, configuration: bytes) -> bytes:
 @pytest.mark.parametrize("codec", [b"jpeg jpgC", b"avc1 avcC", b"j2k1 j2kH", b"unci uncC", b"av01 av1C"])
 def test_a_heif_of_another_codec_is_unsupported(codec: bytes) -> None:
     assert reason(heif_coded_as(*codec.split())) is Reason.UNSUPPORTED
+
+
+def test_without_its_decoder_a_heif_is_unsupported_and_the_reason_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(plain(RED, 64, 64), "HEIF")
+    images._reader.cache_clear()
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # Python then raises ModuleNotFoundError
+
+    with pytest.raises(Unreadable) as caught:
+        decoded(data)
+
+    assert caught.value.reason is Reason.UNSUPPORTED
+    assert "the libraries layer was filled without it (make layer HEIC=0)" in caught.value.detail
 
 
 @pytest.mark.parametrize("code", [50001, 34712, 9])  # WebP, JPEG 2000, JBIG

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import stat
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from layers import PackagingError, packing, size, wheels
 from layers import __main__ as command
 from layers.__main__ import architecture_warning, deployed_architecture, main
-from layers.packing import check, fill_libraries, fill_model, pack, prune, read_manifest
+from layers.packing import REQUIREMENTS, check, fill_libraries, fill_model, pack, prune, read_manifest, without_heic
 from layers.reproducible import tree_digest
 from layers.size import size_table
 from layers.wheels import TARGETS, Target, pip_command, pip_install
@@ -220,6 +221,28 @@ def test_a_retrained_model_changes_the_model_layer_only(tmp_path: Path, requirem
     write_model(model, b"retrained")
     pack(model, out, requirements, Installer())
     assert [layer for layer in layers if tree_digest(out / layer) != before[layer]] == ["model"]
+
+
+def test_without_heic_pillow_heif_alone_is_left_out_and_every_other_pin_keeps_its_hashes(tmp_path: Path) -> None:
+    def pins(path: Path) -> dict[str, set[str]]:
+        blocks = re.split(r"^(?=[\w-]+==)", path.read_text(), flags=re.MULTILINE)[1:]
+        return {block.split()[0]: set(re.findall(r"sha256:[0-9a-f]{64}", block)) for block in blocks}
+
+    whole, reduced = pins(REQUIREMENTS), pins(without_heic(REQUIREMENTS, tmp_path / "layers"))
+    (heif,) = (name for name in whole if name.startswith("pillow-heif=="))
+    assert whole[heif]
+    assert reduced == {name: hashes for name, hashes in whole.items() if name != heif}
+
+
+def test_with_and_without_heic_the_libraries_are_installed_anew(
+    tmp_path: Path, model: Path, platforms: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rest = ["--libraries-only", "--architecture", "x86_64", "--out", str(tmp_path / "layers")]
+    for arguments, installs in (([], True), (["--heic", "0"], True), (["--heic", "0"], False), ([], True)):
+        platforms.clear()
+        assert main([*arguments, *rest]) == 0
+        assert bool(platforms) is installs
+        assert ("HEIC pictures will be UNSUPPORTED" in capsys.readouterr().out) is bool(arguments)
 
 
 def test_a_removed_layer_is_installed_again(tmp_path: Path, requirements: Path) -> None:

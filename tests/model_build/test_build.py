@@ -34,6 +34,7 @@ def test_the_folder_holds_model_manifest_report_and_card_and_nothing_else(built:
         "index.html",
         "manifest.json",
         "model.onnx",
+        "pictures.json",
         "predictions.csv",
         "report.json",
     ]

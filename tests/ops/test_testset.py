@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
+from model_build.data.dataset import scan
+from model_build.data.inventory import write_inventory
 from ops import testset
 from ops.stack import StackDescription
 from ops.testset import UploadError, upload
@@ -147,3 +150,75 @@ def test_the_command_deletes_what_is_not_in_the_folder_only_if_told(
     assert testset.main([str(folder), "--delete"]) == 0
     assert "1 that are not in the folder were deleted." in capsys.readouterr().out
     assert "testset/cats/old.jpg" not in [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
+
+
+# ---- the model's own test pictures ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A data set of 60 pictures, and what a build writes about it."""
+    root, model = tmp_path_factory.mktemp("pictures"), tmp_path_factory.mktemp("model")
+    for number in range(30):
+        for label, colour in (("cats", (200, number, 0)), ("dogs", (0, number, 200))):
+            path = root / label / f"album/{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded(plain(colour)))
+    write_inventory(model, scan(root))
+    return root, model
+
+
+def test_without_a_folder_the_builds_own_test_pictures_are_sent(s3: Any, built: tuple[Path, Path]) -> None:
+    root, model = built
+    upload(s3, BUCKET, None, model=model)
+
+    sent = [key.removeprefix("testset/") for key in keys(s3)]
+    of_test = [example.path.relative_to(root).as_posix() for example in scan(root).splits["test"]]
+    assert sent == sorted(of_test)
+    assert len(sent) >= 10
+
+
+def test_a_picture_that_the_model_learned_from_is_refused_under_any_name(
+    s3: Any, built: tuple[Path, Path], tmp_path: Path
+) -> None:
+    root, model = built
+    data = scan(root)
+    for split in ("train", "validation", "test"):
+        content = data.splits[split][0].path.read_bytes()
+        name = tmp_path / "mine/cats" / f"{split}.png"
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.write_bytes(content)
+
+    learned = data.splits["train"][0].path.relative_to(root).as_posix()
+    with pytest.raises(UploadError, match=rf"^2 of 3 pictures .* such as .*train\.png \({learned} of the build\)"):
+        upload(s3, BUCKET, tmp_path / "mine", model=model)
+    assert keys(s3) == []
+
+    for split in ("train", "validation"):
+        (tmp_path / "mine/cats" / f"{split}.png").unlink()
+    assert upload(s3, BUCKET, tmp_path / "mine", model=model).uploaded == 1
+
+
+@pytest.mark.parametrize("change", ["remove", "change"])
+def test_test_pictures_that_are_no_longer_those_of_the_build_are_not_sent(
+    s3: Any, built: tuple[Path, Path], tmp_path: Path, change: str
+) -> None:
+    root, model = tmp_path / "pictures", tmp_path / "model"
+    shutil.copytree(built[0], root)
+    model.mkdir()
+    write_inventory(model, scan(root))
+    first = scan(root).splits["test"][0].path
+    first.unlink() if change == "remove" else first.write_bytes(b"other")
+
+    message = "no longer there" if change == "remove" else "has changed since the build"
+    with pytest.raises(UploadError, match=message):
+        upload(s3, BUCKET, None, model=model)
+
+
+def test_a_model_that_does_not_know_its_pictures_takes_any(s3: Any, folder: Path, tmp_path: Path) -> None:
+    assert upload(s3, BUCKET, folder, model=tmp_path).uploaded == 3
+    with pytest.raises(UploadError, match="does not say which pictures"):
+        upload(s3, BUCKET, None, model=tmp_path)
+    (tmp_path / "pictures.json").write_text("{")
+    with pytest.raises(UploadError, match=r"pictures\.json is damaged"):
+        upload(s3, BUCKET, folder, model=tmp_path)
