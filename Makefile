@@ -15,7 +15,7 @@ layer_takes := ARCH:--architecture HEIC ENV
 local_takes := MODEL PORT
 invoke_takes := EVENT:argument
 labels_takes := LABEL DAY STACK LIMIT JSON:flag
-review_takes := STACK MODEL DAY DAYS PORT
+review_takes := STACK DATA MODEL DAY DAYS PORT
 backfill_takes := BUCKET PREFIX STALE_ONLY:flag ALL:flag MANIFEST STACK JOB YES:flag ENGINE
 shadow_takes := MODEL:argument STACK BASELINE DAY
 nightly_takes := DATA SHARED STACK
@@ -86,7 +86,7 @@ invoke: .venv/ready .venv-sam/ready ## run the built function against the local 
 labels: .venv/ready ## list the objects with a label: LABEL=name or UNSURE, DAY=2026-11-23 STACK= LIMIT= JSON=1
 	@$(call run,ops.labels)
 
-review: .venv/ready ## look at uploads in the browser and correct their labels, a key press each: STACK= MODEL=build/model DAY= DAYS=7 PORT=
+review: .venv/ready ## look at uploads in the browser and correct their labels, a key press each: STACK= or DATA=pictures MODEL=build/model DAY= DAYS=7 PORT=
 	@$(call run,ops.review.__main__)
 
 backfill: .venv/ready ## label a bucket's existing objects: BUCKET= PREFIX= STALE_ONLY=1 MANIFEST=s3://... STACK= JOB=id YES=1 ENGINE=local ALL=1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from evaluation.predictions import PREDICTIONS_FILE, write_csv
 from labeller.classifier import load_classifier, softmax
 from labeller.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
+from labeller.text import printable
 from model_build import (
     base,
     calibration,
@@ -34,7 +35,7 @@ from model_build.atomic_folder import atomic_folder
 from model_build.cache import cache_in
 from model_build.config import BuildConfig
 from model_build.data import dataset, reader
-from model_build.data.dataset import Dataset
+from model_build.data.dataset import Dataset, Example
 from model_build.data.inventory import write_inventory
 from model_build.data.reader import CORES
 from model_build.familiarity import Familiarity, choose_familiarity
@@ -46,6 +47,7 @@ from model_build.report import card, compose, figures, report
 from model_build.report.report import BuildReport
 from model_build.report.summary import print_summary
 from model_build.selection import TrainedNetwork
+from model_build.suspects import find_suspects, write_suspects
 from model_build.verify import Predictions, Verification
 
 LoadBase = Callable[[str, int, int], base.Base]
@@ -297,6 +299,11 @@ def write_report(
         scored = test.scored(data.labels, manifest.thresholds, data.root)
         (folder / PREDICTIONS_FILE).write_bytes(write_csv(scored))
         write_inventory(folder, data)
+        validated = calibrated.validation
+        suspects = find_suspects(
+            data, (validated.examples, validated.probabilities), (test.examples, test.probabilities)
+        )
+        write_suspects(folder, suspects)
         results = compose.compose(
             asked,
             data,
@@ -320,12 +327,14 @@ def write_report(
             },
         )
         figures.write_figures(results, folder / "figures")
-        thumbnails = _thumbnails_of_mistakes(results, test, data, config.image_size)
+        shown = {mistake.path for mistake in results.mistakes[: card.MISTAKES_SHOWN]}
+        shown |= {printable(suspect.path) for suspect in suspects[: card.SUSPECTS_SHOWN]}
+        thumbnails = _thumbnails(shown, (*test.examples, *validated.examples), data, config.image_size)
         shutil.rmtree(build.work)
     seconds = {**build.stages.seconds, "total": round(sum(build.stages.seconds.values()), 2)}
     results = replace(results, reused=cache_in(config.cache).reused, seconds=seconds)
     (folder / "report.json").write_text(report.to_json(results), "utf-8")
-    (folder / "index.html").write_text(card.card_page(results, thumbnails), "utf-8")
+    (folder / "index.html").write_text(card.card_page(results, thumbnails, suspects), "utf-8")
     return results
 
 
@@ -333,8 +342,7 @@ def _head_file(build: Build) -> Path:
     return build.work / "head.onnx"
 
 
-def _thumbnails_of_mistakes(results: BuildReport, test: Predictions, data: Dataset, image_size: int) -> dict[str, str]:
-    """Data URIs of the mistakes that the card shows, by path."""
-    names = {mistake.path for mistake in results.mistakes[: card.MISTAKES_SHOWN]}
-    shown = [example for example in test.examples if data.name(example) in names]
+def _thumbnails(names: set[str], examples: Sequence[Example], data: Dataset, image_size: int) -> dict[str, str]:
+    """Data URIs of the examples with these names, by name."""
+    shown = [example for example in examples if data.name(example) in names]
     return {data.name(example): uri for example, uri in reader.thumbnails(shown, image_size).items()}

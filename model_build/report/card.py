@@ -1,18 +1,20 @@
 """The model card, index.html: templates/card.html filled in from the build report."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from evaluation.charts import confusion_table, frequent_confusions, reliability_diagram
 from evaluation.pages import render
+from labeller.text import printable
 from model_build.report.figures import LABELS_IN_MATRIX, TEMPLATES, confusion_chart, tradeoff_chart
 from model_build.report.report import ACCURACY_ROWS, BuildReport
 from model_build.report.summary import AT_BOUND, WORSE_NETWORK
 from model_build.selection import LARGEST_LOSS
+from model_build.suspects import Suspect
 
-MISTAKES_SHOWN = 24
+SUSPECTS_SHOWN = MISTAKES_SHOWN = 24
 """Mistakes with their pictures, the most confident ones; report.json lists all."""
 
 CONFUSIONS_LISTED = 30
@@ -23,8 +25,8 @@ WEIGHTS_WARNINGS = {
 }
 
 
-def card_page(report: BuildReport, pictures: Mapping[str, str]) -> str:
-    """The text of index.html. `pictures`: a data URI for the path of each mistake that is shown."""
+def card_page(report: BuildReport, pictures: Mapping[str, str], suspects: Sequence[Suspect] = ()) -> str:
+    """The text of index.html. `pictures`: a data URI for the path of each mistake and suspect that is shown."""
     matrix, few_labels = np.array(report.confusion), len(report.labels) <= LABELS_IN_MATRIX
     yardstick, calibration = report.head.yardstick, report.calibration.test
     lead = yardstick.head_correct - yardstick.correct
@@ -41,6 +43,8 @@ def card_page(report: BuildReport, pictures: Mapping[str, str]) -> str:
         reliability_before=reliability_diagram(calibration.before.bins),
         reliability_after=reliability_diagram(calibration.after.bins),
         mistakes=[mistake for mistake in report.mistakes if mistake.path in pictures][:MISTAKES_SHOWN],
+        suspects=[(each, pictures.get(printable(each.path), "")) for each in suspects[:SUSPECTS_SHOWN]],
+        all_suspects=len(suspects),
         unsure_mistakes=sum(mistake.unsure for mistake in report.mistakes),
         pictures=pictures,
         tradeoff_chart=tradeoff_chart(report.search) if report.search else None,
