@@ -90,7 +90,7 @@ labels: .venv/ready ## list the objects with a label: LABEL=name or UNSURE, DAY=
 review: .venv/ready ## look at uploads in the browser and correct their labels, a key press each: STACK= or DATA=pictures MODEL=build/model DAY= DAYS=7 PORT=
 	@$(call run,ops.review.__main__)
 
-learn: .venv/ready ## add the reviewed pictures to the data set, build a candidate, compare, say deploy or keep: DATA=pictures STACK= WEIGHTS= CANDIDATE=
+learn: .venv/ready ## add the reviewed pictures to the data set, build a candidate, compare, say deploy or keep: DATA=pictures STACK= WEIGHTS= CANDIDATE= MODEL=
 	@$(call run,ops.learn)
 
 backfill: .venv/ready ## label a bucket's existing objects: BUCKET= PREFIX= STALE_ONLY=1 MANIFEST=s3://... STACK= JOB=id YES=1 ENGINE=local ALL=1
