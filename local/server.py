@@ -143,7 +143,7 @@ def result_lines(aws: LocalAws, stack: Stack, event: dict[str, Any], response: A
 
 def _result(aws: LocalAws, stack: Stack, ref: ObjectRef) -> tuple[str, float | None]:
     """The label, or why there is none, and the confidence."""
-    row = read_result(aws, stack, ref.bucket, ref.key, ref.version_id).row
+    row = read_result(aws, stack.results_table, ref.bucket, ref.key, ref.version_id).row
     label = row.get("reason") or (row["label"] if row.get("status") == "LABELLED" else row.get("status", "no row"))
     return label, row.get("confidence")
 

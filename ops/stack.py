@@ -23,6 +23,11 @@ class StackDescription:
     outputs: Mapping[str, str]
     parameters: Mapping[str, str]  # the values that it was deployed with
 
+    @property
+    def buckets(self) -> list[str]:
+        """The existing buckets that it labels; empty if it has one of its own."""
+        return [name.strip() for name in self.outputs.get("ExistingBuckets", "").split(",") if name.strip()]
+
     def writes(self, what: str) -> bool:
         """Whether it writes `what`, tags, row or event, of each result."""
         return what in self.parameters.get("Write", "tags,row,event").split(",")

@@ -57,7 +57,7 @@ def running(prepared: tuple[SamBuild, Path]) -> Iterator[tuple[LocalAws, Stack, 
     function, python = prepared
     with local_aws() as aws:
         stack = deploy(aws, function.template)
-        with built_function(aws, stack, function, python) as runtime:
+        with built_function(aws.environment, stack.function, function, python) as runtime:
             yield aws, stack, runtime
 
 
@@ -82,7 +82,9 @@ def invoke(running: tuple[LocalAws, Stack, RuntimeEmulator], request: pytest.Fix
         put_missing(aws, references)
         response, report = runtime.invoke(event)
         assert report.error is None
-        return response, [read_result(aws, stack, ref.bucket, ref.key, ref.version_id) for ref in references]
+        return response, [
+            read_result(aws, stack.results_table, ref.bucket, ref.key, ref.version_id) for ref in references
+        ]
 
     return call
 
@@ -169,7 +171,7 @@ def test_a_night_is_scored_and_reported(
     draw_testset(aws, bucket, Manifest.from_file(built / MANIFEST_FILE).labels)
     event = json.loads((ROOT / "events/nightly.json").read_text("utf-8"))
     function = function_of(aws, stack, SCORE_FUNCTION)
-    with built_function(aws, stack, score, prepared[1], function=function) as runtime:
+    with built_function(aws.environment, function, score, prepared[1]) as runtime:
         response, report = runtime.invoke(event)
     assert report.error is None
     assert (response["date"], response["scored"], response["unscored"]) == ("2026-11-24", 8, 0)

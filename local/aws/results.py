@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import boto3
 from botocore.exceptions import ClientError
-
-from local.aws.moto import LocalAws
-from local.aws.stack import Stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +17,15 @@ class ObjectResult:
     row: Mapping[str, Any]  # empty if there is none
 
 
-def read_result(aws: LocalAws, stack: Stack, bucket: str, key: str, version: str | None = None) -> ObjectResult:
+def read_result(
+    aws: boto3.session.Session, table_name: str, bucket: str, key: str, version: str | None = None
+) -> ObjectResult:
     """Read both. An object or version that does not exist has no tags."""
     named: dict[str, Any] = {"VersionId": version} if version else {}
     try:
         tags = aws.client("s3").get_object_tagging(Bucket=bucket, Key=key, **named)["TagSet"]
     except ClientError:
         tags = []
-    table = aws.resource("dynamodb").Table(stack.results_table)
+    table = aws.resource("dynamodb").Table(table_name)
     answer = table.get_item(Key={"object": f"{bucket}/{key}", "version": version or "null"}, ConsistentRead=True)
     return ObjectResult(f"{bucket}/{key}", {tag["Key"]: tag["Value"] for tag in tags}, answer.get("Item", {}))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 from botocore.config import Config
 
 from local.aws.moto import LocalAws
@@ -67,7 +68,7 @@ class Stack:
 
     name: str
     region: str
-    uploads_bucket: str
+    uploads_bucket: str  # "" if it labels existing buckets
     queue_url: str
     queue_arn: str
     dead_letter_url: str
@@ -111,13 +112,15 @@ def deploy(
         outputs = {key: value.replace(address, url) for key, value in outputs.items()}
         resources = {logical_id: value.replace(address, url) for logical_id, value in resources.items()}
     properties = {
-        key.removeprefix(_RESOLVED): json.loads(value) for key, value in outputs.items() if key.startswith(_RESOLVED)
+        key.removeprefix(_RESOLVED): _without_no_value(json.loads(value))
+        for key, value in outputs.items()
+        if key.startswith(_RESOLVED)
     }
     mapping = properties[_MAPPING]
     return Stack(
         name=name,
         region=aws.region_name,
-        uploads_bucket=outputs["UploadsBucketName"],
+        uploads_bucket=outputs.get("UploadsBucketName", ""),
         queue_url=outputs["UploadsQueueUrl"],
         queue_arn=mapping["EventSourceArn"],
         dead_letter_url=outputs["UploadsDeadLetterQueueUrl"],
@@ -140,11 +143,11 @@ def function_of(aws: LocalAws, stack: Stack, logical_id: str) -> Function:
     return _function(aws, stack.resources[logical_id], stack.properties[logical_id])
 
 
-def running_function(aws: LocalAws, name: str) -> Function:
-    """The function `name` of a stack that another process has deployed, by its physical name."""
+def running_function(aws: boto3.session.Session, name: str) -> Function:
+    """The function `name` (or its ARN) as it is deployed, here or in an account."""
     known = aws.client("lambda").get_function_configuration(FunctionName=name)
-    properties = {**known, "Environment": known["Environment"], "LoggingConfig": {"LogGroup": f"/aws/lambda/{name}"}}
-    return _function(aws, name, properties)
+    group = known.get("LoggingConfig", {}).get("LogGroup", f"/aws/lambda/{known['FunctionName']}")  # moto has none
+    return _function(aws, known["FunctionName"], {**known, "LoggingConfig": {"LogGroup": group}})
 
 
 def _deployable(cloudformation: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,6 +168,15 @@ def _deployable(cloudformation: Mapping[str, Any]) -> dict[str, Any]:
     return dict(cloudformation) | {"Resources": resources, "Outputs": outputs}
 
 
+def _without_no_value(value: Any) -> Any:
+    """`value` without the members of lists that are AWS::NoValue, which moto turns into null."""
+    if isinstance(value, list):
+        return [_without_no_value(member) for member in value if member is not None]
+    if isinstance(value, dict):
+        return {name: _without_no_value(member) for name, member in value.items()}
+    return value
+
+
 def _without_aliases(resources: Mapping[str, Any]) -> dict[str, Any]:
     """The resources, with references to a function's alias replaced by the function: it has one version here."""
     text = json.dumps(resources)
@@ -182,7 +194,7 @@ def _local_queue_urls(aws: LocalAws, types: Mapping[str, str], resources: Mappin
     return {address: sqs.get_queue_url(QueueName=address.rpartition("/")[2])["QueueUrl"] for address in addresses}
 
 
-def _function(aws: LocalAws, name: str, properties: Mapping[str, Any]) -> Function:
+def _function(aws: boto3.session.Session, name: str, properties: Mapping[str, Any]) -> Function:
     return Function(
         name=name,
         arn=aws.client("lambda").get_function_configuration(FunctionName=name)["FunctionArn"],

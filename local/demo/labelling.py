@@ -130,7 +130,7 @@ def _score_night(aws: LocalAws, stack: Stack, uploads: list[Upload], model: Path
 
 def read_entry(aws: LocalAws, stack: Stack, upload: Upload) -> Entry:
     """The result of an upload."""
-    result = read_result(aws, stack, stack.uploads_bucket, upload.key)
+    result = read_result(aws, stack.results_table, stack.uploads_bucket, upload.key)
     row = result.row
     confidence = row.get("confidence")
     return Entry(

@@ -5,6 +5,10 @@ standard error. Objects that the event names are uploaded first if they are miss
 as they are; the bucket "uploads" stands for the stack's own. An event with a "scheduled_time" goes to the score
 function, which gets a test set of drawn pictures; its report is downloaded to build/invoke.
 
+With --stack the function works on that stack's bucket, table and queues, with your credentials: it writes tags, rows,
+events and reports there, and nothing is uploaded first. The variables of the deployed functions are also written to
+build/invoke/env.json, for `sam local invoke --env-vars`.
+
 Exit status: 0; 1 the function failed; 2 wrong arguments; 3 not built; 4 no Python of the runtime's version;
 5 the emulator does not run on this machine.
 """
@@ -15,10 +19,11 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import boto3
 from botocore.exceptions import ClientError
 
 from labeller.events import Change, MalformedEvent, ObjectRef, parse_request
@@ -29,10 +34,12 @@ from local.aws.moto import LocalAws, local_aws
 from local.aws.results import read_result
 from local.aws.stack import FUNCTION, Function, Stack, deploy, function_of
 from local.demo.drawn import draw_picture
+from local.runtime.account import ENV_JSON, credentials_environment, deployed_functions, write_env_json
 from local.runtime.emulator import EmulatorError, RuntimeEmulator, emulator_program, host_architecture
 from local.runtime.sam_build import BUILD, SamBuild, merge_layers, read_build
 from local.score import SCORE_FUNCTION, draw_testset, fetch_reports
-from ops.cli import command_parser, exit_status
+from ops.cli import CommandError, command_parser, exit_status, stack
+from ops.stack import describe_stack
 from ops.testset import BUCKET_OUTPUT
 from score.keys import LATEST, night_key
 
@@ -49,13 +56,19 @@ def main(arguments: list[str] | None = None) -> int:
         "event", type=_event, metavar="EVENT", help="a JSON file with the event, such as events/sqs-batch.json"
     )
     parser.add_argument("--image", type=_content, help="the picture to upload for the event's objects [a drawn one]")
+    parser.add_argument("--stack", type=stack, help="name of a deployed stack, or local [a new local one]")
     parser.add_argument("--build", type=Path, default=BUILD, help="the output of `sam build` [.aws-sam/build]")
     options = parser.parse_args(arguments)
     event = options.event
 
     def invoke() -> int:
         nightly = isinstance(event, dict) and "scheduled_time" in event
-        build, python = prepare(options.build, SCORE_FUNCTION if nightly else FUNCTION)
+        function_id = SCORE_FUNCTION if nightly else FUNCTION
+        if options.stack:
+            if options.image:
+                raise CommandError("IMAGE is uploaded to a local AWS only: upload it to the stack's bucket yourself")
+            return _invoke_on_stack(options.stack, function_id, options.build, event)
+        build, python = prepare(options.build, function_id)
         with local_aws() as aws:
             stack = deploy(aws, build.template)
             if nightly:
@@ -76,19 +89,17 @@ def prepare(build: Path = BUILD, function_id: str = FUNCTION) -> tuple[SamBuild,
 
 
 def built_function(
-    aws: LocalAws,
-    stack: Stack,
+    environment: Mapping[str, str],
+    function: Function,
     build: SamBuild,
     python: Path,
     echo: Callable[[str], None] | None = None,
-    function: Function | None = None,
 ) -> RuntimeEmulator:
     """The runtime of a built function, with its layers merged in "opt" beside the build.
 
-    `function` is the one that was built, by default classify. Raises EmulatorError if its layers are for another
-    architecture.
+    `environment` leads to AWS, see RuntimeEmulator. Raises EmulatorError if the layers are for another architecture.
     """
-    function, host = function or stack.function, host_architecture()
+    host = host_architecture()
     layers_for = build.layers_for or function.architecture
     if layers_for != host:
         raise EmulatorError(
@@ -99,7 +110,7 @@ def built_function(
         task_root=build.task_root,
         python=python,
         opt=merge_layers(build.layers, build.template.parent.with_name("opt")),
-        environment=aws.environment,
+        environment=environment,
         echo=echo,
     )
 
@@ -166,12 +177,33 @@ def _label(aws: LocalAws, stack: Stack, build: SamBuild, python: Path, event: An
     references = objects_named(event)
     for path in put_missing(aws, references, picture):
         _log(f"uploaded {path}")
-    succeeded = _invoke(built_function(aws, stack, build, python, echo=_log), event)
+    succeeded = _invoke(built_function(aws.environment, stack.function, build, python, echo=_log), event)
+    _log_results(aws, stack.results_table, references)
+    return 0 if succeeded else 1
+
+
+def _log_results(aws: boto3.session.Session, table: str, references: list[ObjectRef]) -> None:
     for reference in references:
-        result = read_result(aws, stack, reference.bucket, reference.key, reference.version_id)
+        result = read_result(aws, table, reference.bucket, reference.key, reference.version_id)
         _log(f"\n{result.path}\n  tags  {result.tags or 'none'}\n  row   {'' if result.row else 'none'}")
         for name, value in sorted(result.row.items()):
             _log(f"    {name} = {value if isinstance(value, str) else json.dumps(value, default=float)}")
+
+
+def _invoke_on_stack(name: str, function_id: str, folder: Path, event: Any) -> int:
+    """Invoke the built function on a deployed stack; returns the exit status."""
+    described, session = describe_stack(name), boto3.session.Session()
+    functions = deployed_functions(session, described)
+    write_env_json(functions)
+    _log(f"variables of {name}'s functions: {ENV_JSON}")
+    build, python = prepare(folder, function_id)
+    event = with_bucket(event, described.output("UploadsBucketName"))
+    references = objects_named(event)
+    for reference in references:
+        _log(f"works on {reference.path}")
+    environment = credentials_environment(session)
+    succeeded = _invoke(built_function(environment, functions[function_id], build, python, echo=_log), event)
+    _log_results(session, described.output("ResultsTableName"), references)
     return 0 if succeeded else 1
 
 
@@ -181,7 +213,7 @@ def _score(aws: LocalAws, stack: Stack, build: SamBuild, python: Path, event: An
     number = draw_testset(aws, bucket, Manifest.from_file(manifest).labels)
     _log(f"uploaded {number} drawn pictures as a test set; the accuracy on them says nothing about photographs")
     function = function_of(aws, stack, SCORE_FUNCTION)
-    if not _invoke(built_function(aws, stack, build, python, echo=_log, function=function), event):
+    if not _invoke(built_function(aws.environment, function, build, python, echo=_log), event):
         return 1
     fetch_reports(aws, bucket, OUT)
     _log(f"report  {OUT}/{night_key(LATEST)}")

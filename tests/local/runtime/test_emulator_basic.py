@@ -101,16 +101,16 @@ def test_a_picture_of_the_callers_is_uploaded_where_one_is_given(aws: LocalAws) 
 def test_the_result_of_an_object_is_read_back(aws: LocalAws, stack: Stack) -> None:
     bucket = stack.uploads_bucket
     put_missing(aws, objects_named(notification(bucket, "a.jpg")))
-    assert read_result(aws, stack, bucket, "a.jpg") == ObjectResult(f"{bucket}/a.jpg", {}, {})
+    assert read_result(aws, stack.results_table, bucket, "a.jpg") == ObjectResult(f"{bucket}/a.jpg", {}, {})
     tags = {"TagSet": [{"Key": "image-label", "Value": "cat"}]}
     aws.client("s3").put_object_tagging(Bucket=bucket, Key="a.jpg", Tagging=tags)
     item = {"object": {"S": f"{bucket}/a.jpg"}, "version": {"S": "null"}, "label": {"S": "cat"}}
     aws.client("dynamodb").put_item(TableName=stack.results_table, Item=item)
-    result = read_result(aws, stack, bucket, "a.jpg")
+    result = read_result(aws, stack.results_table, bucket, "a.jpg")
     assert result.tags == {"image-label": "cat"}
     assert result.row == {"object": f"{bucket}/a.jpg", "version": "null", "label": "cat"}
 
 
 def test_an_object_that_is_gone_has_no_result(aws: LocalAws, stack: Stack) -> None:
-    result = read_result(aws, stack, stack.uploads_bucket, "gone.jpg", "v1")
+    result = read_result(aws, stack.results_table, stack.uploads_bucket, "gone.jpg", "v1")
     assert (result.tags, result.row) == ({}, {})

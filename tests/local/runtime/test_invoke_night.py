@@ -62,7 +62,7 @@ def run(moto: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable
         boto3.client("s3").create_bucket(
             Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
         )
-        yield SimpleNamespace(client=boto3.client)
+        yield SimpleNamespace(client=boto3.client, environment={})
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(invoke, "prepare", prepare)
@@ -73,7 +73,7 @@ def run(moto: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable
     def run(report: Report) -> tuple[int, Runtime]:
         runtime = Runtime(report)
 
-        def built_function(*_: object, function: str, **__: object) -> Runtime:
+        def built_function(_environment: object, function: str, *_: object, **__: object) -> Runtime:
             assert function == asked[-1] == "ScoreFunction"
             return runtime
 
