@@ -10,12 +10,21 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import scipy.spatial.distance
 from onnx import TensorProto, helper
 
 from model_build import familiarity_graph
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example
-from model_build.familiarity import Exemplars, Familiarity, Scale, choose_exemplars, choose_familiarity
+from model_build.familiarity import (
+    Exemplars,
+    Familiarity,
+    Mahalanobis,
+    Scale,
+    choose_exemplars,
+    choose_familiarity,
+    unit_vectors,
+)
 from model_build.features import Features
 
 CONFIG = BuildConfig(Path("data"))
@@ -116,6 +125,27 @@ def test_the_score_is_the_mean_of_the_five_highest_cosines_less_offsets() -> Non
     assert exemplars.score(vector) == pytest.approx([0.3])
 
 
+def test_the_mahalanobis_distance_is_scipys_to_the_nearest_labels_mean() -> None:
+    learnt = Mahalanobis.of(TRAINING)
+    vectors, labels = unit_vectors(TRAINING.values).astype(float), TRAINING.labels
+    means = [vectors[labels == label].mean(axis=0) for label in (0, 1)]
+    covariance = np.cov(vectors - np.array(means)[labels], rowvar=False, bias=True)
+    inverse = np.linalg.inv(covariance + 0.01 * covariance.trace() / CHANNELS * np.eye(CHANNELS))
+
+    unseen = unit_vectors(np.concatenate([VALIDATION.values[:4], strangers(4, 15).values]))
+    distances = [min(scipy.spatial.distance.mahalanobis(one, mean, inverse) for mean in means) for one in unseen]
+
+    assert learnt.score(unseen) == pytest.approx([-(distance**2) / CHANNELS for distance in distances], rel=1e-3)
+
+
+def test_the_mahalanobis_distance_is_finite_with_fewer_pictures_than_channels_and_with_equal_ones() -> None:
+    few, equal = clusters("train", 3, 16), features_of(np.ones((6, CHANNELS)), np.arange(6) % 2, "train")
+
+    for features in (few, equal):
+        scores = Mahalanobis.of(features).score(unit_vectors(VALIDATION.values))
+        assert np.isfinite(scores).all()
+
+
 # ---- the choice ---------------------------------------------------------------------------------------
 
 
@@ -146,15 +176,22 @@ def test_the_labels_pictures_do_not_become_strangers_in_a_small_collection() -> 
     assert (familiarity(strangers(30, 8).values) < familiarity.threshold).all()
 
 
-def test_other_pictures_lower_the_threshold_where_they_are_far_from_the_labels() -> None:
+def test_other_pictures_far_from_the_labels_leave_the_threshold() -> None:
     familiarity = choose_familiarity(DATA, KNOWN, strangers(20, 9), CONFIG)
 
-    assert familiarity.threshold == pytest.approx(0.015)  # half of the 3% that may be lost: RANGE
+    assert familiarity.threshold == 0.03
+    assert not familiarity.direction.any()  # fewer than 50
+
+
+def test_other_pictures_near_the_labels_raise_the_threshold_by_a_quarter_at_most() -> None:
+    near = features_of(VALIDATION.values[:20, 0], np.full(20, 2), "other")
+
+    assert choose_familiarity(DATA, KNOWN, near, CONFIG).threshold == pytest.approx(0.0375)
 
 
 def test_other_pictures_teach_a_direction_where_the_neighbours_do_not_suffice() -> None:
     # The strangers differ from the pictures of the first label in the last channel alone.
-    near = clusters("train", 40, 10)
+    near = clusters("train", 60, 10)
     means = near.values[near.labels == 0, 0]
     means[:, -1] += 0.2
     others = features_of(means, np.full(len(means), 2), "other")
@@ -163,7 +200,7 @@ def test_other_pictures_teach_a_direction_where_the_neighbours_do_not_suffice() 
 
     with_others, without = (choose_familiarity(DATA, KNOWN, taught, CONFIG) for taught in (others, None))
 
-    assert with_others.direction[-1] < 0
+    assert with_others.direction[CHANNELS - 1] < 0
     unseen = np.stack([means, means], axis=1)
     assert with_others(unseen).mean() < 0.8 * without(unseen).mean()
 
@@ -178,10 +215,11 @@ def test_too_few_other_pictures_change_nothing() -> None:
 # ---- the graph ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def taught() -> Familiarity:
-    others = joined(strangers(20, 13), features_of(TRAINING.values[:20, 0] + 0.3, np.full(20, 2), "other/near"))
-    return choose_familiarity(DATA, KNOWN, others, CONFIG)
+@pytest.fixture(scope="module", params=["nearest neighbours", "Mahalanobis"])
+def taught(request: pytest.FixtureRequest) -> Familiarity:
+    others = joined(strangers(60, 13), features_of(TRAINING.values[:20, 0] + 0.3, np.full(20, 2), "other/near"))
+    distance = Mahalanobis.of(TRAINING) if request.param == "Mahalanobis" else None
+    return choose_familiarity(DATA, KNOWN, others, CONFIG, distance)
 
 
 @pytest.fixture(scope="module")

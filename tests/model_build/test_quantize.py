@@ -42,7 +42,7 @@ MINMAX = QuantisationCandidate("minmax", Ranges.MINMAX, 16)
 
 
 def settings(*candidates: QuantisationCandidate) -> BuildConfig:
-    return BuildConfig(Path("unused"), image_size=64, quantisations=candidates)
+    return BuildConfig(Path("unused"), image_size=64, speedup=1.0, quantisations=candidates)
 
 
 def run(path: Path, pixels: np.ndarray) -> np.ndarray:
