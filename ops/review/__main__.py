@@ -84,7 +84,7 @@ def uploads_desk(options: argparse.Namespace) -> Desk:
         title=options.stack,
         labels=Manifest.from_file(model / MANIFEST_FILE).labels,
         dates=[options.day - timedelta(days=days) for days in range(options.days)],
-        bucket=stack.output("UploadsBucketName"),
+        buckets=frozenset(stack.buckets),
         table=table,
         dynamodb=boto3.client("dynamodb"),
         reviewer=Reviewer(
