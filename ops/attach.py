@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     attachment = Attachment(boto3.client("s3"), describe_stack(options.stack), options.bucket)
-    if options.bucket not in attachment.stack.buckets:
+    if options.bucket not in attachment.stack.existing_buckets:
         raise CommandError(
             f"{options.stack} may not read {options.bucket}: deploy it with the bucket in its parameter Buckets first"
         )

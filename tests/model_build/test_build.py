@@ -38,6 +38,7 @@ def test_the_folder_holds_model_manifest_report_and_card_and_nothing_else(built:
         "pictures.json",
         "predictions.csv",
         "report.json",
+        "suspects.json",
     ]
     assert sorted(path.name for path in built.parent.iterdir()) == ["model"]  # no partial or previous one
 

@@ -295,6 +295,17 @@ def test_the_graph_names_the_nearest_exemplars_the_most_similar_first(graph: Pat
     assert (np.diff(similarity, axis=1) <= 0).all()
 
 
+def test_the_graph_declares_the_shapes_of_its_outputs(graph: Path) -> None:
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    declared = {output.name: (output.type, output.shape) for output in session.get_outputs()[1:]}
+
+    assert declared == {
+        "familiarity": ("tensor(float)", ["N"]),
+        "nearest": ("tensor(int32)", ["N", 3]),
+        "similarity": ("tensor(float)", ["N", 3]),
+    }
+
+
 def test_exemplars_are_listed_with_path_and_label(tmp_path: Path, taught: Familiarity) -> None:
     familiarity_graph.write_exemplars(tmp_path, taught.exemplars, DATA)
 
