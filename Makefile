@@ -10,21 +10,24 @@ CHECKOV := .venv-checkov/bin/checkov
 demo_takes := DATA WEIGHTS IMAGE_SIZE SHARED MIRROR
 photographs_takes := MIRROR
 model_takes := DATA WEIGHTS IMAGE_SIZE COMPRESS
-verify-cpus_takes := DATA WEIGHTS PHOTOGRAPHS
+verify-cpus_takes := DATA PHOTOGRAPHS
 layer_takes := ARCH:--architecture HEIC ENV
 local_takes := MODEL PORT
 invoke_takes := EVENT:argument STACK
 labels_takes := LABEL DAY STACK LIMIT JSON:flag
-review_takes := STACK MODEL DAY DAYS PORT
+learn_takes := DATA STACK WEIGHTS CANDIDATE MODEL
+review_takes := STACK DATA MODEL DAY DAYS PORT
 backfill_takes := BUCKET PREFIX STALE_ONLY:flag ALL:flag MANIFEST STACK JOB YES:flag ENGINE
 shadow_takes := MODEL:argument STACK BASELINE DAY
 nightly_takes := DATA SHARED STACK
 testset_takes := DIR:argument STACK MODEL DELETE:flag
 split_takes := DATA OUT
-bench_takes := QUICK:flag DATA WEIGHTS MODEL ONLY:words
+bench_takes := QUICK:flag DATA WEIGHTS MODEL ONLY:words STRANGERS
 mutants_takes := MODULES:words SAMPLE SEED MINUTES
 deploy_takes := ENV GUIDED:flag ARCH ALLOW_REPLACE:flag
 deploy_passes_on := HEIC # to layer
+attach_takes := BUCKET:argument STACK DIRECT:flag GATE:flag
+detach_takes := BUCKET:argument STACK
 redrive_takes := STACK
 lock_takes := UPGRADE
 test-services_takes := SERVICE
@@ -50,8 +53,8 @@ export PYTHONDONTWRITEBYTECODE := 1
 ifneq ($(goals),lint validate test-layers) # `make test` runs these side by side
 .NOTPARALLEL: # `make -j deploy` would build before the layers are filled
 endif
-.PHONY: help setup demo photographs model verify-cpus layer build local invoke labels review nightly testset split capacity backfill shadow test test-services \
-  mutants bench lint validate test-layers deploy redrive lock clean
+.PHONY: help setup demo photographs model verify-cpus layer build local invoke labels review learn nightly testset split capacity backfill shadow \
+  test test-services mutants bench lint validate test-layers deploy attach detach redrive lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,7 +70,7 @@ photographs: .venv/ready ## download 3,000 public photographs of cats and dogs i
 model: .venv/ready ## train and quantise the model: DATA=folder WEIGHTS=imagenet|random|file.h5 IMAGE_SIZE=384|auto COMPRESS=3|none|auto
 	@$(call run,model_build.__main__)
 
-verify-cpus: .venv/ready ## compare the model on this CPU, AVX2-only x86 and arm64: DATA= WEIGHTS= PHOTOGRAPHS=40
+verify-cpus: .venv/ready ## compare the model on this CPU, AVX2-only x86 and arm64: DATA= PHOTOGRAPHS=40
 	@$(call run,bench.cpus.__main__)
 
 layer: .venv/ready ## fill build/layers with libraries and model, print digests, size and margin: ARCH=x86_64|arm64 HEIC=0 ENV=prod
@@ -87,8 +90,11 @@ invoke: .venv/ready .venv-sam/ready ## run the built function against the local 
 labels: .venv/ready ## list the objects with a label: LABEL=name or UNSURE, DAY=2026-11-23 STACK= LIMIT= JSON=1
 	@$(call run,ops.labels)
 
-review: .venv/ready ## look at uploads in the browser and correct their labels, a key press each: STACK= MODEL=build/model DAY= DAYS=7 PORT=
+review: .venv/ready ## look at uploads in the browser and correct their labels, a key press each: STACK= or DATA=pictures MODEL=build/model DAY= DAYS=7 PORT=
 	@$(call run,ops.review.__main__)
+
+learn: .venv/ready ## add the reviewed pictures to the data set, build a candidate, compare, say deploy or keep: DATA=pictures STACK= WEIGHTS= CANDIDATE= MODEL=
+	@$(call run,ops.learn)
 
 backfill: .venv/ready ## label a bucket's existing objects: BUCKET= PREFIX= STALE_ONLY=1 MANIFEST=s3://... STACK= JOB=id YES=1 ENGINE=local ALL=1
 	@$(call run,ops.backfill)
@@ -125,7 +131,7 @@ test-services: .venv/ready $(SERVICE:%=.venv-%/ready) ## the tests of the calls 
 mutants: .venv/ready .venv-mutants/ready ## change the code in one place at a time, list what no test notices: MODULES="labeller.* ..." SAMPLE=10 SEED=0 MINUTES=60
 	@$(call run,tests.mutants.__main__)
 
-bench: .venv/ready .venv-sam/ready .venv-bench/ready ## measure other runtimes, handler, cold start, build, night: WEIGHTS= DATA= MODEL= QUICK=1 ONLY="inference ..."
+bench: .venv/ready .venv-sam/ready .venv-bench/ready ## measure other runtimes, handler, cold start, build, night, strangers: WEIGHTS= DATA= MODEL= STRANGERS= QUICK=1 ONLY="inference ..."
 	@$(call run,bench.__main__)
 
 lint: .venv/ready ## ruff, mypy and the import rules
@@ -140,6 +146,12 @@ validate: .venv-sam/ready .venv-checkov/ready ## template.yaml: sam validate --l
 
 deploy: layer build ## deploy to your AWS account: ENV=dev|prod of samconfig.toml, or GUIDED=1 to be asked; ARCH= HEIC=0 ALLOW_REPLACE=1
 	@$(call run,ops.deploy)
+
+attach: .venv/ready ## have an existing bucket send its events to a stack: BUCKET=name STACK=image-labeller DIRECT=1 GATE=1
+	@$(call run,ops.attach)
+
+detach: .venv/ready ## take back what `make attach` did to a bucket: BUCKET=name STACK=image-labeller
+	@$(call run,ops.detach)
 
 redrive: .venv/ready ## return the messages of the dead-letter queue to the queue: STACK=image-labeller
 	@$(call run,ops.redrive)

@@ -1,6 +1,6 @@
 """Every figure of docs/performance.md in one run on one machine: `make bench`.
 
-    python -m bench [--quick] [--only PART ...] [--data DIR] [--weights PATH] [--model DIR]
+    python -m bench [--quick] [--only PART ...] [--data DIR] [--weights PATH] [--model DIR] [--strangers DIR]
 
 Each part runs in a process of its own. Writes build/bench/bench.json, whose members docs/performance.md lists, and
 table.txt. A part that could not be measured is {"error": why}, and the exit status is 1.
@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from bench.sources import OUT, add_options, read
@@ -22,7 +23,7 @@ from labeller.manifest import ModelError
 from layers import ROOT
 from ops.cli import command_parser, exit_status
 
-PARTS = ("inference", "decoding", "damage", "handler", "cold_start", "build", "nightly", "scaling")
+PARTS = ("inference", "decoding", "damage", "strangers", "handler", "cold_start", "build", "nightly", "scaling")
 TYPICAL = 10
 """Photographs in a batch of the queue (template.yaml, UploadsToClassify)."""
 
@@ -37,6 +38,7 @@ def main() -> int:
     parser = command_parser("bench", __doc__)
     add_options(parser)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--strangers", type=Path, help="photographs of none of the labels [../shared/others]")
     options = parser.parse_args()
 
     def command() -> int:
@@ -45,11 +47,12 @@ def main() -> int:
         passed_on = ("model", "data", "weights", "threads", "rounds")
         arguments = [f"--{name}={vars(options)[name]}" for name in passed_on if vars(options)[name]]
         arguments += ["--quick"] * options.quick
+        own = {"strangers": [f"--strangers={options.strangers.absolute()}"] if options.strangers else []}
         load_before = os.getloadavg()[0]
         parts: dict[str, Any] = {}
         for part in options.only:
             print(f"-- {part} ...", file=sys.stderr, flush=True)
-            parts[part] = handler_rows(arguments) if part == "handler" else run(part, arguments)
+            parts[part] = handler_rows(arguments) if part == "handler" else run(part, [*own.get(part, []), *arguments])
         manifest = sources.manifest
         results = {
             "machine": machine(load_before, parts.get("inference", {}).get("versions", {})),

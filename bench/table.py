@@ -20,6 +20,11 @@ def quartiles(figure: Mapping[str, float], digits: int = 1, width: int = 0) -> s
     return text.rjust(width)
 
 
+def share(value: float | None) -> str:
+    """`3.5%`; nothing without a value."""
+    return "" if value is None else f"{value:.1%}"
+
+
 @cache
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(  # noqa: S701  # text for a terminal, not HTML
@@ -28,5 +33,5 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["quartiles"] = quartiles
+    environment.filters |= {"quartiles": quartiles, "share": share}
     return environment.get_template("table.txt")

@@ -28,16 +28,18 @@ from model_build import (
     quantize,
     search,
     selection,
+    strangers,
     verify,
 )
 from model_build.atomic_folder import atomic_folder
 from model_build.cache import cache_in
 from model_build.config import BuildConfig
-from model_build.data import dataset, reader
+from model_build.data import dataset
 from model_build.data.dataset import Dataset
 from model_build.data.inventory import write_inventory
 from model_build.data.reader import CORES
-from model_build.familiarity import Familiarity, choose_familiarity
+from model_build.data.shifts import CHANGES
+from model_build.familiarity import Familiarity
 from model_build.features import Features, extract
 from model_build.fingerprint import PACKAGES
 from model_build.progress import Stages
@@ -46,6 +48,8 @@ from model_build.report import card, compose, figures, report
 from model_build.report.report import BuildReport
 from model_build.report.summary import print_summary
 from model_build.selection import TrainedNetwork
+from model_build.strangers import Learnt
+from model_build.suspects import find_suspects, write_suspects
 from model_build.verify import Predictions, Verification
 
 LoadBase = Callable[[str, int, int], base.Base]
@@ -93,11 +97,12 @@ class Quantisation:
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Temperature and confidence threshold, and the cross-validation's answers on which they were chosen: for the
-    images, and for changed copies of the validation images."""
+    images, and for changed copies of the validation images, with the features of the copies."""
 
     temperature: float
     threshold: calibration.Threshold
     validation: Predictions
+    changed: Features
     copies: selection.JudgedCopies
 
 
@@ -127,10 +132,10 @@ def run_stages(build: Build, load_base: LoadBase) -> BuildReport:
     features = extract_features(build, data, quantisation)
     network = train_head(build, data, quantisation, features)
     calibrated = calibrate(build, data, network)
-    familiarity = learn_familiarity(build, data, network)
-    manifest = export_model(build, data, frozen, network, calibrated, familiarity)
+    learnt = learn_familiarity(build, data, network, calibrated)
+    manifest = export_model(build, data, frozen, network, calibrated, learnt.familiarity)
     verification = verify_model(build, data, network, manifest)
-    return write_report(build, asked, data, quantisation, searched, network, calibrated, manifest, verification)
+    return write_report(build, asked, data, quantisation, searched, network, calibrated, learnt, manifest, verification)
 
 
 def read_data(build: Build) -> Dataset:
@@ -148,9 +153,8 @@ def load_frozen_base(build: Build, data: Dataset, load_base: LoadBase) -> Frozen
         keras.utils.clear_session()  # Keras numbers layers per process: a fresh session gives the same names every time
         frozen = load_base(config.weights, config.image_size, config.seed)
         base.export_base(frozen, config, fp32)
-        verify.require_faithful_export(
-            frozen.network, extract(fp32, quantize.comparison_examples(data, config), config), config
-        )
+        few = quantize.comparison_examples(data, replace(config, speedup=1.0))
+        verify.require_faithful_export(frozen.network, extract(fp32, few, config), config)
         return FrozenBase(frozen, fp32)
 
 
@@ -207,9 +211,8 @@ def calibrate(build: Build, data: Dataset, network: TrainedNetwork) -> Calibrati
     """Choose the temperature and the confidence threshold, each image judged by a head that did not learn from it."""
     with build.stages.stage("calibration", "temperature and confidence threshold, chosen by cross-validation"):
         config, features, head = build.config, network.features, network.head
-        copies = selection.judge_copies(
-            head, features, extract(network.int8, data.splits["validation"], config, changed=True), config
-        )
+        changed = extract(network.int8, data.splits["validation"], config, CHANGES)
+        copies = selection.judge_copies(head, features, changed, config)
         counted = copies.counted
         judged = [(head.logits, features.labels), (copies.logits[counted], copies.targets[counted])]
         logits, targets = (np.concatenate(parts) for parts in zip(*judged, strict=True))
@@ -223,15 +226,13 @@ def calibrate(build: Build, data: Dataset, network: TrainedNetwork) -> Calibrati
         ]
         predictions = Predictions(features.examples, head.logits, features.labels, temperature)
         # As if nothing were UNKNOWN, so that the threshold holds for an operator who turns that off.
-        return Calibration(temperature, calibration.strictest(thresholds), predictions, copies)
+        return Calibration(temperature, calibration.strictest(thresholds), predictions, changed, copies)
 
 
-def learn_familiarity(build: Build, data: Dataset, network: TrainedNetwork) -> Familiarity:
-    """Choose what new pictures are compared with, and how unfamiliar a picture must be to be UNKNOWN."""
+def learn_familiarity(build: Build, data: Dataset, network: TrainedNetwork, calibrated: Calibration) -> Learnt:
+    """Choose how familiarity is scored, and how unfamiliar a picture must be to be UNKNOWN."""
     with build.stages.stage("familiarity", "how like the training pictures a picture must be to get a label"):
-        others = (*data.others.get("train", ()), *data.others.get("validation", ()))
-        strangers = extract(network.int8, others, build.config) if others else None
-        return choose_familiarity(data, network.features, strangers, build.config)
+        return strangers.learn(data, network, calibrated.changed, calibrated.copies, build.config)
 
 
 def export_model(
@@ -287,6 +288,7 @@ def write_report(
     searched: search.SearchResult | None,
     network: TrainedNetwork,
     calibrated: Calibration,
+    learnt: Learnt,
     manifest: Manifest,
     verification: Verification,
 ) -> BuildReport:
@@ -297,6 +299,11 @@ def write_report(
         scored = test.scored(data.labels, manifest.thresholds, data.root)
         (folder / PREDICTIONS_FILE).write_bytes(write_csv(scored))
         write_inventory(folder, data)
+        validated = calibrated.validation
+        suspects = find_suspects(
+            data, (validated.examples, validated.probabilities), (test.examples, test.probabilities)
+        )
+        write_suspects(folder, suspects)
         results = compose.compose(
             asked,
             data,
@@ -307,6 +314,7 @@ def write_report(
                 selection.count_correct(network.trained, quantisation.candidates, network.reference),
                 network,
                 calibrated.threshold,
+                learnt,
                 searched,
                 previous.compare_with_previous(config.out, data.labels, scored),
             ),
@@ -320,21 +328,14 @@ def write_report(
             },
         )
         figures.write_figures(results, folder / "figures")
-        thumbnails = _thumbnails_of_mistakes(results, test, data, config.image_size)
+        thumbnails = card.thumbnails(results, data, config.image_size, suspects)
         shutil.rmtree(build.work)
     seconds = {**build.stages.seconds, "total": round(sum(build.stages.seconds.values()), 2)}
     results = replace(results, reused=cache_in(config.cache).reused, seconds=seconds)
     (folder / "report.json").write_text(report.to_json(results), "utf-8")
-    (folder / "index.html").write_text(card.card_page(results, thumbnails), "utf-8")
+    (folder / "index.html").write_text(card.card_page(results, thumbnails, suspects), "utf-8")
     return results
 
 
 def _head_file(build: Build) -> Path:
     return build.work / "head.onnx"
-
-
-def _thumbnails_of_mistakes(results: BuildReport, test: Predictions, data: Dataset, image_size: int) -> dict[str, str]:
-    """Data URIs of the mistakes that the card shows, by path."""
-    names = {mistake.path for mistake in results.mistakes[: card.MISTAKES_SHOWN]}
-    shown = [example for example in test.examples if data.name(example) in names]
-    return {data.name(example): uri for example, uri in reader.thumbnails(shown, image_size).items()}

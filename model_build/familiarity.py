@@ -15,9 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold
 
-from evaluation.metrics import auroc_score
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example
 from model_build.features import Features
@@ -35,6 +34,9 @@ EXEMPLARS = 1000
 LEVELS = 127
 """Of exemplars in INT8: their largest value has this one."""
 
+SHRINKAGE = 0.01
+"""Share of the mean variance that is added to every variance of the Mahalanobis distance."""
+
 EPSILON = 1e-6
 """Added to squared lengths, as in the head: features of zeros have a vector of zeros."""
 
@@ -44,17 +46,22 @@ KNOTS = 128
 CLOSEST = 1e-5
 """Distance of two knots: processors sum in different orders, so that scores differ by about 1e-7."""
 
-FEWEST_OTHERS = 10
-"""Pictures of `other/` from which something is learnt."""
+FEWEST_OTHERS, FEWEST_FOR_DIRECTION = 10, 50
+"""Pictures of `other/` by which the threshold is set, and from which a direction is learnt. A direction learnt from 25
+photographs let more photographs of other kinds have a label, not fewer."""
 
-STRENGTHS = (0.3, 1.0, 3.0)
-"""Weights of the direction of `other/` to try, against a score in standard deviations."""
+STRENGTHS = (0.3, 1.0)
+"""Weights of the direction of `other/` to try, against the score, both in standard deviations. Among photographs of
+other kinds than the examples, 3 is worse than 1, though better among the examples."""
+
+SIGNIFICANCE = 1.0
+"""Standard errors by which a larger weight must be better, because some dozens of examples could improve by chance."""
 
 FOLDS = 5
 
-RANGE = (0.5, 1.25)
+RANGE = (1.0, 1.25)
 FAMILIAR_OTHERS = 0.01
-"""How far pictures of `other/` may move the threshold, and the share of them that may stay familiar."""
+"""How far pictures of `other/` may raise the threshold, and the share of them that may stay familiar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,25 +111,60 @@ class Exemplars:
         return vectors @ (self.vectors.astype(np.float32) * np.float32(self.step)).T
 
     def score(self, vectors: np.ndarray) -> np.ndarray:
-        """float32 [n]: the mean of the highest cosines less offsets."""
-        closeness = self.cosines(vectors) - self.offsets
-        return _highest(closeness, NEIGHBOURS).mean(axis=1)
+        """float32 [n] for unit vectors float32 [n, C]."""
+        return self.mean_closeness(self.cosines(vectors))
+
+    def mean_closeness(self, cosines: np.ndarray) -> np.ndarray:
+        """float32 [n]: the mean of the highest cosines, of float32 [n, M], less offsets."""
+        return np.asarray(_highest(cosines - self.offsets, NEIGHBOURS).mean(axis=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Mahalanobis:
+    """The distance to the nearest label's mean, in deviations within the labels (Lee et al. 2018, arXiv 1807.03888):
+    `whitening` float32 [C, C] gives unit vectors the mean squared length 1 within a label; `means` float32 [labels, C]
+    are whitened."""
+
+    whitening: np.ndarray
+    means: np.ndarray
+
+    @classmethod
+    def of(cls, features: Features) -> Mahalanobis:
+        """Learn from training pictures. SHRINKAGE makes it work with fewer pictures than channels."""
+        vectors = unit_vectors(features.values).astype(np.float64)
+        present, rows = np.unique(features.labels, return_inverse=True)
+        means = np.stack([vectors[rows == label].mean(axis=0) for label in range(len(present))])
+        centred = vectors - means[rows]
+        covariance = centred.T @ centred / len(vectors)
+        covariance += (SHRINKAGE * np.trace(covariance) / len(covariance) + EPSILON**2) * np.eye(len(covariance))
+        values, axes = np.linalg.eigh(covariance)
+        whitening = axes / np.sqrt(values * len(values))
+        return cls(whitening.astype(np.float32), (means @ whitening).astype(np.float32))
+
+    def score(self, vectors: np.ndarray) -> np.ndarray:
+        """float32 [n] for unit vectors float32 [n, C]: the squared distance, negative."""
+        white = vectors @ self.whitening
+        return -np.min([((white - mean) ** 2).sum(axis=1) for mean in self.means], axis=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Familiarity:
-    """What the graph computes familiarity with. `direction` float32 [C] is added to the score by its product with a
-    picture's unit vector; zeros without pictures of `other/`. Below `threshold` a picture is UNKNOWN."""
+    """What the graph computes familiarity with: the distance of `mahalanobis`, or without it the exemplars.
+
+    `direction` float32 [2 C] is added to the score by its product with the unit vectors of means and maxima; zeros
+    without pictures of `other/`. Below `threshold` a picture is UNKNOWN.
+    """
 
     exemplars: Exemplars
     direction: np.ndarray
     scale: Scale
     threshold: float
+    mahalanobis: Mahalanobis | None = None
 
     def score(self, features: np.ndarray) -> np.ndarray:
         """float32 [n] for pooled features float32 [n, 2, C]."""
-        vectors = unit_vectors(features)
-        return self.exemplars.score(vectors) + vectors @ self.direction
+        scorer = self.mahalanobis or self.exemplars
+        return np.asarray(scorer.score(unit_vectors(features)) + both_unit_vectors(features) @ self.direction)
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """The familiarity [n], 0 to 1, of pooled features float32 [n, 2, C]."""
@@ -131,8 +173,13 @@ class Familiarity:
 
 def unit_vectors(features: np.ndarray) -> np.ndarray:
     """The channels' means of pooled features float32 [n, 2, C], scaled to unit length: float32 [n, C]."""
-    means = features[:, 0]
-    return means / np.sqrt((means**2).sum(axis=1, keepdims=True) + EPSILON)
+    return both_unit_vectors(features)[:, : features.shape[2]]
+
+
+def both_unit_vectors(features: np.ndarray) -> np.ndarray:
+    """The channels' means, and then their maxima, each scaled to unit length: float32 [n, 2 C]."""
+    scaled = features / np.sqrt((features**2).sum(axis=2, keepdims=True) + EPSILON)
+    return np.asarray(scaled.reshape(len(features), -1))
 
 
 def choose_exemplars(features: Features) -> Exemplars:
@@ -150,28 +197,55 @@ def choose_exemplars(features: Features) -> Exemplars:
     return Exemplars(tuple(features.examples[row] for row in rows), stored, step, offsets.astype(np.float32))
 
 
-def choose_familiarity(data: Dataset, features: Features, others: Features | None, config: BuildConfig) -> Familiarity:
+def choose_familiarity(
+    data: Dataset,
+    features: Features,
+    others: Features | None,
+    config: BuildConfig,
+    mahalanobis: Mahalanobis | None = None,
+) -> Familiarity:
     """Exemplars from training pictures, the mapping from validation pictures, and what `other/` can teach.
 
     The threshold is the share of validation pictures that may become UNKNOWN. With pictures of `other/` it is the
     lowest of RANGE times that share at which at most FAMILIAR_OTHERS of them are familiar in cross-validation, else the
-    highest.
+    highest. The direction is learnt from exemplars, so that validation pictures judge it.
     """
     training, validation = (part_of(features, data.splits[split]) for split in ("train", "validation"))
     exemplars, lost = choose_exemplars(training), round(1 - config.familiar_share, 6)
     vectors = unit_vectors(validation.values)
-    own = exemplars.score(vectors)
-    none = np.zeros(vectors.shape[1], np.float32)
-    if others is None or len(others.labels) < FEWEST_OTHERS:
-        return Familiarity(exemplars, none, Scale.of(own), lost)
-    strangers = unit_vectors(others.values)
-    scores = exemplars.score(strangers)
-    strength, own, scores = _best_strength(vectors, strangers, own, scores)
-    threshold = _threshold_with_others(Scale.of(own)(scores), lost)
-    if not strength:
-        return Familiarity(exemplars, none, Scale.of(own), threshold)
-    direction = strength * _direction(vectors, strangers)
-    return Familiarity(exemplars, direction.astype(np.float32), Scale.of(own), threshold)
+    scorer = mahalanobis or exemplars
+    own, threshold, direction = scorer.score(vectors), lost, np.zeros(2 * vectors.shape[1])
+    if others is not None and len(others.labels) >= FEWEST_OTHERS:
+        scores = scorer.score(unit_vectors(others.values))
+        if len(others.labels) >= FEWEST_FOR_DIRECTION:
+            learnt = _learn_direction(part_of(training, exemplars.examples), others)
+            along = both_unit_vectors(validation.values) @ learnt.direction
+            weight, own, scores = _best_weight(own, scores, along, learnt.products_of_others)
+            direction = weight * learnt.direction
+        threshold = _threshold_with_others(Scale.of(own)(scores), lost)
+    return Familiarity(exemplars, direction.astype(np.float32), Scale.of(own), threshold, mahalanobis)
+
+
+def strangest_rows(
+    familiarity: Familiarity, features: Features, count: int, named: int = 3
+) -> list[tuple[int, float, list[tuple[int, float]]]]:
+    """The `count` least familiar of the pictures that familiarity was learnt from, each compared with all exemplars but
+    itself: its row, its familiarity, and row and cosine of the `named` nearest exemplars."""
+    exemplars, vectors = familiarity.exemplars, unit_vectors(features.values)
+    row = {example: index for index, example in enumerate(exemplars.examples)}
+    itself = {index: row[example] for index, example in enumerate(features.examples) if example in row}
+    cosines = exemplars.cosines(vectors)
+    cosines[list(itself.keys()), list(itself.values())] = -2  # below any other
+    scores = (
+        familiarity.mahalanobis.score(vectors) if familiarity.mahalanobis else exemplars.mean_closeness(cosines)
+    ) + both_unit_vectors(features.values) @ familiarity.direction
+    strangest = np.argsort(scores, kind="stable")[:count]
+    shares = familiarity.scale(scores[strangest])
+    nearest = np.argsort(-cosines[strangest], axis=1, kind="stable")[:, :named]
+    return [
+        (int(index), float(share), [(int(one), float(cosines[index, one])) for one in ones if one != itself.get(index)])
+        for index, share, ones in zip(strangest, shares, nearest, strict=True)
+    ]
 
 
 def part_of(features: Features, examples: Sequence[Example]) -> Features:
@@ -181,32 +255,52 @@ def part_of(features: Features, examples: Sequence[Example]) -> Features:
     return Features(tuple(features.examples[row] for row in rows), features.values[rows], features.labels[rows])
 
 
-def _best_strength(
-    vectors: np.ndarray, strangers: np.ndarray, own: np.ndarray, scores: np.ndarray
+@dataclass(frozen=True, slots=True)
+class _LearntDirection:
+    """A direction [2 C] from pictures of `other/` to training pictures, and the product of each of `other/` with one
+    that was learnt without it."""
+
+    direction: np.ndarray
+    products_of_others: np.ndarray
+
+
+def _learn_direction(training: Features, strangers: Features) -> _LearntDirection:
+    """Weights of logistic regression between the vectors of both, each group counted alike."""
+    known, others = both_unit_vectors(training.values), both_unit_vectors(strangers.values)
+
+    def learn(examples: np.ndarray) -> tuple[np.ndarray, float]:
+        model = LogisticRegression(C=100.0, class_weight="balanced", max_iter=300)
+        both = np.concatenate([known, examples])
+        model.fit(both, np.arange(len(both)) < len(known))
+        return model.coef_[0], float(model.intercept_[0])
+
+    direction, offset = learn(others)
+    products = np.empty(len(others))
+    for learnt, unseen in KFold(FOLDS, shuffle=True, random_state=0).split(others):
+        weights, own_offset = learn(others[learnt])
+        products[unseen] = others[unseen] @ weights + own_offset - offset
+    return _LearntDirection(direction, products)
+
+
+def _best_weight(
+    own: np.ndarray, scores: np.ndarray, along: np.ndarray, along_others: np.ndarray
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """The weight of the direction whose area under the ROC curve is highest in cross-validation, 0 for none, with the
-    scores of validation pictures and strangers that go with it."""
-    deviation = float(own.std()) or 1.0
-    both = np.concatenate([vectors, strangers])
-    known = np.arange(len(both)) < len(vectors)
-    products = np.empty(len(both))
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-    for learnt, unseen in folds.split(both, known):
-        learnt_known, learnt_strange = learnt[known[learnt]], learnt[~known[learnt]]
-        products[unseen] = both[unseen] @ _direction(both[learnt_known], both[learnt_strange])
+    """The weight of the direction, with the scores of validation pictures and others that go with it: the smallest for
+    which no larger one has a measurably larger area under the ROC curve, picture by picture of the others."""
+    unit = float(own.std() / (along.std() or 1.0))
     best = (0.0, own, scores)
-    for strength in (factor * deviation for factor in STRENGTHS):
-        moved = own + strength * products[known], scores + strength * products[~known]
-        if auroc_score(*moved) > auroc_score(*best[1:]):
-            best = (strength, *moved)
+    for weight in (strength * unit for strength in STRENGTHS):
+        moved = (weight, own + weight * along, scores + weight * along_others)
+        gain = _ranks(best) - _ranks(moved)
+        if gain.mean() > SIGNIFICANCE * gain.std() / np.sqrt(len(gain)):
+            best = moved
     return best
 
 
-def _direction(known: np.ndarray, strangers: np.ndarray) -> np.ndarray:
-    """float64 [C]: the weights of logistic regression between unit vectors of both, each group counted alike."""
-    model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=300)
-    both = np.concatenate([known, strangers])
-    return model.fit(both, np.arange(len(both)) < len(known)).coef_[0]
+def _ranks(weighted: tuple[float, np.ndarray, np.ndarray]) -> np.ndarray:
+    """The share of validation pictures that are less familiar than each of the others."""
+    _, own, scores = weighted
+    return np.searchsorted(np.sort(own), scores) / len(own)
 
 
 def _threshold_with_others(familiarity: np.ndarray, lost: float) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ def add_familiarity(path: Path, maps: str, familiarity: Familiarity) -> None:
     graph = model.graph
     for name, values in _constants(familiarity).items():
         graph.initializer.append(numpy_helper.from_array(values, f"familiarity/{name}"))
-    graph.node.extend(_nodes(maps))
+    graph.node.extend(_nodes(maps, familiarity))
     graph.output.extend(
         [
             helper.make_tensor_value_info(FAMILIARITY_OUTPUT, TensorProto.FLOAT, ["N"]),
@@ -53,11 +55,17 @@ def write_exemplars(folder: Path, exemplars: Exemplars, data: Dataset) -> None:
 def _constants(familiarity: Familiarity) -> dict[str, np.ndarray]:
     exemplars = familiarity.exemplars
     starts, widths, slopes = _pieces(familiarity.scale)
-    return {
+    scoring = {
+        "offsets": exemplars.offsets,
+        "neighbours": np.array([min(NEIGHBOURS, len(exemplars.examples))]),
+    }
+    if (distance := familiarity.mahalanobis) is not None:
+        scoring = {"whitening": distance.whitening, "means": distance.means, "each": np.array([2])}
+    if familiarity.direction.any():
+        scoring["direction"] = familiarity.direction[:, None]
+    return scoring | {
         "vectors": np.ascontiguousarray(exemplars.vectors.T),
         "step": np.array(exemplars.step, np.float32),
-        "offsets": exemplars.offsets,
-        "direction": familiarity.direction[:, None],
         "starts": starts,
         "widths": widths,
         "slopes": slopes[:, None],
@@ -66,7 +74,6 @@ def _constants(familiarity: Familiarity) -> dict[str, np.ndarray]:
         "one": np.array(1, np.float32),
         "channels": np.array([1]),
         "named": np.array([NAMED]),
-        "neighbours": np.array([min(NEIGHBOURS, len(exemplars.examples))]),
     }
 
 
@@ -77,37 +84,59 @@ def _pieces(scale: Scale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return scale.scores[:-1], widths, (np.diff(scale.shares.astype(np.float64)) / widths).astype(np.float32)
 
 
-def _nodes(maps: str) -> list[onnx.NodeProto]:
-    def node(operator: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
-        """A node whose names are of this part of the graph, except `maps` and the outputs."""
-        names = [
-            [
-                name if name in (maps, FAMILIARITY_OUTPUT, NEAREST_OUTPUT, SIMILARITY_OUTPUT) else f"familiarity/{name}"
-                for name in part
-            ]
-            for part in (inputs.split(), outputs.split())
-        ]
-        return helper.make_node(
-            operator, names[0], names[1], name=f"familiarity/node/{outputs.split()[-1]}", **attributes
-        )
+def _node(outer: Set[str], operator: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
+    """A node whose names are of this part of the graph, except `outer` ones."""
 
+    def named(names: str) -> list[str]:
+        return [name if name in outer else f"familiarity/{name}" for name in names.split()]
+
+    title = f"familiarity/node/{outputs.split()[-1]}"
+    return helper.make_node(operator, named(inputs), named(outputs), name=title, **attributes)
+
+
+def _nodes(maps: str, familiarity: Familiarity) -> list[onnx.NodeProto]:
+    node = partial(_node, {maps, FAMILIARITY_OUTPUT, NEAREST_OUTPUT, SIMILARITY_OUTPUT})
+    mean_cosine = [
+        node("Sub", "cosines offsets", "closeness"),
+        node("TopK", "closeness neighbours", "highest highest_rows", axis=1),
+        node("ReduceMean", "highest", "base_score", axes=[1], keepdims=1),
+    ]
+    distance = [
+        node("MatMul", "unit whitening", "white"),
+        node("Unsqueeze", "white channels", "white_row"),
+        node("Sub", "white_row means", "differences"),
+        node("Mul", "differences differences", "squared"),
+        node("ReduceSum", "squared each", "distances", keepdims=0),
+        node("ReduceMin", "distances", "distance", axes=[1], keepdims=1),
+        node("Neg", "distance", "base_score"),
+    ]
+
+    def unit(pooled: str, prefix: str) -> list[onnx.NodeProto]:
+        return [
+            node("Mul", f"{pooled} {pooled}", f"{prefix}squares"),
+            node("ReduceSum", f"{prefix}squares channels", f"{prefix}square_length", keepdims=1),
+            node("Add", f"{prefix}square_length epsilon", f"{prefix}positive"),
+            node("Sqrt", f"{prefix}positive", f"{prefix}length"),
+            node("Div", f"{pooled} {prefix}length", f"{prefix}unit"),
+        ]
+
+    along_direction = [
+        node("ReduceMax", maps, "channel_maxima", axes=[1, 2], keepdims=0),
+        *unit("channel_maxima", "maximum_"),
+        node("Concat", "unit maximum_unit", "both", axis=1),
+        node("MatMul", "both direction", "along"),
+        node("Add", "base_score along", "score"),
+    ]
     return [
-        node("ReduceMean", maps, "means", axes=[1, 2], keepdims=0),
-        node("Mul", "means means", "squares"),
-        node("ReduceSum", "squares channels", "square_length", keepdims=1),
-        node("Add", "square_length epsilon", "positive"),
-        node("Sqrt", "positive", "length"),
-        node("Div", "means length", "unit"),
+        node("ReduceMean", maps, "channel_means", axes=[1, 2], keepdims=0),
+        *unit("channel_means", ""),
         node("Cast", "vectors", "floats", to=TensorProto.FLOAT),
         node("MatMul", "unit floats", "products"),
         node("Mul", "products step", "cosines"),
         node("TopK", "cosines named", f"{SIMILARITY_OUTPUT} rows", axis=1),
         node("Cast", "rows", NEAREST_OUTPUT, to=TensorProto.INT32),
-        node("Sub", "cosines offsets", "closeness"),
-        node("TopK", "closeness neighbours", "highest highest_rows", axis=1),
-        node("ReduceMean", "highest", "mean", axes=[1], keepdims=1),
-        node("MatMul", "unit direction", "along"),
-        node("Add", "mean along", "score"),
+        *(distance if familiarity.mahalanobis else mean_cosine),
+        *(along_direction if familiarity.direction.any() else [node("Identity", "base_score", "score")]),
         node("Sub", "score starts", "beyond"),
         node("Max", "beyond zero", "reached"),
         node("Min", "reached widths", "within"),

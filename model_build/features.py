@@ -20,6 +20,7 @@ from model_build.config import BuildConfig
 from model_build.data import shifts
 from model_build.data.dataset import Example
 from model_build.data.reader import CORES, PictureReader, decoder_fingerprint, require_readable
+from model_build.data.shifts import Changes
 from model_build.export import IMAGE
 from model_build.progress import progress_bar
 
@@ -35,8 +36,8 @@ class Features:
     unreadable: Mapping[Example, Unreadable] = field(default_factory=dict)
 
 
-def extract(graph: Path, examples: Sequence[Example], config: BuildConfig, *, changed: bool = False) -> Features:
-    """The pooled output of `graph` (image -> feature maps) for the examples, or for their changed copies.
+def extract(graph: Path, examples: Sequence[Example], config: BuildConfig, changes: Changes | None = None) -> Features:
+    """The pooled output of `graph` (image -> feature maps) for the examples, or for their copies with `changes`.
 
     From the cache where possible; shows progress.
 
@@ -49,7 +50,8 @@ def extract(graph: Path, examples: Sequence[Example], config: BuildConfig, *, ch
         hashlib.sha256(content).hexdigest(),
         config.image_size,
         decoder_fingerprint(),
-        source_of(classifier.__file__, __file__, *([shifts.__file__] if changed else [])),
+        source_of(classifier.__file__, __file__, *([shifts.__file__] if changes else [])),
+        sorted(changes or ()),
         [version("onnxruntime"), platform.machine()],
     )
     cache = cache_in(config.cache)
@@ -57,11 +59,17 @@ def extract(graph: Path, examples: Sequence[Example], config: BuildConfig, *, ch
     missing = [example for example in examples if example.sha256 not in rows]
     with progress_bar(len(examples), "images") as advance:
         advance(len(examples) - len(missing))
-        for computed in _run(content, graph, missing, config, changed) if missing else ():
+        for computed in _run(content, graph, missing, config, changes) if missing else ():
             cache.add_rows(key, computed)
             rows.update(computed)
             advance(len(computed))
     return _features(examples, rows)
+
+
+def rows_of(features: Features, chosen: np.ndarray) -> Features:
+    """The features where `chosen`, bool [n]."""
+    examples = tuple(features.examples[row] for row in np.flatnonzero(chosen))
+    return Features(examples, features.values[chosen], features.labels[chosen])
 
 
 def pool(maps: np.ndarray) -> np.ndarray:
@@ -71,11 +79,11 @@ def pool(maps: np.ndarray) -> np.ndarray:
 
 
 def _run(
-    content: bytes, graph: Path, examples: Sequence[Example], config: BuildConfig, changed: bool
+    content: bytes, graph: Path, examples: Sequence[Example], config: BuildConfig, changes: Changes | None
 ) -> Iterator[list[tuple[str, CachedRow]]]:
     """Batches of rows; the last holds the unreadable images."""
     session = open_session(content, graph, CORES)
-    reader = PictureReader(examples, config.image_size, changed)
+    reader = PictureReader(examples, config.image_size, changes)
     for batch, pixels in reader.batches(config.inference_batch):
         (values,) = session.run(None, {IMAGE: pixels})
         yield [(example.sha256, row) for example, row in zip(batch, pool(values), strict=True)]

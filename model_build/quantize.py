@@ -95,7 +95,7 @@ def quantise_base(
         hashlib.sha256(fp32.read_bytes()).hexdigest(),
         [example.sha256 for example in (*calibration, *reference.examples)],
         [asdict(candidate) for candidate in config.quantisations],
-        [config.image_size, config.histogram_megapixels, config.same_error, config.float_gain, config.largest_error],
+        [config.image_size, config.histogram_images, config.same_error, config.float_gain, config.largest_error],
         decoder_fingerprint(),
         source_of(__file__),
         {name: version(name) for name in ("onnx", "onnxruntime", "numpy")},
@@ -114,7 +114,7 @@ def calibration_examples(data: Dataset, config: BuildConfig) -> list[Example]:
 
 def comparison_examples(data: Dataset, config: BuildConfig) -> list[Example]:
     """The validation images on which INT8 is compared with FP32."""
-    return spread(data.splits["validation"], config.affordable(config.quantisation_megapixels))
+    return spread(data.splits["validation"], config.quantisation_images)
 
 
 def compare(
@@ -247,7 +247,7 @@ def quantize(prepared: Path, int8: Path, ranges: ActivationRanges, float_layers:
 def _image_count(candidate: QuantisationCandidate, available: int, config: BuildConfig) -> int:
     """Calibration images of a candidate. Histograms are slow, so the settings limit theirs."""
     if candidate.ranges is not Ranges.MINMAX:
-        available = min(available, config.affordable(config.histogram_megapixels))
+        available = min(available, config.histogram_images)
     return min(candidate.images, available)
 
 

@@ -208,7 +208,7 @@ def _at_sizes(
 ) -> dict[int, Network]:
     """A base at each size to try: quantised once, because ranges of activations hardly depend on the size."""
     int8 = folder / f"{speedup:g}x.int8.onnx"
-    quantise(fp32, int8, config)
+    quantise(fp32, int8, replace(config, speedup=speedup))
     networks = {}
     for size in dict.fromkeys((config.image_size, *config.sizes_to_try)):
         graphs = []

@@ -153,6 +153,14 @@ def judge_copies(evaluated: EvaluatedHead, features: Features, copies: Features,
     return JudgedCopies(changes, logits, copies.labels, evaluated.right[originals])
 
 
+def logits_by(candidate: HeadCandidate, known: Features, features: Features, config: BuildConfig) -> np.ndarray:
+    """Logits float32 [m, known labels] of `features` by a head trained on `known`, which may lack labels."""
+    vectors, unseen = (head.unit_vectors(one.values, candidate.pooling) for one in (known, features))
+    present, targets = np.unique(known.labels, return_inverse=True)
+    penalty = [candidate.l2]
+    return _logits(candidate, penalty, vectors, targets, unseen, len(present), config.seed)[0]
+
+
 def train_network(
     fp32: Path,
     int8: Path,

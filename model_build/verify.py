@@ -24,7 +24,7 @@ from evaluation.metrics import mcnemar_test, wilson_interval
 from evaluation.predictions import Scored
 from labeller.classifier import Classifier, softmax
 from labeller.images import Unreadable
-from labeller.results import Prediction, Thresholds
+from labeller.results import Neighbour, Prediction, Thresholds
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example, require_enough, spread
 from model_build.data.reader import PictureReader
@@ -86,13 +86,14 @@ class BaselineTest(Accuracy):
 @dataclass(frozen=True, slots=True)
 class Predictions:
     """Predictions for some examples: `logits` float [n, labels]; `labels` int64 [n] are the true ones; `familiarity`
-    float64 [n], if it is known."""
+    float64 [n] and the nearest training pictures of each, if they are known."""
 
     examples: tuple[Example, ...]
     logits: np.ndarray
     labels: np.ndarray
     temperature: float
     familiarity: np.ndarray | None = None
+    nearest: tuple[tuple[Neighbour, ...], ...] = ()
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -134,7 +135,8 @@ class Verification:
 
     `test` are its predictions for the test images; `accuracy` is by split. `baseline` compares the baseline with the
     finished model on a sample of the test images. `largest_difference` is that of a probability between the exported
-    graph and Keras. `unreadable` are the test images left out.
+    graph and Keras. `unreadable` are the test images left out. `others` are predictions for the test images of the
+    folder `other`, which choose nothing either.
     """
 
     test: Predictions
@@ -142,6 +144,7 @@ class Verification:
     baseline: BaselineTest
     largest_difference: float
     unreadable: Mapping[Example, Unreadable]
+    others: Predictions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +189,10 @@ def verify(
         "test": _split(test.right, fp32.test_right, int8.test_right),
     }
     baseline = compare_with_baseline(_right(network.yardstick, int8.test), shipped)
-    return Verification(test, accuracy, baseline, difference, reader.unreadable)
+    strange = PictureReader(data.others.get("test", ()), config.image_size)
+    others = predict(classifier, strange, temperature, config.inference_batch) if strange.examples else None
+    unreadable = {**reader.unreadable, **strange.unreadable}
+    return Verification(test, accuracy, baseline, difference, unreadable, others)
 
 
 def train_on_sample(graph: Path, splits: Sequence[Sequence[Example]], config: BuildConfig) -> Sample:
@@ -244,18 +250,20 @@ def agreement(
 def predict(classifier: Classifier, reader: PictureReader, temperature: float, batch: int) -> Predictions:
     """The finished model's predictions for every readable image."""
     examples: list[Example] = []
+    nearest: list[tuple[Neighbour, ...]] = []
     logits, shares = [np.empty((0, len(classifier.labels)))], [np.empty(0)]
     with progress_bar(len(reader.examples), "images") as advance:
         for part, pixels in reader.batches(batch):
             outputs = classifier.outputs(pixels)
             examples += part
             logits.append(outputs.logits)
+            nearest += [classifier.neighbours(outputs, index) for index in range(len(part))]
             if outputs.familiarity is not None:
                 shares.append(outputs.familiarity.round(6))  # as in rows
             advance(len(part))
     labels, familiarity = np.array([example.label for example in examples], int), np.concatenate(shares)
     known = familiarity if len(familiarity) == len(examples) else None
-    return Predictions(tuple(examples), np.concatenate(logits), labels, temperature, known)
+    return Predictions(tuple(examples), np.concatenate(logits), labels, temperature, known, tuple(nearest))
 
 
 def require_equal_accuracy(fp32: np.ndarray, int8: np.ndarray, config: BuildConfig) -> None:

@@ -100,6 +100,8 @@ def run_job(
         )
     job = options.job or _unfinished_job(clients, target, console)
     if job is None:
+        if not (options.manifest or options.bucket or target.uploads_bucket):
+            raise CommandError(f"{options.stack} labels several buckets (parameter Buckets): name one, BUCKET=...")
         manifest = options.manifest and batch_operations.upload_manifest(clients, target, options.manifest)
         selection = Selection(
             options.bucket or target.uploads_bucket, options.prefix, options.stale_only, manifest or None

@@ -72,7 +72,7 @@ class BackfillTarget:
     stack: str
     account: str
     region: str
-    uploads_bucket: str
+    uploads_bucket: str  # "" if it labels several
     reports_bucket: str
     function_arn: str
     role_arn: str
@@ -144,7 +144,7 @@ def find_target(clients: Clients, stack: str) -> BackfillTarget:
         stack=stack,
         account=arn.split(":")[4],
         region=arn.split(":")[3],
-        uploads_bucket=described.output("UploadsBucketName"),
+        uploads_bucket=described.buckets[0] if len(described.buckets) == 1 else "",
         reports_bucket=described.output("ReportsBucketName"),
         function_arn=arn,
         role_arn=role,

@@ -85,7 +85,7 @@ def _take_over(stack: StackDescription, bucket: str) -> str:
     """Take the variables of the stack's backfill function, except the model's place; returns the bucket to label."""
     function = boto3.client("lambda").get_function_configuration(FunctionName=stack.output("BackfillFunctionArn"))
     os.environ.update(function["Environment"]["Variables"] | {local_stack.MODEL: os.environ[local_stack.MODEL]})
-    return bucket or stack.output("UploadsBucketName")
+    return stack.bucket(bucket)
 
 
 def label_objects(

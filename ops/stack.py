@@ -23,6 +23,22 @@ class StackDescription:
     outputs: Mapping[str, str]
     parameters: Mapping[str, str]  # the values that it was deployed with
 
+    @property
+    def existing_buckets(self) -> list[str]:
+        """The existing buckets that it labels; empty if it has one of its own."""
+        return [name for name in self.outputs.get("ExistingBuckets", "").split(",") if name]
+
+    @property
+    def buckets(self) -> list[str]:
+        """The buckets whose uploads it labels. Raises CommandError if they are not known."""
+        return self.existing_buckets or [self.output("UploadsBucketName")]
+
+    def bucket(self, name: str | None) -> str:
+        """The bucket `name`, or else the only one. Raises CommandError if there are several."""
+        if not name and len(self.buckets) > 1:
+            raise CommandError(f"{self.name} labels {', '.join(self.buckets)}: name one (make: BUCKET=...)")
+        return name or self.buckets[0]
+
     def writes(self, what: str) -> bool:
         """Whether it writes `what`, tags, row or event, of each result."""
         return what in self.parameters.get("Write", "tags,row,event").split(",")

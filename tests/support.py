@@ -252,6 +252,12 @@ class Printed:
                         counts[name] = counts.get(name, 0) + sum(line[name])
         return counts
 
+    @property
+    def units(self) -> dict[str, str]:
+        """The unit of each metric."""
+        groups = (group for line in self.lines for group in line.get("_aws", {}).get("CloudWatchMetrics", []))
+        return {metric["Name"]: metric["Unit"] for group in groups for metric in group["Metrics"]}
+
 
 # ---- threads ------------------------------------------------------------------------------------------------
 

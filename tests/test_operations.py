@@ -42,7 +42,8 @@ def policy_of(section: str) -> dict[str, Any]:
 def test_the_key_policy_is_json_and_covers_every_service_that_writes_with_the_key() -> None:
     policy = policy_of("Your own key")
     services = {statement["Principal"].get("Service") for statement in policy["Statement"]}
-    assert services == {None, "s3.amazonaws.com", "cloudwatch.amazonaws.com", "logs.REGION.amazonaws.com"}
+    aws = {f"{name}.amazonaws.com" for name in ("s3", "events", "cloudwatch", "logs.REGION")}
+    assert services == {None, *aws}
     unconditional = [statement["Sid"] for statement in policy["Statement"] if "Condition" not in statement]
     assert unconditional == ["IamDecides"]
 

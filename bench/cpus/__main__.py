@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench.cpus import VerifyError, plain, sysroot
-from bench.cpus.compare import ARM64_TOLERANCE, Run, compare, report, target_met
+from bench.cpus.compare import ARM64_TOLERANCE, FAMILIARITY_TOLERANCE, Run, compare, report, target_met
 from bench.cpus.machines import EMULATED, Machine, require_tools, this_machine
 from bench.cpus.runs import Measurement, measure_all, measure_natively, measure_on_arm64
 from bench.sources import MODEL, demo_inputs
@@ -29,17 +29,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = command_parser("bench.cpus", __doc__)
     parser.add_argument("--model", type=Path, default=MODEL, help="folder of the built model [build/model]")
     parser.add_argument("--data", type=Path, help="data set, of which the test photographs are used [the demo's]")
-    parser.add_argument("--weights", help="base weights of the model: imagenet, random, a file [the demo's]")
     parser.add_argument("--photographs", type=positive, default=40, help="number of test photographs [40]")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "cpus", help="output folder [build/cpus]")
     options = parser.parse_args(arguments)
     try:
         require_tools()
-        demo = demo_inputs()
-        data, weights = options.data or demo.get("data"), options.weights or demo.get("weights")
+        data = options.data or demo_inputs().get("data")
         if not data:
             raise DataError("no photographs: name the data set with --data (make: DATA=...)")
-        return run(options.model, ROOT / data, weights, options.photographs, options.out)
+        return run(options.model, ROOT / data, options.photographs, options.out)
     except (VerifyError, DataError, ModelError, PackagingError) as error:
         print(f"verify-cpus: {error}", file=sys.stderr)
         return error.exit_code if isinstance(error, VerifyError) else CANNOT_RUN
@@ -51,18 +49,14 @@ def main(arguments: list[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def run(model: Path, data: Path, weights: str | None, photographs: int, out: Path) -> int:
+def run(model: Path, data: Path, photographs: int, out: Path) -> int:
     """Measure, print the table, write cpus.json; returns the exit status."""
     if not (model / MANIFEST_FILE).is_file():
         raise ModelError(f"no model in {model}: make one first (`make model`, `make demo`), or name it with --model")
     manifest = Manifest.from_file(model / MANIFEST_FILE)
     paths = readable(dataset.scan(data).splits["test"], photographs, manifest.input_size[0])
     python = sysroot.prepare(out / "arm64")
-    models = {OURS: model}
-    try:
-        models[PLAIN] = _plain(model, manifest, weights, out)
-    except plain.PlainModelError as error:
-        print(f"No comparison with a plain model: {error}")
+    models = {OURS: model, PLAIN: _plain(model, manifest, out)}
     here = this_machine()
     print(f"{len(paths)} test photographs on {len(EMULATED) + 1} CPUs, {len(models)} models ...", flush=True)
     measurements = [
@@ -87,7 +81,8 @@ def run(model: Path, data: Path, weights: str | None, photographs: int, out: Pat
     if not target_met(rows, OURS):
         print(
             f"verify-cpus: {manifest.model_version} does not give the same answers everywhere (allowed: identical on "
-            f"x86_64, the same label and {ARM64_TOLERANCE} in probability on arm64)",
+            f"x86_64, the same label and {ARM64_TOLERANCE} in probability on arm64, "
+            f"{FAMILIARITY_TOLERANCE} in familiarity)",
             file=sys.stderr,
         )
         return TARGET_MISSED
@@ -108,13 +103,11 @@ def readable(examples: Sequence[Example], count: int, image_size: int) -> list[P
     raise DataError("none of the test pictures can be read")
 
 
-def _plain(model: Path, manifest: Manifest, weights: str | None, out: Path) -> Path:
-    if not weights:
-        raise plain.PlainModelError("name the base weights with --weights (make: WEIGHTS=...)")
+def _plain(model: Path, manifest: Manifest, out: Path) -> Path:
     folder = out / f"plain-{manifest.model_sha256[:12]}"
     if not (folder / MANIFEST_FILE).is_file():  # written last
         print("building the same model with 8-bit kernels, for comparison ...", flush=True)
-        plain.make(model, weights, folder)
+        plain.make(model, folder)
     return folder
 
 

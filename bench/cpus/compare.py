@@ -1,7 +1,7 @@
 """The answers of one model on several CPUs: differences, and whether they are within the target. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench.cpus.machines import Machine
@@ -14,18 +14,22 @@ head is float32, and AVX512 and AVX2 add its products up in different orders."""
 ARM64_TOLERANCE = 0.01
 """Largest difference of a probability on arm64, where requantisation may round a tie the other way."""
 
+FAMILIARITY_TOLERANCE = 0.01
+"""Largest difference of a familiarity on any CPU, as in the self-check: it is computed in float32."""
+
 Scores = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The answers of one model on one CPU: probabilities by label, by photograph."""
+    """The answers of one model on one CPU: probabilities by label, and the familiarity, by photograph."""
 
     model: str  # for the table
     machine: Machine
     sum_of_products: int  # of the probe
     self_check: str  # passes or refuses
     answers: Mapping[str, Scores]
+    familiarity: Mapping[str, float] = field(default_factory=dict)  # by photograph; empty for a model that has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +44,20 @@ class Comparison:
     largest_difference: float  # of a probability
     products: str  # exact or saturate: large products in the CPU's U8S8 kernels
     self_check: str
+    familiarity_difference: float | None = None  # the largest; None for a model that has no familiarity
 
     @property
     def within_target(self) -> bool:
-        """Same labels, and no probability differs by more than the architecture's tolerance."""
+        """Same labels, and no probability and no familiarity differs by more than its tolerance."""
         tolerance = X86_TOLERANCE if self.architecture == "x86_64" else ARM64_TOLERANCE
-        return self.same_label == self.photographs > 0 and self.largest_difference <= tolerance
+        same = self.same_label == self.photographs > 0 and self.largest_difference <= tolerance
+        return same and (self.familiarity_difference or 0.0) <= FAMILIARITY_TOLERANCE
 
 
 def compare(native: Run, run: Run) -> Comparison:
     """`run` against `native`, which may be the same."""
     common = [name for name in run.answers if name in native.answers]
+    shares = [(native.familiarity[name], run.familiarity[name]) for name in common if name in run.familiarity]
     pairs = [(native.answers[name], run.answers[name]) for name in common]
     return Comparison(
         run.model,
@@ -61,6 +68,7 @@ def compare(native: Run, run: Run) -> Comparison:
         max((abs(here[label] - there[label]) for here, there in pairs for label in here), default=0.0),
         "exact" if run.sum_of_products == PROBE_PRODUCTS * 255 * 127 else "saturate",
         run.self_check,
+        max((abs(here - there) for here, there in shares), default=None),
     )
 
 
@@ -69,7 +77,12 @@ def report(rows: Sequence[Comparison], ours: str, details: Mapping[str, Any]) ->
     return {
         "format_version": 1,
         **details,
-        "target": {"x86_64": X86_TOLERANCE, "arm64": ARM64_TOLERANCE, "met": target_met(rows, ours)},
+        "target": {
+            "x86_64": X86_TOLERANCE,
+            "arm64": ARM64_TOLERANCE,
+            "familiarity": FAMILIARITY_TOLERANCE,
+            "met": target_met(rows, ours),
+        },
         "rows": [{**asdict(row), "within_target": row.within_target} for row in rows],
     }
 

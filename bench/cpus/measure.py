@@ -1,7 +1,7 @@
 """The program that runs on each CPU: `python -m bench.cpus.measure MODEL PROBE PHOTOGRAPH...`.
 
-Prints a line of JSON about the CPU and one per photograph, with its path, its SHA-256 and the probabilities of all
-labels, by labeller.images and labeller.classifier as in Lambda. Imports only what a layer holds.
+Prints a line of JSON about the CPU and one per photograph, with its path, its SHA-256, the probabilities of all
+labels and the familiarity, by labeller.images and labeller.classifier as in Lambda. Imports only what a layer holds.
 """
 
 import hashlib
@@ -40,7 +40,12 @@ def main(model: Path, probe: Path, photographs: Sequence[str]) -> None:
         content = Path(path).read_bytes()
         pixels = decode(content, classifier.input_size, DEFAULT_MAX_IMAGE_PIXELS).pixels
         (prediction,) = classifier.predict(pixels[np.newaxis])
-        _print(photograph=path, sha256=hashlib.sha256(content).hexdigest(), scores=dict(prediction.scores))
+        _print(
+            photograph=path,
+            sha256=hashlib.sha256(content).hexdigest(),
+            scores=dict(prediction.scores),
+            familiarity=prediction.familiarity,
+        )
 
 
 def sum_of_products(probe: Path) -> int:

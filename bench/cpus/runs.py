@@ -121,7 +121,9 @@ def _measure(measurement: Measurement, probe: Path, answers: Path, advance: Call
     if lacking := [photograph for photograph in measurement.photographs if str(photograph) not in scores]:
         raise VerifyError(f"{measurement.title}: {len(lacking)} photographs without an answer")
     about, asked = records[0], {str(photograph): scores[str(photograph)] for photograph in measurement.photographs}
-    return Run(measurement.model, measurement.machine, about["sum_of_products"], about["self_check"], asked)
+    familiarity = {record["photograph"]: record["familiarity"] for record in records[1:]}
+    shares = {name: familiarity[name] for name in asked if familiarity[name] is not None}
+    return Run(measurement.model, measurement.machine, about["sum_of_products"], about["self_check"], asked, shares)
 
 
 def _read(path: Path, key: str) -> list[dict[str, Any]]:

@@ -82,7 +82,7 @@ class Classifier:
                 dict(zip(self.labels, row.tolist(), strict=True)),
                 # As rows have it, so that 0.01 in float32 is not below a threshold of 0.01.
                 None if outputs.familiarity is None else round(float(outputs.familiarity[index]), 6),
-                self._neighbours(outputs, index),
+                self.neighbours(outputs, index),
             )
             for index, row in enumerate(softmax(outputs.logits, self._manifest.temperature))
             for best in [int(row.argmax())]
@@ -133,7 +133,8 @@ class Classifier:
             values.get(SIMILARITY_OUTPUT),
         )
 
-    def _neighbours(self, outputs: Outputs, index: int) -> tuple[Neighbour, ...]:
+    def neighbours(self, outputs: Outputs, index: int) -> tuple[Neighbour, ...]:
+        """The most similar training pictures of one of the pictures. Raises ModelError for numbers of none."""
         if outputs.nearest is None or outputs.similarity is None:
             return ()
         rows = outputs.nearest[index].tolist()

@@ -25,6 +25,7 @@ _VALUES = np.linspace(0, 1, 256)  # of 8 bits
 # Versions of sRGB differ by as many of 255 levels: their curves are rounded tables, or formulas.
 _SAME = 3
 _MOST_TAGS = 100
+_ROWS = 32  # converted at a time: what is in between stays in the processor's cache
 # White and black of a sound profile are as near to those of sRGB, 0 to 1. A damaged profile must not make all black.
 _MOST_TINTED = 0.2
 # Parameters of each type of parametric curve (10.18): of g a b c d e f, the others are 1 for a and 0.
@@ -119,11 +120,14 @@ def _of_matrix(matrix: NDArray[np.float64], curves: NDArray[np.float64]) -> Conv
     table = _encoded(np.arange(2**16) / scale - 3 * lift)
 
     def convert(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        values = pixels.astype(np.intp)  # np.take would do it for each channel
-        sums = np.take(red, values[..., 0])
-        sums += np.take(green, values[..., 1])
-        sums += np.take(blue, values[..., 2])
-        return np.ascontiguousarray(np.take(table, sums.view(np.uint16)).reshape(*pixels.shape[:2], 4)[..., :3])
+        converted = np.empty_like(pixels)
+        for row in range(0, len(pixels), _ROWS):
+            values = pixels[row : row + _ROWS].astype(np.intp)  # np.take would do it for each channel
+            sums = np.take(red, values[..., 0])
+            sums += np.take(green, values[..., 1])
+            sums += np.take(blue, values[..., 2])
+            converted[row : row + _ROWS] = np.take(table, sums.view(np.uint16)).reshape(*sums.shape, 4)[..., :3]
+        return converted
 
     colours = np.stack(np.meshgrid(*[np.arange(0, 256, 15)] * 3), axis=-1).reshape(1, -1, 3).astype(np.uint8)
     return None if _is_same(convert(colours), colours) else convert

@@ -2,6 +2,8 @@
 
 The scan is read symbol by symbol, without decoding it (ITU-T T.81, annexes B and F). What no encoder writes ends the
 whole part. This works for sequential JPEGs of one scan. Of others, nothing counts as whole.
+
+A hole that was filled with one byte, such as zero, can be valid code: with the usual tables, of blocks full of -1.
 """
 
 import re
@@ -23,10 +25,15 @@ _MOST_RESTARTS = 50_000
 
 _SEGMENT = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # the marker of a segment
 _MARKER = re.compile(rb"\xff[^\x00\xff]")  # any marker within a scan, where 0xFF 0x00 is a byte of data
-_DHT, _DQT, _DRI, _SOS, _RST0 = 0xC4, 0xDB, 0xDD, 0xDA, 0xD0
+_DHT, _DQT, _DRI, _SOS, _RST0, _EOI = 0xC4, 0xDB, 0xDD, 0xDA, 0xD0, 0xD9
 _SEQUENTIAL = (0xC0, 0xC1)
 _OTHER_FRAMES = (0xC2, 0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
 _END_OF_BLOCK = 64  # coefficients: all the rest
+# Fewer equal bytes than this may be chance. More are a hole, except where the picture is flat or repeats itself. A
+# block there has few symbols: two AC coefficients and the end of the block, since its code is as long as a byte.
+_SHORTEST_HOLE = 32
+_FEW_SYMBOLS = 3
+_RUN = b"\1" * (_SHORTEST_HOLE - 1)
 _MOST_DC_BITS, _MOST_AC_BITS = 11, 10  # of a difference and a coefficient, with 8 bits a sample
 _LARGEST_DC = 1024  # 8 x 128, of a whole block of black or white
 
@@ -57,6 +64,62 @@ class _Scan(NamedTuple):
     start: int  # of the data
 
 
+def has_hole(data: bytes, start: int) -> bool:
+    """Whether a hole in the scan, which starts at `start`, was filled with one byte.
+
+    False for what `whole_part` does not read either.
+    """
+    if _RUN not in _repeated(data, start, len(data)):  # of nearly all pictures
+        return False
+    try:
+        scan = _header(data)
+    except (LookupError, ValueError):
+        return False
+    end = _SEGMENT.search(data, start)
+    return scan is not None and _hole(data, scan.start, end.start() if end else len(data), scan.blocks) >= 0
+
+
+def _hole(data: bytes, start: int, end: int, blocks: Sequence[_Block]) -> int:
+    """Where the first hole in the data of a scan starts; -1 if there is none."""
+    repeated = _repeated(data, start, end)
+    position = repeated.find(_RUN)
+    flat: set[int] = set()
+    while position >= 0:
+        value = data[start + position]
+        if value not in flat and not any(_repeats(value, phase, blocks) for phase in range(8)):
+            return start + position
+        flat.add(value)
+        after = repeated.find(b"\0", position)
+        position = repeated.find(_RUN, after) if after >= 0 else -1
+    return -1
+
+
+def _repeated(data: bytes, start: int, end: int) -> bytes:
+    """For each byte, 1 if the next one is the same, else 0."""
+    values = np.frombuffer(data, np.uint8)[start:end]
+    return (values[1:] == values[:-1]).tobytes()
+
+
+def _repeats(value: int, phase: int, blocks: Sequence[_Block]) -> bool:
+    """Whether this byte, repeated, is the code of one MCU, repeated, that begins at this bit and has few symbols."""
+    word, bit = value * 0x10101, phase
+    units = []
+    for _ in range(8):
+        symbols = []
+        for block in blocks:
+            symbols.append(block.dc[word >> 8 - (bit & 7) & 0xFFFF])
+            bit += (symbols[-1] >> 8) + (symbols[-1] & 255)
+            for _ in range(_FEW_SYMBOLS):
+                symbols.append(block.ac[word >> 8 - (bit & 7) & 0xFFFF])
+                bit += symbols[-1] >> 8
+                if symbols[-1] & 255 == _END_OF_BLOCK:
+                    break
+            else:
+                return False
+        units.append(symbols)
+    return all(symbols == units[0] for symbols in units)
+
+
 def whole_part(data: bytes) -> WholePart | None:
     """What is left of a damaged JPEG; None if that is not nearly all, or cannot be told."""
     try:
@@ -71,7 +134,9 @@ def whole_part(data: bytes) -> WholePart | None:
         marker = _MARKER.search(data, position)
         end = marker.start() if marker else len(data)
         wanted = min(scan.interval or total, total - first)
-        count, unread = _count_whole(data[position:end].replace(b"\xff\x00", b"\xff"), wanted, scan.blocks)
+        hole = _hole(data, position, end, scan.blocks)
+        last = end if hole < 0 else hole
+        count, unread = _count_whole(data[position:last].replace(b"\xff\x00", b"\xff"), wanted, scan.blocks)
         if unread > _MOST_MISSING * (end - position) + 1:
             count = 0  # the blocks do not match the data, and nothing shows where they stop to
         whole += count
@@ -113,15 +178,21 @@ def _count_whole(data: bytes, wanted: int, blocks: Sequence[_Block]) -> tuple[in
     return wanted, len(data) - (bit + 7) // 8
 
 
+def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """The kind and content of each segment, up to the end of the image, and where it ends."""
+    position = 2
+    while (marker := _SEGMENT.search(data, position)) and (kind := data[marker.start() + 1]) != _EOI:
+        start = marker.end() + 2
+        position = max(start, marker.end() + int.from_bytes(data[marker.end() : start], "big"))
+        yield kind, data[start:position], position
+
+
 def _header(data: bytes) -> _Scan | None:
     """The scan of a sequential JPEG of one scan; None for another. Raises LookupError, ValueError."""
-    position, frame, interval = 2, b"", 0
+    frame, interval = b"", 0
     huffman: dict[int, Sequence[int]] = {}
     quantisation: dict[int, int] = {}
-    while marker := _SEGMENT.search(data, position):
-        kind, start = data[marker.start() + 1], marker.end() + 2
-        position = max(start, marker.end() + int.from_bytes(data[marker.end() : start], "big"))
-        body = data[start:position]
+    for kind, body, position in _segments(data):
         if kind in _OTHER_FRAMES:
             return None
         if kind in _SEQUENTIAL:

@@ -59,11 +59,12 @@ def local_aws(port: int = 0) -> Iterator[LocalAws]:
         _require_free(port)
         from moto.server import ThreadedMotoServer  # takes seconds to import
 
-        from local.aws import move_tasks
+        from local.aws import move_tasks, s3_events
     except BaseException:
         _open.release()
         raise
     move_tasks.add_to_moto()
+    s3_events.add_to_moto()
     werkzeug = logging.getLogger("werkzeug")  # it logs every request
     level_before = werkzeug.level
     werkzeug.setLevel(logging.WARNING)

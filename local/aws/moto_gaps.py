@@ -17,6 +17,7 @@ NOT_IN_MOTO = {
     "AWS::CloudWatch::Alarm",
     "AWS::CodeDeploy::Application",
     "AWS::CodeDeploy::DeploymentGroup",
+    "AWS::Events::Rule",  # it is one, but only for a pattern that is not text
     "AWS::Lambda::Alias",
     "AWS::Lambda::EventInvokeConfig",
     "AWS::Lambda::LayerVersion",
@@ -77,6 +78,10 @@ def _set(aws: LocalAws, resource_type: str, name: str, properties: Mapping[str, 
                 aws.client("sns").set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=document)
         case "AWS::SNS::Subscription":
             aws.client("sns").subscribe(**properties)
+        case "AWS::Events::Rule":
+            events = aws.client("events")
+            events.put_rule(Name=properties["Name"], EventPattern=properties["EventPattern"])
+            events.put_targets(Rule=properties["Name"], Targets=properties["Targets"])
         case "AWS::CloudWatch::Alarm":  # a threshold that is a parameter's value is text
             threshold = float(properties["Threshold"])
             aws.client("cloudwatch").put_metric_alarm(**dict(properties) | {"Threshold": threshold})

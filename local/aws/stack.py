@@ -68,7 +68,7 @@ class Stack:
 
     name: str
     region: str
-    uploads_bucket: str
+    uploads_bucket: str  # "" if it labels existing buckets
     queue_url: str
     queue_arn: str
     dead_letter_url: str
@@ -112,13 +112,15 @@ def deploy(
         outputs = {key: value.replace(address, url) for key, value in outputs.items()}
         resources = {logical_id: value.replace(address, url) for logical_id, value in resources.items()}
     properties = {
-        key.removeprefix(_RESOLVED): json.loads(value) for key, value in outputs.items() if key.startswith(_RESOLVED)
+        key.removeprefix(_RESOLVED): _without_no_value(json.loads(value))
+        for key, value in outputs.items()
+        if key.startswith(_RESOLVED)
     }
     mapping = properties[_MAPPING]
     return Stack(
         name=name,
         region=aws.region_name,
-        uploads_bucket=outputs["UploadsBucketName"],
+        uploads_bucket=outputs.get("UploadsBucketName", ""),
         queue_url=outputs["UploadsQueueUrl"],
         queue_arn=mapping["EventSourceArn"],
         dead_letter_url=outputs["UploadsDeadLetterQueueUrl"],
@@ -164,6 +166,15 @@ def _deployable(cloudformation: Mapping[str, Any]) -> dict[str, Any]:
         if resource["Type"] not in NOT_IN_MOTO:
             resources[logical_id] = dict(resource) | {"Properties": properties}
     return dict(cloudformation) | {"Resources": resources, "Outputs": outputs}
+
+
+def _without_no_value(value: Any) -> Any:
+    """`value` without the members of lists that are AWS::NoValue, which moto turns into null."""
+    if isinstance(value, list):
+        return [_without_no_value(member) for member in value if member is not None]
+    if isinstance(value, dict):
+        return {name: _without_no_value(member) for name, member in value.items()}
+    return value
 
 
 def _without_aliases(resources: Mapping[str, Any]) -> dict[str, Any]:

@@ -197,7 +197,7 @@ def _invoke_on_stack(name: str, function_id: str, folder: Path, event: Any) -> i
     write_env_json(functions)
     _log(f"variables of {name}'s functions: {ENV_JSON}")
     build, python = prepare(folder, function_id)
-    event = with_bucket(event, described.output("UploadsBucketName"))
+    event = with_bucket(event, described.buckets[0])
     references = objects_named(event)
     for reference in references:
         _log(f"works on {reference.path}")

@@ -19,7 +19,7 @@ from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from model_build.cache import source_of
 from model_build.data.dataset import DataError, Example
 from model_build.data.folders import MAX_BYTES, SECONDS, content_of
-from model_build.data.shifts import changed_copy
+from model_build.data.shifts import Changes, changed_copy
 
 DECODING = (decoder_process, images, boxes, colours, headers, icc, jpeg, jpeg_scan, metadata, signatures, tiff)
 """The modules that turn bytes into pixels."""
@@ -50,8 +50,8 @@ def thumbnails(examples: Sequence[Example], image_size: int) -> dict[Example, st
     return uris
 
 
-def read(example: Example, image_size: int, changed: bool = False) -> Decoded:
-    """Decode one example, or its changed copy.
+def read(example: Example, image_size: int, changes: Changes | None = None) -> Decoded:
+    """Decode one example, or its copy with one of `changes`.
 
     Raises Unreadable, and DataError if the file changed since the build began.
     """
@@ -61,8 +61,8 @@ def read(example: Example, image_size: int, changed: bool = False) -> Decoded:
         raise DataError(f"{example.path} could be read when the build began, but not now: {error}") from error
     if hashlib.sha256(content).hexdigest() != example.sha256:
         raise DataError(f"{example.path} changed while the build ran; start again when nothing writes to the data")
-    if changed:
-        content = changed_copy(content, example.sha256, 2 * image_size)
+    if changes:
+        content = changed_copy(content, example.sha256, 2 * image_size, changes)
     return decode(content, (image_size, image_size), DEFAULT_MAX_IMAGE_PIXELS, SECONDS)
 
 
@@ -76,10 +76,10 @@ def require_readable(readable: Sequence[Example], unreadable: Mapping[Example, U
 class PictureReader:
     """Reads examples, or their changed copies, in batches. Unreadable ones are left out and kept in `unreadable`."""
 
-    def __init__(self, examples: Sequence[Example], image_size: int, changed: bool = False) -> None:
+    def __init__(self, examples: Sequence[Example], image_size: int, changes: Changes | None = None) -> None:
         self.examples = examples
         self.image_size = image_size
-        self.changed = changed
+        self.changes = changes
         self.unreadable: dict[Example, Unreadable] = {}
 
     def batches(self, size: int) -> Iterator[tuple[list[Example], np.ndarray]]:
@@ -115,4 +115,4 @@ class PictureReader:
         return readable, np.concatenate([pixels for _, pixels in batches])
 
     def _read(self, example: Example) -> np.ndarray:
-        return read(example, self.image_size, self.changed).pixels
+        return read(example, self.image_size, self.changes).pixels

@@ -1,4 +1,5 @@
-"""Changed copies of photographs: what other cameras, programs and web sites do to pictures.
+"""Changed copies of photographs: what other cameras, programs and web sites do to pictures (CHANGES); and copies that
+have nothing left of what they show, as stand-ins for pictures of something else (DESTRUCTIONS).
 
 Each picture has one copy, with one kind of change. Its content decides which, so that a set of pictures has all kinds.
 """
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping
 from io import BytesIO
 from random import Random
 
+import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from labeller.decoder_process import decode
@@ -48,7 +50,31 @@ def _stretch(image: Image.Image, random: Random) -> Image.Image:
     return image.resize((max(1, round(factor * image.width)), image.height))
 
 
-CHANGES: Mapping[str, Callable[[Image.Image, Random], Image.Image]] = {
+def _tiles(image: Image.Image, random: Random) -> Image.Image:
+    """Eight by eight tiles in another order."""
+    side = 8 * max(1, round(max(image.size) / 8))
+    squares = np.asarray(image.resize((side, side))).reshape(8, side // 8, 8, side // 8, 3).swapaxes(1, 2)
+    order = random.sample(range(64), 64)
+    shuffled = squares.reshape(64, side // 8, side // 8, 3)[order].reshape(8, 8, side // 8, side // 8, 3)
+    return Image.fromarray(shuffled.swapaxes(1, 2).reshape(side, side, 3))
+
+
+def _corner(image: Image.Image, random: Random) -> Image.Image:
+    """A fifth of the sides at a corner, where there is mostly background, in the picture's size."""
+    width, height = (max(1, side // 5) for side in image.size)
+    left, top = random.choice([0, image.width - width]), random.choice([0, image.height - height])
+    return image.crop((left, top, left + width, top + height)).resize(image.size)
+
+
+def _noise(image: Image.Image, random: Random) -> Image.Image:
+    noise = np.random.default_rng(random.getrandbits(64)).normal(0, 100, (image.height, image.width, 3))
+    return Image.fromarray((np.asarray(image) + noise).clip(0, 255).astype(np.uint8))
+
+
+Changes = Mapping[str, Callable[[Image.Image, Random], Image.Image]]
+"""Kinds of change by name."""
+
+CHANGES: Changes = {
     "blurred": _blur,
     "with a border": _border,
     "cropped": _crop,
@@ -61,22 +87,31 @@ CHANGES: Mapping[str, Callable[[Image.Image, Random], Image.Image]] = {
 """Each kind by the name that the model card shows."""
 
 
-def change_of(sha256: str) -> str:
+DESTRUCTIONS: Changes = {
+    "in tiles": _tiles,
+    "a corner": _corner,
+    "blurred away": lambda image, _: image.filter(ImageFilter.GaussianBlur(0.06 * max(image.size))),
+    "under noise": _noise,
+}
+"""What these leave is fur and ground, but no animal. Four by four tiles would leave whole heads."""
+
+
+def change_of(sha256: str, changes: Changes = CHANGES) -> str:
     """The kind of change in the copy of the picture with this SHA-256."""
-    return list(CHANGES)[int(sha256[:8], 16) % len(CHANGES)]
+    return list(changes)[int(sha256[:8], 16) % len(changes)]
 
 
-def changed_copy(content: bytes, sha256: str, side: int) -> bytes:
+def changed_copy(content: bytes, sha256: str, side: int, changes: Changes = CHANGES) -> bytes:
     """A JPEG file with the copy of a picture, which is reduced first if its longer side is above `side`.
 
     Raises Unreadable.
     """
-    kind, random = change_of(sha256), Random(sha256)  # noqa: S311  no secret
+    kind, random = change_of(sha256, changes), Random(sha256)  # noqa: S311  no secret
     original = decode(content, (1, 1), DEFAULT_MAX_IMAGE_PIXELS, SECONDS)
     scale = min(1.0, side / max(original.width, original.height))
     size = max(1, round(scale * original.height)), max(1, round(scale * original.width))
     image = Image.fromarray(decode(content, size, DEFAULT_MAX_IMAGE_PIXELS, SECONDS).pixels)
     file = BytesIO()
     quality = random.randint(8, 20) if kind.startswith("JPEG") else QUALITY
-    CHANGES[kind](image, random).save(file, "JPEG", quality=quality)
+    changes[kind](image, random).save(file, "JPEG", quality=quality)
     return file.getvalue()

@@ -11,6 +11,7 @@ from evaluation import metrics
 from labeller.classifier import softmax
 from labeller.images import Unreadable
 from labeller.manifest import Manifest
+from labeller.results import Thresholds
 from model_build.calibration import Threshold, at_bound
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example
@@ -19,8 +20,10 @@ from model_build.fingerprint import build_fingerprint
 from model_build.previous import PreviousModel
 from model_build.quantize import QuantisedBase
 from model_build.report import report as reports
+from model_build.report.familiarity import familiarity_report
 from model_build.search import SearchResult, rule
 from model_build.selection import RULE, EvaluatedHead, HeadAccuracy, JudgedCopies, TrainedNetwork, paired_difference
+from model_build.strangers import Learnt
 from model_build.verify import Accuracy, BaselineTest, Predictions, Verification
 
 FORMAT_VERSION = 4
@@ -42,6 +45,7 @@ class Decisions:
     head_accuracy: HeadAccuracy
     network: TrainedNetwork
     threshold: Threshold
+    learnt: Learnt
     searched: SearchResult | None
     previous: PreviousModel | None
 
@@ -73,7 +77,7 @@ def compose(
         accuracy=verification.accuracy,
         classes={label: Accuracy.of(test.right[test.labels == index]) for index, label in enumerate(data.labels)},
         confusion=metrics.confusion_matrix(test.labels, test.predicted, len(data.labels)).tolist(),
-        mistakes=mistakes_of(test, data, threshold.value),
+        mistakes=mistakes_of(test, data, manifest.thresholds),
         head=_head(decisions.network, verification.baseline),
         quantisation=_quantisation(decisions, config),
         calibration=reports.CalibrationReport(
@@ -84,6 +88,9 @@ def compose(
             calibration_of(test, threshold.value),
             changes_of(copies, manifest.temperature, threshold.value),
             CAUTION,
+        ),
+        familiarity=familiarity_report(
+            decisions.learnt, data, decisions.network.features, test, verification.others, manifest.thresholds
         ),
         largest_difference_to_keras=verification.largest_difference,
         bytes=sizes,
@@ -98,16 +105,19 @@ def compose(
     )
 
 
-def mistakes_of(test: Predictions, data: Dataset, threshold: float) -> list[reports.Mistake]:
+def mistakes_of(test: Predictions, data: Dataset, thresholds: Thresholds) -> list[reports.Mistake]:
     """Every test picture with a wrong label, the most confident first."""
     confidence, predicted = test.confidence, test.predicted
+    nearest = test.nearest or [()] * len(test.labels)
     return [
         reports.Mistake(
             data.name(test.examples[index]),
             data.labels[test.labels[index]],
             data.labels[predicted[index]],
             round(float(confidence[index]), 4),
-            bool(confidence[index] < threshold),
+            bool(confidence[index] < thresholds.confidence),
+            bool(test.familiarity is not None and test.familiarity[index] < (thresholds.familiarity or 0.0)),
+            tuple(replace(one, similarity=round(one.similarity, 4)) for one in nearest[index]),
         )
         for index in sorted(np.flatnonzero(~test.right), key=lambda index: -confidence[index])
     ]

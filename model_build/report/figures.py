@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from markupsafe import Markup
 
 from evaluation.charts import axis_ticks, linear_scale
 from evaluation.pages import macros, render
-from model_build.report.report import BuildReport, NetworkResult, SearchReport
+from model_build.report.report import BuildReport, FamiliarityReport, NetworkResult, SearchReport
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -21,11 +22,12 @@ LONGEST = 24
 
 
 def write_figures(report: BuildReport, folder: Path) -> None:
-    """Write confusion.svg, and tradeoff.svg if there was a choice of networks."""
+    """Write confusion.svg, roc.svg, and tradeoff.svg if there was a choice of networks."""
     folder.mkdir(parents=True, exist_ok=True)
     test = report.accuracy["test"].int8
     title = f"INT8 on {test.images} test pictures: true label (rows), predicted label (columns)"
     _write(folder / "confusion.svg", title, confusion_chart(report))
+    _write(folder / "roc.svg", "Pictures of something else against test pictures", roc_chart(report.familiarity))
     if report.search:
         _write(folder / "tradeoff.svg", "Log loss against time", tradeoff_chart(report.search))
 
@@ -76,6 +78,51 @@ def tradeoff_chart(search: SearchReport) -> Markup:
         sizes=[(hue, f"{size} px", 58 + 76 * index) for index, (size, hue) in enumerate(hues.items())],
     )
     return chart
+
+
+def roc_chart(familiarity: FamiliarityReport) -> Markup:
+    """The share of the test pictures that are familiar enough, against that of the strangers: a line for each kind of
+    strangers, and a point at the shipped threshold. The axes end where all points are seen."""
+    kept = 1 - familiarity.test.unknown / familiarity.test.images
+    points = {curve.strangers: _at_kept(curve.points, kept) for curve in familiarity.curves}
+    furthest = max([1 - kept, *points.values()])
+    whole = next(range_ for range_ in (0.1, 0.2, 0.5, 1.0) if furthest < range_ or range_ == 1.0)
+    across, up = linear_scale(0, whole, 64, 364), linear_scale(1 - whole, 1, 316, 16)
+    lines = [
+        {
+            "hue": round(360 * index / len(familiarity.curves)) + 210,
+            "name": f"{curve.strangers}: area {curve.area:.3f}, {curve.images} pictures",
+            "key": 44 + 24 * index,
+            "path": "M" + "L".join(f"{across(x):.1f} {up(y):.1f}" for x, y in _corner_of(curve.points, whole)),
+            "x": round(across(points[curve.strangers]), 1),
+        }
+        for index, curve in enumerate(familiarity.curves)
+    ]
+    ticks = [whole * step / 4 for step in range(5)]
+    chart: Markup = macros("figures.html", TEMPLATES).roc(
+        "Familiar test pictures against familiar strangers",
+        "The higher and the further left a line, the better the model tells pictures of something else from test "
+        "pictures. Points: the shipped threshold.",
+        {"width": 640, "height": 360, "left": 64, "right": 364},
+        grid=[(round(up(1 - tick), 1), f"{1 - tick:.1%}") for tick in ticks],
+        ticks=[(round(across(tick), 1), f"{tick:.1%}") for tick in ticks],
+        lines=lines,
+        y=round(up(kept), 1),
+    )
+    return chart
+
+
+def _corner_of(points: Sequence[tuple[float, float]], side: float) -> list[tuple[float, float]]:
+    """The part of a ROC curve in its upper left corner."""
+    strange, own = zip(*points, strict=True)
+    inside = [(x, y) for x, y in points if x <= side and y >= 1 - side]
+    return [(_at_kept(points, 1 - side), 1 - side), *inside, (side, float(np.interp(side, strange, own)))]
+
+
+def _at_kept(points: Sequence[tuple[float, float]], kept: float) -> float:
+    """The share of the strangers that are familiar where the share `kept` of the test pictures is."""
+    strange, own = zip(*points, strict=True)
+    return float(np.interp(kept, own, strange))
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from evaluation.metrics import ReliabilityBin
+from labeller.results import Neighbour
 from model_build.calibration import Threshold
 from model_build.compression.smaller import LayerRedundancy
 from model_build.config import HeadCandidate, QuantisationCandidate
@@ -19,13 +20,21 @@ from model_build.verify import Accuracy, BaselineTest, SplitAccuracy
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A test picture with a wrong label; `unsure` if its confidence is below the threshold."""
+    """A test picture with a wrong label; `unsure` if its confidence is below the threshold, `unknown` if its
+    familiarity is. `nearest` are the training pictures most similar to it."""
 
     path: str
     true: str
     predicted: str
     confidence: float
     unsure: bool
+    unknown: bool = False
+    nearest: tuple[Neighbour, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """UNKNOWN, UNSURE, or the predicted label."""
+        return "UNKNOWN" if self.unknown else "UNSURE" if self.unsure else self.predicted
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +179,68 @@ class CalibrationReport:
 
 
 @dataclass(frozen=True, slots=True)
+class MethodResult:
+    """A way to score familiarity: its area under the ROC curve by kind of stand-ins, and its area above the nearest
+    neighbours' on those that decide, with the standard error of this difference."""
+
+    name: str
+    areas: Mapping[str, float]
+    gain: float
+    gain_error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """How many of some pictures are labelled, UNSURE and UNKNOWN."""
+
+    images: int
+    labelled: int
+    unsure: int
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True)
+class RocCurve:
+    """Some strangers, and the area under their curve. `points`: the share of the strangers, and then of the test
+    pictures, that is at least as familiar as some threshold, from the strictest threshold to the loosest."""
+
+    strangers: str
+    images: int
+    area: float
+    points: list[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class StrangePicture:
+    """A training or validation picture, compared with the other exemplars."""
+
+    path: str
+    label: str
+    familiarity: float
+    nearest: tuple[Neighbour, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FamiliarityReport:
+    """How familiarity is scored and what it does. `stand_ins` counts those of each kind; `test` and `labelled` are of
+    the test pictures, by both thresholds; `other` is of the test pictures in the folder `other`, if there are any."""
+
+    threshold: float
+    method: str
+    rule: str
+    decided_by: str
+    methods: list[MethodResult]
+    stand_ins: Mapping[str, int]
+    exemplars: int
+    caution: str
+    test: Answers
+    labelled: Labelled
+    curves: list[RocCurve]
+    strangest: list[StrangePicture]
+    other: Answers | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BuildReport:
     """Everything in report.json. `key` is `fingerprint.build_fingerprint`; `search` is None if the
     full network was asked for, `previous` if the build replaces no model."""
@@ -189,6 +260,7 @@ class BuildReport:
     head: HeadReport
     quantisation: QuantisationReport
     calibration: CalibrationReport
+    familiarity: FamiliarityReport
     largest_difference_to_keras: float
     bytes: Mapping[str, int]
     machine: Mapping[str, int | str]

@@ -47,7 +47,6 @@ class Reviewer:
     aws_pool: WorkerPool
     write: frozenset[str] = frozenset({"tags", "row", "event"})  # what the stack writes of a result; always the row
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    writes_tags: bool = True  # False: the stack writes none (parameter Write)
 
     async def answer(self, ref: ObjectRef, etag: str, label: str | None, **more: str) -> tuple[Answer, Review | None]:
         """Give the content with this ETag the label, or withdraw it (None); `more` is kept in the history.
@@ -103,12 +102,10 @@ class Reviewer:
         return last["by"] == self.by and all(last.get(name) == value for name, value in said.items())
 
     async def write_tags_of_row(self, ref: ObjectRef) -> Tagging | None:
-        """Make the object's tags those of its row; None if the object is gone, or tags are not written.
+        """Make the object's tags those of its row; None if the object is gone.
 
         Raises AwsFailure, also while the row is still of earlier content: then the tags are not the labeller's yet.
         """
-        if not self.writes_tags:
-            return None
         try:
             for _ in range(MAX_ROUNDS):
                 tagging = await self._write_tags_once(ref)

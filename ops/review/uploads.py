@@ -35,8 +35,8 @@ MOST_ROWS = 20_000  # of the index that a queue reads
 BATCH = 100  # keys of a BatchGetItem call; DynamoDB developer guide, "BatchGetItem"
 _SCORES = 5  # that the page shows
 
-Key = tuple[str, str, str, int, int]
-"""Key, version and ETag of an upload, and its size in pixels: what an item's id holds."""
+Key = tuple[str, str, str, str, int, int]
+"""Bucket, key, version and ETag of an upload, and its size in pixels: what an item's id holds."""
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class Uploads:
     title: str
     labels: Sequence[str]
     dates: Sequence[date]  # UTC, the newest first
-    bucket: str
+    buckets: frozenset[str]
     table: str
     dynamodb: DynamoDBClient
     reviewer: Reviewer
@@ -160,7 +160,7 @@ class Uploads:
                 for label in labels if day in ("", str(of_day)) else ():
                     with aws_errors("Query", f"{label} of {of_day}"):
                         rows = list(rows_of_day(self.dynamodb, self.table, label, of_day))
-                    yield from (row for row in reversed(rows) if row["bucket"] == self.bucket)
+                    yield from (row for row in reversed(rows) if row["bucket"] in self.buckets)
 
         rows = [row for row, _ in zip(newest_first(), range(MOST_ROWS), strict=False)]
         return draw_sample(rows, SAMPLED) if queue == SAMPLE else rows
@@ -207,8 +207,10 @@ class Uploads:
     def _object(self, item_id: str) -> tuple[ObjectRef, str, tuple[int, int]]:
         """The object, its ETag, and height and width that it is shown with."""
         try:
-            key, version, etag, width, height = json.loads(base64.urlsafe_b64decode(item_id))
-            ref = ObjectRef(self.bucket, str(key), None if version == "null" else str(version))
+            bucket, key, version, etag, width, height = json.loads(base64.urlsafe_b64decode(item_id))
+            if bucket not in self.buckets:
+                raise ValueError(f"{bucket} is none of the stack's")
+            ref = ObjectRef(bucket, str(key), None if version == "null" else str(version))
             return ref, str(etag), display_size(int(width), int(height))
         except (ValueError, TypeError) as error:
             raise NotFound("the page names no picture") from error
@@ -216,7 +218,14 @@ class Uploads:
 
 def item_of(row: Mapping[str, Any]) -> Item:
     """A row as the page shows it."""
-    key: Key = (row["key"], row["version"], row["etag"], int(row.get("width", 1)), int(row.get("height", 1)))
+    key: Key = (
+        row["bucket"],
+        row["key"],
+        row["version"],
+        row["etag"],
+        int(row.get("width", 1)),
+        int(row.get("height", 1)),
+    )
     scores = sorted(row.get("scores", {}).items(), key=lambda score: -score[1])[:_SCORES]
     nearest = [f"{near['path']} ({float(near['similarity']):.2f})" for near in row.get("nearest", ())]
     details = {

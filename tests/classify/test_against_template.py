@@ -55,6 +55,7 @@ ONLY_FOR = {
     "event": {"events:PutEvents"},
 }
 WRITES = PARAMETERS["Write"]["AllowedValues"]
+BUCKETS = ("", BUCKET, f"{BUCKET},photos.example")  # a bucket of the stack's own, and existing ones
 
 Call = tuple[str, str]  # IAM action, ARN
 
@@ -168,9 +169,10 @@ def test_the_role_allows_the_calls_that_the_handler_makes_and_no_others(
 ) -> None:
     writing(service, monkeypatch, write)
     play(service)
-    allowed = granted(Write=write)
-    assert refused(calls, allowed) == []
-    assert {action for action, _ in allowed} - {action for action, _ in calls} == NOT_BY_THE_HANDLER
+    for buckets in BUCKETS:
+        allowed = granted(Write=write, Buckets=buckets)
+        assert refused(calls, allowed) == []
+        assert {action for action, _ in allowed} - {action for action, _ in calls} == NOT_BY_THE_HANDLER
     left_out = set().union(*(actions for name, actions in ONLY_FOR.items() if name not in write.split(",")))
     assert {action for action, _ in granted()} - {action for action, _ in allowed} == left_out
 
@@ -181,11 +183,30 @@ def test_the_role_of_backfills_allows_the_calls_for_tasks_and_no_others(
 ) -> None:
     writing(service, monkeypatch, write)
     play_backfill(service)
-    allowed = granted("BackfillRole", Write=write)
-    assert refused(calls, allowed) == []
     # S3 brings the tasks by invoking the function: there is no queue to read.
     expected = {action for action in NOT_BY_THE_HANDLER if not action.startswith("sqs:")}
-    assert {action for action, _ in allowed} - {action for action, _ in calls} == expected
+    for buckets in BUCKETS:
+        allowed = granted("BackfillRole", Write=write, Buckets=buckets)
+        assert refused(calls, allowed) == []
+        assert {action for action, _ in allowed} - {action for action, _ in calls} == expected
+
+
+@pytest.mark.parametrize("role", ["ClassifyRole", "BackfillRole"])
+@pytest.mark.parametrize("write", WRITES)
+def test_the_roles_reach_the_objects_of_exactly_the_buckets(role: str, write: str) -> None:
+    own = granted(role, Write=write)
+    on_s3 = {(action, pattern) for action, pattern in own if action.startswith("s3:")}
+    assert {pattern for _, pattern in on_s3} == {ARNS["UploadsBucket"], f"{ARNS['UploadsBucket']}/*"}
+    existing = granted(role, Write=write, Buckets="photos,scans.2026")
+    # A wildcard in place of the partition: an account has buckets in one only.
+    assert {entry for entry in existing if entry[0].startswith("s3:")} == {
+        (action, pattern.replace("arn:aws:s3:::uploads", f"arn:*:s3:::{bucket}"))
+        for action, pattern in on_s3
+        for bucket in ("photos", "scans.2026")
+    }
+    assert [entry for entry in existing if not entry[0].startswith("s3:")] == [
+        entry for entry in own if not entry[0].startswith("s3:")
+    ]
 
 
 @pytest.mark.parametrize("role", ["ClassifyRole", "BackfillRole"])

@@ -12,6 +12,7 @@ from labeller import decoder_process, images, jpeg
 from labeller.decoder_process import DecoderError, decode
 from labeller.images import Reason, Unreadable
 from labeller.signatures import SUPPORTED
+from local import ROOT
 from tests.hostile import HOSTILE, IN_A_BATCH, TIFF, WAYS, Replace
 from tests.support import encoded, photo_like, plain
 
@@ -28,6 +29,28 @@ def outcome(data: bytes, **options: Any) -> Any:
         return decode(data, (4, 4), LIMIT, **options)
     except Unreadable as error:
         return error
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "detail"),
+    [
+        (MemoryError(), Reason.TOO_COSTLY, images.TOO_MUCH_MEMORY),
+        (Unreadable(Reason.CORRUPT, "bad scan"), Reason.CORRUPT, "bad scan"),
+    ],
+)
+def test_the_process_answers_with_the_reason_and_its_detail(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, reason: Reason, detail: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(images, "decode", fail)
+    assert decoder_process._answer(b"", (4, 4), LIMIT) == ({"reason": reason, "detail": detail}, b"")
+
+
+def test_the_documents_name_the_limits_of_time() -> None:
+    limits = f"{decoder_process._PROCESSOR_SECONDS} s of processor time, {decoder_process.SECONDS:g} s in all"
+    assert f"decoding takes more than {limits}" in (ROOT / "docs/results.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", SUPPORTED)

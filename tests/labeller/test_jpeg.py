@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from time import process_time
 
 import numpy as np
 import pytest
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
+from simplejpeg import decode_jpeg
 
 from labeller import jpeg, jpeg_scan
 from labeller.images import Reason, Unreadable, decode
@@ -167,7 +169,7 @@ def test_without_its_restart_markers_a_jpeg_is_refused(lost: list[int]) -> None:
     assert not is_read(data)
 
 
-@pytest.mark.parametrize("extra", [b"\0", b"\x7f" * 40])
+@pytest.mark.parametrize("extra", [b"\1\2", b"\x7f\x3c" * 20])
 def test_a_few_bytes_before_the_end_marker_do_no_harm(extra: bytes) -> None:
     assert is_read(BASELINE[:-2] + extra + BASELINE[-2:])
     assert not is_read(BASELINE[:-2] + extra * 100_000 + BASELINE[-2:])
@@ -232,3 +234,87 @@ def test_reading_a_scan_is_bounded(name: str, limit: int, monkeypatch: pytest.Mo
 
 def test_pixels_keep_what_the_conversion_of_inks_needs() -> None:
     assert load(opened(KINDS["inks"]), KINDS["inks"], True).info["adobe"] == 100
+
+
+def filled(data: bytes, first: float, last: float, byte: int) -> bytes:
+    """The file with a part of its scans, between these shares of them, filled with one byte."""
+    begin, end = in_scan(data, first), in_scan(data, last)
+    return data[:begin] + bytes([byte]) * (end - begin) + data[end:]
+
+
+@pytest.mark.parametrize("byte", [0x00, 0x0A, 0x20, 0xF6])
+@pytest.mark.parametrize("kind", ["baseline", "grey", "every colour sampled", "progressive", "restart markers"])
+def test_a_hole_filled_with_one_byte_is_no_picture_though_it_is_valid_code(kind: str, byte: int) -> None:
+    data = filled(KINDS[kind], 0.4, 0.6, byte)
+
+    assert not is_read(data)
+    assert jpeg_scan.has_hole(data, start(data)) or kind == "progressive" or byte == 0x0A  # libjpeg gives warnings
+
+
+def test_a_hole_that_leaves_no_warning_is_noticed() -> None:
+    grey = encoded(photo_like(64, 64).convert("L"), "JPEG", quality=30)
+    # The usual code of a block of 63 coefficients of -1 is 191 bits of zeros: 00, then 63 times 000. Of 64 blocks it is
+    # 1,528 bytes.
+    data = grey[: start(grey)] + bytes(64 * 191 // 8) + b"\xff\xd9"
+    strict = decode_jpeg(data, "GRAY", strict=True)
+
+    assert strict.shape == (64, 64, 1)
+    assert jpeg_scan.has_hole(data, start(data))
+    with pytest.raises(ValueError, match="hole"):
+        load(opened(data), data, True)
+
+
+def test_of_a_file_with_a_hole_near_its_end_the_rest_is_read() -> None:
+    data = filled(RESTARTS, 0.97, 0.985, 0)
+
+    assert jpeg_scan.has_hole(data, start(data))
+    assert is_read(data)
+
+
+COLUMNS = np.tile(np.arange(1024), (256, 1))
+DRAWN = {
+    "white": np.full((256, 1024, 3), 255),
+    "grey": np.full((256, 1024), 128),
+    "a ramp": COLUMNS // 4,
+    "stripes": (COLUMNS % 8 < 4) * 255,
+    "squares": (COLUMNS // 8 + COLUMNS[:, :256].T.repeat(4, axis=1) // 8) % 2 * 255,
+    "half white": np.where(COLUMNS < 512, np.random.default_rng(0).integers(0, 256, COLUMNS.shape), 255),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"progressive": True}, {"subsampling": 0}])
+@pytest.mark.parametrize("kind", DRAWN)
+def test_what_is_drawn_repeats_itself_and_has_no_hole(kind: str, options: dict[str, bool]) -> None:
+    data = encoded(Image.fromarray(DRAWN[kind].astype(np.uint8)), "JPEG", **options)
+
+    assert not jpeg_scan.has_hole(data, start(data))
+    assert decode(data, (8, 8), 10**6).width == 1024
+
+
+def test_zeros_between_the_last_block_and_the_end_marker_do_no_harm() -> None:
+    assert is_read(BASELINE[:-2] + bytes(100_000) + BASELINE[-2:])
+
+
+def test_zeros_after_the_picture_are_no_hole() -> None:
+    for data in (BASELINE, PROGRESSIVE):
+        assert not jpeg_scan.has_hole(data + bytes(5000), start(data))
+
+
+def test_many_flat_parts_are_looked_through_at_once() -> None:
+    flat = encoded(Image.new("L", (256, 256), 128), "JPEG", optimize=True)
+    begin = start(flat)
+    assert flat[begin + 10 : begin + 50] == bytes(40)
+    data = flat[:begin] + (bytes(40) + b"\1") * 40_000 + b"\xff\xd9"
+    time = process_time()
+
+    jpeg_scan.has_hole(data, begin)
+
+    assert process_time() - time < 0.5
+
+
+def test_damaged_tables_are_no_hole() -> None:
+    data = filled(BASELINE, 0.4, 0.6, 0)
+    table = data.index(b"\xff\xc4") + 5
+    damaged = data[:table] + b"\xff" * 16 + data[table + 16 :]
+
+    assert not jpeg_scan.has_hole(damaged, start(data))

@@ -88,8 +88,9 @@ def sound(config: BuildConfig, built: Path, tmp_path_factory: pytest.TempPathFac
     frozen = load_frozen_base(build, data, load_narrow)
     quantisation = quantise(build, data, frozen.fp32)
     network = train_head(build, data, quantisation, extract_features(build, data, quantisation))
-    familiarity = learn_familiarity(build, data, network)
-    return Sound(build, data, frozen, quantisation, network, calibrate(build, data, network), familiarity)
+    calibration = calibrate(build, data, network)
+    familiarity = learn_familiarity(build, data, network, calibration).familiarity
+    return Sound(build, data, frozen, quantisation, network, calibration, familiarity)
 
 
 @pytest.fixture(scope="module")

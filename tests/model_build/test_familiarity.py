@@ -10,12 +10,22 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import scipy.spatial.distance
 from onnx import TensorProto, helper
 
 from model_build import familiarity_graph
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example
-from model_build.familiarity import Exemplars, Familiarity, Scale, choose_exemplars, choose_familiarity
+from model_build.familiarity import (
+    Exemplars,
+    Familiarity,
+    Mahalanobis,
+    Scale,
+    choose_exemplars,
+    choose_familiarity,
+    part_of,
+    unit_vectors,
+)
 from model_build.features import Features
 
 CONFIG = BuildConfig(Path("data"))
@@ -116,6 +126,27 @@ def test_the_score_is_the_mean_of_the_five_highest_cosines_less_offsets() -> Non
     assert exemplars.score(vector) == pytest.approx([0.3])
 
 
+def test_the_mahalanobis_distance_is_scipys_to_the_nearest_labels_mean() -> None:
+    learnt = Mahalanobis.of(TRAINING)
+    vectors, labels = unit_vectors(TRAINING.values).astype(float), TRAINING.labels
+    means = [vectors[labels == label].mean(axis=0) for label in (0, 1)]
+    covariance = np.cov(vectors - np.array(means)[labels], rowvar=False, bias=True)
+    inverse = np.linalg.inv(covariance + 0.01 * covariance.trace() / CHANNELS * np.eye(CHANNELS))
+
+    unseen = unit_vectors(np.concatenate([VALIDATION.values[:4], strangers(4, 15).values]))
+    distances = [min(scipy.spatial.distance.mahalanobis(one, mean, inverse) for mean in means) for one in unseen]
+
+    assert learnt.score(unseen) == pytest.approx([-(distance**2) / CHANNELS for distance in distances], rel=1e-3)
+
+
+def test_the_mahalanobis_distance_is_finite_with_fewer_pictures_than_channels_and_with_equal_ones() -> None:
+    few, equal = clusters("train", 3, 16), features_of(np.ones((6, CHANNELS)), np.arange(6) % 2, "train")
+
+    for features in (few, equal):
+        scores = Mahalanobis.of(features).score(unit_vectors(VALIDATION.values))
+        assert np.isfinite(scores).all()
+
+
 # ---- the choice ---------------------------------------------------------------------------------------
 
 
@@ -146,15 +177,22 @@ def test_the_labels_pictures_do_not_become_strangers_in_a_small_collection() -> 
     assert (familiarity(strangers(30, 8).values) < familiarity.threshold).all()
 
 
-def test_other_pictures_lower_the_threshold_where_they_are_far_from_the_labels() -> None:
+def test_other_pictures_far_from_the_labels_leave_the_threshold() -> None:
     familiarity = choose_familiarity(DATA, KNOWN, strangers(20, 9), CONFIG)
 
-    assert familiarity.threshold == pytest.approx(0.015)  # half of the 3% that may be lost: RANGE
+    assert familiarity.threshold == 0.03
+    assert not familiarity.direction.any()  # fewer than 50
+
+
+def test_other_pictures_near_the_labels_raise_the_threshold_by_a_quarter_at_most() -> None:
+    near = features_of(VALIDATION.values[:20, 0], np.full(20, 2), "other")
+
+    assert choose_familiarity(DATA, KNOWN, near, CONFIG).threshold == pytest.approx(0.0375)
 
 
 def test_other_pictures_teach_a_direction_where_the_neighbours_do_not_suffice() -> None:
     # The strangers differ from the pictures of the first label in the last channel alone.
-    near = clusters("train", 40, 10)
+    near = clusters("train", 60, 10)
     means = near.values[near.labels == 0, 0]
     means[:, -1] += 0.2
     others = features_of(means, np.full(len(means), 2), "other")
@@ -163,7 +201,7 @@ def test_other_pictures_teach_a_direction_where_the_neighbours_do_not_suffice() 
 
     with_others, without = (choose_familiarity(DATA, KNOWN, taught, CONFIG) for taught in (others, None))
 
-    assert with_others.direction[-1] < 0
+    assert with_others.direction[CHANNELS - 1] < 0
     unseen = np.stack([means, means], axis=1)
     assert with_others(unseen).mean() < 0.8 * without(unseen).mean()
 
@@ -178,23 +216,52 @@ def test_too_few_other_pictures_change_nothing() -> None:
 # ---- the graph ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def taught() -> Familiarity:
-    others = joined(strangers(20, 13), features_of(TRAINING.values[:20, 0] + 0.3, np.full(20, 2), "other/near"))
-    return choose_familiarity(DATA, KNOWN, others, CONFIG)
+@pytest.fixture(scope="module", params=["nearest neighbours", "Mahalanobis"])
+def taught(request: pytest.FixtureRequest) -> Familiarity:
+    others = joined(strangers(60, 13), features_of(TRAINING.values[:20, 0] + 0.3, np.full(20, 2), "other/near"))
+    distance = Mahalanobis.of(TRAINING) if request.param == "Mahalanobis" else None
+    return choose_familiarity(DATA, KNOWN, others, CONFIG, distance)
 
 
 @pytest.fixture(scope="module")
 def graph(taught: Familiarity, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network whose feature maps are its input, with familiarity."""
-    path = tmp_path_factory.mktemp("graph") / "model.onnx"
+    path = network_of_maps(tmp_path_factory.mktemp("graph") / "model.onnx", CHANNELS)
+    familiarity_graph.add_familiarity(path, "features", taught)
+    return path
+
+
+def network_of_maps(path: Path, channels: int) -> Path:
+    """A network whose feature maps are its input."""
     maps, features = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 2, 3, CHANNELS]) for name in ("maps", "features")
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 2, 3, channels]) for name in ("maps", "features")
     )
     network = helper.make_graph([helper.make_node("Identity", ["maps"], ["features"])], "maps", [maps], [features])
     onnx.save(helper.make_model(network, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    familiarity_graph.add_familiarity(path, "features", taught)
     return path
+
+
+@pytest.mark.parametrize("by_distance", [False, True])
+def test_two_hundred_labels_add_less_than_two_megabytes(by_distance: bool, tmp_path: Path) -> None:
+    channels, labels, random = 512, np.arange(1600) % 200, np.random.default_rng(17)
+    centres = np.abs(random.standard_normal((200, channels)))
+    means = np.abs(centres[labels] + 0.3 * random.standard_normal((1600, channels)))
+    examples = tuple(Example(Path(f"data/{row}.jpg"), int(label), f"{row:05}") for row, label in enumerate(labels))
+    known = Features(examples, np.stack([means, means], axis=1).astype(np.float32), labels)
+    data = Dataset(Path("data"), tuple(map(str, range(200))), {"train": examples[:1200], "validation": examples[1200:]})
+    training = part_of(known, data.splits["train"])
+
+    familiarity = choose_familiarity(data, known, None, CONFIG, Mahalanobis.of(training) if by_distance else None)
+    path = network_of_maps(tmp_path / "model.onnx", channels)
+    before = path.stat().st_size
+    familiarity_graph.add_familiarity(path, "features", familiarity)
+
+    assert path.stat().st_size - before < 2_000_000
+    counts = np.bincount([example.label for example in familiarity.exemplars.examples])
+    assert counts.tolist() == [5] * 200
+    assert (familiarity(known.values[1200:]) >= familiarity.threshold).mean() == pytest.approx(0.97, abs=0.005)
+    elsewhere = np.abs(random.standard_normal((20, 1, channels))).repeat(2, axis=1).astype(np.float32)
+    assert (familiarity(elsewhere) < familiarity.threshold).all()
 
 
 def outputs(graph: Path, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -226,6 +293,17 @@ def test_the_graph_names_the_nearest_exemplars_the_most_similar_first(graph: Pat
     assert labels == TRAINING.labels.tolist()
     assert similarity[:, 0] == pytest.approx(np.ones(120), abs=0.01)
     assert (np.diff(similarity, axis=1) <= 0).all()
+
+
+def test_the_graph_declares_the_shapes_of_its_outputs(graph: Path) -> None:
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    declared = {output.name: (output.type, output.shape) for output in session.get_outputs()[1:]}
+
+    assert declared == {
+        "familiarity": ("tensor(float)", ["N"]),
+        "nearest": ("tensor(int32)", ["N", 3]),
+        "similarity": ("tensor(float)", ["N", 3]),
+    }
 
 
 def test_exemplars_are_listed_with_path_and_label(tmp_path: Path, taught: Familiarity) -> None:

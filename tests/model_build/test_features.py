@@ -157,8 +157,8 @@ def test_another_way_to_change_copies_makes_the_copies_stale_and_not_the_picture
 ) -> None:
     def both() -> list[int]:
         counts = []
-        for changed in (False, True):
-            extract(graph, examples, config, changed=changed)
+        for changed in (None, shifts.CHANGES):
+            extract(graph, examples, config, changed)
             counts.append(computed())
         return counts
 

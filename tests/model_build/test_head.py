@@ -9,8 +9,9 @@ from sklearn.linear_model import LogisticRegression
 
 from model_build.config import BuildConfig, HeadCandidate, Pooling
 from model_build.data.dataset import Example
+from model_build.export import FEATURES, LOGITS, export
 from model_build.features import Features, pool
-from model_build.head import fit_linear, run, statistics, train, unit_vectors
+from model_build.head import dense_layers, fit_linear, on_feature_maps, run, statistics, train, unit_vectors
 
 CONFIG = BuildConfig(Path("unused"), image_size=64)
 LINEAR = HeadCandidate("linear", Pooling.AVERAGE, l2=1e-4)
@@ -43,6 +44,15 @@ def test_the_same_features_give_the_same_head(candidate: HeadCandidate) -> None:
     one, other = (train(candidate, known.values, known.labels, 2, CONFIG).network.get_weights() for _ in range(2))
     for values, again in zip(one, other, strict=True):
         np.testing.assert_array_equal(values, again)
+
+
+def test_heads_of_the_same_weights_are_the_same_file(tmp_path: Path) -> None:
+    layer = np.eye(3, 2, dtype=np.float32), np.zeros(2, np.float32)
+    files = [tmp_path / "one.onnx", tmp_path / "other.onnx"]
+    for file in files:
+        export(on_feature_maps(dense_layers(layer), Pooling.ROOT, (2, 2, 3)), FEATURES, LOGITS, file)
+    one, other = (file.read_bytes() for file in files)
+    assert one == other
 
 
 @pytest.mark.parametrize("labels", [2, 3])

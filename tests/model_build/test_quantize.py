@@ -12,9 +12,10 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from PIL import Image
 
+from model_build import quantize
 from model_build.base import on_rgb_pixels
 from model_build.config import BuildConfig, QuantisationCandidate, Ranges
-from model_build.data.dataset import Example
+from model_build.data.dataset import Dataset, Example
 from model_build.export import FEATURES, IMAGE, export
 from model_build.features import Features, pool
 from model_build.quantize import (
@@ -23,6 +24,7 @@ from model_build.quantize import (
     choose_quantisation,
     compare,
     load,
+    quantise_base,
     relative_error,
     save,
 )
@@ -40,7 +42,7 @@ MINMAX = QuantisationCandidate("minmax", Ranges.MINMAX, 16)
 
 
 def settings(*candidates: QuantisationCandidate) -> BuildConfig:
-    return BuildConfig(Path("unused"), image_size=64, quantisations=candidates)
+    return BuildConfig(Path("unused"), image_size=64, speedup=1.0, quantisations=candidates)
 
 
 def run(path: Path, pixels: np.ndarray) -> np.ndarray:
@@ -159,6 +161,31 @@ def test_a_saved_comparison_is_loaded_unchanged(compared: list[QuantisedBase], t
             other.error,
             other.milliseconds,
         )
+        np.testing.assert_array_equal(one.features, other.features)
+
+
+def test_a_quantisation_is_taken_from_the_cache(
+    graphs: tuple[Path, Path], pixels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples = []
+    for index, picture in enumerate(pixels[:16]):
+        path = tmp_path / f"{index}.png"
+        Image.fromarray(picture).save(path)
+        examples.append(Example(path, 0, hashlib.sha256(path.read_bytes()).hexdigest()))
+    unseen = reference(graphs[0], pixels[16:])
+    data = Dataset(tmp_path, ("a",), {"train": tuple(examples), "validation": unseen.examples})
+    config = replace(settings(MINMAX, replace(MINMAX, name="fewer", images=4)), cache=tmp_path / "cache")
+    made, again = (tmp_path / name / "int8.onnx" for name in ("made", "again"))
+    for path in (made, again):
+        path.parent.mkdir()
+
+    compared, chosen = quantise_base(graphs[0], made, unseen, data, config)
+    monkeypatch.setattr(quantize, "compare", None)  # so that nothing is quantised again
+    reused, chosen_again = quantise_base(graphs[0], again, unseen, data, config)
+
+    assert made.read_bytes() == again.read_bytes()
+    for one, other in zip([*compared, chosen], [*reused, chosen_again], strict=True):
+        assert (one.candidate, one.images, one.error) == (other.candidate, other.images, other.error)
         np.testing.assert_array_equal(one.features, other.features)
 
 

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from labeller.classifier import load_classifier
-from model_build.data.dataset import scan
+from labeller.results import Status, Thresholds
+from model_build.data.dataset import Example, scan
 from model_build.features import Features
 from model_build.head import train
 from model_build.verify import (
     Accuracy,
+    Predictions,
     VerificationError,
     agreement,
     beyond_chance,
@@ -57,6 +59,26 @@ def test_baseline_and_head_are_compared_on_the_pictures_where_they_differ() -> N
     # The head is right on six where the baseline is not, never the other way round: 2 x (1/2)^6 = 0.03125.
     comparison = compare_with_baseline(np.array([True] * 4 + [False] * 6), np.ones(10, bool))
     assert (comparison.correct, comparison.head_correct, comparison.p_value) == (4, 10, 0.0312)
+
+
+@pytest.mark.parametrize("familiarity", [None, [0.9, 0.02]])
+def test_a_row_of_predictions_has_the_answer_its_status_and_the_path_in_the_data(
+    familiarity: list[float] | None,
+) -> None:
+    examples = tuple(Example(Path(f"data/test/cat/{name}.jpg"), 0, f"sha-{name}") for name in "ab")
+    logits = np.array([[np.log(9), 0.0], [0.0, np.log(3)]])  # 90% cat, 75% dog
+    known = None if familiarity is None else np.array(familiarity)
+    thresholds = Thresholds(0.8, None if familiarity is None else 0.1)
+
+    first, second = Predictions(examples, logits, np.array([0, 0]), 1.0, known).scored(
+        ("cat", "dog"), thresholds, Path("data")
+    )
+
+    assert (first.key, first.true, first.sha256, first.status) == ("test/cat/a.jpg", "cat", "sha-a", Status.LABELLED)
+    assert first.prediction.scores == pytest.approx({"cat": 0.9, "dog": 0.1})
+    assert (second.key, second.true, second.prediction.label) == ("test/cat/b.jpg", "cat", "dog")
+    assert second.status is (Status.UNSURE if familiarity is None else Status.UNKNOWN)
+    assert [row.prediction.familiarity for row in (first, second)] == (familiarity or [None, None])
 
 
 @pytest.mark.slow

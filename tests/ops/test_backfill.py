@@ -7,7 +7,7 @@ import pytest
 from ops import backfill
 from ops.backfill import parse, progress_line, run_job
 from ops.capacity.workload import measured_image
-from ops.cli import Console
+from ops.cli import CommandError, Console
 from tests.ops.test_batch_operations import ACCOUNT, JOB, Stubbed, expect_stack
 
 
@@ -95,6 +95,21 @@ def test_any_answer_but_yes_cancels_the_job(stubbed: Stubbed, capsys: pytest.Cap
     assert run_job(stubbed.clients, parse(["--stack", "stack"]), console(answer)[0], no_sleep) == 0
     stubbed.assert_no_pending_responses()
     assert "Nothing was labelled" in capsys.readouterr().out
+
+
+def test_stale_labels_cannot_be_told_where_no_rows_are_written(stubbed: Stubbed) -> None:
+    expect_stack(stubbed, write="tags,event")
+    with pytest.raises(CommandError, match=r"STALE_ONLY goes by the rows, and stack writes none \(parameter Write\)"):
+        run_job(stubbed.clients, parse(["--stack", "stack", "--stale-only"]), console()[0], no_sleep)
+    stubbed.assert_no_pending_responses()
+
+
+def test_of_several_buckets_one_must_be_named(stubbed: Stubbed) -> None:
+    expect_stack(stubbed, ExistingBuckets="photos,scans")
+    stubbed.expect("s3control", "list_jobs", {"Jobs": []})
+    with pytest.raises(CommandError, match=r"stack labels several buckets .*: name one, BUCKET="):
+        run_job(stubbed.clients, parse(["--stack", "stack"]), console()[0], no_sleep)
+    stubbed.assert_no_pending_responses()
 
 
 def test_with_yes_nothing_is_asked(stubbed: Stubbed) -> None:

@@ -60,7 +60,7 @@ def stubbed(one_session: None) -> Stubbed:
     return Stubbed()
 
 
-def expect_stack(stubbed: Stubbed, concurrency: int = 10, **outputs: str) -> None:
+def expect_stack(stubbed: Stubbed, concurrency: int = 10, write: str = "tags,row,event", **outputs: str) -> None:
     known = {
         "UploadsBucketName": "uploads",
         "ReportsBucketName": "reports",
@@ -72,6 +72,7 @@ def expect_stack(stubbed: Stubbed, concurrency: int = 10, **outputs: str) -> Non
         "CreationTime": "2026-11-24T00:00:00Z",
         "StackStatus": "CREATE_COMPLETE",
         "Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in known.items() if value],
+        "Parameters": [{"ParameterKey": "Write", "ParameterValue": write}],
     }
     stubbed.expect("cloudformation", "describe_stacks", {"Stacks": [stack]}, {"StackName": "stack"})
     if all(known.values()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,9 @@ from labeller.records import deleted_item, item_for
 from labeller.results import Tagging
 from local.aws.moto import LocalAws
 from local.aws.stack import Stack
+from ops import labels
 from ops.labels import main
+from ops.stack import describe_stack
 
 pytestmark = pytest.mark.midnight
 
@@ -115,3 +118,12 @@ def test_wrong_arguments_are_refused(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--label", "cats", *wrong])
     assert caught.value.code == 2
+
+
+def test_where_no_rows_are_written_the_empty_list_says_so(
+    filled: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = replace(describe_stack(filled.name), parameters={"Write": "tags,event"})
+    monkeypatch.setattr(labels, "describe_stack", lambda _: described)
+    assert main(["--label", "cats", "--day", "2020-01-01", "--stack", filled.name]) == 0
+    assert f"{filled.name} writes no rows (parameter Write)" in capsys.readouterr().err

@@ -355,9 +355,9 @@ def test_pictures_of_none_of_the_labels_are_scored_apart(service: Service, print
     assert (others["pictures"], others["labelled"], others["unsure"], others["unknown"]) == (3, 1, 1, 1)
     assert report["model"]["familiarity_threshold"] == 0.25
     assert detail["others_unlabelled"] == pytest.approx(2 / 3, abs=1e-6)
-    assert [line["OthersUnlabelled"] for line in printed().lines if "OthersUnlabelled" in line] == [
-        [pytest.approx(2 / 3)]
-    ]
+    output = printed()
+    assert [line["OthersUnlabelled"] for line in output.lines if "OthersUnlabelled" in line] == [[pytest.approx(2 / 3)]]
+    assert output.units["OthersUnlabelled"] == "None"  # a pure number
     rows = {row["key"]: (row["true"], row["status"], row["right"]) for row in service.predictions()}
     assert rows["other/yellow.png"] == ("other", "UNKNOWN", "no")
     page = service.read(f"{NIGHT}/index.html").decode()
@@ -521,6 +521,9 @@ def test_a_night_adds_its_metrics_and_one_recall_for_each_label(service: Service
     recalls = {line["label"]: line["Recall"] for line in output.lines if "Recall" in line}
     assert recalls == {"red": [0.75], "blue": [1.0]}
     assert output.metrics == {"Scored": 6, "Unscored": 1}
+    assert {name: output.units[name] for name in ("Accuracy", "PSI", "Recall")} == dict.fromkeys(
+        ("Accuracy", "PSI", "Recall"), "None"
+    )
     (accuracy,), (index,) = ([line[name] for line in output.lines if name in line] for name in ("Accuracy", "PSI"))
     assert accuracy == [pytest.approx(5 / 6)]
     assert index == [pytest.approx(service.report()["uploads"]["stability_index"], abs=1e-6)]

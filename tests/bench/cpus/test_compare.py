@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -57,6 +58,15 @@ def test_x86_must_be_identical_but_for_float_rounding_and_arm64_within_a_hundred
     assert compare(HERE, run(machine, {"a": 0.9 - moved, "b": 0.2, "c": 0.505})).within_target is within
 
 
+@pytest.mark.parametrize(("moved", "within"), [(0.0099, True), (0.0101, False)])
+def test_the_familiarity_may_differ_by_a_hundredth(moved: float, within: bool) -> None:
+    here, there = (replace(HERE, familiarity={"a": 0.5, "b": share}) for share in (0.3, 0.3 + moved))
+    row = compare(here, there)
+    assert row.familiarity_difference == pytest.approx(moved)
+    assert row.within_target is within
+    assert compare(HERE, HERE).familiarity_difference is None
+
+
 def test_a_label_that_flips_misses_the_target_however_small_the_difference() -> None:
     row = compare(HERE, run(DOT, {"a": 0.9, "b": 0.2, "c": 0.499}))
     assert (row.largest_difference < 0.01, row.within_target) == (True, False)
@@ -78,15 +88,16 @@ def test_a_cpu_on_which_the_function_would_not_start_misses_the_target() -> None
 def test_the_table_has_a_line_for_each_cpu() -> None:
     rows = [compare(HERE, HERE), compare(HERE, run(AVX2, {"a": 0.4, "b": 0.2}, products=SATURATED, check="refuses"))]
     head, native, avx2 = table("cpus", {"rows": rows, "model_width": 6, "cpu_width": 40}).splitlines()
-    assert head.split() == ["model", "CPU", "same", "label", "largest", "difference", "products", "self-check"]
-    assert native.split()[-6:] == ["3", "of", "3", "0", "exact", "passes"]
-    assert avx2.split()[-6:] == ["1", "of", "2", "0.5", "saturate", "refuses"]
+    assert head.split()[:4] == ["model", "CPU", "same", "label"]
+    assert head.split()[4:] == ["largest", "difference", "of", "familiarity", "products", "self-check"]
+    assert native.split()[-7:] == ["3", "of", "3", "0", "-", "exact", "passes"]
+    assert avx2.split()[-7:] == ["1", "of", "2", "0.5", "-", "saturate", "refuses"]
     assert "Haswell" in avx2
 
 
 def test_the_report_is_json_with_the_rows_and_whether_the_target_is_met() -> None:
     result = json.loads(json.dumps(report([compare(HERE, HERE)], "ours", {"model_version": "vgg16-1"})))
     assert result["model_version"] == "vgg16-1"
-    assert result["target"] == {"x86_64": 1e-6, "arm64": 0.01, "met": True}
+    assert result["target"] == {"x86_64": 1e-6, "arm64": 0.01, "familiarity": 0.01, "met": True}
     assert result["rows"][0]["cpu"] == NATIVE.title
     assert result["rows"][0]["within_target"] is True

@@ -68,6 +68,7 @@ def machines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machines:
     monkeypatch.setattr(command, "demo_inputs", dict)
     monkeypatch.setattr(command, "measure_all", machines.measure_all)
     monkeypatch.setattr(command, "this_machine", lambda: native("a CPU", vnni=True))
+    monkeypatch.setattr(plain, "make", lambda _model, out: write_model(out, model_version="colour-1-plain"))
     monkeypatch.setattr(sysroot, "prepare", lambda folder: folder / "root/usr/bin/python3.11")
     monkeypatch.setattr(sysroot, "cpu_root", lambda folder, machine: folder / "cpus" / machine.name)
     return machines
@@ -85,14 +86,13 @@ def test_equal_answers_on_all_cpus_meet_the_target(
 ) -> None:
     assert run() == 0
     printed = capsys.readouterr().out
-    assert "10 test photographs on 5 CPUs, 1 models ..." in printed
-    assert "No comparison with a plain model: name the base weights with --weights (make: WEIGHTS=...)" in printed
-    assert printed.count("passes") == 5  # a line for each CPU
+    assert "10 test photographs on 5 CPUs, 2 models ..." in printed
+    assert printed.count("passes") == 10  # a line for each CPU and model
     assert f"colour-1 gives the same answers on all CPUs; the figures are in {tmp_path}/out/cpus.json." in printed
     assert "saturates too" not in printed
     report = json.loads((tmp_path / "out/cpus.json").read_text("utf-8"))
     assert (report["model_version"], report["native"]) == ("colour-1", "a CPU, native, with VNNI")
-    assert (report["target"]["met"], len(report["rows"])) == (True, 5)
+    assert (report["target"]["met"], len(report["rows"])) == (True, 10)
 
 
 def test_without_options_the_built_model_is_compared_on_forty_photographs(
@@ -102,7 +102,7 @@ def test_without_options_the_built_model_is_compared_on_forty_photographs(
     monkeypatch.setattr(command, "run", lambda *arguments: given.extend(arguments) or 0)
     assert main(["--data", "pictures"]) == 0
     build = command.ROOT / "build"
-    assert given == [build / "model", command.ROOT / "pictures", None, 40, build / "cpus"]
+    assert given == [build / "model", command.ROOT / "pictures", 40, build / "cpus"]
 
 
 def test_every_cpu_is_emulated_by_its_name_and_rare_ones_get_fewer_photographs(
@@ -138,32 +138,13 @@ def test_another_label_on_one_cpu_misses_the_target(
     assert json.loads((tmp_path / "out/cpus.json").read_text("utf-8"))["target"]["met"] is False
 
 
-def test_with_the_base_weights_a_plain_model_is_built_once_and_compared(
-    run: Callable[..., int], machines: Machines, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_plain_model_is_made_once_and_compared(
+    run: Callable[..., int], machines: Machines, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    built: list[str] = []
-
-    def make(_model: Path, weights: str, out: Path) -> Path:
-        built.append(weights)
-        return write_model(out, model_version="colour-1-plain")
-
-    monkeypatch.setattr(plain, "make", make)
-    assert run("--weights", "mine.h5") == run("--weights", "mine.h5") == 0
-    assert built == ["mine.h5"]
+    assert run() == run() == 0
     assert capsys.readouterr().out.count("building the same model with 8-bit kernels") == 1
     models = [one.model for one in machines.measurements]
     assert (models.count(OURS), models.count(PLAIN)) == (5, 5)
-
-
-def test_weights_that_are_not_the_models_leave_the_plain_model_out(
-    run: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def make(*_: object) -> Path:
-        raise plain.PlainModelError("mine.h5 holds other weights")
-
-    monkeypatch.setattr(plain, "make", make)
-    assert run("--weights", "mine.h5") == 0
-    assert "No comparison with a plain model: mine.h5 holds other weights" in capsys.readouterr().out
 
 
 def test_a_native_cpu_that_saturates_is_pointed_out(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import keras
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -14,18 +13,13 @@ from onnx import numpy_helper
 from bench.cpus import plain
 from labeller.classifier import load_classifier
 from labeller.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
-from model_build import base
-from model_build.config import BuildConfig
-from tests.model_build.narrow import load_narrow
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def made(built: Path, config: BuildConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "load", load_narrow)
-        return plain.make(built, config.weights, tmp_path_factory.mktemp("plain") / "model")
+def made(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return plain.make(built, tmp_path_factory.mktemp("plain") / "model")
 
 
 def stored(folder: Path) -> dict[str, np.ndarray]:
@@ -72,20 +66,3 @@ def test_the_plain_network_computes_the_same_function(built: Path, made: Path) -
 
 def test_its_manifest_fits_it(built: Path, made: Path) -> None:
     assert load_classifier(made, 1).version == f"{load_classifier(built, 1).version}-plain"
-
-
-def test_other_base_weights_than_the_models_are_refused(built: Path, tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "load", lambda *_: base.Base(keras.Sequential(), "file", "1" * 64))
-        with pytest.raises(plain.PlainModelError, match=r"other.h5 holds other weights \(SHA-256 111111111111"):
-            plain.make(built, "other.h5", tmp_path / "model")
-    assert not (tmp_path / "model").exists()
-
-
-def test_kernels_that_are_not_the_originals_are_refused(built: Path) -> None:
-    network = onnx.load(built / MODEL_FILE)
-    strangers = [np.zeros(kernel.shape, np.float32) + 9 for kernel in kernels(built)]
-    with pytest.raises(plain.PlainModelError, match="is not the base weights' in fewer bits"):
-        plain.requantise(network, strangers)
-    with pytest.raises(plain.PlainModelError, match="13 convolutions, its base weights 1"):
-        plain.requantise(network, strangers[:1])

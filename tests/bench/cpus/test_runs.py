@@ -16,7 +16,7 @@ from bench.cpus.machines import EMULATED, Machine
 from bench.cpus.runs import Measurement, measure_all, measure_natively, measure_on_arm64
 from layers import PackagingError
 from tests import needs
-from tests.support import BLUE, RED, ROOT, encoded, write_model
+from tests.support import BLUE, RED, ROOT, encoded, write_familiar_model, write_model
 from tests.support import plain as plain_picture
 
 HERE = Machine("native", "this CPU", "x86_64")
@@ -52,6 +52,11 @@ def test_every_photograph_has_the_functions_answer(model: Path, probe: Path, pho
     assert dict(zip(run.answers, labels, strict=True)) == {str(photographs[0]): "red", str(photographs[1]): "blue"}
     assert run.self_check == "passes"
     assert run.sum_of_products in (64 * 255 * 127, 32 * 32767)  # exact, or all pairs saturated
+
+
+def test_the_familiarity_is_measured_too(tmp_path: Path, probe: Path, photographs: list[Path]) -> None:
+    run = measured(write_familiar_model(tmp_path / "familiar"), probe, photographs)
+    assert run.familiarity == {str(path): 1.0 for path in photographs}  # red and blue: no green
 
 
 def test_answers_are_kept_and_only_missing_ones_are_measured(

@@ -21,7 +21,7 @@ from model_build.data import reader
 from model_build.data.dataset import DataError, Example
 from model_build.data.folders import sha256_of
 from model_build.data.reader import PictureReader
-from model_build.data.shifts import changed_copy
+from model_build.data.shifts import CHANGES, changed_copy
 
 PACKAGE = Path(labeller.__file__).parent
 
@@ -107,7 +107,7 @@ def test_a_changed_copy_is_made_at_twice_the_networks_size(tmp_path: Path) -> No
     content = png(400, 300)
     one = example(tmp_path / "one.png", content)
     expected = images.decode(changed_copy(content, one.sha256, 64), (32, 32), 10**6).pixels
-    assert (reader.read(one, 32, changed=True).pixels == expected).all()
+    assert (reader.read(one, 32, CHANGES).pixels == expected).all()
     assert reader.read(one, 32).pixels.shape == (32, 32, 3)
 
 

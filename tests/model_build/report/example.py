@@ -6,23 +6,29 @@ from dataclasses import replace
 from typing import Any
 
 from evaluation.metrics import reliability_curve
+from labeller.results import Neighbour
 from model_build.calibration import Threshold
 from model_build.compression.smaller import LayerRedundancy
 from model_build.config import Pooling, Ranges
 from model_build.report.report import (
+    Answers,
     BuildReport,
     CalibrationReport,
     ChangeResult,
+    FamiliarityReport,
     HeadReport,
     HeadResult,
     Labelled,
+    MethodResult,
     Mistake,
     NetworkResult,
     QuantisationReport,
     QuantisationResult,
     Reliability,
+    RocCurve,
     SearchReport,
     SplitCalibration,
+    StrangePicture,
     ValidationResult,
 )
 from model_build.verify import Accuracy, BaselineTest, SplitAccuracy
@@ -73,6 +79,31 @@ def search() -> SearchReport:
     ]
     redundancy = [LayerRedundancy(64, 0.12, 0.4, 0.3, 0.01, 0.2), LayerRedundancy(128, None, None, None, 0.02, 0.3)]
     return SearchReport("320 px, 3x faster", "the fastest", False, networks, redundancy)
+
+
+def familiarity(**changes: object) -> FamiliarityReport:
+    methods = [
+        MethodResult("nearest neighbours", {"destroyed copies": 0.994, "changed copies": 0.61}, 0.0, 0.0),
+        MethodResult("energy of the logits", {"destroyed copies": 0.95, "changed copies": 0.63}, -0.044, 0.008),
+    ]
+    curve = RocCurve("destroyed copies", 200, 0.9912, [(0.0, 0.0), (0.01, 0.9), (0.03, 0.98), (1.0, 1.0)])
+    example = FamiliarityReport(
+        threshold=0.03,
+        method="nearest neighbours",
+        rule="the nearest neighbours, unless",
+        decided_by="destroyed copies",
+        methods=methods,
+        stand_ins={"destroyed copies": 200, "changed copies": 1000},
+        exemplars=1000,
+        caution="With two labels none can be left out.",
+        test=Answers(1000, 860, 110, 30),
+        labelled=Labelled(860, 851, 0.9895, (0.98, 0.9945), 0.86),
+        curves=[curve],
+        strangest=[
+            StrangePicture("train/dog/9.jpg", "dog", 0.0012, (Neighbour("train/cat/3.jpg", "cat", 0.4321),)),
+        ],
+    )
+    return replace(example, **changes)  # type: ignore[arg-type]
 
 
 def report(**changes: object) -> BuildReport:
@@ -135,6 +166,7 @@ def report(**changes: object) -> BuildReport:
             ],
             "The validation figures are too good.",
         ),
+        familiarity=familiarity(),
         largest_difference_to_keras=2.4e-7,
         bytes={"model.onnx": 15_012_345, "same_graph_fp32": 59_012_345},
         machine={"cores": 2, "architecture": "x86_64", "python": "3.11.7"},

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from labeller.results import Neighbour
 from model_build.previous import PreviousModel
 from model_build.report import card
 from model_build.report.card import card_page
-from model_build.report.report import BuildReport
+from model_build.report.report import Answers, BuildReport
 from model_build.verify import Accuracy
-from tests.model_build.report.example import mistake, report, search
+from tests.model_build.report.example import familiarity, mistake, report, search
 
 PIXEL = "data:image/jpeg;base64,AAAA"
 
@@ -43,9 +44,9 @@ def test_the_build_writes_the_card_with_the_mistakes_as_pictures_and_no_path_of_
     built: Path, drawn_data: Path
 ) -> None:
     html = (built / "index.html").read_text("utf-8")
-    mistakes = json.loads((built / "report.json").read_text("utf-8"))["mistakes"]
+    report = json.loads((built / "report.json").read_text("utf-8"))
     sources = [attributes["src"] or "" for tag, attributes in Elements(html).found if tag == "img"]
-    assert len(sources) == min(len(mistakes), card.MISTAKES_SHOWN)
+    assert len(sources) == min(len(report["mistakes"]), card.MISTAKES_SHOWN) + card.STRANGEST_SHOWN
     assert all(source.startswith("data:image/jpeg;base64,/9j/") for source in sources)
     for folder in (drawn_data, built, Path.home(), Path.cwd()):
         assert str(folder) not in html
@@ -103,13 +104,49 @@ def test_int8_and_fp32_are_compared_in_points_on_the_same_pictures() -> None:
 def test_the_threshold_is_shown_with_its_effect_on_test() -> None:
     given = report()
     words = text(page(given))
-    assert "88.0% the others are UNSURE; 866 of 880 labelled pictures are right, 95% confidence interval 97.4%" in words
-    assert "On test 12.0% of the pictures are UNSURE, and 98.4% of the others are right." in words
+    assert (
+        "On test, if none were UNKNOWN, 12.0% of the pictures are UNSURE, and 98.4% of the others are right." in words
+    )
     nothing = replace(given.calibration.test.labelled, images=0, correct=0, accuracy=float("nan"), share=0.0)
     test = replace(given.calibration.test, labelled=nothing)
     words = text(page(report(calibration=replace(given.calibration, test=test))))
-    assert "the others are UNSURE; no picture is labelled" in words
-    assert "On test 100.0% of the pictures are UNSURE." in words
+    assert "On test, if none were UNKNOWN, 100.0% of the pictures are UNSURE." in words
+
+
+def test_the_pictures_that_get_a_label_are_counted_by_both_thresholds() -> None:
+    words = text(page(report()))
+    assert "86.0% 110 are UNSURE and 30 UNKNOWN; 851 of 860 labelled pictures are right, 95%" in words
+    nothing = replace(familiarity().labelled, images=0, correct=0, accuracy=float("nan"), share=0.0)
+    assert "30 UNKNOWN; no picture is labelled" in text(page(report(familiarity=familiarity(labelled=nothing))))
+
+
+def test_the_ways_to_score_familiarity_are_compared_and_the_shipped_one_is_marked() -> None:
+    words = text(page(report()))
+    assert "below 0.03 is UNKNOWN. Of the test pictures 30 of 1,000 are UNKNOWN and 110 UNSURE" in words
+    assert "99.0% of the 860 labelled ones are right" in words  # 98.95
+    assert "nearest neighbours chosen 0.994 0.610 +0.000 0.000 energy of the logits 0.950 0.630 -0.044 0.008" in words
+    assert "pictures 200 1,000" in words
+    assert "Decided by: destroyed copies. Rule: the nearest neighbours, unless. With two labels none can" in words
+    assert "other/" not in words
+
+
+def test_what_becomes_of_the_test_pictures_of_other_is_on_the_page() -> None:
+    words = text(page(report(familiarity=familiarity(other=Answers(100, 3, 7, 90)))))
+    assert "of none of the labels ( other/ ) 3 of 100 got a label, 90 are UNKNOWN and 7 UNSURE." in words
+
+
+def test_the_strangest_pictures_are_shown_with_the_nearest_others() -> None:
+    strange = report().familiarity.strangest
+    html = card_page(report(mistakes=[]), {strange[0].path: PIXEL})
+    assert "dog familiarity 0.001 like train/cat/3.jpg (0.43) train/dog/9.jpg" in text(html)
+    assert [a["src"] for tag, a in Elements(html).found if tag == "img"] == [PIXEL]
+    assert "The strangest training" not in text(card_page(report(), {}))
+
+
+def test_mistakes_name_the_nearest_training_pictures() -> None:
+    wrong = replace(mistake("a.jpg", 0.98), unknown=True, nearest=(Neighbour("train/dog/1.jpg", "dog", 0.876),))
+    words = text(page(report(mistakes=[wrong])))
+    assert "UNKNOWN 98.0% true label: cat; predicted: dog; like train/dog/1.jpg (0.88) a.jpg" in words
 
 
 def test_the_search_is_on_the_page_and_in_the_command() -> None:
@@ -174,7 +211,7 @@ def test_a_replaced_model_that_cannot_be_compared_says_why() -> None:
 
 def test_unsure_mistakes_are_told_apart_from_wrong_labels() -> None:
     words = text(page(report()))
-    assert "2 test pictures with a wrong prediction, 1 of them UNSURE" in words
+    assert "2 test pictures with a wrong prediction, 1 of them UNSURE or UNKNOWN" in words
     assert "dog 98.0% true label: cat test/cat/1.jpg" in words
     assert "UNSURE 60.0% true label: cat; predicted: dog test/cat/2.jpg" in words
 

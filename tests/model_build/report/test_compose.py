@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,12 @@ import pytest
 
 from labeller.images import Reason, Unreadable
 from labeller.manifest import GoldenExample, Manifest
+from labeller.results import Neighbour, Thresholds
 from model_build.calibration import Threshold
 from model_build.compression.network import Shape
 from model_build.config import BuildConfig, HeadCandidate, Pooling, QuantisationCandidate, Ranges
 from model_build.data.dataset import Dataset, Example
+from model_build.familiarity import Exemplars, Familiarity, Mahalanobis, Scale
 from model_build.features import Features
 from model_build.head import TrainedHead, dense_layers
 from model_build.quantize import QuantisedBase
@@ -18,6 +21,7 @@ from model_build.report.compose import Decisions, calibration_of, compose, mista
 from model_build.report.report import Mistake, SplitCalibration, plain
 from model_build.search import RULE, Network, Race, SearchResult
 from model_build.selection import EvaluatedHead, HeadAccuracy, JudgedCopies, TrainedNetwork
+from model_build.strangers import METHODS, Comparison, Learnt
 from model_build.verify import Accuracy, BaselineTest, Predictions, SplitAccuracy, Verification
 from tests.model_build.examples import report_schema
 
@@ -38,10 +42,18 @@ def calibration(*rows: tuple[float, int], temperature: float = 1.0, threshold: f
 
 def test_mistakes_are_listed_most_confident_first_and_marked_if_unsure() -> None:
     test = predictions((0.9, 0), (0.7, 1), (0.05, 0), (0.2, 1))
-    assert mistakes_of(test, Dataset(Path("data"), LABELS, {}), threshold=0.8) == [
+    assert mistakes_of(test, Dataset(Path("data"), LABELS, {}), Thresholds(0.8, None)) == [
         Mistake("test/2.jpg", "cat", "dog", 0.95, unsure=False),
         Mistake("test/1.jpg", "dog", "cat", 0.7, unsure=True),
     ]
+
+
+def test_mistakes_have_their_nearest_training_pictures_and_are_marked_if_unknown() -> None:
+    nearest = tuple((Neighbour(f"train/{row}.jpg", "cat", 0.123456),) for row in range(2))
+    test = replace(predictions((0.9, 1), (0.7, 1)), familiarity=np.array([0.02, 0.03]), nearest=nearest)
+    one, two = mistakes_of(test, Dataset(Path("data"), LABELS, {}), Thresholds(0.5, 0.03))
+    assert (one.unknown, one.nearest) == (True, (Neighbour("train/0.jpg", "cat", 0.1235),))
+    assert (two.unknown, two.nearest[0].path) == (False, "train/1.jpg")
 
 
 def test_reliability_before_calibration_is_at_temperature_1() -> None:
@@ -87,11 +99,26 @@ def base(speedup: float, int8: Path, rank: int | None, size: int) -> Network:
     return Network(64, speedup, Shape((4,), (rank,), (True,)), Path("fp32"), int8)
 
 
+def learnt() -> Learnt:
+    """The exemplars (1, 0) and (0, 1), a scale on which a score is a share, and ranks of six stand-ins."""
+    examples = tuple(Example(Path(f"data/train/{row}.jpg"), row, "") for row in range(2))
+    exemplars = Exemplars(examples, 100 * np.eye(2, dtype=np.int8), 0.01, np.zeros(2, np.float32))
+    scale = Scale(np.array([0.0, 1.0], np.float32), np.array([0.0, 1.0], np.float32))
+    familiarity = Familiarity(exemplars, np.zeros(4, np.float32), scale, 0.25)
+    destroyed = {method: np.array([0.0, 0.1, 0.1, 0.2]) for method in METHODS}
+    destroyed["energy of the logits"] = np.array([0.2, 0.3, 0.3, 0.4])
+    changed = {method: np.array([0.5, 0.7]) for method in METHODS}
+    ranks = {"destroyed copies": destroyed, "changed copies": changed}
+    return Learnt(familiarity, Comparison(ranks, Mahalanobis(np.eye(2), np.eye(2))))
+
+
 @pytest.fixture(scope="module")
 def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """report.json of results made by hand, in which every figure is another one."""
     folder = tmp_path_factory.mktemp("composed")
     test = predictions((0.9, 0), (0.7, 1), (0.05, 0), (0.2, 1), (0.6, 0), temperature=2.0)
+    test = replace(test, familiarity=np.array([0.9, 0.5, 0.2, 0.6, 0.8]))
+    others = replace(predictions((0.99, 2), (0.9, 2), (0.5, 2)), familiarity=np.array([0.3, 0.1, 0.4]))
     splits = {split: test.examples[:count] for split, count in (("train", 3), ("validation", 2), ("test", 5))}
     data = Dataset(Path("data"), LABELS, splits, left_out={"notes.txt": "no picture"}, split_by_content=True)
     layers = dense_layers((np.zeros((4, 2)), np.zeros(2)))
@@ -99,9 +126,14 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         evaluated("average", Pooling.AVERAGE, EVEN, 1.234),
         evaluated("maximum", Pooling.MAXIMUM, SURE, 5.678),
     ]
-    nothing = Features((), np.zeros((0, 2, 4)), np.zeros(0))
+    nothing = Features((), np.zeros((0, 2, 2)), np.zeros(0))
+    known = Features(
+        tuple(Example(Path(f"data/train/{row}.jpg"), row % 2, "") for row in range(3)),
+        np.array([[[1, 0], [1, 0]], [[0, 1], [0, 1]], [[3, 4], [3, 4]]], np.float32),
+        np.array([0, 1, 0]),
+    )
     trained = TrainedHead(Pooling.AVERAGE, layers, layers)
-    network = TrainedNetwork(Path("fp32"), Path("int8"), nothing, nothing, heads, heads[1], trained, trained)
+    network = TrainedNetwork(Path("fp32"), Path("int8"), nothing, known, heads, heads[1], trained, trained)
     quantised = [
         QuantisedBase(QuantisationCandidate(name, ranges, 100), images, error, ms, Path("int8"), np.zeros(0))
         for name, ranges, images, error, ms in (
@@ -118,6 +150,7 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         HeadAccuracy(73, 70, (69, 40)),
         network,
         Threshold(0.65, 0.99, reached=True),
+        learnt(),
         SearchResult(small, race, {full: (23.456, 13.456), small: (8.765, 4.567)}, []),
         previous=None,
     )
@@ -137,6 +170,7 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         model_version="vgg16-ab",
         model_sha256="ab" * 32,
         golden=GoldenExample.of(np.zeros((16, 16, 3), np.uint8), [0, 0]),
+        familiarity_threshold=0.25,
         build={"weights": "file", "weights_sha256": "cd" * 32, "packages": {"keras": "3"}},
     )
     report = compose(
@@ -144,7 +178,7 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         data,
         manifest,
         decisions,
-        Verification(test, accuracy, BaselineTest(5, 2, 0.4, (0.1, 0.8), 3, 0.55), 2.4e-7, {}),
+        Verification(test, accuracy, BaselineTest(5, 2, 0.4, (0.1, 0.8), 3, 0.55), 2.4e-7, {}, others),
         {test.examples[4]: Unreadable(Reason.TRUNCATED, "cut off")},
         predictions((0.9, 0), (0.2, 1)),
         copies,
@@ -236,6 +270,54 @@ def test_changed_copies_are_counted_by_kind_beside_their_originals(composed: dic
     assert (blurred["counted"], blurred["labelled"]["images"], blurred["labelled"]["share"]) == (True, 1, 0.5)
     assert (mirrored["change"], mirrored["correct"], mirrored["originals_correct"]) == ("mirrored", 0, 2)
     assert (mirrored["counted"], mirrored["labelled"]["images"]) == (False, 2)
+
+
+def test_what_becomes_of_test_pictures_and_of_others_is_counted_by_both_thresholds(composed: dict[str, Any]) -> None:
+    familiarity = composed["familiarity"]
+    # The third is UNKNOWN and wrong, the fifth has a confidence of 0.6; of the other three, the second is wrong.
+    assert familiarity["test"] == {"images": 5, "labelled": 3, "unsure": 1, "unknown": 1}
+    assert (familiarity["labelled"]["images"], familiarity["labelled"]["correct"]) == (3, 2)
+    assert familiarity["labelled"]["share"] == 0.6
+    assert familiarity["other"] == {"images": 3, "labelled": 1, "unsure": 1, "unknown": 1}
+    assert (familiarity["threshold"], familiarity["exemplars"]) == (0.25, 2)
+
+
+def test_the_ways_to_score_familiarity_are_listed_with_their_gain(composed: dict[str, Any]) -> None:
+    familiarity = composed["familiarity"]
+    assert (familiarity["method"], familiarity["decided_by"]) == ("nearest neighbours", "destroyed copies")
+    assert familiarity["stand_ins"] == {"destroyed copies": 4, "changed copies": 2}
+    neighbours, _, energy, _ = familiarity["methods"]
+    assert neighbours["areas"] == {"destroyed copies": 0.9, "changed copies": 0.4}
+    assert (energy["name"], energy["areas"]["destroyed copies"]) == ("energy of the logits", 0.7)
+    assert (energy["gain"], energy["gain_error"]) == (-0.2, 0.0)
+    assert "With two labels none can be left out." in familiarity["caution"]
+
+
+def test_roc_curves_join_the_shares_of_strangers_and_test_pictures(composed: dict[str, Any]) -> None:
+    other, destroyed = composed["familiarity"]["curves"]
+    assert (other["strangers"], other["images"]) == ("other/ (test)", 3)
+    # 0.9, 0.5, 0.6 and 0.8 are above all three, 0.2 above 0.1 alone: 13 of 15 pairs.
+    assert other["area"] == 0.8667
+    assert other["points"][0] == [0.0, 0.0]
+    assert [0.0, 0.8] in other["points"]  # at 0.5
+    assert other["points"][-2:] == [[0.6667, 1.0], [1.0, 1.0]]  # at 0.2, and below
+    assert (destroyed["strangers"], destroyed["area"]) == ("destroyed copies", 0.975)  # one of 20 pairs is equal
+
+
+def test_the_strangest_pictures_are_compared_with_all_exemplars_but_themselves(composed: dict[str, Any]) -> None:
+    # The two exemplars are at right angles; the third picture's cosines with them are 0.6 and 0.8. With itself left
+    # out, an exemplar's score is the mean of 0 and -2.
+    strangest = composed["familiarity"]["strangest"]
+    assert [(one["path"], one["label"]) for one in strangest] == [
+        ("train/0.jpg", "cat"),
+        ("train/1.jpg", "dog"),
+        ("train/2.jpg", "cat"),
+    ]
+    assert [one["familiarity"] for one in strangest] == [0, 0, 0.7]
+    assert [(one["path"], one["similarity"]) for one in strangest[2]["nearest"]] == [
+        ("train/1.jpg", 0.8),
+        ("train/0.jpg", 0.6),
+    ]
 
 
 def test_reliability_has_loss_score_and_bins_with_five_decimals() -> None:

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from model_build.report.figures import write_figures
 from model_build.report.report import BuildReport
-from tests.model_build.report.example import report, search
+from tests.model_build.report.example import familiarity, report, search
 
 HOSTILE = ("青 🐳", "ᶁ", "$x^{$", "two\nlines\x1b[31m", "𝕏" * 300, "<b>", "כלב", "<script>alert(1)</script>")
 
@@ -31,8 +32,28 @@ def with_labels(labels: tuple[str, ...]) -> BuildReport:
 
 
 def test_the_tradeoff_is_drawn_only_if_networks_were_compared(tmp_path: Path) -> None:
-    assert set(drawn(report(), tmp_path / "new/a")) == {"confusion.svg"}
-    assert set(drawn(report(search=search()), tmp_path / "new/b")) == {"confusion.svg", "tradeoff.svg"}
+    assert set(drawn(report(), tmp_path / "new/a")) == {"confusion.svg", "roc.svg"}
+    assert set(drawn(report(search=search()), tmp_path / "new/b")) == {"confusion.svg", "roc.svg", "tradeoff.svg"}
+
+
+def test_the_roc_curve_has_a_point_at_the_shipped_threshold(tmp_path: Path) -> None:
+    root = drawn(report(), tmp_path)["roc.svg"]
+    (point,) = [circle.attrib for circle in root.iter("{http://www.w3.org/2000/svg}circle")]
+    # 30 of 1,000 test pictures are UNKNOWN. Between (0.01, 0.9) and (0.03, 0.98), 0.97 lies at 0.0275. Both axes are
+    # 0.1 long, 300 units, and start at 64 from the left and at 316 from the top.
+    assert float(point["cx"]) == pytest.approx(64 + 3000 * 0.0275, abs=0.1)
+    assert float(point["cy"]) == pytest.approx(316 - 3000 * 0.07, abs=0.1)
+    assert "destroyed copies: area 0.991, 200 pictures" in texts(root)
+    assert {"0.0%", "10.0%", "90.0%", "100.0%"} <= set(texts(root))
+
+
+def test_the_axes_are_long_enough_for_strangers_that_are_familiar(tmp_path: Path) -> None:
+    curve = report().familiarity.curves[0]
+    bad = replace(curve, strangers="other/ (test)", points=[(0.0, 0.0), (0.6, 0.97), (1.0, 1.0)])
+    root = drawn(report(familiarity=familiarity(curves=[curve, bad])), tmp_path)["roc.svg"]
+    points = [circle.attrib for circle in root.iter("{http://www.w3.org/2000/svg}circle")]
+    assert [float(point["cx"]) for point in points] == pytest.approx([64 + 300 * 0.0275, 64 + 300 * 0.6], abs=0.1)
+    assert len({point["fill"] for point in points}) == 2
 
 
 def test_counts_and_shares_are_in_the_matrix_with_the_labels(tmp_path: Path) -> None:
