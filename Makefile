@@ -15,7 +15,8 @@ layer_takes := ARCH:--architecture HEIC ENV
 local_takes := MODEL PORT
 invoke_takes := EVENT:argument STACK
 labels_takes := LABEL DAY STACK LIMIT JSON:flag
-review_takes := STACK MODEL DAY DAYS PORT
+learn_takes := DATA STACK WEIGHTS CANDIDATE MODEL
+review_takes := STACK DATA MODEL DAY DAYS PORT
 backfill_takes := BUCKET PREFIX STALE_ONLY:flag ALL:flag MANIFEST STACK JOB YES:flag ENGINE
 shadow_takes := MODEL:argument STACK BASELINE DAY
 nightly_takes := DATA SHARED STACK
@@ -51,7 +52,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 ifneq ($(goals),lint validate test-layers) # `make test` runs these side by side
 .NOTPARALLEL: # `make -j deploy` would build before the layers are filled
 endif
-.PHONY: help setup demo photographs model verify-cpus layer build local invoke labels review nightly testset split capacity backfill shadow test mutants \
+.PHONY: help setup demo photographs model verify-cpus layer build local invoke labels review learn nightly testset split capacity backfill shadow test mutants \
   bench lint validate test-layers deploy attach detach redrive lock clean
 
 help: ## this list
@@ -88,8 +89,11 @@ invoke: .venv/ready .venv-sam/ready ## run the built function against the local 
 labels: .venv/ready ## list the objects with a label: LABEL=name or UNSURE, DAY=2026-11-23 STACK= LIMIT= JSON=1
 	@$(call run,ops.labels)
 
-review: .venv/ready ## look at uploads in the browser and correct their labels, a key press each: STACK= MODEL=build/model DAY= DAYS=7 PORT=
+review: .venv/ready ## look at uploads in the browser and correct their labels, a key press each: STACK= or DATA=pictures MODEL=build/model DAY= DAYS=7 PORT=
 	@$(call run,ops.review.__main__)
+
+learn: .venv/ready ## add the reviewed pictures to the data set, build a candidate, compare, say deploy or keep: DATA=pictures STACK= WEIGHTS= CANDIDATE= MODEL=
+	@$(call run,ops.learn)
 
 backfill: .venv/ready ## label a bucket's existing objects: BUCKET= PREFIX= STALE_ONLY=1 MANIFEST=s3://... STACK= JOB=id YES=1 ENGINE=local ALL=1
 	@$(call run,ops.backfill)

@@ -49,6 +49,7 @@ from model_build.report.report import BuildReport
 from model_build.report.summary import print_summary
 from model_build.selection import TrainedNetwork
 from model_build.strangers import Learnt
+from model_build.suspects import find_suspects, write_suspects
 from model_build.verify import Predictions, Verification
 
 LoadBase = Callable[[str, int, int], base.Base]
@@ -298,6 +299,11 @@ def write_report(
         scored = test.scored(data.labels, manifest.thresholds, data.root)
         (folder / PREDICTIONS_FILE).write_bytes(write_csv(scored))
         write_inventory(folder, data)
+        validated = calibrated.validation
+        suspects = find_suspects(
+            data, (validated.examples, validated.probabilities), (test.examples, test.probabilities)
+        )
+        write_suspects(folder, suspects)
         results = compose.compose(
             asked,
             data,
@@ -322,12 +328,12 @@ def write_report(
             },
         )
         figures.write_figures(results, folder / "figures")
-        thumbnails = card.thumbnails(results, data, config.image_size)
+        thumbnails = card.thumbnails(results, data, config.image_size, suspects)
         shutil.rmtree(build.work)
     seconds = {**build.stages.seconds, "total": round(sum(build.stages.seconds.values()), 2)}
     results = replace(results, reused=cache_in(config.cache).reused, seconds=seconds)
     (folder / "report.json").write_text(report.to_json(results), "utf-8")
-    (folder / "index.html").write_text(card.card_page(results, thumbnails), "utf-8")
+    (folder / "index.html").write_text(card.card_page(results, thumbnails, suspects), "utf-8")
     return results
 
 

@@ -1,20 +1,22 @@
 """The model card, index.html: templates/card.html filled in from the build report."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from evaluation.charts import confusion_table, frequent_confusions, reliability_diagram
 from evaluation.pages import render
+from labeller.text import printable
 from model_build.data import reader
 from model_build.data.dataset import Dataset
 from model_build.report.figures import LABELS_IN_MATRIX, TEMPLATES, confusion_chart, roc_chart, tradeoff_chart
 from model_build.report.report import ACCURACY_ROWS, BuildReport
 from model_build.report.summary import AT_BOUND, WORSE_NETWORK
 from model_build.selection import LARGEST_LOSS
+from model_build.suspects import Suspect
 
-MISTAKES_SHOWN = 24
+SUSPECTS_SHOWN = MISTAKES_SHOWN = 24
 """Mistakes with their pictures, the most confident ones; report.json lists all."""
 
 CONFUSIONS_LISTED = 30
@@ -28,7 +30,7 @@ WEIGHTS_WARNINGS = {
 }
 
 
-def card_page(report: BuildReport, pictures: Mapping[str, str]) -> str:
+def card_page(report: BuildReport, pictures: Mapping[str, str], suspects: Sequence[Suspect] = ()) -> str:
     """The text of index.html. `pictures`: a data URI for the path of each picture that is shown."""
     matrix, few_labels = np.array(report.confusion), len(report.labels) <= LABELS_IN_MATRIX
     yardstick, calibration = report.head.yardstick, report.calibration.test
@@ -46,6 +48,8 @@ def card_page(report: BuildReport, pictures: Mapping[str, str]) -> str:
         reliability_before=reliability_diagram(calibration.before.bins),
         reliability_after=reliability_diagram(calibration.after.bins),
         mistakes=[mistake for mistake in report.mistakes if mistake.path in pictures][:MISTAKES_SHOWN],
+        suspects=[(each, pictures.get(printable(each.path), "")) for each in suspects[:SUSPECTS_SHOWN]],
+        all_suspects=len(suspects),
         unlabelled_mistakes=sum(mistake.unsure or mistake.unknown for mistake in report.mistakes),
         strangest=[one for one in report.familiarity.strangest if one.path in pictures][:STRANGEST_SHOWN],
         roc_chart=roc_chart(report.familiarity),
@@ -58,10 +62,11 @@ def card_page(report: BuildReport, pictures: Mapping[str, str]) -> str:
     )
 
 
-def thumbnails(report: BuildReport, data: Dataset, image_size: int) -> dict[str, str]:
+def thumbnails(report: BuildReport, data: Dataset, image_size: int, suspects: Sequence[Suspect]) -> dict[str, str]:
     """Data URIs of the pictures that the card shows, by path."""
     names = {mistake.path for mistake in report.mistakes[:MISTAKES_SHOWN]}
     names |= {picture.path for picture in report.familiarity.strangest[:STRANGEST_SHOWN]}
+    names |= {printable(suspect.path) for suspect in suspects[:SUSPECTS_SHOWN]}
     shown = [example for split in data.splits.values() for example in split if data.name(example) in names]
     return {data.name(example): uri for example, uri in reader.thumbnails(shown, image_size).items()}
 

@@ -1,10 +1,14 @@
-"""Review uploads in the browser: `make review STACK=name`.
+"""Review uploads, or the labels of a data set, in the browser: `make review STACK=name` or `make review DATA=pictures`.
 
     python -m ops.review [--stack NAME] [--model DIR] [--day D] [--days N] [--port N]
+    python -m ops.review --data DIR [--model DIR] [--port N]
 
 Serves a page on 127.0.0.1 until Ctrl-C and prints its address. An answer, one key press, is the label from then on: in
 the row, in the tags and as the event ImageReviewed, under the name of the AWS credentials in use. The labels are those
 of the model in DIR (build/model).
+
+With --data it shows the pictures of the data set that the build of the model found probably mislabelled. An answer
+moves the file to the folder of that label, and .review.jsonl in the data set's folder has a line for it.
 
 Exit status: 0; 1 it could not be done; 2 wrong arguments.
 """
@@ -23,9 +27,11 @@ from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
 from labeller.pipeline import WorkerPool
 from labeller.settings import SettingsError
 from labeller.storage import connect
-from ops.cli import CommandError, add_stack_argument, command_parser, day, exit_status, positive
+from model_build.suspects import read_suspects
+from ops.cli import CommandError, add_stack_argument, command_parser, day, exit_status, folder, positive
 from ops.local_stack import model_folder
 from ops.review.desk import Desk
+from ops.review.files import Files
 from ops.review.reviewing import Reviewer
 from ops.review.server import make_app
 from ops.review.uploads import Uploads
@@ -41,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = command_parser("ops.review", __doc__)
     add_stack_argument(parser)
+    parser.add_argument("--data", type=folder, help="the data set of the model, instead of a stack's uploads")
     parser.add_argument("--model", type=Path, help="the deployed model, whose labels the keys give [build/model]")
     parser.add_argument(
         "--day", type=day, default=datetime.now(UTC).date(), help="last day of the uploads, UTC [today]"
@@ -49,10 +56,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0, help=f"on {LOOPBACK} [a free one]")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     options = parser.parse_args(arguments)
-    return exit_status(lambda: serve(uploads_desk(options), options), ModelError, SettingsError, OSError)
+    make_desk = files_desk if options.data else uploads_desk
+    return exit_status(lambda: serve(make_desk(options), options), ModelError, SettingsError, OSError, ValueError)
 
 
-def uploads_desk(options: argparse.Namespace) -> Uploads:
+def files_desk(options: argparse.Namespace) -> Desk:
+    """The desk for a data set. Raises ModelError, OSError, ValueError."""
+    model = model_folder(options.model)
+    suspects = {suspect.sha256: suspect for suspect in read_suspects(model)}
+    labels = Manifest.from_file(model / MANIFEST_FILE).labels
+    return Files(options.data, labels, suspects, WorkerPool(_DECODED, "cpu"))
+
+
+def uploads_desk(options: argparse.Namespace) -> Desk:
     """The desk for the stack's uploads. Raises CommandError, ModelError, ClientError."""
     stack = describe_stack(options.stack)
     table = stack.output("ResultsTableName")

@@ -31,12 +31,14 @@ def test_the_folder_holds_model_manifest_report_and_card_and_nothing_else(built:
     assert files == [
         "exemplars.json",
         "figures/confusion.svg",
+        "figures/roc.svg",
         "index.html",
         "manifest.json",
         "model.onnx",
         "pictures.json",
         "predictions.csv",
         "report.json",
+        "suspects.json",
     ]
     assert sorted(path.name for path in built.parent.iterdir()) == ["model"]  # no partial or previous one
 
