@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import strategies as st
+from PIL import ImageCms
 
 from labeller import decoder_process
 from tests.support import encoded, exif_orientation, photo_like
 
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 SAMPLES = [
     encoded(photo_like(24, 16), "JPEG", exif=exif_orientation(6)),
     encoded(photo_like(24, 16), "JPEG", progressive=True),
@@ -26,6 +28,15 @@ SAMPLES = [
     encoded(photo_like(24, 16), "AVIF"),
     encoded(photo_like(64, 64), "HEIF", exif=exif_orientation(6).tobytes()),
     encoded(photo_like(64, 64).convert("RGBA"), "HEIF"),
+    encoded(photo_like(24, 16).convert("RGBA"), "AVIF"),
+    encoded(photo_like(24, 16), "JPEG", icc_profile=PROFILE, restart_marker_rows=1),
+    encoded(photo_like(24, 16).convert("L"), "JPEG", optimize=True),
+    encoded(photo_like(24, 16).convert("LA"), "PNG", icc_profile=PROFILE),
+    encoded(photo_like(24, 16).convert("I;16"), "PNG"),
+    encoded(photo_like(24, 16), "TIFF", big_tiff=True, compression="tiff_adobe_deflate"),
+    encoded(photo_like(24, 16).convert("1"), "TIFF", compression="group4"),
+    encoded(photo_like(24, 16), "WEBP", save_all=True, append_images=[photo_like(24, 16, 8)]),
+    encoded(photo_like(24, 16).quantize(16), "BMP"),
 ]
 
 

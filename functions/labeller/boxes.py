@@ -2,7 +2,6 @@
 
 import struct
 from collections.abc import Iterator
-from fractions import Fraction
 
 _MOST_BOXES = 1000  # read in one box; a picture has a handful, a hostile file may have millions
 
@@ -35,6 +34,8 @@ def clean_aperture(data: bytes, width: int, height: int) -> Crop | None:
 
     As libavif and browsers do, one that is not within the picture or not of whole pixels is ignored.
     """
+    from fractions import Fraction  # here, because few files need it
+
     try:
         numbers = _primary_clap(memoryview(data))
         if numbers is None:

@@ -13,6 +13,7 @@ from labeller.jpeg_scan import has_hole, whole_part
 # Pillow's mode of the file -> simplejpeg's colour space, the mode that needs no copy, and how Pillow reads the bytes:
 # it inverts the inks of every CMYK JPEG.
 _PIXELS = {"L": ("GRAY", "L", "L"), "RGB": ("RGBX", "RGBX", "RGBX"), "CMYK": ("CMYK", "CMYK", "CMYK;I")}
+_MOST_COPIED = 50_000_000  # bytes
 _END_OF_IMAGE = b"\xff\xd9"
 
 
@@ -52,6 +53,10 @@ def _strictly_decoded(image: Image.Image, data: bytes) -> Image.Image:
     space, mode, raw = _PIXELS[image.mode]
     # The smallest size of at least this is the one that Pillow chose.
     array = decode_jpeg(data, space, min_width=image.width, min_height=image.height, strict=True)
-    pixels = Image.frombuffer(mode, (array.shape[1], array.shape[0]), array, "raw", raw, 0, 1)
+    # The filter that resizes takes a third less time for three channels than for four, which pays for a copy.
+    if mode == "RGBX" and array.nbytes <= _MOST_COPIED:
+        pixels = Image.frombytes("RGB", (array.shape[1], array.shape[0]), array, "raw", raw, 0, 1)
+    else:
+        pixels = Image.frombuffer(mode, (array.shape[1], array.shape[0]), array, "raw", raw, 0, 1)
     pixels.info = image.info
     return pixels

@@ -31,6 +31,7 @@ def test_the_folder_holds_model_manifest_report_and_card_and_nothing_else(built:
     assert files == [
         "exemplars.json",
         "figures/confusion.svg",
+        "figures/roc.svg",
         "index.html",
         "manifest.json",
         "model.onnx",

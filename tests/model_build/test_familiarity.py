@@ -23,6 +23,7 @@ from model_build.familiarity import (
     Scale,
     choose_exemplars,
     choose_familiarity,
+    part_of,
     unit_vectors,
 )
 from model_build.features import Features
@@ -225,14 +226,42 @@ def taught(request: pytest.FixtureRequest) -> Familiarity:
 @pytest.fixture(scope="module")
 def graph(taught: Familiarity, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network whose feature maps are its input, with familiarity."""
-    path = tmp_path_factory.mktemp("graph") / "model.onnx"
+    path = network_of_maps(tmp_path_factory.mktemp("graph") / "model.onnx", CHANNELS)
+    familiarity_graph.add_familiarity(path, "features", taught)
+    return path
+
+
+def network_of_maps(path: Path, channels: int) -> Path:
+    """A network whose feature maps are its input."""
     maps, features = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 2, 3, CHANNELS]) for name in ("maps", "features")
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 2, 3, channels]) for name in ("maps", "features")
     )
     network = helper.make_graph([helper.make_node("Identity", ["maps"], ["features"])], "maps", [maps], [features])
     onnx.save(helper.make_model(network, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    familiarity_graph.add_familiarity(path, "features", taught)
     return path
+
+
+@pytest.mark.parametrize("by_distance", [False, True])
+def test_two_hundred_labels_add_less_than_two_megabytes(by_distance: bool, tmp_path: Path) -> None:
+    channels, labels, random = 512, np.arange(1600) % 200, np.random.default_rng(17)
+    centres = np.abs(random.standard_normal((200, channels)))
+    means = np.abs(centres[labels] + 0.3 * random.standard_normal((1600, channels)))
+    examples = tuple(Example(Path(f"data/{row}.jpg"), int(label), f"{row:05}") for row, label in enumerate(labels))
+    known = Features(examples, np.stack([means, means], axis=1).astype(np.float32), labels)
+    data = Dataset(Path("data"), tuple(map(str, range(200))), {"train": examples[:1200], "validation": examples[1200:]})
+    training = part_of(known, data.splits["train"])
+
+    familiarity = choose_familiarity(data, known, None, CONFIG, Mahalanobis.of(training) if by_distance else None)
+    path = network_of_maps(tmp_path / "model.onnx", channels)
+    before = path.stat().st_size
+    familiarity_graph.add_familiarity(path, "features", familiarity)
+
+    assert path.stat().st_size - before < 2_000_000
+    counts = np.bincount([example.label for example in familiarity.exemplars.examples])
+    assert counts.tolist() == [5] * 200
+    assert (familiarity(known.values[1200:]) >= familiarity.threshold).mean() == pytest.approx(0.97, abs=0.005)
+    elsewhere = np.abs(random.standard_normal((20, 1, channels))).repeat(2, axis=1).astype(np.float32)
+    assert (familiarity(elsewhere) < familiarity.threshold).all()
 
 
 def outputs(graph: Path, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
