@@ -33,10 +33,10 @@ from model_build.build import (
 from model_build.calibration import TEMPERATURES
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset
-from model_build.familiarity import Familiarity
 from model_build.progress import Stages
 from model_build.quantize import QuantisationError
 from model_build.selection import JudgedCopies, TrainedNetwork
+from model_build.strangers import Learnt
 from model_build.verify import Verification, VerificationError
 from tests.model_build.narrow import load_narrow
 
@@ -56,7 +56,7 @@ class Sound:
     quantisation: Quantisation
     network: TrainedNetwork
     calibration: Calibration
-    familiarity: Familiarity
+    learnt: Learnt
 
     def export(
         self, folder: Path, network: TrainedNetwork | None = None, labels: tuple[str, ...] | None = None
@@ -64,7 +64,7 @@ class Sound:
         """Write the files of a finished model, from another network or with other labels."""
         build = begin(self.build.config, folder)
         data = replace(self.data, labels=labels or self.data.labels)
-        export_model(build, data, self.frozen, network or self.network, self.calibration, self.familiarity)
+        export_model(build, data, self.frozen, network or self.network, self.calibration, self.learnt.familiarity)
         return build
 
     def verify(self, build: Build, network: TrainedNetwork | None = None, **settings: float) -> Verification:
@@ -89,8 +89,8 @@ def sound(config: BuildConfig, built: Path, tmp_path_factory: pytest.TempPathFac
     quantisation = quantise(build, data, frozen.fp32)
     network = train_head(build, data, quantisation, extract_features(build, data, quantisation))
     calibration = calibrate(build, data, network)
-    familiarity = learn_familiarity(build, data, network, calibration).familiarity
-    return Sound(build, data, frozen, quantisation, network, calibration, familiarity)
+    learnt = learn_familiarity(build, data, network, calibration)
+    return Sound(build, data, frozen, quantisation, network, calibration, learnt)
 
 
 @pytest.fixture(scope="module")
@@ -297,8 +297,8 @@ def test_temperature_and_threshold_are_those_of_heads_that_did_not_learn_from_th
 def test_the_report_says_that_the_temperature_is_at_the_bound_of_its_search(sound: Sound, tmp_path: Path) -> None:
     build, network = begin(sound.build.config, tmp_path), sound.network
     calibration = replace(sound.calibration, temperature=TEMPERATURES[1])
-    manifest = export_model(build, sound.data, sound.frozen, network, calibration, sound.familiarity)
+    manifest = export_model(build, sound.data, sound.frozen, network, calibration, sound.learnt.familiarity)
     verified = verify_model(build, sound.data, network, manifest)
-    asked = build.config
-    report = write_report(build, asked, sound.data, sound.quantisation, None, network, calibration, manifest, verified)
+    results = (sound.quantisation, None, network, calibration, sound.learnt, manifest, verified)
+    report = write_report(build, build.config, sound.data, *results)
     assert report.calibration.at_bound

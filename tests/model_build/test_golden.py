@@ -86,6 +86,29 @@ def test_the_example_is_the_tile_whose_logits_change_most_under_the_swap_that_ch
     np.testing.assert_allclose(example.logits, logits(best, 0), rtol=1e-5)
 
 
+def test_the_example_has_the_familiarity_and_the_similarities_that_the_network_computes(tmp_path: Path) -> None:
+    model = onnx.load(network(tmp_path / "rows.onnx", [16.0 - row for row in range(16)]))
+    shares = np.full((768, 1), 1 / (768 * 255), np.float32) * np.float32([[1, 0.5, 0.25]])  # of the mean intensity
+    model.graph.initializer.extend(
+        [numpy_helper.from_array(shares, "shares"), numpy_helper.from_array(shares[:, 0], "one")]
+    )
+    model.graph.node.extend(
+        [
+            helper.make_node("MatMul", ["values", "one"], ["familiarity"]),
+            helper.make_node("MatMul", ["values", "shares"], ["similarity"]),
+        ]
+    )
+    outputs = {"familiarity": ["N"], "similarity": ["N", 3]}
+    model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, outputs[name]) for name in outputs)
+    onnx.save(model, tmp_path / "familiar.onnx")
+
+    example = golden.choose_golden_example(tmp_path / "familiar.onnx", (16, 16))
+
+    mean = example.pixels((16, 16))[0].mean() / 255
+    assert example.familiarity == pytest.approx(mean, abs=1e-5)
+    assert example.similarity == pytest.approx([mean, mean / 2, mean / 4], abs=1e-5)
+
+
 @slow
 def test_choosing_twice_gives_the_example_of_the_manifest(built: Path) -> None:
     manifest = Manifest.from_file(built / MANIFEST_FILE)

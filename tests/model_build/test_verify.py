@@ -1,24 +1,37 @@
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from labeller.classifier import load_classifier
 from labeller.results import Status, Thresholds
-from model_build.data.dataset import Example, scan
-from model_build.features import Features
+from model_build.config import BuildConfig
+from model_build.data.dataset import Dataset, Example, scan
+from model_build.export import FEATURES, IMAGE
+from model_build.features import Features, extract
 from model_build.head import train
+from model_build.selection import EvaluatedHead, TrainedNetwork
 from model_build.verify import (
     Accuracy,
     Predictions,
+    Verification,
     VerificationError,
     agreement,
     beyond_chance,
     compare_with_baseline,
     require_equal_accuracy,
     require_worthy_head,
+    verify,
 )
 from tests.model_build.test_head import CONFIG, LINEAR
+from tests.support import encoded, plain, write_model
 
 
 def right(both: int, first: int, second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +41,7 @@ def right(both: int, first: int, second: int, neither: int) -> tuple[np.ndarray,
 
 
 # Exact McNemar, two-sided: 8 against 0 is 2 / 2^8 = 0.0078, 7 against 0 is 0.0156; 12 against 2 is 212 / 2^14 = 0.0129.
-@pytest.mark.parametrize("counts", [(30, 7, 0, 3), (20, 12, 2, 6), (900, 40, 40, 20), (4000, 8, 0, 0)])
+@pytest.mark.parametrize("counts", [(30, 7, 0, 3), (20, 12, 2, 6), (900, 40, 40, 20), (4000, 8, 0, 0), (1592, 8, 0, 0)])
 def test_a_difference_that_chance_explains_or_that_is_small_is_accepted(counts: tuple[int, int, int, int]) -> None:
     one, other = right(*counts)
     assert not beyond_chance(one, other, CONFIG)
@@ -79,6 +92,77 @@ def test_a_row_of_predictions_has_the_answer_its_status_and_the_path_in_the_data
     assert (second.key, second.true, second.prediction.label) == ("test/cat/b.jpg", "cat", "dog")
     assert second.status is (Status.UNSURE if familiarity is None else Status.UNKNOWN)
     assert [row.prediction.familiarity for row in (first, second)] == (familiarity or [None, None])
+
+
+GAIN = np.float32([[1, -1], [0, 0], [-1, 1]]) / 25.5  # of the colour network
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A head on mean colours."""
+
+    weights: np.ndarray
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        return features[:, 0] @ self.weights
+
+
+def mean_colour(path: Path) -> Path:
+    """A base for pictures of 8 x 8 pixels: feature maps of one position, the mean colour."""
+    nodes = [
+        helper.make_node("Cast", [IMAGE], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats"], [FEATURES], axes=[1, 2], keepdims=1),
+    ]
+    maps = [helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["N", 1, 1, 3])]
+    image = [helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, ["N", 8, 8, 3])]
+    graph = helper.make_graph(nodes, "mean colour", image, maps)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+@pytest.fixture
+def colours(tmp_path: Path) -> Dataset:
+    """Twenty red and blue pictures a split; a blue one among the red test pictures."""
+    splits = {}
+    for green, split in enumerate(("train", "validation", "test")):  # so that no picture is in two splits
+        examples = []
+        for number in range(20):
+            colour = (250 - number, green, 0) if number < 10 else (0, green, 250 - number)
+            path = tmp_path / f"{split}-{number}.png"
+            path.write_bytes(encoded(plain((0, 9, 255) if (split, number) == ("test", 0) else colour, 8, 8)))
+            examples.append(Example(path, int(number >= 10), hashlib.sha256(path.read_bytes()).hexdigest()))
+        splits[split] = tuple(examples)
+    return Dataset(tmp_path, ("red", "blue"), splits)
+
+
+def verified(data: Dataset, folder: Path, head: LinearHead, yardstick: LinearHead) -> Verification:
+    """The colour network, verified as if it were made of that head."""
+    config = BuildConfig(folder, image_size=8, cache=folder / "cache")
+    base = mean_colour(folder / "base.onnx")
+    features = extract(base, [*data.splits["train"], *data.splits["validation"]], config)
+    judged = EvaluatedHead(LINEAR, head.logits(features.values), features.labels, 0.0)
+    heads: Any = (head, yardstick)
+    network = TrainedNetwork(base, base, features, features, [judged], judged, *heads)
+    return verify(load_classifier(write_model(folder / "model"), 1), network, 1.0, data, config)
+
+
+def test_a_sound_model_is_judged_on_every_split_and_against_the_yardstick(colours: Dataset, tmp_path: Path) -> None:
+    always_red = LinearHead(np.float32([[1, 0], [1, 0], [1, 0]]))
+    result = verified(colours, tmp_path, LinearHead(GAIN), always_red)
+
+    test, training = result.accuracy["test"], result.accuracy["train"]
+    assert (training.int8.correct, training.int8.images) == (40, 40)
+    assert (test.int8.correct, test.int8.images) == (19, 20)
+    assert [one.correct for one in (test.fp32, test.int8_on_fp32_images) if one] == [19, 19]
+    assert (result.baseline.correct, result.baseline.head_correct, result.baseline.images) == (10, 19, 20)
+    assert result.test.labels.tolist() == [0] * 10 + [1] * 10
+    assert result.test.predicted.tolist() == [1] + [0] * 9 + [1] * 10
+    assert result.largest_difference < 1e-6
+
+
+def test_a_model_that_is_not_made_of_its_head_is_refused(colours: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(VerificationError, match=r"the exported graph and Keras differ by up to 1\.0"):
+        verified(colours, tmp_path, LinearHead(-GAIN), LinearHead(GAIN))
 
 
 @pytest.mark.slow

@@ -60,6 +60,35 @@ def test_the_layer_with_the_least_loss_per_time_saved_shrinks_first() -> None:
     assert shape.ranks == FULL.ranks
 
 
+def test_a_loss_counts_by_the_time_that_it_saves() -> None:
+    # Four channels fewer in the first layer save the second layer's inputs as well: more than four of the second.
+    first, second = (replace(FULL, widths=widths).cost(SIZE) for widths in ((12, 32, 32), (16, 28, 32)))
+    saved, saved_by_second = FULL.cost(SIZE) - first, FULL.cost(SIZE) - second
+    assert saved > 1.2 * saved_by_second
+    more, less = 0.9 * saved / saved_by_second, 1.0  # the greater loss is the lower one for the time
+    losses = [
+        Losses(np.where(np.arange(16) < 4, 0, more), np.full(10, 99.0)),
+        Losses(np.where(np.arange(32) < 4, 0, less), np.full(49, 99.0)),
+        Losses(np.zeros(1), np.full(97, 99.0)),
+    ]
+
+    assert allocated(first / FULL.cost(SIZE), losses).widths == (12, 32, 32)
+
+
+def test_channels_and_ranks_go_to_the_next_whole_step() -> None:
+    costly = Losses(np.linspace(0, 9, 32), np.full(49, 99.0))
+    by_channels = allocate(
+        [Losses(np.zeros(17), np.full(10, 99.0)), costly], Shape((17, 32), (None, None), (False, False)), SIZE, 0.99, 4
+    )
+    assert by_channels.widths == (16, 32)
+
+    ranks = np.where(np.arange(14) < 12, 5.0, 0.0)  # of at most 13, of which 12 loses nothing
+    by_rank = allocated(
+        0.9, [Losses(99.0 * np.arange(33), one) for one in (np.full(10, 99.0), ranks, np.full(97, 99.0))]
+    )
+    assert by_rank.ranks == (None, 12, None)
+
+
 def test_a_kernel_of_low_rank_is_split_and_nothing_else_changes() -> None:
     free = np.where(np.arange(49) < 8, 5.0, 0.0)  # no loss down to rank 8
     costly = Losses(np.linspace(0, 9, 16), np.full(10, 9.0))
