@@ -567,7 +567,7 @@ def test_the_event_and_the_mail_have_the_verdict_and_link_the_report(service: Se
     (event,) = service.announced()
     assert (event["source"], event["detail-type"], event["detail"]) == ("image-labeller", "AccuracyReported", detail)
     (mail,) = service.mails()
-    assert mail["Subject"] == "Same as before: 5 of 5 test pictures are right (100.0%) (2026-11-24)"
+    assert mail["Subject"] == "As good as in its build: 5 of 5 test pictures are right (100.0%) (2026-11-24)"
     assert (
         f"https://eu-central-1.console.aws.amazon.com/s3/object/{BUCKET}?region=eu-central-1&prefix=" in mail["Message"]
     )
