@@ -30,6 +30,7 @@ attach_takes := BUCKET:argument STACK DIRECT:flag GATE:flag
 detach_takes := BUCKET:argument STACK
 redrive_takes := STACK
 lock_takes := UPGRADE
+test-services_takes := SERVICE
 
 EVENT ?= events/sqs-batch.json
 export EVENT
@@ -52,8 +53,8 @@ export PYTHONDONTWRITEBYTECODE := 1
 ifneq ($(goals),lint validate test-layers) # `make test` runs these side by side
 .NOTPARALLEL: # `make -j deploy` would build before the layers are filled
 endif
-.PHONY: help setup demo photographs model verify-cpus layer build local invoke labels review learn nightly testset split capacity backfill shadow test mutants \
-  bench lint validate test-layers deploy attach detach redrive lock clean
+.PHONY: help setup demo photographs model verify-cpus layer build local invoke labels review learn nightly testset split capacity backfill shadow \
+  test test-services mutants bench lint validate test-layers deploy attach detach redrive lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -122,6 +123,11 @@ test-layers: .venv/ready
 	@$(BIN)/python -m layers --libraries-only --architecture x86_64
 	@$(BIN)/python -m layers.runtime_python
 
+service_tests := tests/labeller/test_storage.py tests/classify/test_handler.py tests/classify/test_backfill.py
+SERVICE ?= ministack localstack dynalite
+test-services: .venv/ready $(SERVICE:%=.venv-%/ready) ## the tests of the calls to AWS, against other implementations of it: SERVICE=ministack|localstack|dynalite
+	@for service in $(SERVICE); do echo "against $$service"; $(BIN)/python -m pytest --service $$service $(service_tests) || exit; done
+
 mutants: .venv/ready .venv-mutants/ready ## change the code in one place at a time, list what no test notices: MODULES="labeller.* ..." SAMPLE=10 SEED=0 MINUTES=60
 	@$(call run,tests.mutants.__main__)
 
@@ -158,6 +164,16 @@ clean: ## remove everything that was built, except the environments
 
 .venv/ready: requirements/dev.txt requirements/installer.txt pyproject.toml
 	@requirements/install "$(PYTHON)" .venv -r requirements/dev.txt -e .
+	@touch $@
+
+.venv-localstack/ready: requirements/localstack.txt requirements/installer.txt
+	@requirements/install "$$($(BIN)/python -c 'from layers.runtime_python import find_runtime_python; print(find_runtime_python() or "")')" .venv-localstack -r requirements/localstack.txt
+	@touch $@
+
+.venv-dynalite/ready: requirements/dynalite/package.json requirements/dynalite/package-lock.json
+	@command -v npm > /dev/null || { echo "error: dynalite needs Node.js and npm. Leave it out: SERVICE=ministack" >&2; exit 1; }
+	@mkdir -p .venv-dynalite && cp requirements/dynalite/*.json .venv-dynalite
+	@npm ci --prefix .venv-dynalite --no-audit --no-fund --silent
 	@touch $@
 
 .venv-%/ready: requirements/%.txt requirements/installer.txt

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from pathlib import Path
@@ -48,7 +48,7 @@ os.environ.update(
 os.environ.pop("AWS_PROFILE", None)
 
 # Imported in fixtures only: pytest rewrites the asserts of what it loads itself.
-pytest_plugins = ["tests.hostile", "tests.needs"]
+pytest_plugins = ["tests.hostile", "tests.needs", "tests.services"]
 
 
 # A shell that starts pytest in the background makes it, and every process that tests start, ignore SIGINT. Tests of
@@ -102,11 +102,20 @@ _own_session = cache(storage.new_session)
 
 
 @pytest.fixture
-def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A separate AWS for the test, in memory. Sessions are shared, because each parses botocore's models."""
-    with mock_aws():
+def moto(monkeypatch: pytest.MonkeyPatch, service: dict[str, str] | None) -> Iterator[None]:
+    """A separate AWS for the test, in memory. Sessions are shared, because each parses botocore's models.
+
+    With --service it is that of another implementation, see tests/services.py.
+    """
+    for name, value in (service or {}).items():
+        monkeypatch.setenv(name, value)
+    with nullcontext() if service else mock_aws():
         monkeypatch.setattr(boto3, "DEFAULT_SESSION", _session())
         monkeypatch.setattr(storage, "new_session", _own_session)
+        if service:
+            from tests import services  # a plugin, so not imported above
+
+            services.empty()
         yield
 
 
@@ -117,8 +126,10 @@ def one_session(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_sockets(monkeypatch: pytest.MonkeyPatch, service: dict[str, str] | None) -> None:
     """Connecting anywhere fails the test."""
+    if service is not None:
+        return
 
     def refuse(_self: socket.socket, address: object) -> None:
         raise AssertionError(f"a unit test connects to {address}")

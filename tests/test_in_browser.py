@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -20,14 +19,14 @@ from evaluation.report_page import nights_page, report_page
 from evaluation.thumbnails import thumbnail
 from labeller.results import Prediction, Status
 from local.demo import contact_sheet
-from tests import needs
+from model_build.report.card import card_page
+from model_build.suspects import Suspect
+from tests.browser import SCREENSHOTS, accessibility_violations, program, screenshot, started
 from tests.local.demo.test_contact_sheet import entry
-from tests.support import ROOT
+from tests.model_build.report.example import report as example_report
 
 pytestmark = pytest.mark.slow
 
-SCREENSHOTS = ROOT / "build" / "screenshots"  # for a person to check
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 RUN = "document.documentElement.setAttribute('data-run','yes')"
 PAYLOADS = (
     f'<img src=x onerror="{RUN}">.jpg',
@@ -45,14 +44,12 @@ PAYLOADS = (
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """A function that opens a page with arguments and returns what the browser prints."""
-    program = next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        needs.skip("HTML pages in a browser", "install Chromium (Debian: apt-get install chromium)")
+    path = program()
     profile = tmp_path_factory.mktemp("profile")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
     def run(page: Path, *arguments: str) -> str:
-        command = [program, *options, "--hide-scrollbars", f"--user-data-dir={profile}", *arguments, page.as_uri()]
+        command = [path, *options, "--hide-scrollbars", f"--user-data-dir={profile}", *arguments, page.as_uri()]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
     return run
@@ -133,6 +130,24 @@ def test_the_policy_stops_an_unescaped_payload(browser: Callable[..., str], tmp_
     dom = browser(page, "--dump-dom")
     assert '<img src="x"' in dom  # so the payload is in the page
     assert 'data-run="yes"' not in dom
+
+
+def test_pages_meet_wcag_aa(tmp_path: Path) -> None:
+    """Those of the night, and the card of a model: with the keyboard, with a screen reader, in both colour schemes."""
+    pages = hostile_pages(tmp_path)
+    pages["card"] = tmp_path / "card.html"
+    suspects = [Suspect("test", PAYLOADS[0], "0", PAYLOADS[1], PAYLOADS[2], 0.1, 0.9)]
+    pages["card"].write_text(card_page(example_report(), {}, suspects), encoding="utf-8")
+    with started() as chromium:
+        for scheme in ("light", "dark"):
+            context = chromium.new_context(viewport={"width": 400, "height": 900}, color_scheme=scheme)
+            page = context.new_page()
+            for name, path in pages.items():
+                page.goto(path.as_uri())
+                assert accessibility_violations(page) == [], f"{name}, {scheme}"
+                assert page.locator("main").count() == 1
+                screenshot(page, f"{name}-400-{scheme}")
+            context.close()
 
 
 @pytest.mark.parametrize("width", [500, 1280])

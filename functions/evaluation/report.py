@@ -221,7 +221,10 @@ def headline(report: NightlyReport) -> str:
             f"Incomplete: {report.unscored:,} of {report.testset.pictures:,} test pictures could not be scored; of the "
             f"others, {right.replace('test pictures ', '')}"
         )
-    return f"{_BEGINNINGS[report.verdict]}: {right}"
+    beginning = _BEGINNINGS[report.verdict]
+    if report.verdict is Verdict.SAME and (report.last_night is None or report.last_night.other_pictures):
+        beginning = "As good as in its build"  # the first night, or the first with these pictures
+    return f"{beginning}: {right}"
 
 
 def reasons(report: NightlyReport) -> list[str]:

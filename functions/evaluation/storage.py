@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # the stubs are not in Lambda
 # More attempts than classify's, because the next report comes a day later. The pauses between them are at most 1, 2, 4
 # and 8 s, so a call ends within 5 x (2 + 5) + 15 = 50 s; score.nightly reserves time for that.
 _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=2, read_timeout=5)
+# For links: S3 refuses older signatures for objects that are encrypted with KMS, and in newer regions for all.
+_SIGNED = _CONFIG.merge(Config(signature_version="s3v4"))
 
 REPORT_EVENT = "AccuracyReported"
 _MAX_SUBJECT = 100  # characters; SNS API reference, Publish: less than 100, ASCII, no line breaks
@@ -37,7 +39,7 @@ class ReportStorage:
     """The bucket, the index of the results table, the event bus and the topic. Slow to make: keep it."""
 
     def __init__(self, bucket: str, table: str, bus: str = "", topic: str = "") -> None:
-        self._s3 = boto3.client("s3", config=_CONFIG)
+        self._s3 = boto3.client("s3", config=_SIGNED)
         self._dynamodb = boto3.client("dynamodb", config=_CONFIG)
         self._events = boto3.client("events", config=_CONFIG)
         self._sns = boto3.client("sns", config=_CONFIG)
@@ -99,6 +101,11 @@ class ReportStorage:
         (failure,) = publish_events(self._events, self._bus, REPORT_EVENT, [(REPORT_EVENT, detail)])
         if failure is not None:
             raise failure
+
+    def presigned_link(self, key: str, seconds: int) -> str:
+        """A link that reads the object without a login, for `seconds` or until this role's session ends."""
+        target = {"Bucket": self.bucket, "Key": key}
+        return str(self._s3.generate_presigned_url("get_object", Params=target, ExpiresIn=seconds))
 
     def mail(self, subject: str, text: str) -> None:
         """Publish to the topic, which mails its subscribers. Raises AwsFailure."""

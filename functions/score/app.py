@@ -51,4 +51,4 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     except Exception:  # any failure is counted; Lambda logs the exception
         metrics.add_metric("Failed", MetricUnit.Count, 1)
         raise
-    return notify(report, job.reports)
+    return notify(report, job.reports, job.settings.is_presigned)

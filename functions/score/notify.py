@@ -13,11 +13,18 @@ from labeller.observability import logger, metrics
 from score.keys import night_key
 
 CONSOLES = {"cn-": "console.amazonaws.cn", "us-gov-": "console.amazonaws-us-gov.com"}  # other than AWS's usual one
+MAX_MAILED = 10  # labels in the mail, those that are recognised worst
+# A link ends with the session of the role that signed it, whatever it says. A role's session lasts at most 12 hours;
+# Lambda does not tell when it ends. https://repost.aws/knowledge-center/presigned-url-s3-bucket-expiration
+LINK_SECONDS = 12 * 3600
+LINK_LIFETIME = "It works for at most 12 hours, and ends earlier if AWS renews the function's credentials earlier."
 MAX_RECALLS = 50  # labels; with more there is no metric for each, because CloudWatch bills every metric
 
 
-def notify(report: NightlyReport, storage: ReportStorage) -> dict[str, Any]:
+def notify(report: NightlyReport, storage: ReportStorage, is_presigned: bool = False) -> dict[str, Any]:
     """Add the metrics, send AccuracyReported and the mail; returns the event's detail.
+
+    `is_presigned`: the mail's link opens the report without an AWS login.
 
     The report is already published, so a bus or a topic that fails is logged and counted (NotTold), and the night is
     not scored again.
@@ -26,7 +33,7 @@ def notify(report: NightlyReport, storage: ReportStorage) -> dict[str, Any]:
     detail = event_detail(report, storage.bucket)
     for send in (
         lambda: storage.announce(detail),
-        lambda: storage.mail(f"{headline(report)} ({report.date})", mail_text(report, storage)),
+        lambda: storage.mail(f"{headline(report)} ({report.date})", mail_text(report, storage, is_presigned)),
     ):
         try:
             send()
@@ -87,12 +94,38 @@ def event_detail(report: NightlyReport, bucket: str) -> dict[str, Any]:
     }
 
 
-def mail_text(report: NightlyReport, storage: ReportStorage) -> str:
-    """The mail: verdict, reasons and a link to the page in the S3 console, whose "Open" button shows it."""
+def mail_text(report: NightlyReport, storage: ReportStorage, is_presigned: bool) -> str:
+    """The mail: verdict, reasons, figures, and a link to the page: presigned, or in the S3 console."""
     key = night_key(report.date)
-    link = console_link(storage.region, storage.bucket, key)
-    lines = [f"{report.verdict.value}. {headline(report)}.", "", *reasons(report), "", "The report:", link]
+    console = console_link(storage.region, storage.bucket, key)
+    links = [f"The report, with an AWS login (button Open): {console}"]
+    if is_presigned:
+        links.insert(0, f"The report, for everybody who has this link:\n{storage.presigned_link(key, LINK_SECONDS)}\n")
+        links.insert(1, f"{LINK_LIFETIME}\n")
+    lines = [f"{report.verdict.value}. {headline(report)}.", "", *reasons(report), "", *figure_lines(report), *links]
     return "\n".join(lines) + f"\n\ns3://{storage.bucket}/{key}\n"
+
+
+def figure_lines(report: NightlyReport) -> list[str]:
+    """The figures that a reader without the page needs, and an empty line; nothing without figures."""
+    figures = report.figures
+    if figures is None:
+        return []
+    interval = figures.interval
+    lines = [
+        f"{figures.correct:,} of {figures.pictures:,} are right: {figures.accuracy:.1%}, "
+        f"95% interval {interval.low:.1%} to {interval.high:.1%}.",
+        f"{figures.unsure:,} are UNSURE and {figures.unknown:,} UNKNOWN. Right by label:",
+    ]
+    recalls = sorted(
+        (scores.recall, label)
+        for label, scores in zip(report.model.labels, figures.classes, strict=True)
+        if not math.isnan(scores.recall)
+    )
+    lines += [f"  {recall:6.1%}  of {label}" for recall, label in recalls[:MAX_MAILED]]
+    if len(recalls) > MAX_MAILED:
+        lines.append(f"  the other {len(recalls) - MAX_MAILED} labels are better")
+    return [*lines, ""]
 
 
 def console_link(region: str, bucket: str, key: str) -> str:

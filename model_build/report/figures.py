@@ -91,7 +91,7 @@ def roc_chart(familiarity: FamiliarityReport) -> Markup:
     lines = [
         {
             "hue": round(360 * index / len(familiarity.curves)) + 210,
-            "name": f"{curve.strangers}: area {curve.area:.3f}, {curve.images} pictures",
+            "name": f"{curve.strangers} ({curve.images}): {curve.area:.3f}",
             "key": 44 + 24 * index,
             "path": "M" + "L".join(f"{across(x):.1f} {up(y):.1f}" for x, y in _corner_of(curve.points, whole)),
             "x": round(across(points[curve.strangers]), 1),
@@ -102,7 +102,7 @@ def roc_chart(familiarity: FamiliarityReport) -> Markup:
     chart: Markup = macros("figures.html", TEMPLATES).roc(
         "Familiar test pictures against familiar strangers",
         "The higher and the further left a line, the better the model tells pictures of something else from test "
-        "pictures. Points: the shipped threshold.",
+        "pictures. Points: the shipped threshold. Beside the names: pictures, and the area under the line.",
         {"width": 640, "height": 360, "left": 64, "right": 364},
         grid=[(round(up(1 - tick), 1), f"{1 - tick:.1%}") for tick in ticks],
         ticks=[(round(across(tick), 1), f"{tick:.1%}") for tick in ticks],

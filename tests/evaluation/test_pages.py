@@ -57,7 +57,7 @@ def test_a_browser_reads_every_text_back_as_text(folder: Path, text: str) -> Non
     parsed = Parsed(render("page.html", folder, title=text))
     assert ("main", {"title": text}) in parsed.tags
     assert [name for name, _ in parsed.tags] == [
-        *("html", "head", "meta", "meta", "meta", "meta", "title", "style", "body", "header", "h1", "main")
+        *("html", "head", "meta", "meta", "meta", "meta", "title", "style", "body", "header", "h1", "main", "main")
     ]
     assert parsed.text.count(text) >= 3
 

@@ -28,7 +28,7 @@ def test_the_report_is_fetched_and_says_what_the_build_said(nights: tuple[Path, 
     assert (report["figures"]["correct"], report["figures"]["pictures"]) == (test["correct"], test["images"])
     assert report["verdict"] == "SAME"
     assert report["build"]["flipped"] == 0  # picture by picture, the build's own answers
-    assert "<h1>Same as before" in (out / "accuracy/latest/index.html").read_text("utf-8")
+    assert "<h1>As good as in its build" in (out / "accuracy/latest/index.html").read_text("utf-8")
 
 
 def test_reports_of_earlier_runs_are_uploaded_for_the_next_one(nights: tuple[Path, list[int]]) -> None:

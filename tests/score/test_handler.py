@@ -6,8 +6,10 @@ import json
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import requests
 from jsonschema import Draft202012Validator
 
 from labeller.classifier import Classifier
@@ -565,11 +567,45 @@ def test_the_event_and_the_mail_have_the_verdict_and_link_the_report(service: Se
     (event,) = service.announced()
     assert (event["source"], event["detail-type"], event["detail"]) == ("image-labeller", "AccuracyReported", detail)
     (mail,) = service.mails()
-    assert mail["Subject"] == "Same as before: 5 of 5 test pictures are right (100.0%) (2026-11-24)"
+    assert mail["Subject"] == "As good as in its build: 5 of 5 test pictures are right (100.0%) (2026-11-24)"
     assert (
         f"https://eu-central-1.console.aws.amazon.com/s3/object/{BUCKET}?region=eu-central-1&prefix=" in mail["Message"]
     )
     assert f"s3://{BUCKET}/accuracy/{NIGHT}/index.html" in mail["Message"]
+
+
+def test_the_mail_has_the_figures_for_readers_without_the_page_the_worst_label_first(service: Service) -> None:
+    service.add_pictures(3, 1)
+    service.add("blue/really red.png", encoded(plain(RED)))
+    service.invoke()
+    message = service.mails()[0]["Message"]
+    assert "4 of 5 are right: 80.0%, 95% interval 37.6% to 96.4%.\n" in message  # Wilson's, as R's binom gives it
+    assert "0 are UNSURE and 0 UNKNOWN. Right by label:\n   50.0%  of blue\n  100.0%  of red\n" in message
+
+
+def test_by_choice_the_mail_links_the_report_for_readers_without_a_login(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPORT_LINK", "presigned")
+    app.get_job.cache_clear()
+    service.add_pictures()
+    service.invoke()
+    message = service.mails()[0]["Message"]
+    (link,) = re.findall(r"^(https://\S+X-Amz-Signature=\S+)$", message, re.MULTILINE)
+    address = urlsplit(link)
+    parameters = parse_qs(address.query)
+    assert address.path.endswith(f"/accuracy/{NIGHT}/index.html")
+    assert parameters["X-Amz-Expires"] == ["43200"]
+    assert parameters["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+    assert "It works for at most 12 hours" in message
+    assert requests.get(link, timeout=10).content == service.read(f"{NIGHT}/index.html")  # moto answers; no socket
+    assert "console.aws.amazon.com" in message  # afterwards, and for those who may log in
+
+
+def test_without_that_choice_the_mail_gives_nobody_access(service: Service) -> None:
+    service.add_pictures()
+    service.invoke()
+    assert "X-Amz-Signature" not in service.mails()[0]["Message"]
 
 
 @pytest.mark.parametrize(
