@@ -26,6 +26,7 @@ HOSTILE = {
 def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     stream = io.StringIO()
     monkeypatch.setattr(logger.registered_handler, "stream", stream)
+    metrics.clear_metrics()  # of invocations that other tests interrupted
     yield stream
     metrics.clear_metrics()
 

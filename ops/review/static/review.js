@@ -207,17 +207,9 @@ function give(item, label) {
 function answer(label) {
   const item = items[position];
   if (!item || isGrid) return;
-  const start = performance.now();
   give(item, label);
   position += 1;
   show();
-  const next = items[position];
-  if (next) {
-    image(next).decode().catch(() => {}).then(() => requestAnimationFrame(() => {
-      document.body.dataset.milliseconds = String(performance.now() - start); // until the next picture is there
-      document.body.dataset.displayed = next.id;
-    }));
-  }
 }
 
 function undo() {

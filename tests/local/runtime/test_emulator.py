@@ -132,7 +132,7 @@ def test_a_handler_that_takes_too_long_is_ended_at_the_functions_timeout(start: 
 
 @pytest.mark.slow
 def test_a_handler_that_cannot_be_imported_is_reported(start: Start) -> None:
-    with start(dataclasses.replace(FUNCTION, handler="absent.handler")) as runtime:
+    with start(dataclasses.replace(FUNCTION, handler="absent.handler", timeout=30)) as runtime:
         _, report = runtime.invoke({})
     assert report.error == "Runtime.ImportModuleError: Unable to import module 'absent': No module named 'absent'"
 
