@@ -24,9 +24,10 @@ TAGS = 3  # of ours on an object
 
 EVERYTHING = frozenset({"tags", "row", "event"})
 """What a stack may write of each result: the template's parameter Write."""
-# Of Image.wait_ms and Image.overhead_vcpu_ms, what writing each takes. Tags take two more calls of S3 (see wait_ms).
-_WAIT_SHARES = {"tags": 40 / 75, "row": 5 / 75, "event": 10 / 75}
-_OVERHEAD_SHARES = {"tags": 4 / 12, "row": 2 / 12, "event": 2 / 12}
+# Of Image.wait_ms and Image.overhead_vcpu_ms, what writing each takes. Tags take three calls of S3: they are read and
+# written, and the object is looked at again.
+_WAIT_SHARES = {"tags": 60 / 95, "row": 5 / 95, "event": 10 / 95}
+_OVERHEAD_SHARES = {"tags": 6 / 14, "row": 2 / 14, "event": 2 / 14}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ EFFICIENCY = 0.9
 `make bench` measures another share: the handler's rate over the rate of the network alone. At 224 pixels that is 70%
 in batches of 10, 81% of 40 and 84% of 100, of which 87% (71.7 of 82.0 ms) would be reached without any waiting
 (docs/performance.md). The longest batches, where waiting counts least, thus kept 0.84 / 0.87 = 96% busy. 0.9 is
-cautious: with it this model arrives at 66% in batches of 10."""
+cautious: with it this model arrives at 63% in batches of 10, with one call of S3 more."""
 
 # Neoverse N1 (Graviton2, Lambda's arm64): two SDOT instructions of 16 multiply-accumulates a cycle at 2.5 GHz (Arm
 # Neoverse N1 software optimization guide; AWS, "Graviton2"). No kernel can be faster.
@@ -75,10 +76,11 @@ class Image:
     """See NETWORKS."""
     decode_vcpu_ms: float = 1.5
     """Measured: 1.3 ms of processor time for a photograph of the demo set (21 KB); 14 ms for one of 12 megapixels."""
-    overhead_vcpu_ms: float = 12.0
-    """Measured: 2 ms of processor time for a call of boto3, without TLS; five calls. The rest is logging and TLS."""
-    wait_ms: float = 75.0
-    """Assumed: first bytes of S3 (20 ms a call, three calls), DynamoDB (5 ms), EventBridge (10 ms)."""
+    overhead_vcpu_ms: float = 14.0
+    """Measured: 2 ms of processor time for a call of boto3, without TLS; six calls. The rest is logging and TLS."""
+    wait_ms: float = 95.0
+    """Assumed: first bytes of S3 (20 ms a call, four calls), DynamoDB (5 ms), EventBridge (10 ms, though it is called
+    beside the last call of S3)."""
     init_ms: float = 600.0
     """A cold start up to the first invocation; the design's limit for two cores."""
     parallel_share: float = 0.95
@@ -101,8 +103,8 @@ class Image:
 
     @property
     def look_ms(self) -> float:
-        """Milliseconds to learn that an object has a current label: two of the five calls, no picture."""
-        return 0.4 * (self.wait_ms + self.overhead_vcpu_ms)
+        """Milliseconds to learn that an object has a current label: two of the six calls, no picture."""
+        return (self.wait_ms + self.overhead_vcpu_ms) / 3
 
     def batch_ms(self, size: int, memory: int, architecture: Architecture) -> float:
         """Milliseconds that a warm function of `memory` MB takes for a batch of `size` images.
