@@ -19,7 +19,7 @@ from sklearn.model_selection import KFold
 
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example
-from model_build.features import Features
+from model_build.features import Features, rows_of
 
 NEIGHBOURS = 5
 """Nearest exemplars whose mean counts. One is a matter of chance, twenty exceed a small label."""
@@ -251,8 +251,7 @@ def strangest_rows(
 def part_of(features: Features, examples: Sequence[Example]) -> Features:
     """The features of those examples that could be read."""
     wanted = set(examples)
-    rows = [row for row, example in enumerate(features.examples) if example in wanted]
-    return Features(tuple(features.examples[row] for row in rows), features.values[rows], features.labels[rows])
+    return rows_of(features, np.array([example in wanted for example in features.examples], bool))
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,10 +44,8 @@ HOLDS_DATA = {
     "AWS::SQS::Queue": "its messages",
 }
 _CHANGE_SET = re.compile(r"arn:[\w-]+:cloudformation:[^\s:]*:\d*:changeSet/\S+")
-_WAIT: WaiterConfigTypeDef = {
-    "Delay": 5,
-    "MaxAttempts": 1440,
-}  # two hours: a gradual deployment takes up to half an hour
+# Two hours: a gradual deployment takes up to half an hour.
+_WAIT: WaiterConfigTypeDef = {"Delay": 5, "MaxAttempts": 1440}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,8 +61,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def deploy(options: argparse.Namespace) -> int:
     """Deploy; returns the exit status. Raises CommandError."""
-    parameters = read_parameters(options.env or "default", required=not options.guided) | _given(options.arch)
-    parameters = {**accuracy_default(), **parameters}
+    parameters = read_parameters(options.env or "default", required=not options.guided)
+    if options.arch:
+        parameters["Architecture"] = options.arch
+    parameters = accuracy_default() | parameters
     if options.guided:
         command = [*_sam(options.env, parameters), "--guided"]
         return subprocess.run(command, check=False).returncode
@@ -167,7 +167,7 @@ def losses_of(changes: Iterable[ResourceChangeTypeDef]) -> Iterable[str]:
 
 def execute(cloudformation: CloudFormationClient, change_set: str) -> None:
     """Execute the change set and wait for its end. Raises CommandError with the reasons if it fails."""
-    name = change_set_stack(cloudformation, change_set)
+    name = cloudformation.describe_change_set(ChangeSetName=change_set)["StackName"]
     is_new = cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"] == "REVIEW_IN_PROGRESS"
     print(f"deploying {name} ...", flush=True)
     cloudformation.execute_change_set(ChangeSetName=change_set)
@@ -182,11 +182,6 @@ def execute(cloudformation: CloudFormationClient, change_set: str) -> None:
     print(f"{name} is deployed.")
 
 
-def change_set_stack(cloudformation: CloudFormationClient, change_set: str) -> str:
-    """The name of the stack that the change set is for."""
-    return cloudformation.describe_change_set(ChangeSetName=change_set)["StackName"]
-
-
 def failures(cloudformation: CloudFormationClient, name: str) -> list[str]:
     """Why resources failed, first one first, in the latest deployment of the stack."""
     events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
@@ -197,10 +192,6 @@ def failures(cloudformation: CloudFormationClient, name: str) -> list[str]:
         if event["ResourceStatus"].endswith("_FAILED"):
             latest.append(f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason is given')}")
     return latest[::-1]
-
-
-def _given(architecture: str | None) -> dict[str, str]:
-    return {"Architecture": architecture} if architecture else {}
 
 
 def _sam(environment: str, parameters: Mapping[str, str]) -> list[str]:

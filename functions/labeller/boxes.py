@@ -64,7 +64,7 @@ def _primary_clap(data: memoryview) -> tuple[int, ...] | None:
         if kind == b"ipma":
             for index in _associated(associations, int.from_bytes(item, "big")):
                 if 0 < index <= len(boxes) and boxes[index - 1][0] == b"clap":
-                    return struct.unpack_from(">4I2iIiI"[:1] + "IIIIiIiI", boxes[index - 1][1])
+                    return struct.unpack_from(">IIIIiIiI", boxes[index - 1][1])
     return None
 
 
