@@ -273,10 +273,10 @@ def test_minutes_follow_from_the_objects_and_the_concurrency() -> None:
 
 
 def test_a_unit_of_concurrency_allows_ten_invocations_a_second() -> None:
-    # Looking at an object that is labelled takes 0.4 x 120 ms = 48 ms, but Lambda allows ten a second each.
+    # Looking at an object that is labelled takes a third of 120 ms = 40 ms, but Lambda allows ten a second each.
     low, high = estimate(12_000, TARGET, True, IMAGE, load_prices()).minutes
     assert low == pytest.approx(12_000 * 0.1 / 10 / 60)
-    assert high == pytest.approx(12_000 * 0.348 / 10 / 60)
+    assert high == pytest.approx(12_000 * 0.34 / 10 / 60)
 
 
 def test_stale_only_costs_between_none_stale_and_all_stale() -> None:
