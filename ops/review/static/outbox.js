@@ -15,6 +15,7 @@ export class Outbox {
   add(entry) {
     const key = `${PREFIX}${String(Date.now()).padStart(15, "0")}:${String(this.count++).padStart(6, "0")}:${Math.random()}`;
     localStorage.setItem(key, JSON.stringify(entry));
+    this.onChange(this.pending().length); // at once: another tab may be sending, and this one has to wait for it
     this.send();
     return key;
   }

@@ -21,8 +21,10 @@ const images = new Map(); // item id -> Image
 const history = JSON.parse(sessionStorage.getItem("history") ?? "[]"); // of this tab: {key, item, at}
 
 const outbox = new Outbox((count, problem, reply) => {
-  $("problem").hidden = !problem;
-  $("problem").textContent = problem;
+  if (problem !== undefined) {
+    $("problem").hidden = !problem;
+    $("problem").textContent = problem;
+  }
   if (reply?.figures !== undefined) $("figures").textContent = reply.figures;
   document.body.dataset.pending = count;
   showStatus();
