@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -146,8 +147,21 @@ def test_pages_meet_wcag_aa(tmp_path: Path) -> None:
                 page.goto(path.as_uri())
                 assert accessibility_violations(page) == [], f"{name}, {scheme}"
                 assert page.locator("main").count() == 1
+                assert page.evaluate("document.documentElement.scrollWidth") == 400, name
                 screenshot(page, f"{name}-400-{scheme}")
             context.close()
+
+
+def test_only_a_table_that_scrolls_is_marked_so(tmp_path: Path) -> None:
+    """At a width at which boxes end between two pixels."""
+    with started() as chromium:
+        page = chromium.new_page(viewport={"width": 777, "height": 900})
+        page.goto(hostile_pages(tmp_path)["report"].as_uri())
+        for box in page.locator(".scroll:visible").all():
+            with Image.open(io.BytesIO(box.screenshot())) as image:
+                top = np.asarray(image.convert("RGB"))[2]
+            scrolls = box.evaluate("box => box.scrollWidth > box.clientWidth")
+            assert (top[-1:] == top[-3]).all() != scrolls, box.inner_text()
 
 
 @pytest.mark.parametrize("width", [500, 1280])
