@@ -329,11 +329,12 @@ def write_report(
         )
         figures.write_figures(results, folder / "figures")
         thumbnails = card.thumbnails(results, data, config.image_size, suspects)
+        shades = card.shades(results, data, folder)
         shutil.rmtree(build.work)
     seconds = {**build.stages.seconds, "total": round(sum(build.stages.seconds.values()), 2)}
     results = replace(results, reused=cache_in(config.cache).reused, seconds=seconds)
     (folder / "report.json").write_text(report.to_json(results), "utf-8")
-    (folder / "index.html").write_text(card.card_page(results, thumbnails, suspects), "utf-8")
+    (folder / "index.html").write_text(card.card_page(results, thumbnails, suspects, shades), "utf-8")
     return results
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import boto3
 import uvicorn
 
-from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
+from labeller.manifest import ModelError
 from labeller.pipeline import WorkerPool
 from labeller.settings import SettingsError
 from labeller.storage import connect
@@ -35,6 +35,7 @@ from ops.review.files import Files
 from ops.review.reviewing import Reviewer
 from ops.review.server import make_app
 from ops.review.uploads import Uploads
+from ops.review.why import Why
 from ops.shadow import settings_of
 from ops.stack import describe_stack
 
@@ -64,8 +65,8 @@ def files_desk(options: argparse.Namespace) -> Desk:
     """The desk for a data set. Raises ModelError, OSError, ValueError."""
     model = model_folder(options.model)
     suspects = {suspect.sha256: suspect for suspect in read_suspects(model)}
-    labels = Manifest.from_file(model / MANIFEST_FILE).labels
-    return Files(options.data, labels, suspects, WorkerPool(_DECODED, "cpu"))
+    reasons = Why(model)
+    return Files(options.data, reasons.manifest.labels, suspects, WorkerPool(_DECODED, "cpu"), reasons)
 
 
 def uploads_desk(options: argparse.Namespace) -> Desk:
@@ -77,12 +78,12 @@ def uploads_desk(options: argparse.Namespace) -> Desk:
         raise CommandError(
             f"the stack {options.stack} writes no rows (parameter Write), and a review is kept in the row"
         )
-    model = model_folder(options.model)
+    reasons = Why(model_folder(options.model))
     aws_pool = WorkerPool(_CALLS, "aws")
     caller = boto3.client("sts").get_caller_identity()["Arn"]
     return Uploads(
         title=options.stack,
-        labels=Manifest.from_file(model / MANIFEST_FILE).labels,
+        labels=reasons.manifest.labels,
         dates=[options.day - timedelta(days=days) for days in range(options.days)],
         buckets=frozenset(stack.buckets),
         table=table,
@@ -95,6 +96,7 @@ def uploads_desk(options: argparse.Namespace) -> Desk:
             settings.write,
         ),
         settings=settings,
+        reasons=reasons,
         aws_pool=aws_pool,
         cpu_pool=WorkerPool(_DECODED, "cpu"),
     )

@@ -69,6 +69,10 @@ class Desk(Protocol):
         """The labels, in the order of the keys."""
 
     @property
+    def model(self) -> str:
+        """The version of the model that says why."""
+
+    @property
     def days(self) -> Sequence[str]:
         """The days that a queue may be limited to; empty if the pictures have none."""
 
@@ -80,6 +84,9 @@ class Desk(Protocol):
 
     async def picture(self, item_id: str) -> bytes:
         """The picture as JPEG. Raises also Unreadable."""
+
+    async def why(self, item_id: str, label: str) -> bytes:
+        """What speaks for the label: a PNG to lay over the picture. Raises also Unreadable and ModelError."""
 
     async def answer(self, item_id: str, label: str, queue: str) -> Mapping[str, Any]:
         """Take an answer; {"answer": ..., "at": ...}."""

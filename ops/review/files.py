@@ -24,6 +24,7 @@ from model_build.data.folders import SPLITS
 from model_build.suspects import Suspect
 from ops.review.desk import Item, NotFound, Queue, as_jpeg, display_size
 from ops.review.reviewing import Answer
+from ops.review.why import Why
 
 LOG = ".review.jsonl"  # hidden files are no pictures
 SUSPECTS = "SUSPECTS"
@@ -37,6 +38,7 @@ class Files:
     labels: Sequence[str]
     suspects: Mapping[str, Suspect]  # by SHA-256, the likeliest mistake first
     cpu_pool: WorkerPool
+    reasons: Why
     by: str = field(default_factory=getpass.getuser)
     days: Sequence[str] = ()
     moves: dict[str, dict[str, Any]] = field(default_factory=dict)  # SHA-256 -> the last answer that was not undone
@@ -56,6 +58,11 @@ class Files:
         """As `desk.Desk`."""
         return printable(str(self.root))
 
+    @property
+    def model(self) -> str:
+        """As `desk.Desk`."""
+        return self.reasons.manifest.model_version
+
     def queues(self) -> list[Queue]:
         """As `desk.Desk`."""
         return [Queue(SUSPECTS, "Labels that are probably wrong")]
@@ -69,6 +76,13 @@ class Files:
     async def picture(self, item_id: str) -> bytes:
         """As `desk.Desk`."""
         return await self.cpu_pool(_shown, self._file(self._suspect(item_id)))
+
+    async def why(self, item_id: str, label: str) -> bytes:
+        """As `desk.Desk`."""
+        content = self._file(self._suspect(item_id)).read_bytes()
+        return await self.cpu_pool(
+            self.reasons.shade, lambda size: decode(content, size, DEFAULT_MAX_IMAGE_PIXELS), label
+        )
 
     async def answer(self, item_id: str, label: str, queue: str) -> dict[str, Any]:
         """As `desk.Desk`. The same label again is noted, and no file is moved."""

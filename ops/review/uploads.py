@@ -19,11 +19,13 @@ from labeller.inference import decode_fetched
 from labeller.pipeline import WorkerPool
 from labeller.results import OTHER, Status
 from labeller.settings import Settings
+from labeller.storage import Fetched
 from labeller.text import printable
 from ops.agreement import draw_sample
 from ops.labels import LabelRow
 from ops.review.desk import Item, NotFound, Queue, as_jpeg, display_size
 from ops.review.reviewing import Reviewer
+from ops.review.why import Why
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -126,8 +128,14 @@ class Uploads:
     dynamodb: DynamoDBClient
     reviewer: Reviewer
     settings: Settings
+    reasons: Why
     aws_pool: WorkerPool
     cpu_pool: WorkerPool
+
+    @property
+    def model(self) -> str:
+        """As `desk.Desk`."""
+        return self.reasons.manifest.model_version
 
     @property
     def days(self) -> list[str]:
@@ -182,13 +190,15 @@ class Uploads:
         return [row for row in found if row is not None]
 
     async def picture(self, item_id: str) -> bytes:
-        """As `desk.Desk`. Raises NotFound if the object has other content now."""
-        ref, etag, size = self._object(item_id)
-        fetched = await self.aws_pool(self.reviewer.storage.fetch, ref, self.settings.max_image_bytes)
-        if fetched.etag != etag:
-            raise NotFound(f"{ref.name} was replaced")
-        decoded = await self.cpu_pool(decode_fetched, fetched, size, self.settings)
+        """As `desk.Desk`."""
+        fetched = await self._fetch(item_id)
+        decoded = await self.cpu_pool(decode_fetched, fetched, self._object(item_id)[2], self.settings)
         return await self.cpu_pool(as_jpeg, decoded.pixels)
+
+    async def why(self, item_id: str, label: str) -> bytes:
+        """As `desk.Desk`."""
+        fetched = await self._fetch(item_id)
+        return await self.cpu_pool(self.reasons.shade, lambda size: decode_fetched(fetched, size, self.settings), label)
 
     async def answer(self, item_id: str, label: str, queue: str) -> dict[str, Any]:
         """As `desk.Desk`."""
@@ -203,6 +213,14 @@ class Uploads:
         ref, etag, _ = self._object(item_id)
         answer, review = await self.reviewer.undo(ref, etag, at)
         return {"answer": answer, "at": review and review.at}
+
+    async def _fetch(self, item_id: str) -> Fetched:
+        """The upload. Raises NotFound if it has other content now."""
+        ref, etag, _ = self._object(item_id)
+        fetched = await self.aws_pool(self.reviewer.storage.fetch, ref, self.settings.max_image_bytes)
+        if fetched.etag != etag:
+            raise NotFound(f"{ref.name} was replaced")
+        return fetched
 
     def _object(self, item_id: str) -> tuple[ObjectRef, str, tuple[int, int]]:
         """The object, its ETag, and height and width that it is shown with."""

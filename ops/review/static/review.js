@@ -16,6 +16,7 @@ let after = 0;
 let total = 0;
 let isLoading = null;
 let isGrid = false;
+let isWhy = false; // whether the picture is shaded where nothing speaks for its label
 let answered = new Map(); // item id -> label, given in this page
 const images = new Map(); // item id -> Image
 const history = JSON.parse(sessionStorage.getItem("history") ?? "[]"); // of this tab: {key, item, at}
@@ -170,6 +171,28 @@ function showSingle(item) {
     ...item.details.flatMap(([name, value]) => [element("dt", name), element("dd", value)]),
   );
   for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.label === given));
+  showWhy(item);
+}
+
+function showWhy(item) {
+  $("moves").querySelector("[data-move=why]").setAttribute("aria-pressed", String(isWhy));
+  const shade = $("why");
+  shade.hidden = true;
+  $("because").textContent = "";
+  if (!isWhy || !item.label) return;
+  const of = `api/why?${new URLSearchParams({ id: item.id, label: item.label })}`;
+  const isShown = () => isWhy && items[position] === item;
+  shade.onload = () => {
+    if (!isShown()) return;
+    shade.hidden = false;
+    shade.alt = `Shade over all that does not speak for ${item.label}`;
+    $("because").textContent = `Bright: what speaks for ${item.label}, says ${document.body.dataset.model}.`;
+  };
+  shade.onerror = async () => {
+    const answer = await fetch(of).catch(() => undefined);
+    if (isShown()) $("because").textContent = (await answer?.text()) || "The server does not answer.";
+  };
+  shade.src = of;
 }
 
 function showTiles() {
@@ -262,7 +285,13 @@ function leaveFilter() {
   $("filter").blur();
 }
 
-const MOVES = { skip: () => move(1), undo, back: () => move(-1) };
+function toggleWhy() {
+  if (!items[position] || isGrid) return;
+  isWhy = !isWhy;
+  showWhy(items[position]);
+}
+
+const MOVES = { skip: () => move(1), undo, back: () => move(-1), why: toggleWhy };
 
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
@@ -285,6 +314,7 @@ addEventListener("keydown", (event) => {
   else if (key === "ArrowLeft") move(-1);
   else if (key === "u") undo();
   else if (key === "g") toggleGrid();
+  else if (key === "w") toggleWhy();
   else if (key === "Enter" && isGrid && !(target instanceof HTMLButtonElement && target.dataset.id)) confirmPage();
   else if (key === "/" && !$("filter").hidden) $("filter").focus();
   else return;

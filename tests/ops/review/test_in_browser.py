@@ -149,6 +149,7 @@ def test_forty_pictures_by_keyboard(desk: Desk, chromium: Any) -> None:
         page.goto(address)
         settled(page)
         browser.screenshot(page, "review-1280")
+        _why_is_shown_when_somebody_asks(page)
         assert browser.accessibility_violations(page) == []
 
         given = {}
@@ -175,6 +176,16 @@ def test_forty_pictures_by_keyboard(desk: Desk, chromium: Any) -> None:
         _a_second_tab_has_no_picture_that_the_first_has_answered(desk, context, page, address)
         _what_the_server_has_not_got_is_sent_when_it_is_back(desk, page)
     context.close()
+
+
+def _why_is_shown_when_somebody_asks(page: Any) -> None:
+    page.keyboard.press("w")
+    expect(page.locator("#because")).to_contain_text("Bright: what speaks for red, says colour-1.")
+    assert page.locator("#why").bounding_box() == page.locator("#picture").bounding_box()
+    browser.screenshot(page, "review-why-1280")
+    assert browser.accessibility_violations(page) == []
+    page.keyboard.press("w")
+    expect(page.locator("#why")).to_be_hidden()
 
 
 def _undo_takes_back_the_last(desk: Desk, page: Any, last: tuple[str, str]) -> None:
@@ -286,6 +297,10 @@ def test_nobody_but_the_page_is_answered(desk: Desk) -> None:
 def test_whatever_was_uploaded_reaches_the_browser_as_jpeg(desk: Desk) -> None:
     with desk.served() as address, urllib.request.urlopen(f"{address}api/queue?name=UNKNOWN&day=") as answer:
         item = json.loads(answer.read())["items"][0]
+        with urllib.request.urlopen(f"{address}api/why?id={item['id']}&label=red") as shade:
+            assert (shade.headers["content-type"], shade.read()[1:4]) == ("image/png", b"PNG")
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{address}api/why?id={item['id']}&label=green")
         assert item["details"][0] == ["nearest in training", "train/red/fire.jpg (0.75), train/blue/sea.jpg (0.50)"]
         with urllib.request.urlopen(f"{address}api/picture?id={item['id']}") as picture:
             assert picture.headers["content-type"] == "image/jpeg"
