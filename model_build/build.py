@@ -39,7 +39,7 @@ from model_build.data.dataset import Dataset
 from model_build.data.inventory import write_inventory
 from model_build.data.reader import CORES
 from model_build.data.shifts import CHANGES
-from model_build.familiarity import Familiarity
+from model_build.familiarity import Familiarity, strangest_rows
 from model_build.features import Features, extract
 from model_build.fingerprint import PACKAGES
 from model_build.progress import Stages
@@ -49,7 +49,7 @@ from model_build.report.report import BuildReport
 from model_build.report.summary import print_summary
 from model_build.selection import TrainedNetwork
 from model_build.strangers import Learnt
-from model_build.suspects import find_suspects, write_suspects
+from model_build.suspects import find_strangers, find_suspects, write_suspects
 from model_build.verify import Predictions, Verification
 
 LoadBase = Callable[[str, int, int], base.Base]
@@ -303,7 +303,12 @@ def write_report(
         suspects = find_suspects(
             data, (validated.examples, validated.probabilities), (test.examples, test.probabilities)
         )
-        write_suspects(folder, suspects)
+        features = network.features
+        known = strangest_rows(learnt.familiarity, features, len(features.examples))
+        familiar = [(features.examples[row], share) for row, share, _ in known]
+        if test.familiarity is not None:
+            familiar += zip(test.examples, test.familiarity.tolist(), strict=True)
+        write_suspects(folder, [*suspects, *find_strangers(data, familiar, suspects)])
         results = compose.compose(
             asked,
             data,

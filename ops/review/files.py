@@ -1,4 +1,5 @@
-"""Pictures of a data set whose labels are probably wrong: `make review DATA=pictures`. An answer moves the file.
+"""Pictures of a data set that are probably mislabelled or show none of the labels: `make review DATA=pictures`. An
+answer moves the file.
 
 The list is suspects.json of the model that was built from the data. The log, .review.jsonl in the data set's folder,
 has a line for each answer and each undo; a picture that has an answer is not shown again.
@@ -28,6 +29,7 @@ from ops.review.why import Why
 
 LOG = ".review.jsonl"  # hidden files are no pictures
 SUSPECTS = "SUSPECTS"
+STRANGERS = "STRANGERS"
 
 
 @dataclass(slots=True)
@@ -65,13 +67,17 @@ class Files:
 
     def queues(self) -> list[Queue]:
         """As `desk.Desk`."""
-        return [Queue(SUSPECTS, "Labels that are probably wrong")]
+        return [
+            Queue(SUSPECTS, "Labels that are probably wrong"),
+            Queue(STRANGERS, "Strange pictures: maybe none of the labels"),
+        ]
 
     async def open(self, queue: str, day: str) -> FileQueue:
         """As `desk.Desk`."""
-        if queue != SUSPECTS or day:
+        if queue not in (SUSPECTS, STRANGERS) or day:
             raise NotFound(f"there is no queue {queue!r}")
-        return FileQueue(self, [suspect for suspect in self.suspects.values() if suspect.sha256 not in self.moves])
+        listed = [one for one in self.suspects.values() if (one.suggested == OTHER) == (queue == STRANGERS)]
+        return FileQueue(self, [suspect for suspect in listed if suspect.sha256 not in self.moves])
 
     async def picture(self, item_id: str) -> bytes:
         """As `desk.Desk`."""
@@ -174,14 +180,15 @@ class FileQueue:
 
 def _item(suspect: Suspect) -> Item:
     scores = [(suspect.suggested, suspect.suggested_probability), (suspect.label, suspect.probability)]
+    is_strange = suspect.suggested == OTHER
     return Item(
         id=suspect.sha256,
         name=printable(suspect.path),
-        label=suspect.suggested,
-        status=f"{suspect.split}: labelled {suspect.label}, rather",
+        label=suspect.label if is_strange else suspect.suggested,
+        status=f"{suspect.split}: labelled {suspect.label}, {'perhaps none of the labels' if is_strange else 'rather'}",
         confidence=suspect.suggested_probability,
-        scores=scores,
-        details=[],
+        scores=[(label, score) for label, score in scores if score is not None],
+        details=[("familiarity", f"{suspect.familiarity:.3f}")] if suspect.familiarity is not None else [],
     )
 
 

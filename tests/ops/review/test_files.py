@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,18 @@ def test_an_answer_moves_the_file_within_its_split(root: Path) -> None:
         ("Ann", "test/cats/c.png", "test/cats/c.png"),
     ]
     assert asyncio.run(here.open("SUSPECTS", "")).figures() == "2 moved, 1 confirmed"
+
+
+def test_strange_pictures_have_a_queue_of_their_own(root: Path) -> None:
+    here = desk(root)
+    first = next(iter(here.suspects.values()))
+    stranger = replace(first, suggested="other", probability=None, suggested_probability=None, familiarity=0.002)
+    here.suspects = {**here.suspects, first.sha256: stranger}
+    assert waiting(here) == NAMES[1:]
+    ((item,), _) = asyncio.run(asyncio.run(here.open("STRANGERS", "")).items(0, 24))
+    assert (item.name, item.label, item.confidence) == (NAMES[0], "cats", None)
+    assert item.status == "train: labelled cats, perhaps none of the labels"
+    assert (list(item.scores), list(item.details)) == ([], [("familiarity", "0.002")])
 
 
 def test_undo_moves_the_file_back_also_in_another_run(root: Path) -> None:
