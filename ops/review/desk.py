@@ -30,6 +30,7 @@ class Item:
     scores: Sequence[tuple[str, float]]  # the highest first
     details: Sequence[tuple[str, str]]  # name and value of what else is known
     human_label: str | None = None
+    nearest: Sequence[tuple[str, str]] = ()  # training pictures to show: path, and what to say of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,9 @@ class Desk(Protocol):
 
     async def why(self, item_id: str, label: str) -> bytes:
         """What speaks for the label: a PNG to lay over the picture. Raises also Unreadable and ModelError."""
+
+    async def training_picture(self, path: str) -> bytes:
+        """A training picture as small JPEG. Raises also Unreadable."""
 
     async def answer(self, item_id: str, label: str, queue: str) -> Mapping[str, Any]:
         """Take an answer; {"answer": ..., "at": ...}."""

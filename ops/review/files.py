@@ -24,8 +24,8 @@ from labeller.text import printable
 from model_build.data.folders import SPLITS
 from model_build.suspects import Suspect
 from ops.review.desk import Item, NotFound, Queue, as_jpeg, display_size
+from ops.review.model import ReviewModel
 from ops.review.reviewing import Answer
-from ops.review.why import Why
 
 LOG = ".review.jsonl"  # hidden files are no pictures
 SUSPECTS = "SUSPECTS"
@@ -40,7 +40,7 @@ class Files:
     labels: Sequence[str]
     suspects: Mapping[str, Suspect]  # by SHA-256, the likeliest mistake first
     cpu_pool: WorkerPool
-    reasons: Why
+    asked: ReviewModel
     by: str = field(default_factory=getpass.getuser)
     days: Sequence[str] = ()
     moves: dict[str, dict[str, Any]] = field(default_factory=dict)  # SHA-256 -> the last answer that was not undone
@@ -63,7 +63,7 @@ class Files:
     @property
     def model(self) -> str:
         """As `desk.Desk`."""
-        return self.reasons.manifest.model_version
+        return self.asked.manifest.model_version
 
     def queues(self) -> list[Queue]:
         """As `desk.Desk`."""
@@ -87,8 +87,12 @@ class Files:
         """As `desk.Desk`."""
         content = self._file(self._suspect(item_id)).read_bytes()
         return await self.cpu_pool(
-            self.reasons.shade, lambda size: decode(content, size, DEFAULT_MAX_IMAGE_PIXELS), label
+            self.asked.shade, lambda size: decode(content, size, DEFAULT_MAX_IMAGE_PIXELS), label
         )
+
+    async def training_picture(self, path: str) -> bytes:
+        """As `desk.Desk`."""
+        return await self.cpu_pool(self.asked.training_picture, path)
 
     async def answer(self, item_id: str, label: str, queue: str) -> dict[str, Any]:
         """As `desk.Desk`. The same label again is noted, and no file is moved."""

@@ -2,7 +2,8 @@
 
 Another page in the same browser, another user of this machine and a name that resolves to 127.0.0.1 (DNS rebinding)
 could all reach the port. So every path begins with a secret token, `Host` must be loopback, and what writes needs the
-page's own `Origin` and JSON. The policy lets the page load its own files alone, and run no script that is in its text.
+page's own `Origin` and JSON. A link from elsewhere opens the page and nothing else. The policy lets the page load its
+own files alone, and run no script that is in its text.
 """
 
 from __future__ import annotations
@@ -79,7 +80,10 @@ class Guard:
         ):
             return False
         if request.method in ("GET", "HEAD"):
-            return request.headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+            if request.headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
+                return True
+            is_opened = request.headers.get("sec-fetch-dest") == "document"
+            return is_opened and request.url.path == f"/{self._token}/"
         return (
             request.headers.get("origin") == f"http://{host}"
             and request.headers.get("content-type") == "application/json"
@@ -98,6 +102,7 @@ def make_app(desk: Desk, token: str = "") -> tuple[Any, str]:
         Route("/api/more", _safely(api.more)),
         Route("/api/picture", _safely(api.picture)),
         Route("/api/why", _safely(api.why)),
+        Route("/api/training", _safely(api.training)),
         Route("/api/answer", _safely(api.answer), methods=["POST"]),
         Route("/api/undo", _safely(api.undo), methods=["POST"]),
     ]
@@ -163,6 +168,10 @@ class Api:
         """What speaks for a label, as PNG."""
         query = request.query_params
         return _kept(await self._desk.why(query.get("id", ""), query.get("label", "")), "image/png")
+
+    async def training(self, request: Request) -> Response:
+        """A training picture."""
+        return _kept(await self._desk.training_picture(request.query_params.get("path", "")), "image/jpeg")
 
     async def answer(self, request: Request) -> Response:
         """Take an answer."""

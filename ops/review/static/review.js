@@ -102,7 +102,8 @@ function preload() {
 
 function showStatus() {
   const pending = Number(document.body.dataset.pending ?? 0);
-  const left = total ? `${answered.size} answered, about ${Math.max(total - answered.size, 0)} to go` : "";
+  const isLooking = !items[position] && after < total;
+  const left = isLooking ? `Looking: ${after} of ${total}` : total ? `${answered.size} answered, about ${Math.max(total - answered.size, 0)} to go` : "";
   $("status").textContent = [left, pending ? `${pending} being saved` : ""].filter(Boolean).join(" · ");
 }
 
@@ -170,8 +171,19 @@ function showSingle(item) {
   $("details").replaceChildren(
     ...item.details.flatMap(([name, value]) => [element("dt", name), element("dd", value)]),
   );
+  $("nearest").replaceChildren(...item.nearest.map(([path, caption]) => trainingPicture(path, caption)));
   for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.label === given));
   showWhy(item);
+}
+
+function trainingPicture(path, caption) {
+  const figure = element("figure");
+  const small = element("img");
+  small.alt = "";
+  small.src = `api/training?${new URLSearchParams({ path })}`;
+  small.onerror = () => figure.remove();
+  figure.append(small, element("figcaption", caption));
+  return figure;
 }
 
 function showWhy(item) {

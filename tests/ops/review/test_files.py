@@ -17,7 +17,7 @@ from model_build.data.dataset import scan
 from model_build.suspects import Suspect
 from ops.review.desk import NotFound
 from ops.review.files import Files
-from ops.review.why import Why
+from ops.review.model import ReviewModel
 from tests.support import encoded, plain
 
 NAMES = ["train/cats/a.png", "validation/dogs/album/b.png", "test/cats/c.png"]
@@ -42,7 +42,7 @@ def desk(root: Path, names: list[str] = NAMES) -> Files:
         split, label = name.split("/")[:2]
         digest = hashlib.sha256(encoded(plain((NAMES.index(name), 0, 0), 64, 32))).hexdigest()
         suspects[digest] = Suspect(split, name, digest, label, "dogs" if label == "cats" else "cats", 0.1, 0.9)
-    return Files(root, ("cats", "dogs"), suspects, WorkerPool(1, "cpu"), Why(root), by="Ann")
+    return Files(root, ("cats", "dogs"), suspects, WorkerPool(1, "cpu"), ReviewModel(root), by="Ann")
 
 
 def files(root: Path) -> list[str]:
@@ -128,7 +128,7 @@ def test_a_picture_that_changed_or_lies_elsewhere_is_left_alone(root: Path, tmp_
         ("cats",),
         {"x": Suspect("train", "../test/cats/c.png", "x", "", "", 0, 0)},
         WorkerPool(1, ""),
-        Why(root),
+        ReviewModel(root),
     )
     with pytest.raises(NotFound):
         asyncio.run(outside.picture("x"))
