@@ -35,7 +35,7 @@ from model_build.atomic_folder import atomic_folder
 from model_build.cache import cache_in
 from model_build.config import BuildConfig
 from model_build.data import dataset
-from model_build.data.dataset import Dataset
+from model_build.data.dataset import Dataset, Example
 from model_build.data.inventory import write_inventory
 from model_build.data.reader import CORES
 from model_build.data.shifts import CHANGES
@@ -303,11 +303,7 @@ def write_report(
         suspects = find_suspects(
             data, (validated.examples, validated.probabilities), (test.examples, test.probabilities)
         )
-        features = network.features
-        known = strangest_rows(learnt.familiarity, features, len(features.examples))
-        familiar = [(features.examples[row], share) for row, share, _ in known]
-        if test.familiarity is not None:
-            familiar += zip(test.examples, test.familiarity.tolist(), strict=True)
+        familiar = familiarity_of_all(learnt.familiarity, network.features, test)
         write_suspects(folder, [*suspects, *find_strangers(data, familiar, suspects)])
         results = compose.compose(
             asked,
@@ -341,6 +337,12 @@ def write_report(
     (folder / "report.json").write_text(report.to_json(results), "utf-8")
     (folder / "index.html").write_text(card.card_page(results, thumbnails, suspects, shades), "utf-8")
     return results
+
+
+def familiarity_of_all(familiarity: Familiarity, known: Features, test: Predictions) -> list[tuple[Example, float]]:
+    """The familiarity of every readable picture, compared with other pictures alone."""
+    pairs = [(known.examples[row], share) for row, share, _ in strangest_rows(familiarity, known, len(known.examples))]
+    return pairs if test.familiarity is None else [*pairs, *zip(test.examples, test.familiarity.tolist(), strict=True)]
 
 
 def _head_file(build: Build) -> Path:
