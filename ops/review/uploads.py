@@ -65,7 +65,7 @@ class UploadQueue:
         """As `desk.Opened`."""
         items: list[Item] = []
         while after < len(self.rows) and len(items) < limit:
-            batch = self.rows[after : after + min(BATCH, limit)]
+            batch = self.rows[after : after + min(BATCH, limit - len(items))]
             full = await self.desk.aws_pool(self.desk.read_rows, batch)
             unseen = [row for row in full if self.needs_a_look(row)]
             after += len(batch)
