@@ -90,7 +90,7 @@ invoke: .venv/ready .venv-sam/ready ## run the built function against the local 
 labels: .venv/ready ## list the objects with a label: LABEL=name or UNSURE, DAY=2026-11-23 STACK= LIMIT= JSON=1
 	@$(call run,ops.labels)
 
-review: .venv/ready ## look at uploads in the browser and correct their labels, a key press each: STACK= or DATA=pictures MODEL=build/model DAY= DAYS=7 PORT=
+review: .venv/ready ## look at uploads in the browser and correct their labels, a key press each: STACK= or DATA=pictures MODEL=build/model|build/candidate DAY= DAYS=7 PORT=
 	@$(call run,ops.review.__main__)
 
 learn: .venv/ready ## add the reviewed pictures to the data set, build a candidate, compare, say deploy or keep: DATA=pictures STACK= WEIGHTS= CANDIDATE= MODEL=

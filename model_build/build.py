@@ -35,11 +35,11 @@ from model_build.atomic_folder import atomic_folder
 from model_build.cache import cache_in
 from model_build.config import BuildConfig
 from model_build.data import dataset
-from model_build.data.dataset import Dataset
+from model_build.data.dataset import Dataset, Example
 from model_build.data.inventory import write_inventory
 from model_build.data.reader import CORES
 from model_build.data.shifts import CHANGES
-from model_build.familiarity import Familiarity
+from model_build.familiarity import Familiarity, strangest_rows
 from model_build.features import Features, extract
 from model_build.fingerprint import PACKAGES
 from model_build.progress import Stages
@@ -49,7 +49,7 @@ from model_build.report.report import BuildReport
 from model_build.report.summary import print_summary
 from model_build.selection import TrainedNetwork
 from model_build.strangers import Learnt
-from model_build.suspects import find_suspects, write_suspects
+from model_build.suspects import find_strangers, find_suspects, write_suspects
 from model_build.verify import Predictions, Verification
 
 LoadBase = Callable[[str, int, int], base.Base]
@@ -303,7 +303,8 @@ def write_report(
         suspects = find_suspects(
             data, (validated.examples, validated.probabilities), (test.examples, test.probabilities)
         )
-        write_suspects(folder, suspects)
+        familiar = familiarity_of_all(learnt.familiarity, network.features, test)
+        write_suspects(folder, [*suspects, *find_strangers(data, familiar, suspects)])
         results = compose.compose(
             asked,
             data,
@@ -329,12 +330,19 @@ def write_report(
         )
         figures.write_figures(results, folder / "figures")
         thumbnails = card.thumbnails(results, data, config.image_size, suspects)
+        shades = card.shades(results, data, folder)
         shutil.rmtree(build.work)
     seconds = {**build.stages.seconds, "total": round(sum(build.stages.seconds.values()), 2)}
     results = replace(results, reused=cache_in(config.cache).reused, seconds=seconds)
     (folder / "report.json").write_text(report.to_json(results), "utf-8")
-    (folder / "index.html").write_text(card.card_page(results, thumbnails, suspects), "utf-8")
+    (folder / "index.html").write_text(card.card_page(results, thumbnails, suspects, shades), "utf-8")
     return results
+
+
+def familiarity_of_all(familiarity: Familiarity, known: Features, test: Predictions) -> list[tuple[Example, float]]:
+    """The familiarity of every readable picture, compared with other pictures alone."""
+    pairs = [(known.examples[row], share) for row, share, _ in strangest_rows(familiarity, known, len(known.examples))]
+    return pairs if test.familiarity is None else [*pairs, *zip(test.examples, test.familiarity.tolist(), strict=True)]
 
 
 def _head_file(build: Build) -> Path:

@@ -10,6 +10,8 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
+from model_build import class_activation
+
 NUMBERED = re.compile(r"__(\d+)(?=$|:)")
 """The number that tf2onnx appends to names it generates."""
 
@@ -17,7 +19,7 @@ OPSET = 17
 """ONNX operator set: the newest that tf2onnx 1.17 writes without a warning; onnxruntime reads it since 1.12."""
 
 IMAGE = "image"
-FEATURES = "features"
+FEATURES = class_activation.FEATURES
 STRIDE = 32
 """Pixels of the input for one position of the feature map: VGG16 halves its input five times."""
 LOGITS = "logits"

@@ -8,21 +8,30 @@ Artificial Intelligence Research 70 (2021), 1373-1411. Two formulas of it:
     label than its own, its own is probably wrong
 
 The list is ordered by the margin (section 3.2): the probability of the picture's label minus the highest other one.
+
+A picture that shows none of the labels has some label all the same, often a likely one. So the least familiar pictures
+are listed apart, with the suggestion `other`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labeller.results import OTHER
 from model_build.data.dataset import Dataset, Example
 
 SUSPECTS_FILE = "suspects.json"
+
+STRANGE = 0.01
+"""Share of the pictures that are listed as strange. Nothing says how many show none of the labels: people look from the
+strangest on until they are good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +42,10 @@ class Suspect:
     path: str  # below the data set's folder
     sha256: str
     label: str
-    suggested: str
-    probability: float  # of its label, 0..1
-    suggested_probability: float
+    suggested: str  # OTHER: it may show none of the labels
+    probability: float | None  # of its label, 0..1; None with OTHER
+    suggested_probability: float | None
+    familiarity: float | None = None  # with OTHER
 
 
 def label_thresholds(probabilities: NDArray[np.float64], given: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -92,6 +102,33 @@ def find_suspects(data: Dataset, validated: Judged, test: Judged) -> list[Suspec
             )
             suspects.append((float(margins(row[np.newaxis], given[index : index + 1])[0]), suspect))
     return [suspect for _, suspect in sorted(suspects, key=lambda pair: (pair[0], pair[1].path))]
+
+
+def find_strangers(
+    data: Dataset, familiar: Iterable[tuple[Example, float]], suspects: Sequence[Suspect]
+) -> list[Suspect]:
+    """The pictures that may show none of the labels, the strangest first: the least familiar STRANGE of all, without
+    `suspects`.
+
+    `familiar`: every picture with its familiarity, compared with other pictures alone.
+    """
+    splits = {example: split for split, examples in data.splits.items() for example in examples}
+    by_familiarity = sorted(familiar, key=lambda pair: (pair[1], pair[0].path))
+    known = {suspect.sha256 for suspect in suspects}
+    return [
+        Suspect(
+            splits[example],
+            example.path.relative_to(data.root).as_posix(),
+            example.sha256,
+            data.labels[example.label],
+            OTHER,
+            None,
+            None,
+            round(familiarity, 4),
+        )
+        for example, familiarity in by_familiarity[: math.ceil(STRANGE * len(by_familiarity))]
+        if example.sha256 not in known
+    ]
 
 
 def write_suspects(folder: Path, suspects: Sequence[Suspect]) -> None:

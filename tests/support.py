@@ -298,8 +298,8 @@ def colour_network(size: tuple[int, int], gain: float = 1 / 25.5, familiarity: b
     weights: NDArray[np.float32] = np.array([[gain, -gain], [0, 0], [-gain, gain]], np.float32)
     graph = helper.make_graph(
         [
-            helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMean", ["floats"], ["colour"], axes=[1, 2], keepdims=0),
+            helper.make_node("Cast", ["image"], ["features"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["features"], ["colour"], axes=[1, 2], keepdims=0),
             helper.make_node("MatMul", ["colour", "weights"], ["logits"]),
         ],
         "mean colour",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -19,6 +20,7 @@ from evaluation.report_page import nights_page, report_page
 from evaluation.thumbnails import thumbnail
 from labeller.results import Prediction, Status
 from local.demo import contact_sheet
+from model_build.class_activation import as_data_uri, shade
 from model_build.report.card import card_page
 from model_build.suspects import Suspect
 from tests.browser import SCREENSHOTS, accessibility_violations, program, screenshot, started
@@ -137,7 +139,11 @@ def test_pages_meet_wcag_aa(tmp_path: Path) -> None:
     pages = hostile_pages(tmp_path)
     pages["card"] = tmp_path / "card.html"
     suspects = [Suspect("test", PAYLOADS[0], "0", PAYLOADS[1], PAYLOADS[2], 0.1, 0.9)]
-    pages["card"].write_text(card_page(example_report(), {}, suspects), encoding="utf-8")
+    report = example_report()
+    wrong = {mistake.path: thumbnail(np.full((16, 16, 3), 200, np.uint8), 4, 3) for mistake in report.mistakes}
+    heat = np.array([[0, 1], [0, 0]], np.float32)
+    shades = dict.fromkeys(wrong, as_data_uri(shade(heat, 64, 48)))
+    pages["card"].write_text(card_page(report, wrong, suspects, shades), encoding="utf-8")
     with started() as chromium:
         for scheme in ("light", "dark"):
             context = chromium.new_context(viewport={"width": 400, "height": 900}, color_scheme=scheme)
@@ -146,8 +152,26 @@ def test_pages_meet_wcag_aa(tmp_path: Path) -> None:
                 page.goto(path.as_uri())
                 assert accessibility_violations(page) == [], f"{name}, {scheme}"
                 assert page.locator("main").count() == 1
+                assert page.evaluate("document.documentElement.scrollWidth") == 400, name
+                if name == "card":
+                    page.get_by_text("Why").first.click()
+                    assert page.locator("img.shade").first.is_visible()
+                    assert page.locator("img.shade:visible").count() == 1
+                    page.locator("img.shade").first.scroll_into_view_if_needed()
                 screenshot(page, f"{name}-400-{scheme}")
             context.close()
+
+
+def test_only_a_table_that_scrolls_is_marked_so(tmp_path: Path) -> None:
+    """At a width at which boxes end between two pixels."""
+    with started() as chromium:
+        page = chromium.new_page(viewport={"width": 777, "height": 900})
+        page.goto(hostile_pages(tmp_path)["report"].as_uri())
+        for box in page.locator(".scroll:visible").all():
+            with Image.open(io.BytesIO(box.screenshot())) as image:
+                top = np.asarray(image.convert("RGB"))[2]
+            scrolls = box.evaluate("box => box.scrollWidth > box.clientWidth")
+            assert (top[-1:] == top[-3]).all() != scrolls, box.inner_text()
 
 
 @pytest.mark.parametrize("width", [500, 1280])

@@ -34,9 +34,9 @@ TOLERANCE = 0.02
 """The largest difference of a logit, divided by the temperature, that passes the self-check.
 
 If no scaled logit moves by more than d, no probability moves by more than d / 2: all CPUs must agree within 0.01.
-Measured by `make verify-cpus` with the stand-in weights at 128 pixels: x86 with and without VNNI gives the same logits,
-arm64 differs by 0.0000003. Swapped channels differ by 0.5, a transposed picture by 2, and the same network without
-7-bit weights, where AVX2's kernels saturate, by 0.5."""
+Measured by `make verify-cpus` at 128 pixels: x86 with and without VNNI gives the same logits, arm64 differs by
+0.0000003. Swapped channels differ by 0.5, a transposed picture by 2, and the same network without 7-bit weights, where
+AVX2's kernels saturate, by 0.5."""
 FAMILIARITY_TOLERANCE = TOLERANCE / 2
 """The largest difference of the familiarity and of a similarity that passes the self-check, as for a probability."""
 

@@ -13,7 +13,7 @@ from model_build.compression.pruning import regularised
 BALANCE = 0.6
 """Exponent of a column's scale. 0 gives all columns the same variance and leaves the weak ones to the rounding of the
 row's weights; 1 scales each by its importance and leaves the weak ones to the rounding of the activations. INT8 error
-of a compressed stand-in: 51% at 0, 8.5% at 0.25, 4.8% at 0.5, 4.1% at 0.6, 4.4% at 0.75, 15% at 1."""
+of a compressed network: 51% at 0, 8.5% at 0.25, 4.8% at 0.5, 4.1% at 0.6, 4.4% at 0.75, 15% at 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Ranks:
         """The kernel [3, 1, in, rank] of the first `rank` columns, mixed by a cosine transform.
 
         The row can be solved for any mixture. In this one no channel is larger or rarer than the others, so it loses
-        least by rounding: the INT8 error of a compressed stand-in falls from 14.1% to 4.8% (full network: 7.1%).
+        least by rounding: the INT8 error of a compressed network falls from 14.1% to 4.8% (full network: 7.1%).
         """
         mixed = self.columns[:, :rank] @ dct(np.eye(rank), norm="ortho")
         return mixed.reshape(3, 1, -1, rank).astype(np.float32)

@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from evaluation.charts import confusion_table, frequent_confusions, reliability_diagram
 from evaluation.pages import render
+from labeller.manifest import ModelError
 from labeller.text import printable
+from model_build.class_activation import ClassActivation, as_data_uri, shade
 from model_build.data import reader
 from model_build.data.dataset import Dataset
 from model_build.report.figures import LABELS_IN_MATRIX, TEMPLATES, confusion_chart, roc_chart, tradeoff_chart
@@ -18,6 +22,9 @@ from model_build.suspects import Suspect
 
 SUSPECTS_SHOWN = MISTAKES_SHOWN = 24
 """Mistakes with their pictures, the most confident ones; report.json lists all."""
+
+SHADE = 64
+"""Pixels of the longer side of a shade; the browser enlarges it smoothly."""
 
 CONFUSIONS_LISTED = 30
 
@@ -30,8 +37,14 @@ WEIGHTS_WARNINGS = {
 }
 
 
-def card_page(report: BuildReport, pictures: Mapping[str, str], suspects: Sequence[Suspect] = ()) -> str:
-    """The text of index.html. `pictures`: a data URI for the path of each picture that is shown."""
+def card_page(
+    report: BuildReport,
+    pictures: Mapping[str, str],
+    suspects: Sequence[Suspect] = (),
+    shades: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """The text of index.html. `pictures` and `shades`: data URIs by path, of each picture that is shown, and of what is
+    laid over a mistake to show why."""
     matrix, few_labels = np.array(report.confusion), len(report.labels) <= LABELS_IN_MATRIX
     yardstick, calibration = report.head.yardstick, report.calibration.test
     lead = yardstick.head_correct - yardstick.correct
@@ -54,6 +67,7 @@ def card_page(report: BuildReport, pictures: Mapping[str, str], suspects: Sequen
         strangest=[one for one in report.familiarity.strangest if one.path in pictures][:STRANGEST_SHOWN],
         roc_chart=roc_chart(report.familiarity),
         pictures=pictures,
+        shades=shades,
         tradeoff_chart=tradeoff_chart(report.search) if report.search else None,
         infinity=math.inf,
         largest_loss=LARGEST_LOSS,
@@ -69,6 +83,25 @@ def thumbnails(report: BuildReport, data: Dataset, image_size: int, suspects: Se
     names |= {printable(suspect.path) for suspect in suspects[:SUSPECTS_SHOWN]}
     shown = [example for split in data.splits.values() for example in split if data.name(example) in names]
     return {data.name(example): uri for example, uri in reader.thumbnails(shown, image_size).items()}
+
+
+def shades(report: BuildReport, data: Dataset, model: Path) -> dict[str, str]:
+    """Data URIs by path: over each mistake that the card shows, a shade where nothing speaks for the predicted label.
+    None if the head of the model in the folder is not linear."""
+    try:
+        activation = ClassActivation.of(model, reader.CORES)
+    except ModelError:
+        return {}
+    predicted = {mistake.path: data.labels.index(mistake.predicted) for mistake in report.mistakes[:MISTAKES_SHOWN]}
+    uris = {}
+    for example in data.splits["test"]:
+        if (name := data.name(example)) in predicted:
+            decoded = reader.read(example, int(report.settings["image_size"]))
+            (heat,) = activation.heat(decoded.pixels[np.newaxis], [predicted[name]])
+            longest = max(decoded.width, decoded.height)
+            size = (max(1, round(SHADE * side / longest)) for side in (decoded.width, decoded.height))
+            uris[name] = as_data_uri(shade(heat, *size))
+    return uris
 
 
 def _warnings(report: BuildReport) -> list[str]:

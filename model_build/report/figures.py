@@ -20,6 +20,9 @@ LABELS_IN_MATRIX = 20
 LONGEST = 24
 """Characters of a label; a longer one is cut, because a chart has no room for it."""
 
+WIDE = "MW@%mw"
+"""Letters as wide as a Chinese one."""
+
 
 def write_figures(report: BuildReport, folder: Path) -> None:
     """Write confusion.svg, roc.svg, and tradeoff.svg if there was a choice of networks."""
@@ -170,8 +173,10 @@ def confusion_chart(report: BuildReport) -> Markup:
 
 
 def text_width(text: str) -> int:
-    """Estimated width at a font size of 13 units."""
-    return sum(8 if character.isascii() else 13 for character in text)
+    """Estimated width at a font size of 13 units, rather too wide than too narrow."""
+    return sum(
+        13 if character in WIDE or not character.isascii() else 10 if character.isupper() else 8 for character in text
+    )
 
 
 def _write(path: Path, title: str, chart: Markup) -> None:

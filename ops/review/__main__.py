@@ -5,7 +5,7 @@
 
 Serves a page on 127.0.0.1 until Ctrl-C and prints its address. An answer, one key press, is the label from then on: in
 the row, in the tags and as the event ImageReviewed, under the name of the AWS credentials in use. The labels are those
-of the model in DIR (build/model).
+of the model in DIR (build/model); if the uploads were labelled by another, a queue shows where the two disagree.
 
 With --data it shows the pictures of the data set that the build of the model found probably mislabelled. An answer
 moves the file to the folder of that label, and .review.jsonl in the data set's folder has a line for it.
@@ -16,14 +16,17 @@ Exit status: 0; 1 it could not be done; 2 wrong arguments.
 import argparse
 import socket
 import sys
+import tempfile
 import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import boto3
 import uvicorn
 
-from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
+from labeller.manifest import ModelError
 from labeller.pipeline import WorkerPool
 from labeller.settings import SettingsError
 from labeller.storage import connect
@@ -32,6 +35,7 @@ from ops.cli import CommandError, add_stack_argument, command_parser, day, exit_
 from ops.local_stack import model_folder
 from ops.review.desk import Desk
 from ops.review.files import Files
+from ops.review.model import ReviewModel
 from ops.review.reviewing import Reviewer
 from ops.review.server import make_app
 from ops.review.uploads import Uploads
@@ -48,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = command_parser("ops.review", __doc__)
     add_stack_argument(parser)
     parser.add_argument("--data", type=folder, help="the data set of the model, instead of a stack's uploads")
-    parser.add_argument("--model", type=Path, help="the deployed model, whose labels the keys give [build/model]")
+    parser.add_argument("--model", type=Path, help="the model whose labels the keys give [build/model]")
     parser.add_argument(
         "--day", type=day, default=datetime.now(UTC).date(), help="last day of the uploads, UTC [today]"
     )
@@ -64,8 +68,8 @@ def files_desk(options: argparse.Namespace) -> Desk:
     """The desk for a data set. Raises ModelError, OSError, ValueError."""
     model = model_folder(options.model)
     suspects = {suspect.sha256: suspect for suspect in read_suspects(model)}
-    labels = Manifest.from_file(model / MANIFEST_FILE).labels
-    return Files(options.data, labels, suspects, WorkerPool(_DECODED, "cpu"))
+    asked = ReviewModel(model)
+    return Files(options.data, asked.manifest.labels, suspects, WorkerPool(_DECODED, "cpu"), asked)
 
 
 def uploads_desk(options: argparse.Namespace) -> Desk:
@@ -77,12 +81,12 @@ def uploads_desk(options: argparse.Namespace) -> Desk:
         raise CommandError(
             f"the stack {options.stack} writes no rows (parameter Write), and a review is kept in the row"
         )
-    model = model_folder(options.model)
+    asked = ReviewModel(model_folder(options.model))
     aws_pool = WorkerPool(_CALLS, "aws")
     caller = boto3.client("sts").get_caller_identity()["Arn"]
     return Uploads(
         title=options.stack,
-        labels=Manifest.from_file(model / MANIFEST_FILE).labels,
+        labels=asked.manifest.labels,
         dates=[options.day - timedelta(days=days) for days in range(options.days)],
         buckets=frozenset(stack.buckets),
         table=table,
@@ -95,6 +99,7 @@ def uploads_desk(options: argparse.Namespace) -> Desk:
             settings.write,
         ),
         settings=settings,
+        asked=asked,
         aws_pool=aws_pool,
         cpu_pool=WorkerPool(_DECODED, "cpu"),
     )
@@ -112,11 +117,21 @@ def serve(desk: Desk, options: argparse.Namespace) -> int:
             raise CommandError(f"port {options.port} cannot be used: {error}. Name another: --port") from error
         address = f"http://{LOOPBACK}:{listener.getsockname()[1]}/{token}/"
         print(f"{address}\nOnly this machine can open it, and only with the whole address. Ctrl-C ends it.", flush=True)
-        if not options.no_browser:
-            webbrowser.open(address)
         config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
-        uvicorn.Server(config).run(sockets=[listener])
+        with nullcontext() if options.no_browser else opened(address):
+            uvicorn.Server(config).run(sockets=[listener])
     return 0
+
+
+@contextmanager
+def opened(address: str) -> Iterator[None]:
+    """The address in a browser. Its token is in a file of this user, not among the arguments of a process, which all
+    users see; the file is deleted at the end."""
+    with tempfile.TemporaryDirectory(prefix="review-") as private:  # mode 0700
+        page = Path(private) / "review.html"
+        page.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={address}">', "utf-8")
+        webbrowser.open(page.as_uri())
+        yield
 
 
 if __name__ == "__main__":

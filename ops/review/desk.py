@@ -30,6 +30,7 @@ class Item:
     scores: Sequence[tuple[str, float]]  # the highest first
     details: Sequence[tuple[str, str]]  # name and value of what else is known
     human_label: str | None = None
+    nearest: Sequence[tuple[str, str]] = ()  # training pictures to show: path, and what to say of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,10 @@ class Desk(Protocol):
         """The labels, in the order of the keys."""
 
     @property
+    def model(self) -> str:
+        """The version of the model that says why."""
+
+    @property
     def days(self) -> Sequence[str]:
         """The days that a queue may be limited to; empty if the pictures have none."""
 
@@ -80,6 +85,12 @@ class Desk(Protocol):
 
     async def picture(self, item_id: str) -> bytes:
         """The picture as JPEG. Raises also Unreadable."""
+
+    async def why(self, item_id: str, label: str) -> bytes:
+        """What speaks for the label: a PNG to lay over the picture. Raises also Unreadable and ModelError."""
+
+    async def training_picture(self, path: str) -> bytes:
+        """A training picture as small JPEG. Raises also Unreadable."""
 
     async def answer(self, item_id: str, label: str, queue: str) -> Mapping[str, Any]:
         """Take an answer; {"answer": ..., "at": ...}."""

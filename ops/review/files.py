@@ -1,4 +1,5 @@
-"""Pictures of a data set whose labels are probably wrong: `make review DATA=pictures`. An answer moves the file.
+"""Pictures of a data set that are probably mislabelled or show none of the labels: `make review DATA=pictures`. An
+answer moves the file.
 
 The list is suspects.json of the model that was built from the data. The log, .review.jsonl in the data set's folder,
 has a line for each answer and each undo; a picture that has an answer is not shown again.
@@ -23,10 +24,12 @@ from labeller.text import printable
 from model_build.data.folders import SPLITS
 from model_build.suspects import Suspect
 from ops.review.desk import Item, NotFound, Queue, as_jpeg, display_size
+from ops.review.model import ReviewModel
 from ops.review.reviewing import Answer
 
 LOG = ".review.jsonl"  # hidden files are no pictures
 SUSPECTS = "SUSPECTS"
+STRANGERS = "STRANGERS"
 
 
 @dataclass(slots=True)
@@ -37,6 +40,7 @@ class Files:
     labels: Sequence[str]
     suspects: Mapping[str, Suspect]  # by SHA-256, the likeliest mistake first
     cpu_pool: WorkerPool
+    asked: ReviewModel
     by: str = field(default_factory=getpass.getuser)
     days: Sequence[str] = ()
     moves: dict[str, dict[str, Any]] = field(default_factory=dict)  # SHA-256 -> the last answer that was not undone
@@ -56,19 +60,39 @@ class Files:
         """As `desk.Desk`."""
         return printable(str(self.root))
 
+    @property
+    def model(self) -> str:
+        """As `desk.Desk`."""
+        return self.asked.manifest.model_version
+
     def queues(self) -> list[Queue]:
         """As `desk.Desk`."""
-        return [Queue(SUSPECTS, "Labels that are probably wrong")]
+        return [
+            Queue(SUSPECTS, "Labels that are probably wrong"),
+            Queue(STRANGERS, "Strange pictures: maybe none of the labels"),
+        ]
 
     async def open(self, queue: str, day: str) -> FileQueue:
         """As `desk.Desk`."""
-        if queue != SUSPECTS or day:
+        if queue not in (SUSPECTS, STRANGERS) or day:
             raise NotFound(f"there is no queue {queue!r}")
-        return FileQueue(self, [suspect for suspect in self.suspects.values() if suspect.sha256 not in self.moves])
+        listed = [one for one in self.suspects.values() if (one.suggested == OTHER) == (queue == STRANGERS)]
+        return FileQueue(self, [suspect for suspect in listed if suspect.sha256 not in self.moves])
 
     async def picture(self, item_id: str) -> bytes:
         """As `desk.Desk`."""
         return await self.cpu_pool(_shown, self._file(self._suspect(item_id)))
+
+    async def why(self, item_id: str, label: str) -> bytes:
+        """As `desk.Desk`."""
+        content = self._file(self._suspect(item_id)).read_bytes()
+        return await self.cpu_pool(
+            self.asked.shade, lambda size: decode(content, size, DEFAULT_MAX_IMAGE_PIXELS), label
+        )
+
+    async def training_picture(self, path: str) -> bytes:
+        """As `desk.Desk`."""
+        return await self.cpu_pool(self.asked.training_picture, path)
 
     async def answer(self, item_id: str, label: str, queue: str) -> dict[str, Any]:
         """As `desk.Desk`. The same label again is noted, and no file is moved."""
@@ -160,14 +184,15 @@ class FileQueue:
 
 def _item(suspect: Suspect) -> Item:
     scores = [(suspect.suggested, suspect.suggested_probability), (suspect.label, suspect.probability)]
+    is_strange = suspect.suggested == OTHER
     return Item(
         id=suspect.sha256,
         name=printable(suspect.path),
-        label=suspect.suggested,
-        status=f"{suspect.split}: labelled {suspect.label}, rather",
+        label=suspect.label if is_strange else suspect.suggested,
+        status=f"{suspect.split}: labelled {suspect.label}, {'perhaps none of the labels' if is_strange else 'rather'}",
         confidence=suspect.suggested_probability,
-        scores=scores,
-        details=[],
+        scores=[(label, score) for label, score in scores if score is not None],
+        details=[("familiarity", f"{suspect.familiarity:.3f}")] if suspect.familiarity is not None else [],
     )
 
 

@@ -2,7 +2,8 @@
 
 Another page in the same browser, another user of this machine and a name that resolves to 127.0.0.1 (DNS rebinding)
 could all reach the port. So every path begins with a secret token, `Host` must be loopback, and what writes needs the
-page's own `Origin` and JSON. The policy lets the page load its own files alone, and run no script that is in its text.
+page's own `Origin` and JSON. A link from elsewhere opens the page and nothing else. The policy lets the page load its
+own files alone, and run no script that is in its text.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from starlette.staticfiles import StaticFiles
 
 from labeller.aws_errors import AwsFailure, Gone
 from labeller.images import Unreadable
+from labeller.manifest import ModelError
 from labeller.results import OTHER
 from ops.cli import error_message
 from ops.review.desk import Desk, NotFound, Opened
@@ -78,7 +80,10 @@ class Guard:
         ):
             return False
         if request.method in ("GET", "HEAD"):
-            return request.headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+            if request.headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
+                return True
+            is_opened = request.headers.get("sec-fetch-dest") == "document"
+            return is_opened and request.url.path == f"/{self._token}/"
         return (
             request.headers.get("origin") == f"http://{host}"
             and request.headers.get("content-type") == "application/json"
@@ -96,6 +101,8 @@ def make_app(desk: Desk, token: str = "") -> tuple[Any, str]:
         Route("/api/queue", _safely(api.queue)),
         Route("/api/more", _safely(api.more)),
         Route("/api/picture", _safely(api.picture)),
+        Route("/api/why", _safely(api.why)),
+        Route("/api/training", _safely(api.training)),
         Route("/api/answer", _safely(api.answer), methods=["POST"]),
         Route("/api/undo", _safely(api.undo), methods=["POST"]),
     ]
@@ -106,7 +113,12 @@ def _page(template: Any, desk: Desk) -> Endpoint:
     async def page(_: Request) -> Response:
         return HTMLResponse(
             template.render(
-                title=desk.title, labels=[*desk.labels, OTHER], days=desk.days, queues=desk.queues(), page=PAGE
+                title=desk.title,
+                model=desk.model,
+                labels=[*desk.labels, OTHER],
+                days=desk.days,
+                queues=desk.queues(),
+                page=PAGE,
             )
         )
 
@@ -150,9 +162,16 @@ class Api:
 
     async def picture(self, request: Request) -> Response:
         """A picture, always as JPEG."""
-        content = await self._desk.picture(request.query_params.get("id", ""))
-        # An id holds the content's ETag, so that a picture never changes.
-        return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600, immutable"})
+        return _kept(await self._desk.picture(request.query_params.get("id", "")), "image/jpeg")
+
+    async def why(self, request: Request) -> Response:
+        """What speaks for a label, as PNG."""
+        query = request.query_params
+        return _kept(await self._desk.why(query.get("id", ""), query.get("label", "")), "image/png")
+
+    async def training(self, request: Request) -> Response:
+        """A training picture."""
+        return _kept(await self._desk.training_picture(request.query_params.get("path", "")), "image/jpeg")
 
     async def answer(self, request: Request) -> Response:
         """Take an answer."""
@@ -170,6 +189,11 @@ class Api:
         if opened and said["answer"] in ("ACCEPTED", "UNTAGGED"):
             opened.note(body["id"], label)
         return JSONResponse({**said, "figures": opened.figures() if opened else ""})
+
+
+def _kept(content: bytes, media_type: str) -> Response:
+    """A picture that the browser keeps: an id holds the content's ETag, so that it never changes."""
+    return Response(content, media_type=media_type, headers={"Cache-Control": "private, max-age=3600, immutable"})
 
 
 async def _json(request: Request, *names: str) -> dict[str, str]:
@@ -192,7 +216,7 @@ def _safely(endpoint: Endpoint) -> Endpoint:
     async def answer(request: Request) -> Response:
         try:
             return await endpoint(request)
-        except (NotFound, Gone) as error:
+        except (NotFound, Gone, ModelError) as error:
             return PlainTextResponse(str(error), 404)
         except Unreadable as error:
             return PlainTextResponse(str(error), 415)

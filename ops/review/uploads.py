@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -13,24 +14,29 @@ from boto3.dynamodb.types import TypeDeserializer
 
 from evaluation.metrics import wilson_interval
 from evaluation.storage import rows_of_day
-from labeller.aws_errors import aws_errors
+from labeller.aws_errors import Gone, aws_errors
 from labeller.events import ObjectRef
-from labeller.inference import decode_fetched
+from labeller.images import Unreadable
+from labeller.inference import decode_fetched, infer
 from labeller.pipeline import WorkerPool
-from labeller.results import OTHER, Status
+from labeller.results import OTHER, Prediction, Status
 from labeller.settings import Settings
+from labeller.storage import Fetched
 from labeller.text import printable
 from ops.agreement import draw_sample
 from ops.labels import LabelRow
 from ops.review.desk import Item, NotFound, Queue, as_jpeg, display_size
+from ops.review.model import ReviewModel
 from ops.review.reviewing import Reviewer
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 SAMPLE = "SAMPLE"
+DISAGREEMENTS = "DISAGREEMENTS"
 OF_LABEL = "LABEL:"
 SAMPLED = 1000  # pictures of the random sample; 1,000 answers give the error rate to within 1 or 2 points
+COMPARED = 500  # uploads on which the model is compared with the rows; at 384 pixels 20 s on two cores
 MOST_ROWS = 20_000  # of the index that a queue reads
 BATCH = 100  # keys of a BatchGetItem call; DynamoDB developer guide, "BatchGetItem"
 _SCORES = 5  # that the page shows
@@ -59,10 +65,13 @@ class UploadQueue:
         """As `desk.Opened`."""
         items: list[Item] = []
         while after < len(self.rows) and len(items) < limit:
-            batch = self.rows[after : after + min(BATCH, limit)]
+            batch = self.rows[after : after + min(BATCH, limit - len(items))]
             full = await self.desk.aws_pool(self.desk.read_rows, batch)
-            items += [item_of(row) for row in full if self.needs_a_look(row)]
+            unseen = [row for row in full if self.needs_a_look(row)]
             after += len(batch)
+            if self.name == DISAGREEMENTS:
+                return await self.desk.contradicted(unseen), after  # a batch takes a second: the page asks for the next
+            items += [self.desk.item_of(row) for row in unseen]
         return items, after
 
     def needs_a_look(self, row: Mapping[str, Any]) -> bool:
@@ -71,6 +80,8 @@ class UploadQueue:
             return False
         if self.name in (Status.UNSURE, Status.UNKNOWN):
             return bool(row["status"] == self.name)
+        if self.name == DISAGREEMENTS:
+            return "label" in row and row.get("model") != self.desk.model
         return bool(row["status"] == Status.LABELLED)
 
     async def read_sample(self) -> None:
@@ -78,7 +89,7 @@ class UploadQueue:
         for start in range(0, len(self.rows), BATCH):
             for row in await self.desk.aws_pool(self.desk.read_rows, self.rows[start : start + BATCH]):
                 if row["status"] == Status.LABELLED and "etag" in row:
-                    item = item_of(row)
+                    item = self.desk.item_of(row)
                     self.sample.append(item)
                     if item.human_label is not None:
                         self.answers[item.id] = item.human_label
@@ -126,8 +137,14 @@ class Uploads:
     dynamodb: DynamoDBClient
     reviewer: Reviewer
     settings: Settings
+    asked: ReviewModel
     aws_pool: WorkerPool
     cpu_pool: WorkerPool
+
+    @property
+    def model(self) -> str:
+        """As `desk.Desk`."""
+        return self.asked.manifest.model_version
 
     @property
     def days(self) -> list[str]:
@@ -140,6 +157,7 @@ class Uploads:
             Queue(Status.UNSURE.value, "UNSURE: the model hesitates"),
             Queue(Status.UNKNOWN.value, "UNKNOWN: unlike every label"),
             Queue(SAMPLE, "Random sample: how many labels are wrong"),
+            Queue(DISAGREEMENTS, f"Disagreements: {self.model} gives another label"),
             *(Queue(OF_LABEL + label, f"Labelled {label}") for label in self.labels),
         ]
 
@@ -153,7 +171,8 @@ class Uploads:
         return opened
 
     def _rows(self, queue: str, day: str) -> list[LabelRow]:
-        labels = list(self.labels) if queue == SAMPLE else [queue.removeprefix(OF_LABEL)]
+        labels = list(self.labels) if queue in (SAMPLE, DISAGREEMENTS) else [queue.removeprefix(OF_LABEL)]
+        labels += [Status.UNSURE.value, Status.UNKNOWN.value] if queue == DISAGREEMENTS else []
 
         def newest_first() -> Iterator[LabelRow]:
             for of_day in self.dates:
@@ -163,7 +182,8 @@ class Uploads:
                     yield from (row for row in reversed(rows) if row["bucket"] in self.buckets)
 
         rows = [row for row, _ in zip(newest_first(), range(MOST_ROWS), strict=False)]
-        return draw_sample(rows, SAMPLED) if queue == SAMPLE else rows
+        sizes = {SAMPLE: SAMPLED, DISAGREEMENTS: COMPARED}
+        return draw_sample(rows, sizes[queue]) if queue in sizes else rows
 
     def read_rows(self, rows: Iterable[LabelRow]) -> list[dict[str, Any]]:
         """The whole rows, in this order; those that are gone are left out. Raises AwsFailure."""
@@ -182,13 +202,15 @@ class Uploads:
         return [row for row in found if row is not None]
 
     async def picture(self, item_id: str) -> bytes:
-        """As `desk.Desk`. Raises NotFound if the object has other content now."""
-        ref, etag, size = self._object(item_id)
-        fetched = await self.aws_pool(self.reviewer.storage.fetch, ref, self.settings.max_image_bytes)
-        if fetched.etag != etag:
-            raise NotFound(f"{ref.name} was replaced")
-        decoded = await self.cpu_pool(decode_fetched, fetched, size, self.settings)
+        """As `desk.Desk`."""
+        fetched = await self._fetch(item_id)
+        decoded = await self.cpu_pool(decode_fetched, fetched, self._object(item_id)[2], self.settings)
         return await self.cpu_pool(as_jpeg, decoded.pixels)
+
+    async def why(self, item_id: str, label: str) -> bytes:
+        """As `desk.Desk`."""
+        fetched = await self._fetch(item_id)
+        return await self.cpu_pool(self.asked.shade, lambda size: decode_fetched(fetched, size, self.settings), label)
 
     async def answer(self, item_id: str, label: str, queue: str) -> dict[str, Any]:
         """As `desk.Desk`."""
@@ -203,6 +225,46 @@ class Uploads:
         ref, etag, _ = self._object(item_id)
         answer, review = await self.reviewer.undo(ref, etag, at)
         return {"answer": answer, "at": review and review.at}
+
+    async def training_picture(self, path: str) -> bytes:
+        """As `desk.Desk`."""
+        return await self.cpu_pool(self.asked.training_picture, path)
+
+    async def contradicted(self, rows: Sequence[Mapping[str, Any]]) -> list[Item]:
+        """The rows whose label is another than the model's, with what that says. Raises AwsFailure, ModelError."""
+        predictions = await asyncio.gather(*(self._predict(row) for row in rows))
+        return [
+            replace(item, details=[(f"{self.model} says", f"{now.label} {now.confidence:.1%}"), *item.details])
+            for row, now in zip(rows, predictions, strict=True)
+            if now and now.label != row["label"]
+            for item in [self.item_of(row)]
+        ]
+
+    async def _predict(self, row: Mapping[str, Any]) -> Prediction | None:
+        """What the model says of the upload; None if it is gone, replaced or unreadable."""
+        ref = ObjectRef(row["bucket"], row["key"], None if row["version"] == "null" else row["version"])
+        try:
+            fetched = await self.aws_pool(self.reviewer.storage.fetch, ref, self.settings.max_image_bytes)
+            if fetched.etag != row["etag"]:
+                return None
+            inference = await self.cpu_pool(lambda: infer(fetched, self.asked.classifier, self.settings, {}))
+        except (Gone, Unreadable):
+            return None
+        return inference.prediction
+
+    def item_of(self, row: Mapping[str, Any]) -> Item:
+        """A row as the page shows it."""
+        nearest = [near for near in row.get("nearest", ()) if self.asked.has_picture(near["path"])]
+        captions = [(near["path"], printable(f"{near['label']} {float(near['similarity']):.2f}")) for near in nearest]
+        return replace(item_of(row), nearest=captions)
+
+    async def _fetch(self, item_id: str) -> Fetched:
+        """The upload. Raises NotFound if it has other content now."""
+        ref, etag, _ = self._object(item_id)
+        fetched = await self.aws_pool(self.reviewer.storage.fetch, ref, self.settings.max_image_bytes)
+        if fetched.etag != etag:
+            raise NotFound(f"{ref.name} was replaced")
+        return fetched
 
     def _object(self, item_id: str) -> tuple[ObjectRef, str, tuple[int, int]]:
         """The object, its ETag, and height and width that it is shown with."""

@@ -11,6 +11,7 @@ import pytest
 from model_build.data.dataset import Dataset, Example
 from model_build.suspects import (
     Suspect,
+    find_strangers,
     find_suspects,
     label_thresholds,
     margins,
@@ -65,6 +66,23 @@ def test_suspects_of_all_splits_are_listed_the_likeliest_mistake_first(tmp_path:
     (tmp_path / "suspects.json").write_text(json.dumps([{"split": "test"}]))
     with pytest.raises(ValueError, match=r"suspects\.json is damaged"):
         read_suspects(tmp_path)
+
+
+def test_the_least_familiar_hundredth_may_show_none_of_the_labels(tmp_path: Path) -> None:
+    examples = tuple(Example(tmp_path / f"train/cats/{number:03}", 0, str(number)) for number in range(300))
+    data = Dataset(tmp_path, ("cats", "dogs"), {"train": examples})
+    familiar = [(example, (number * 7 % 300) / 300) for number, example in enumerate(examples)]
+    suspect = Suspect("train", "train/cats/043", "43", "cats", "dogs", 0.1, 0.9)
+
+    strangers = find_strangers(data, familiar, [suspect])
+
+    # Of 300 three: 0, 43 (7 x 43 = 301) and 86 (602). 43 is listed already.
+    assert strangers == [
+        Suspect("train", "train/cats/000", "0", "cats", "other", None, None, 0.0),
+        Suspect("train", "train/cats/086", "86", "cats", "other", None, None, round(2 / 300, 4)),
+    ]
+    write_suspects(tmp_path, [suspect, *strangers])
+    assert read_suspects(tmp_path) == [suspect, *strangers]
 
 
 def test_exchanged_labels_are_among_the_first_suspects() -> None:

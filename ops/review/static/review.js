@@ -16,6 +16,7 @@ let after = 0;
 let total = 0;
 let isLoading = null;
 let isGrid = false;
+let isWhy = false; // whether the picture is shaded where nothing speaks for its label
 let answered = new Map(); // item id -> label, given in this page
 const images = new Map(); // item id -> Image
 const history = JSON.parse(sessionStorage.getItem("history") ?? "[]"); // of this tab: {key, item, at}
@@ -101,7 +102,8 @@ function preload() {
 
 function showStatus() {
   const pending = Number(document.body.dataset.pending ?? 0);
-  const left = total ? `${answered.size} answered, about ${Math.max(total - answered.size, 0)} to go` : "";
+  const isLooking = !items[position] && after < total;
+  const left = isLooking ? `Looking: ${after} of ${total}` : total ? `${answered.size} answered, about ${Math.max(total - answered.size, 0)} to go` : "";
   $("status").textContent = [left, pending ? `${pending} being saved` : ""].filter(Boolean).join(" · ");
 }
 
@@ -169,7 +171,40 @@ function showSingle(item) {
   $("details").replaceChildren(
     ...item.details.flatMap(([name, value]) => [element("dt", name), element("dd", value)]),
   );
+  $("nearest").replaceChildren(...item.nearest.map(([path, caption]) => trainingPicture(path, caption)));
   for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.label === given));
+  showWhy(item);
+}
+
+function trainingPicture(path, caption) {
+  const figure = element("figure");
+  const small = element("img");
+  small.alt = "";
+  small.src = `api/training?${new URLSearchParams({ path })}`;
+  small.onerror = () => figure.remove();
+  figure.append(small, element("figcaption", caption));
+  return figure;
+}
+
+function showWhy(item) {
+  $("moves").querySelector("[data-move=why]").setAttribute("aria-pressed", String(isWhy));
+  const shade = $("why");
+  shade.hidden = true;
+  $("because").textContent = "";
+  if (!isWhy || !item.label) return;
+  const of = `api/why?${new URLSearchParams({ id: item.id, label: item.label })}`;
+  const isShown = () => isWhy && items[position] === item;
+  shade.onload = () => {
+    if (!isShown()) return;
+    shade.hidden = false;
+    shade.alt = `Shade over all that does not speak for ${item.label}`;
+    $("because").textContent = `Bright: what speaks for ${item.label}, says ${document.body.dataset.model}.`;
+  };
+  shade.onerror = async () => {
+    const answer = await fetch(of).catch(() => undefined);
+    if (isShown()) $("because").textContent = (await answer?.text()) || "The server does not answer.";
+  };
+  shade.src = of;
 }
 
 function showTiles() {
@@ -262,7 +297,13 @@ function leaveFilter() {
   $("filter").blur();
 }
 
-const MOVES = { skip: () => move(1), undo, back: () => move(-1) };
+function toggleWhy() {
+  if (!items[position] || isGrid) return;
+  isWhy = !isWhy;
+  showWhy(items[position]);
+}
+
+const MOVES = { skip: () => move(1), undo, back: () => move(-1), why: toggleWhy };
 
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
@@ -285,6 +326,7 @@ addEventListener("keydown", (event) => {
   else if (key === "ArrowLeft") move(-1);
   else if (key === "u") undo();
   else if (key === "g") toggleGrid();
+  else if (key === "w") toggleWhy();
   else if (key === "Enter" && isGrid && !(target instanceof HTMLButtonElement && target.dataset.id)) confirmPage();
   else if (key === "/" && !$("filter").hidden) $("filter").focus();
   else return;

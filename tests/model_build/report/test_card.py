@@ -46,8 +46,12 @@ def test_the_build_writes_the_card_with_the_mistakes_as_pictures_and_no_path_of_
     html = (built / "index.html").read_text("utf-8")
     report = json.loads((built / "report.json").read_text("utf-8"))
     sources = [attributes["src"] or "" for tag, attributes in Elements(html).found if tag == "img"]
-    assert len(sources) == min(len(report["mistakes"]), card.MISTAKES_SHOWN) + card.STRANGEST_SHOWN
-    assert all(source.startswith("data:image/jpeg;base64,/9j/") for source in sources)
+    mistakes = min(len(report["mistakes"]), card.MISTAKES_SHOWN)
+    assert (
+        sum(source.startswith("data:image/jpeg;base64,/9j/") for source in sources) == mistakes + card.STRANGEST_SHOWN
+    )
+    assert sum(source.startswith("data:image/png;base64,iVBOR") for source in sources) == mistakes  # shades
+    assert len(sources) == 2 * mistakes + card.STRANGEST_SHOWN
     for folder in (drawn_data, built, Path.home(), Path.cwd()):
         assert str(folder) not in html
 
@@ -207,6 +211,14 @@ def test_the_replaced_model_is_compared_and_a_worse_one_gives_a_warning(outcome:
 def test_a_replaced_model_that_cannot_be_compared_says_why() -> None:
     shown = text(page(report(previous=PreviousModel("vgg16-old", reason="it has other labels"))))
     assert "this one replaces (vgg16-old) cannot be compared with it: it has other labels." in shown
+
+
+def test_a_mistake_shows_why_if_somebody_asks() -> None:
+    wrong = replace(mistake("a.jpg", 0.98), predicted="<dog>")
+    given = report(mistakes=[wrong, mistake("b.jpg", 0.9)])
+    html = card_page(given, {"a.jpg": PIXEL, "b.jpg": PIXEL}, shades={"a.jpg": "data:image/png;base64,AAAA"})
+    assert [a["src"] for tag, a in Elements(html).found if a.get("class") == "shade"] == ["data:image/png;base64,AAAA"]
+    assert text(html).count("Why Bright: what speaks for <dog>") == 1
 
 
 def test_unsure_mistakes_are_told_apart_from_wrong_labels() -> None:

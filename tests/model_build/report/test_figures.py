@@ -70,6 +70,16 @@ def test_the_cells_are_squares_behind_the_longest_name_under_the_title(tmp_path:
     assert {(float(cell["width"]), float(cell["height"])) for cell in cells} == {(60, 60)}
 
 
+def test_wide_letters_have_room(tmp_path: Path) -> None:
+    root = drawn(with_labels(("cat", "MW" * 6, "A" * 12)), tmp_path)["confusion.svg"]
+    cells = [one.attrib for one in root.iter("{http://www.w3.org/2000/svg}rect") if one.get("class") == "mark"]
+    assert min(float(cell["x"]) for cell in cells) == 20 + 12 * 13
+
+
+def test_letters_of_all_scripts_are_drawn_as_themselves(tmp_path: Path) -> None:
+    assert {"猫猫", "كلبكلب"} <= set(texts(drawn(with_labels(("猫", "كلب")), tmp_path)["confusion.svg"]))  # with titles
+
+
 def test_every_network_is_a_point_in_the_colour_of_its_size_and_the_shipped_one_is_marked(tmp_path: Path) -> None:
     root = drawn(report(search=search()), tmp_path)["tradeoff.svg"]
     words = texts(root)

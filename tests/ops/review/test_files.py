@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from model_build.data.dataset import scan
 from model_build.suspects import Suspect
 from ops.review.desk import NotFound
 from ops.review.files import Files
+from ops.review.model import ReviewModel
 from tests.support import encoded, plain
 
 NAMES = ["train/cats/a.png", "validation/dogs/album/b.png", "test/cats/c.png"]
@@ -40,7 +42,7 @@ def desk(root: Path, names: list[str] = NAMES) -> Files:
         split, label = name.split("/")[:2]
         digest = hashlib.sha256(encoded(plain((NAMES.index(name), 0, 0), 64, 32))).hexdigest()
         suspects[digest] = Suspect(split, name, digest, label, "dogs" if label == "cats" else "cats", 0.1, 0.9)
-    return Files(root, ("cats", "dogs"), suspects, WorkerPool(1, "cpu"), by="Ann")
+    return Files(root, ("cats", "dogs"), suspects, WorkerPool(1, "cpu"), ReviewModel(root), by="Ann")
 
 
 def files(root: Path) -> list[str]:
@@ -69,6 +71,18 @@ def test_an_answer_moves_the_file_within_its_split(root: Path) -> None:
         ("Ann", "test/cats/c.png", "test/cats/c.png"),
     ]
     assert asyncio.run(here.open("SUSPECTS", "")).figures() == "2 moved, 1 confirmed"
+
+
+def test_strange_pictures_have_a_queue_of_their_own(root: Path) -> None:
+    here = desk(root)
+    first = next(iter(here.suspects.values()))
+    stranger = replace(first, suggested="other", probability=None, suggested_probability=None, familiarity=0.002)
+    here.suspects = {**here.suspects, first.sha256: stranger}
+    assert waiting(here) == NAMES[1:]
+    ((item,), _) = asyncio.run(asyncio.run(here.open("STRANGERS", "")).items(0, 24))
+    assert (item.name, item.label, item.confidence) == (NAMES[0], "cats", None)
+    assert item.status == "train: labelled cats, perhaps none of the labels"
+    assert (list(item.scores), list(item.details)) == ([], [("familiarity", "0.002")])
 
 
 def test_undo_moves_the_file_back_also_in_another_run(root: Path) -> None:
@@ -110,7 +124,11 @@ def test_a_picture_that_changed_or_lies_elsewhere_is_left_alone(root: Path, tmp_
     with pytest.raises(NotFound, match="no label"):
         asyncio.run(desk(root).answer(item, "../../etc", "SUSPECTS"))
     outside = Files(
-        root / "train", ("cats",), {"x": Suspect("train", "../test/cats/c.png", "x", "", "", 0, 0)}, WorkerPool(1, "")
+        root / "train",
+        ("cats",),
+        {"x": Suspect("train", "../test/cats/c.png", "x", "", "", 0, 0)},
+        WorkerPool(1, ""),
+        ReviewModel(root),
     )
     with pytest.raises(NotFound):
         asyncio.run(outside.picture("x"))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
+import hashlib
 import io
 import json
 import re
@@ -9,11 +12,13 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+import webbrowser
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import uvicorn
@@ -26,10 +31,12 @@ from local.aws.moto import LocalAws
 from local.aws.poller import deliver
 from local.aws.stack import Stack
 from local.classify import classify_handler
-from ops.review.__main__ import uploads_desk
+from ops.review.__main__ import opened, uploads_desk
+from ops.review.desk import Item, NotFound
 from ops.review.server import make_app
+from ops.review.uploads import DISAGREEMENTS, Uploads
 from tests import browser
-from tests.support import encoded, plain, write_familiar_model
+from tests.support import colour_network, encoded, plain, write_familiar_model, write_model
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +44,7 @@ RUN = "document.documentElement.setAttribute('data-run','yes')"
 HOSTILE = f'"><img src=x onerror="{RUN}">\u202e<script>{RUN}</script>.png'
 UNSURE, LABELLED, UNKNOWN = 44, 12, 4
 ORIGIN = "http://127.0.0.1"
+T = TypeVar("T")
 
 
 def grey(shade: int, **options: Any) -> bytes:
@@ -67,8 +75,13 @@ class Desk:
         with log.open("w") as stream, classify_handler(stack, model, stream) as handler:
             assert deliver(aws, stack, handler).succeeded == 61  # and the test event of S3
         app.get_labeller.cache_clear()
-        options = type("Options", (), {"stack": stack.name, "model": model, "day": datetime.now(UTC).date(), "days": 2})
-        self.app, self.token = make_app(uploads_desk(options))  # type: ignore[arg-type]
+        self.app, self.token = make_app(self.uploads(model))
+
+    def uploads(self, model: Path) -> Uploads:
+        options = {"stack": self.stack.name, "model": model, "day": datetime.now(UTC).date(), "days": 2}
+        made = uploads_desk(argparse.Namespace(**options))
+        assert isinstance(made, Uploads)
+        return made
 
     @contextmanager
     def served(self) -> Iterator[str]:
@@ -116,9 +129,13 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk(aws: LocalAws, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    folder = tmp_path_factory.mktemp("desk")
-    return Desk(aws, stack, write_familiar_model(folder / "model"), folder / "log")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_familiar_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def desk(aws: LocalAws, stack: Stack, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    return Desk(aws, stack, model, tmp_path_factory.mktemp("desk") / "log")
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +166,7 @@ def test_forty_pictures_by_keyboard(desk: Desk, chromium: Any) -> None:
         page.goto(address)
         settled(page)
         browser.screenshot(page, "review-1280")
+        _why_is_shown_when_somebody_asks(page)
         assert browser.accessibility_violations(page) == []
 
         given = {}
@@ -175,6 +193,16 @@ def test_forty_pictures_by_keyboard(desk: Desk, chromium: Any) -> None:
         _a_second_tab_has_no_picture_that_the_first_has_answered(desk, context, page, address)
         _what_the_server_has_not_got_is_sent_when_it_is_back(desk, page)
     context.close()
+
+
+def _why_is_shown_when_somebody_asks(page: Any) -> None:
+    page.keyboard.press("w")
+    expect(page.locator("#because")).to_have_text(re.compile("^Bright: what speaks for (red|blue), says colour-1.$"))
+    assert page.locator("#why").bounding_box() == page.locator("#picture").bounding_box()
+    browser.screenshot(page, "review-why-1280")
+    assert browser.accessibility_violations(page) == []
+    page.keyboard.press("w")
+    expect(page.locator("#why")).to_be_hidden()
 
 
 def _undo_takes_back_the_last(desk: Desk, page: Any, last: tuple[str, str]) -> None:
@@ -252,6 +280,12 @@ def test_a_page_of_labels_is_confirmed_at_once_and_the_random_sample_measures_th
     context.close()
 
 
+def result_of(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What it returns, in a thread of its own: Playwright runs a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
+
+
 def request(url: str, body: bytes | None = None, **headers: str) -> tuple[int, dict[str, str]]:
     asked = urllib.request.Request(url, body, {name.replace("_", "-"): value for name, value in headers.items()})
     try:
@@ -275,6 +309,9 @@ def test_nobody_but_the_page_is_answered(desk: Desk) -> None:
         assert request(f"{origin}/guess/")[0] == 403
         assert request(address, Host="attacker.example:80")[0] == 403  # a name that resolves to 127.0.0.1
         assert request(address, Sec_Fetch_Site="cross-site")[0] == 403
+        assert request(address, Sec_Fetch_Site="cross-site", Sec_Fetch_Dest="document")[0] == 200  # a link
+        picture = f"{address}api/picture?id=x"
+        assert request(picture, Sec_Fetch_Site="cross-site", Sec_Fetch_Dest="document")[0] == 403
         assert request(f"{address}api/answer", body, **json_type)[0] == 403
         assert request(f"{address}api/answer", body, Origin="http://attacker.example", **json_type)[0] == 403
         assert request(f"{address}api/answer", body, Origin=origin, Content_Type="text/plain")[0] == 403
@@ -283,9 +320,77 @@ def test_nobody_but_the_page_is_answered(desk: Desk) -> None:
         assert request(f"{address}static/../server.py")[0] in (403, 404)
 
 
+def test_a_second_model_names_the_uploads_that_it_would_label_otherwise(desk: Desk, tmp_path: Path) -> None:
+    second = write_model(tmp_path / "second", colour_network((8, 8), -1 / 25.5), model_version="colour-2")
+    rows = [row for key, row in desk.rows().items() if key.startswith(("red", "blue", "green"))]
+
+    items = result_of(desk.uploads(second).contradicted(rows))
+
+    # It takes red for blue and blue for red. For green both have logits of exactly 0, and name the first label.
+    assert sorted(item.name.split()[0] for item in items) == ["blue"] * 4 + ["red"] * 8
+    says = {item.label: item.details[0] for item in items}
+    assert says == {"red": ("colour-2 says", "blue 100.0%"), "blue": ("colour-2 says", "red 100.0%")}
+
+
+def test_a_model_is_not_asked_again_what_it_has_said(desk: Desk, model: Path) -> None:
+    async def all_items() -> list[Item]:
+        opened, items, after = await desk.uploads(model).open(DISAGREEMENTS, ""), [], 0
+        assert opened.total == 60
+        while after < opened.total:
+            more, after = await opened.items(after, 24)
+            items += more
+        return items
+
+    assert result_of(all_items()) == []
+
+
+def test_training_pictures_are_shown_where_they_are_at_hand(desk: Desk, tmp_path: Path) -> None:
+    model, data = write_familiar_model(tmp_path / "model"), tmp_path / "pictures"
+    fire, sea = data / "train/red/fire.jpg", data / "train/blue/sea.jpg"
+    fire.parent.mkdir(parents=True)
+    fire.write_bytes(grey(99))
+    pictures = [["train", "red", "train/red/fire.jpg", hashlib.sha256(grey(99)).hexdigest()]]
+    pictures += [["train", "blue", "train/blue/sea.jpg", "0"], ["test", "red", "test/red/1.jpg", "1"]]
+    (model / "pictures.json").write_text(json.dumps({"root": str(data), "pictures": pictures}))
+    uploads = desk.uploads(model)
+    row = next(row for row in desk.rows().values() if row.get("nearest"))
+    assert list(uploads.item_of(row).nearest) == [("train/red/fire.jpg", "red 0.75")]
+    with Image.open(io.BytesIO(result_of(uploads.training_picture("train/red/fire.jpg")))) as image:
+        assert (image.format, image.size) == ("JPEG", (160, 100))
+
+    sea.parent.mkdir()
+    sea.write_bytes(b"another picture by now")
+    for path in ("train/blue/sea.jpg", "test/red/1.jpg", "train/../../model/manifest.json"):
+        with pytest.raises(NotFound):
+            result_of(uploads.training_picture(path))
+
+
+def test_the_browser_is_led_to_the_page_and_no_argument_has_the_token(
+    desk: Desk, chromium: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", told.append)
+    with desk.served() as address:
+        with opened(address):
+            (uri,) = told
+            file = Path(uri.removeprefix("file://"))
+            assert desk.token not in uri
+            assert file.parent.stat().st_mode & 0o777 == 0o700
+            page = chromium.new_page()
+            page.goto(uri)
+            page.wait_for_url(address)
+            settled(page)
+            page.close()
+        assert not file.parent.exists()
+
+
 def test_whatever_was_uploaded_reaches_the_browser_as_jpeg(desk: Desk) -> None:
     with desk.served() as address, urllib.request.urlopen(f"{address}api/queue?name=UNKNOWN&day=") as answer:
         item = json.loads(answer.read())["items"][0]
+        with urllib.request.urlopen(f"{address}api/why?id={item['id']}&label=red") as shade:
+            assert (shade.headers["content-type"], shade.read()[1:4]) == ("image/png", b"PNG")
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{address}api/why?id={item['id']}&label=green")
         assert item["details"][0] == ["nearest in training", "train/red/fire.jpg (0.75), train/blue/sea.jpg (0.50)"]
         with urllib.request.urlopen(f"{address}api/picture?id={item['id']}") as picture:
             assert picture.headers["content-type"] == "image/jpeg"
