@@ -123,7 +123,8 @@ async def label_all(
     publisher = Publisher(labeller.storage, labeller.aws_pool)
 
     async def work(delivery: Delivery) -> list[Outcome]:
-        return await deliver(labeller, delivery, publisher.publish)
+        with publisher.delivery():
+            return await deliver(labeller, delivery, publisher.publish)
 
     in_flight = labeller.settings.objects_in_flight
     outcomes = await run(request.deliveries, work, in_flight=in_flight, deadline=deadline)

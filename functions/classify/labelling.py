@@ -6,10 +6,13 @@ describes the object as it is now (or the named version). Four rules keep tags a
 1. A row is written on a condition: not over the row of a later event (by S3's sequencer). A request without a
    sequencer (Batch Operations) does not overwrite a row that an event has written since the row was read, which was
    before the object was fetched.
-2. S3 cannot tag on a condition. After tags and row are written, an object that can be replaced is checked again: if
-   it is no longer what was fetched, everything is repeated with the new content. So the last writer has checked after
-   writing, or has crashed, and then its event is redelivered. Without tags, an event with a sequencer needs no check:
-   whatever replaced the object has a later event, whose row replaces this one by rule 1 and is never replaced by it.
+2. S3 cannot tag on a condition. So tags are written before the row, and the row that was there tells whether somebody
+   else may have tagged the object meanwhile. If there was none, or one of the same content, nobody has: whoever tagged
+   earlier content has still to write the row, and finds this one there. Otherwise, object and tags are checked after
+   tags and row are written: if they are no longer what was fetched and written, everything is repeated. So the last
+   writer has checked after writing, or has crashed, and then its event is redelivered. Without tags, an event with a
+   sequencer needs no check: whatever replaced the object has a later event, whose row replaces this one by rule 1 and
+   is never replaced by it. Without rows or without a sequencer, an object that can be replaced is always checked.
 3. A named version cannot change. A request without a version (Batch Operations) that meets one, in a versioned bucket,
    continues with that version by name.
 4. A person's label of this content stays. The row is written on the condition that its review is the one that the new
@@ -20,7 +23,7 @@ An object that is replaced in these milliseconds is treated as if it had been re
 follows, with a later sequencer. Without a sequencer nothing orders the two results, so publishing waits for the check.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -133,8 +136,8 @@ class Labeller:
             if ref.change is Change.DELETED and await self.aws_pool(self.storage.exists, ref):
                 return Outcome(Ending.STALE, ref)
         item = records.deleted_item(basis, deleted_at=datetime.now(UTC), ttl_days=self.settings.row_ttl_days)
-        written = await self._write_row(ref, item)
-        return Outcome(Ending.DELETED if written else Ending.STALE, ref)
+        stays = await self._write_row(ref, item) is None
+        return Outcome(Ending.STALE if stays else Ending.DELETED, ref)
 
     async def _round(self, ref: ObjectRef, publish: Publish, durations: dict[str, float]) -> Outcome | ObjectRef:
         """Label the object once; returns a ref if everything must be repeated with it."""
@@ -148,26 +151,42 @@ class Labeller:
             return replace(ref, version_id=fetched.version_id, sequencer="")
         result = await self._result(fetched, durations)
         with stage("write", durations):
-            item, written, denied = await self._write(ref, basis, fetched, result)
+            tags, item, before = await self._write(ref, basis, fetched, result)
             event = records.event_detail(item)
+            written = before is not None
             publishes = written and "event" in self.settings.write
             publishing = publish(event) if publishes and ref.sequencer else None
-            can_be_outdated = not ref.version_id and ("tags" in self.settings.write or not ref.sequencer)
-            if can_be_outdated and not await self._is_unchanged(ref, fetched, publishing):
+            can_be_outdated = self._can_be_outdated(ref, fetched, before)
+            if can_be_outdated and not await self._is_unchanged(ref, fetched, tags if before else None, publishing):
                 return ref
         if publishes:
             with stage("publish", durations):
                 await (publishing or publish(event))
-        if denied:
-            raise denied  # the row has the label; the tags need a permission
-        return Outcome(
-            Ending(result.status) if written else Ending.STALE, ref, result, Tagging(item["tagging"]), durations
-        )
+        if tags.denied:
+            raise tags.denied  # the row has the label; the tags need a permission
+        return Outcome(Ending(result.status) if written else Ending.STALE, ref, result, tags.tagging, durations)
 
-    async def _is_unchanged(self, ref: ObjectRef, fetched: Fetched, publishing: Awaitable[None] | None) -> bool:
-        """Whether the object is still what was fetched; if not, or if that fails, waits for `publishing` first."""
+    def _can_be_outdated(self, ref: ObjectRef, fetched: Fetched, before: Mapping[str, Any] | None) -> bool:
+        """Whether rule 2 demands a check. `before`: the row that was there, {} if there was none, None if it stayed."""
+        if ref.version_id:
+            return False
+        if not ref.sequencer or "tags" not in self.settings.write:
+            return not ref.sequencer
+        if "row" not in self.settings.write or before is None or fetched.etag is None:
+            return True
+        return bool(before) and before.get("etag") != fetched.etag
+
+    async def _is_unchanged(
+        self, ref: ObjectRef, fetched: Fetched, tags: "_Tags | None", publishing: Awaitable[None] | None
+    ) -> bool:
+        """Whether the object is still what was fetched, and has these `tags`.
+
+        If not, or if that fails, waits for `publishing` first.
+        """
         try:
             unchanged = await self.aws_pool(self.storage.is_unchanged, ref, fetched)
+            if unchanged and tags and tags.ours:
+                unchanged = await self._are_tags_kept(ref, tags)
         except Exception:
             if publishing is not None:
                 await publishing
@@ -175,6 +194,12 @@ class Labeller:
         if not unchanged and publishing is not None:
             await publishing
         return unchanged
+
+    async def _are_tags_kept(self, ref: ObjectRef, tags: "_Tags") -> bool:
+        """Whether the object has the tags that it should have. Raises Gone, AwsFailure."""
+        existing = await self.aws_pool(self.storage.read_tags, ref)
+        merged = records.merge_tags(existing, tags.ours, self.settings.tag_prefix)
+        return merged is None or _by_key(merged) == _by_key(existing)
 
     async def _result(self, fetched: Fetched, durations: dict[str, float]) -> Result:
         try:
@@ -185,18 +210,20 @@ class Labeller:
 
     async def _write(
         self, ref: ObjectRef, basis: ObjectRef, fetched: Fetched, result: Result
-    ) -> tuple[dict[str, Any], bool, Denied | None]:
+    ) -> tuple["_Tags", dict[str, Any], Mapping[str, Any] | None]:
         """Write tags and row, again each time a person reviews the picture meanwhile.
 
-        Returns the row, whether it was written, and the error if the tags may not be. Raises AwsFailure.
+        Returns the tags, the row, and the one that was there: {} if there was none, None if it stays. Raises
+        AwsFailure.
         """
         review: Review | None = None
         for _ in range(MAX_ROUNDS):
-            tagging, denied, review = await self._tag(ref, basis, fetched, result, review)
+            tags = await self._tag(ref, basis, fetched, result, review)
+            review = tags.review
             item = records.item_for(
                 basis,
                 result,
-                tagging,
+                tags.tagging,
                 etag=fetched.etag,
                 size=fetched.size,
                 classified_at=datetime.now(UTC),
@@ -204,38 +231,57 @@ class Labeller:
                 review=review,
             )
             try:
-                return item, await self._write_row(ref, item), denied
+                return tags, item, await self._write_row(ref, item)
             except ReviewChanged as changed:
                 review = changed.review
         raise AwsFailure(f"{ref.path} was reviewed {MAX_ROUNDS} times while it was being labelled; it will be retried")
 
-    async def _write_row(self, ref: ObjectRef, item: Mapping[str, Any]) -> bool:
-        """False if the row holds the result of a later event."""
+    async def _write_row(self, ref: ObjectRef, item: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The row that was there, {} if there was none; None if it holds the result of a later event and stays.
+
+        Of a request without a sequencer, which is always followed by a check, {} even if there was one.
+        """
         if "row" not in self.settings.write:
-            return True
-        return await self.aws_pool(self.storage.put_row if ref.sequencer else self.storage.replace_row, ref, item)
+            return {}
+        if ref.sequencer:
+            return await self.aws_pool(self.storage.exchange_row, ref, item)
+        return {} if await self.aws_pool(self.storage.replace_row, ref, item) else None
 
     async def _tag(
         self, ref: ObjectRef, basis: ObjectRef, fetched: Fetched, result: Result, review: Review | None
-    ) -> tuple[Tagging, Denied | None, Review | None]:
+    ) -> "_Tags":
         """Write the tags. Tags that claim a human's label are believed if the row has a review of this content."""
         if "tags" not in self.settings.write:
-            return Tagging.OFF, None, review
+            return _Tags(Tagging.OFF, review)
         prefix = self.settings.tag_prefix
         try:
             existing = await self.aws_pool(self.storage.read_tags, ref)
             if review is None and records.says_human(existing, prefix):
                 if "row" not in self.settings.write:
-                    return Tagging.WRITTEN, None, None  # a person's label, of the time when rows were written
+                    return _Tags(Tagging.WRITTEN, None)  # a person's label, of the time when rows were written
                 row = await self.aws_pool(self.storage.read_row, ref, *REVIEW_ATTRIBUTES, "sequencer")
                 review = review_of(row, fetched.etag, basis.sequencer and records.padded(basis.sequencer))
             ours = records.tags_for(result, prefix, review.label if review else None)
             merged = records.merge_tags(existing, ours, prefix)
             if merged is None:
-                return Tagging.NO_ROOM, None, review
+                return _Tags(Tagging.NO_ROOM, review, ours)
             await self.aws_pool(self.storage.write_tags, ref, merged)
         except Archived:
-            return Tagging.ARCHIVED, None, review
+            return _Tags(Tagging.ARCHIVED, review)
         except Denied as denied:
-            return Tagging.DENIED, denied, review
-        return Tagging.WRITTEN, None, review
+            return _Tags(Tagging.DENIED, review, denied=denied)
+        return _Tags(Tagging.WRITTEN, review, ours)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tags:
+    """What became of the tags."""
+
+    tagging: Tagging
+    review: Review | None  # whose label they have
+    ours: Sequence[records.Tag] = ()  # what they must be; empty if they can be neither written nor checked
+    denied: Denied | None = None
+
+
+def _by_key(tags: Sequence[records.Tag]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in tags}

@@ -42,7 +42,7 @@ class Rows:
                 ExpressionAttributeNames=aliases,
                 ConsistentRead=True,
             )
-        return {name: _value(attribute) for name, attribute in response.get("Item", {}).items()}
+        return _values(response.get("Item", {}))
 
     def read_sequencer(self, ref: ObjectRef) -> str:
         """The sequencer of the object's row; "" if there is no row, or none in it. Raises AwsFailure."""
@@ -54,6 +54,10 @@ class Rows:
         An equal sequencer overwrites: S3 may deliver an event twice. Raises AwsFailure, and ReviewChanged if the row
         has another review of the same content than `item`.
         """
+        return self.exchange_row(ref, item) is not None
+
+    def exchange_row(self, ref: ObjectRef, item: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """`put_row`; returns the row that was there, {} if there was none, None if it stays."""
         return self._put(ref, item, "attribute_not_exists(sequencer) OR sequencer <= :sequencer")
 
     def replace_row(self, ref: ObjectRef, item: Mapping[str, Any]) -> bool:
@@ -61,17 +65,17 @@ class Rows:
 
         For requests without a sequencer, which have no position in the order of events. Raises as `put_row`.
         """
-        return self._put(
-            ref, item, "sequencer = :sequencer" if "sequencer" in item else "attribute_not_exists(sequencer)"
-        )
+        condition = "sequencer = :sequencer" if "sequencer" in item else "attribute_not_exists(sequencer)"
+        return self._put(ref, item, condition) is not None
 
-    def _put(self, ref: ObjectRef, item: Mapping[str, Any], condition: str) -> bool:
+    def _put(self, ref: ObjectRef, item: Mapping[str, Any], condition: str) -> Mapping[str, Any] | None:
         if unreviewed := _unreviewed(item):
             condition = f"({condition}) AND ({unreviewed})"
         request: PutItemInputTypeDef = {
             "TableName": self._table,
             "Item": {name: _attribute(value) for name, value in item.items()},
             "ConditionExpression": condition,
+            "ReturnValues": "ALL_OLD",
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
         names = [name for name in ("sequencer", "etag", "reviewed_at") if f":{name}" in condition]
@@ -79,17 +83,15 @@ class Rows:
             request["ExpressionAttributeValues"] = {f":{name}": _attribute(item[name]) for name in names}
         with aws_errors("PutItem", ref.name):
             try:
-                self._dynamodb.put_item(**request)
+                return _values(self._dynamodb.put_item(**request).get("Attributes", {}))
             except self._dynamodb.exceptions.ConditionalCheckFailedException as error:
                 response: Mapping[str, Any] = error.response
-                stored = {name: _value(attribute) for name, attribute in response.get("Item", {}).items()}
-            else:
-                return True
+                stored = _values(response.get("Item", {}))
         if item.get("status") != Status.DELETED:
             review = review_of(stored, item.get("etag"), item.get("sequencer"))
             if (review.at if review else None) != item.get("reviewed_at"):
                 raise ReviewChanged(review)
-        return False
+        return None
 
     def write_review(self, ref: ObjectRef, review: Review, before: str | None) -> bool:
         """Put the review into the row; False if the row is of other content, or its last review not of `before`.
@@ -146,6 +148,10 @@ def _attribute(value: str | Decimal | Mapping[str, Any] | list[Any]) -> Attribut
     if isinstance(value, Mapping):
         return {"M": {name: _attribute(member) for name, member in value.items()}}
     return {"S": value} if isinstance(value, str) else {"N": str(value)}
+
+
+def _values(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _value(attribute) for name, attribute in row.items()}
 
 
 def _value(attribute: Any) -> Any:

@@ -147,10 +147,12 @@ class Table:
     def rows(self) -> dict[str, Row]:
         return {version: {k: next(iter(v.values())) for k, v in item.items()} for version, item in self.items.items()}
 
-    def put_item(self, TableName: str, Item: Row, ConditionExpression: str, **more: Any) -> None:
+    def put_item(self, TableName: str, Item: Row, ConditionExpression: str, **more: Any) -> dict[str, Any]:
         version = Item["version"]["S"]
         self._check(version, ConditionExpression, more)
+        before = self.items.get(version)
         self.items[version] = Item
+        return {"Attributes": before} if before and more["ReturnValues"] == "ALL_OLD" else {}
 
     def update_item(
         self, TableName: str, Key: Row, UpdateExpression: str, ConditionExpression: str, **more: Any

@@ -301,6 +301,12 @@ def test_an_earlier_event_does_not_replace_a_later_result(aws: Storage, second: 
     assert stored()["label"] == ("dog" if written else "cat")
 
 
+def test_a_row_that_is_written_returns_the_one_that_was_there(aws: Storage) -> None:
+    assert aws.exchange_row(ref("k"), item("01", "cat")) == {}
+    assert aws.exchange_row(ref("k"), item("02", "dog")) == item("01", "cat")
+    assert aws.exchange_row(ref("k"), item("00", "cow")) is None
+
+
 def test_a_row_is_written_under_the_sequencers_condition(stubbed: Stubbed) -> None:
     stubbed.dynamodb.add_response(
         "put_item",
@@ -315,6 +321,7 @@ def test_a_row_is_written_under_the_sequencers_condition(stubbed: Stubbed) -> No
             },
             "ConditionExpression": "attribute_not_exists(sequencer) OR sequencer <= :sequencer",
             "ExpressionAttributeValues": {":sequencer": {"S": "01"}},
+            "ReturnValues": "ALL_OLD",
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         },
     )
@@ -524,6 +531,7 @@ def test_a_row_is_written_as_the_serialiser_of_boto3_would_write_it(stubbed: Stu
             "TableName": TABLE,
             "Item": serialised,
             "ConditionExpression": "attribute_not_exists(sequencer)",
+            "ReturnValues": "ALL_OLD",
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         },
     )
