@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,10 @@ class Service:
     def _listen(self) -> None:
         """A queue behind the default event bus, so that tests see what is published."""
         sqs, events = boto3.client("sqs"), boto3.client("events")
-        self.results = boto3.resource("sqs").Queue(sqs.create_queue(QueueName="results")["QueueUrl"])
+        # Other implementations than moto (--service) deliver events a moment after PutEvents has answered.
+        wait = {"ReceiveMessageWaitTimeSeconds": "1" if "AWS_ENDPOINT_URL_EVENTS" in os.environ else "0"}
+        queue = sqs.create_queue(QueueName="results", Attributes=wait)  # type: ignore[arg-type]
+        self.results = boto3.resource("sqs").Queue(queue["QueueUrl"])
         events.put_rule(Name="all", EventPattern=json.dumps({"source": ["image-labeller"]}))
         events.put_targets(Rule="all", Targets=[{"Id": "results", "Arn": self.results.attributes["QueueArn"]}])
 
