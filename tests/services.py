@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import boto3
@@ -106,7 +107,11 @@ def running(server: Server) -> Iterator[str]:
     environment = {**os.environ, **CREDENTIALS, **server.environment(port)}
     with (
         log.open("ab") as output,
-        subprocess.Popen(server.command(port), env=environment, stdout=output, stderr=output) as process,
+        # LocalStack removes <temporary folder>/localstack when it ends, which may be in use by another one.
+        TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        subprocess.Popen(
+            server.command(port), env=environment | {"TMPDIR": folder}, stdout=output, stderr=output
+        ) as process,
     ):
         try:
             _wait_until_it_listens(process, port, log)
