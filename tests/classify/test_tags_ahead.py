@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from classify import app, tags_ahead
-from classify.tags_ahead import Pace
+from classify.tags_ahead import Pace, TagsAhead
 from labeller.classifier import Classifier
+from labeller.events import ObjectRef
 from tests.classify.conftest import BUCKET, Service
 from tests.classify.wire import Call, Wire
 from tests.support import RED, encoded, notification, plain, sqs_batch
@@ -83,6 +85,16 @@ def test_tags_that_are_not_due_before_the_network_ends_are_read_at_its_end(servi
     assert service.invoke(sqs_batch(notification(upload))) == DONE
 
     assert service.tags("red.png")["owner"] == "Ann"
+
+
+@pytest.mark.parametrize(("expected", "delays"), [(None, []), (0.0, [-0.025]), (0.072, [0.047])])
+def test_the_read_is_due_25_ms_before_the_expected_end(expected: float | None, delays: list[float]) -> None:
+    asked: list[float] = []
+    pool: Any = SimpleNamespace(begin=lambda _function, delay: asked.append(delay))
+
+    TagsAhead(None, pool, ObjectRef("uploads", "k")).begin(expected)  # type: ignore[arg-type]
+
+    assert asked == pytest.approx(delays)
 
 
 def test_the_expected_time_follows_the_network() -> None:
