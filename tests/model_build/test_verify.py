@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +107,12 @@ class LinearHead:
         return features[:, 0] @ self.weights
 
 
-def mean_colour(path: Path) -> Path:
-    """A base for pictures of 8 x 8 pixels: feature maps of one position, the mean colour."""
+def mean_colour(path: Path, activation: str = "Identity", **options: float) -> Path:
+    """A base for pictures of 8 x 8 pixels: feature maps of one position, the mean colour behind an activation."""
     nodes = [
         helper.make_node("Cast", [IMAGE], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["floats"], [FEATURES], axes=[1, 2], keepdims=1),
+        helper.make_node("ReduceMean", ["floats"], ["mean"], axes=[1, 2], keepdims=1),
+        helper.make_node(activation, ["mean"], [FEATURES], **options),
     ]
     maps = [helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["N", 1, 1, 3])]
     image = [helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, ["N", 8, 8, 3])]
@@ -135,14 +136,16 @@ def colours(tmp_path: Path) -> Dataset:
     return Dataset(tmp_path, ("red", "blue"), splits)
 
 
-def verified(data: Dataset, folder: Path, head: LinearHead, yardstick: LinearHead) -> Verification:
-    """The colour network, verified as if it were made of that head."""
-    config = BuildConfig(folder, image_size=8, cache=folder / "cache")
+def verified(
+    data: Dataset, folder: Path, head: LinearHead, yardstick: LinearHead, fp32: Path | None = None, **settings: float
+) -> Verification:
+    """The colour network, verified as if it were made of that head, and its base of `fp32`."""
+    config = replace(BuildConfig(folder, image_size=8, cache=folder / "cache"), **settings)  # type: ignore[arg-type]
     base = mean_colour(folder / "base.onnx")
     features = extract(base, [*data.splits["train"], *data.splits["validation"]], config)
     judged = EvaluatedHead(LINEAR, head.logits(features.values), features.labels, 0.0)
     heads: Any = (head, yardstick)
-    network = TrainedNetwork(base, base, features, features, [judged], judged, *heads)
+    network = TrainedNetwork(fp32 or base, base, features, features, [judged], judged, *heads)
     return verify(load_classifier(write_model(folder / "model"), 1), network, 1.0, data, config)
 
 
@@ -158,6 +161,17 @@ def test_a_sound_model_is_judged_on_every_split_and_against_the_yardstick(colour
     assert result.test.labels.tolist() == [0] * 10 + [1] * 10
     assert result.test.predicted.tolist() == [1] + [0] * 9 + [1] * 10
     assert result.largest_difference < 1e-6
+
+
+def test_fp32_and_int8_have_figures_of_their_own_on_validation_and_test(colours: Dataset, tmp_path: Path) -> None:
+    blind = mean_colour(tmp_path / "blind.onnx", "HardSigmoid", alpha=0.0)  # every colour gives 0.5
+    every = {"largest_error": np.inf, "accuracy_tolerance": 1.0}
+    result = verified(colours, tmp_path, LinearHead(GAIN), LinearHead(GAIN), blind, **every)
+    validation, test = result.accuracy["validation"], result.accuracy["test"]
+    for split, expected in ((validation, 20), (test, 19)):
+        assert split.fp32 is not None
+        assert split.int8_on_fp32_images is not None
+        assert (split.fp32.correct, split.int8_on_fp32_images.correct) == (10, expected)
 
 
 def test_a_model_that_is_not_made_of_its_head_is_refused(colours: Dataset, tmp_path: Path) -> None:
