@@ -49,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
     config = BuildConfig(data.root, image_size=side, cache=ROOT / "build" / "cache")
     graph = write_features_graph(options.model / MODEL_FILE, OUT / "suspects")
     known = extract(graph, data.known, config)
+    heads = [selection.evaluate_head(candidate, known, len(data.labels), config) for candidate in config.heads]
+    config = replace(config, heads=(selection.choose_head(heads).candidate,))
     shares = [wrong_labels_found(data, known, config, seed) for seed in range(SEEDS)]
     print_shares(f"{EXCHANGED:.0%} of {len(known.labels)} labels exchanged, among the first {LOOKED_AT:.0%}", shares)
     strange = extract(graph, spread(pictures(options.strangers, data), FEW), config)
@@ -72,8 +74,8 @@ def wrong_labels_found(data: Dataset, known: Features, config: BuildConfig, seed
     labels[exchanged] = (labels[exchanged] + random.integers(1, len(data.labels), len(exchanged))) % len(data.labels)
     examples = tuple(replace(one, label=int(label)) for one, label in zip(known.examples, labels, strict=True))
     given = replace(known, examples=examples, labels=labels)
-    heads = [selection.evaluate_head(candidate, given, len(data.labels), config) for candidate in config.heads]
-    probabilities = softmax(selection.choose_head(heads).logits, 1.0)
+    judged = selection.evaluate_head(config.heads[0], given, len(data.labels), config)
+    probabilities = softmax(judged.logits, 1.0)
     nobody = ((), np.empty((0, len(data.labels))))
     listed = replace(data, splits={"train": examples, "validation": (), "test": ()})
     suspects = find_suspects(listed, (examples, probabilities), nobody)

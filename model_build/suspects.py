@@ -1,11 +1,12 @@
 """Pictures whose label is probably wrong: confident learning on probabilities of models that did not learn the picture.
 
 C. G. Northcutt, L. Jiang, I. L. Chuang: Confident Learning: Estimating Uncertainty in Dataset Labels. Journal of
-Artificial Intelligence Research 70 (2021), 1373-1411. Two formulas of it:
+Artificial Intelligence Research 70 (2021), 1373-1411. Three formulas of it:
 
     threshold of a label (equation 2): its mean probability over the pictures that have the label
-    a picture counts for the likeliest label whose threshold its probability reaches (equation 1); if that is another
-    label than its own, its own is probably wrong
+    a picture counts for the likeliest label whose threshold its probability reaches (equation 1)
+    of the pictures of a label, the same share is wrong as of those that count (equation 3), and those are wrong that
+    have the largest difference between the other label's probability and their own's (section 3.2, by noise rate)
 
 The list is ordered by the margin (section 3.2): the probability of the picture's label minus the highest other one.
 
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.metrics import confusion_matrix
 from labeller.results import OTHER
 from model_build.data.dataset import Dataset, Example
 
@@ -69,9 +71,19 @@ def margins(probabilities: NDArray[np.float64], given: NDArray[np.int64]) -> NDA
 def probable_labels(
     probabilities: NDArray[np.float64], given: NDArray[np.int64], thresholds: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """The label that each picture counts for, int64 [n]: its own where it reaches no threshold."""
+    """The label that each picture probably has, int64 [n]: another than its own for as many as the noise rates say."""
     reached = np.where(probabilities >= thresholds, probabilities, -np.inf)
-    return np.where(np.isfinite(reached.max(axis=1)), reached.argmax(axis=1), given)
+    counts = np.isfinite(reached.max(axis=1))
+    joint = confusion_matrix(given[counts], reached[counts].argmax(axis=1), probabilities.shape[1])
+    probable = given.copy()
+    for own, other in np.argwhere(joint).tolist():
+        rows = np.flatnonzero(given == own)
+        wrong = round(joint[own, other] * len(rows) / joint[own].sum())
+        order = np.argsort(probabilities[rows, own] - probabilities[rows, other], kind="stable")
+        first = rows[order[:wrong]]
+        likelier = probabilities[first, other] > probabilities[first, probable[first]]
+        probable[first[likelier]] = other
+    return probable
 
 
 Judged = tuple[Sequence[Example], NDArray[np.float64]]

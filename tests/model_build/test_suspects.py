@@ -38,6 +38,20 @@ def test_a_picture_counts_for_the_likeliest_label_whose_threshold_it_reaches() -
     assert probable_labels(unclear, np.array([1]), thresholds).tolist() == [1]
 
 
+def test_the_noise_rate_holds_for_pictures_that_reach_no_threshold() -> None:
+    """Of 8 pictures said to be cats, 4 count for cats and 2 for dogs; so 8 x 2 / 6, nearly 3, are dogs."""
+    probability_of_dog = np.array([0.1, 0.1, 0.1, 0.1, 0.95, 0.75, 0.96, 0.7])
+    probabilities = np.stack([1 - probability_of_dog, probability_of_dog], axis=1)
+    found = probable_labels(probabilities, np.zeros(8, int), np.array([0.8, 0.8]))
+    assert found.tolist() == [0, 0, 0, 0, 1, 1, 1, 0]
+
+
+def test_no_label_is_suggested_that_is_less_likely_than_the_own_one() -> None:
+    probabilities = np.array([[0.6, 0.4], [0.3, 0.7], [0.55, 0.45], [0.56, 0.44]])
+    found = probable_labels(probabilities, np.zeros(4, int), np.array([0.9, 0.65]))  # only the second counts
+    assert found.tolist() == [0, 1, 0, 0]
+
+
 def test_the_margin_is_negative_if_another_label_is_likelier() -> None:
     assert margins(PROBABILITIES, GIVEN) == pytest.approx([0.8, 0.6, -0.8, 0.8, 0.4, -0.3])
 
