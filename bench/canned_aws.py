@@ -1,17 +1,27 @@
-"""S3, DynamoDB and EventBridge for classify's calls, in a process of its own.
+"""S3, DynamoDB and EventBridge for classify's calls, in a process of its own, over TLS or without.
 
 Answers are made beforehand and sent after a delay, so that the machine's load is the function's. Nothing is checked or
-stored: this is for speed; tests on moto are for correctness.
+stored: this is for speed; tests on moto are for correctness. With TLS, the function trusts botocore's certificate
+authorities and this server, so that it reads as many authorities as in Lambda.
 """
 
 import asyncio
 import multiprocessing
+import ssl
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
+
+from botocore.httpsession import get_cert_path
+
+from bench.certificate import write_certificate
+
+Certificate = tuple[Path, Path]
+"""Files of a certificate and its key."""
 
 FIRST_BYTE = 0.020  # seconds; S3's median for small objects, from a function in the same region
 
@@ -73,12 +83,20 @@ class CannedAws:
 
     objects: Sequence[bytes]
     delay: float = FIRST_BYTE
+    tls: bool = False
     url: str = field(default="", init=False)
 
     def __enter__(self) -> Self:
         spawn = multiprocessing.get_context("spawn")  # without this process's memory and threads
         self._pipe, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=_serve, args=(self.objects, self.delay, theirs), daemon=True)
+        self._folder = tempfile.TemporaryDirectory()
+        self._authorities = Path(self._folder.name) / "authorities.pem"
+        certificate = None
+        if self.tls:
+            certificate = write_certificate(Path(self._folder.name))
+            self._authorities.write_bytes(Path(str(get_cert_path(True))).read_bytes() + certificate[0].read_bytes())
+        arguments = (self.objects, self.delay, certificate, theirs)
+        self._process = spawn.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         self.url = self._pipe.recv()
         return self
@@ -86,6 +104,7 @@ class CannedAws:
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.join()
+        self._folder.cleanup()
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -97,6 +116,7 @@ class CannedAws:
             "AWS_SESSION_TOKEN": "testing",
             "AWS_REGION": "eu-central-1",
             "AWS_DEFAULT_REGION": "eu-central-1",
+            **({"AWS_CA_BUNDLE": str(self._authorities)} if self.tls else {}),
         }
 
     def cpu_seconds(self) -> float:
@@ -104,14 +124,19 @@ class CannedAws:
         return int(Path(f"/proc/{self._process.pid}/schedstat").read_text().split()[0]) / 1e9  # it has one thread
 
 
-def _serve(objects: Sequence[bytes], delay: float, pipe: Connection) -> None:
-    asyncio.run(_listen(objects, delay, pipe))
+def _serve(objects: Sequence[bytes], delay: float, certificate: Certificate | None, pipe: Connection) -> None:
+    asyncio.run(_listen(objects, delay, certificate, pipe))
 
 
-async def _listen(objects: Sequence[bytes], delay: float, pipe: Connection) -> None:
+async def _listen(objects: Sequence[bytes], delay: float, certificate: Certificate | None, pipe: Connection) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(objects, delay), "127.0.0.1", 0)
-    pipe.send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    context = None
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+    server = await loop.create_server(lambda: _Connection(objects, delay), "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    pipe.send(f"https://localhost:{port}" if context else f"http://127.0.0.1:{port}")
 
     parent_ended = asyncio.Event()
     loop.add_reader(pipe.fileno(), parent_ended.set)  # readable means closed: the parent sends nothing

@@ -2,10 +2,10 @@
 
     make layer build && python -m bench.cold_start
 
-Another process plays S3, DynamoDB and EventBridge and answers after 20 ms. Each round starts a new runtime and sends
-one photograph, then another one. Processor time is that of the runtime's process; unlike the rest it does not depend on
-the machine's load. The stages are measured in a process of their own, one after the other; the function makes its
-clients while it loads the model. Peak memory is that of a function that gets batches of 12-megapixel photographs.
+Another process plays S3, DynamoDB and EventBridge over TLS and answers after 20 ms. Each round starts a new runtime and
+sends one photograph, then another one. Processor time is that of the runtime's process; unlike the rest it does not
+depend on the machine's load. The stages are measured in a process of their own, one after the other; the function makes
+its clients while it loads the model. Peak memory is that of a function that gets batches of 12-megapixel photographs.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def measure(sources: Sources, options: argparse.Namespace) -> dict[str, Any]:
                 function, task_root=built.task_root, python=python, opt=opt, environment=aws.environment
             )
 
-        with CannedAws([photograph]) as aws:
+        with CannedAws([photograph], tls=True) as aws:
             environment = {
                 **runtime_environment(function, built.task_root.resolve(), opt.resolve()),
                 **aws.environment,
@@ -62,7 +62,7 @@ def measure(sources: Sources, options: argparse.Namespace) -> dict[str, Any]:
             for _ in range(rounds + 1):  # the first round reads all files from disk and does not count
                 starts.append(_start(runtime(aws)))
                 stages.append(_stages(python, built, environment))
-        with CannedAws([enlarged(photograph, 12)] * BATCH) as aws, runtime(aws) as started:
+        with CannedAws([enlarged(photograph, 12)] * BATCH, tls=True) as aws, runtime(aws) as started:
             peaks = [_label(started, BATCH).peak_bytes or 0 for _ in range(PEAK_INVOCATIONS)]
     return {
         "rounds": rounds,

@@ -26,6 +26,7 @@ from botocore.exceptions import WaiterError
 
 from ops import ROOT
 from ops.cli import CommandError, command_parser, exit_status
+from ops.template import read_template
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -44,6 +45,8 @@ HOLDS_DATA = {
     "AWS::SQS::Queue": "its messages",
 }
 _CHANGE_SET = re.compile(r"arn:[\w-]+:cloudformation:[^\s:]*:\d*:changeSet/\S+")
+# Characters: Lambda's API reference, PublishVersion, "Description".
+LONGEST_DESCRIPTION = 256
 # Two hours: a gradual deployment takes up to half an hour.
 _WAIT: WaiterConfigTypeDef = {"Delay": 5, "MaxAttempts": 1440}
 
@@ -65,6 +68,7 @@ def deploy(options: argparse.Namespace) -> int:
     if options.arch:
         parameters["Architecture"] = options.arch
     parameters = accuracy_default() | parameters
+    require_short(parameters)
     if options.guided:
         command = [*_sam(options.env, parameters), "--guided"]
         return subprocess.run(command, check=False).returncode
@@ -123,6 +127,26 @@ def require_layers_for(architecture: str) -> None:
     if packed != architecture:
         raise CommandError(
             f"the layers are for {packed}, the functions for {architecture}: make layer ARCH={architecture}"
+        )
+
+
+def require_short(parameters: Mapping[str, str]) -> None:
+    """Raise CommandError if the description of the function's version, which lists parameters, is too long for Lambda.
+
+    Lambda itself says so in the middle of the deployment, which is then rolled back.
+    """
+    template = read_template()
+    defaults = {name: parameter.get("Default", "") for name, parameter in template["Parameters"].items()}
+    _, parts = template["Resources"]["ClassifyFunction"]["Properties"]["VersionDescription"]["Fn::Join"]
+    # A list is joined by commas, so its text is the parameter's.
+    names = [part["Ref"] if "Ref" in part else part["Fn::Join"][1]["Ref"] for part in parts]
+    values = {name: str(parameters.get(name, defaults[name])) for name in names}
+    length = len(" ".join(values.values()))
+    if length > LONGEST_DESCRIPTION:
+        longest = sorted(names, key=lambda name: -len(values[name]))[:3]
+        raise CommandError(
+            f"the values of {', '.join(names)} have {length} characters together, spaces between them included. "
+            f"Lambda allows {LONGEST_DESCRIPTION} in a version's description. The longest are {', '.join(longest)}"
         )
 
 

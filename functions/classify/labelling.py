@@ -29,6 +29,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from classify.tags_ahead import Pace, TagsAhead
 from labeller import records
 from labeller.aws_errors import Archived, AwsFailure, Denied, Gone
 from labeller.classifier import Classifier
@@ -83,6 +84,7 @@ class Labeller:
     storage: Storage
     aws_pool: WorkerPool
     cpu_pool: WorkerPool
+    pace: Pace = field(default_factory=Pace)
     only_stale: bool = False  # skip objects whose label is of this model
 
     async def handle(self, ref: ObjectRef, publish: Publish) -> Outcome:
@@ -149,9 +151,10 @@ class Labeller:
         if fetched.version_id and not ref.version_id:
             # The event's sequencer may belong to another version.
             return replace(ref, version_id=fetched.version_id, sequencer="")
-        result = await self._result(fetched, durations)
+        ahead = TagsAhead(self.storage, self.aws_pool, ref)
+        result = await self._result(fetched, ahead, durations)
         with stage("write", durations):
-            tags, item, before = await self._write(ref, basis, fetched, result)
+            tags, item, before = await self._write(ref, basis, fetched, result, ahead)
             event = records.event_detail(item)
             written = before is not None
             publishes = written and "event" in self.settings.write
@@ -201,15 +204,24 @@ class Labeller:
         merged = records.merge_tags(existing, tags.ours, self.settings.tag_prefix)
         return merged is None or _by_key(merged) == _by_key(existing)
 
-    async def _result(self, fetched: Fetched, durations: dict[str, float]) -> Result:
+    async def _result(self, fetched: Fetched, ahead: TagsAhead, durations: dict[str, float]) -> Result:
+        def begin() -> None:
+            if "tags" in self.settings.write:
+                ahead.begin(self.pace.seconds)
+
+        own: dict[str, float] = {}
         try:
-            inference = await self.cpu_pool(infer, fetched, self.classifier, self.settings, durations)
+            inference = await self.cpu_pool(infer, fetched, self.classifier, self.settings, own, begin)
         except Unreadable as error:
             return unreadable(error, self.classifier.version)
+        finally:
+            ahead.end()
+            durations |= {name: durations.get(name, 0.0) + value for name, value in own.items()}
+        self.pace.add(own["inference_ms"] / 1000)
         return inference.result
 
     async def _write(
-        self, ref: ObjectRef, basis: ObjectRef, fetched: Fetched, result: Result
+        self, ref: ObjectRef, basis: ObjectRef, fetched: Fetched, result: Result, ahead: TagsAhead
     ) -> tuple["_Tags", dict[str, Any], Mapping[str, Any] | None]:
         """Write tags and row, again each time a person reviews the picture meanwhile.
 
@@ -218,7 +230,7 @@ class Labeller:
         """
         review: Review | None = None
         for _ in range(MAX_ROUNDS):
-            tags = await self._tag(ref, basis, fetched, result, review)
+            tags = await self._tag(ref, basis, fetched, result, review, ahead)
             review = tags.review
             item = records.item_for(
                 basis,
@@ -248,14 +260,20 @@ class Labeller:
         return {} if await self.aws_pool(self.storage.replace_row, ref, item) else None
 
     async def _tag(
-        self, ref: ObjectRef, basis: ObjectRef, fetched: Fetched, result: Result, review: Review | None
+        self,
+        ref: ObjectRef,
+        basis: ObjectRef,
+        fetched: Fetched,
+        result: Result,
+        review: Review | None,
+        ahead: TagsAhead,
     ) -> "_Tags":
         """Write the tags. Tags that claim a human's label are believed if the row has a review of this content."""
         if "tags" not in self.settings.write:
             return _Tags(Tagging.OFF, review)
         prefix = self.settings.tag_prefix
         try:
-            existing = await self.aws_pool(self.storage.read_tags, ref)
+            existing = await ahead.read()
             if review is None and records.says_human(existing, prefix):
                 if "row" not in self.settings.write:
                     return _Tags(Tagging.WRITTEN, None)  # a person's label, of the time when rows were written

@@ -1,6 +1,7 @@
 """A fetched object -> the network's answer: the one path of uploads, the test set and a candidate model."""
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,13 +26,20 @@ class Inference:
     decoded: Decoded
 
 
-def infer(fetched: Fetched, classifier: Classifier, settings: Settings, durations: dict[str, float]) -> Inference:
+def infer(
+    fetched: Fetched,
+    classifier: Classifier,
+    settings: Settings,
+    durations: dict[str, float],
+    on_decoded: Callable[[], None] = lambda: None,
+) -> Inference:
     """Decode the object and run the network. Adds the milliseconds of both to `durations`: decode_ms, inference_ms.
 
-    Raises Unreadable, also for an object that S3 refused or that is too large.
+    Calls `on_decoded` in between. Raises Unreadable, also for an object that S3 refused or that is too large.
     """
     with stage("decode", durations):
         decoded = decode_fetched(fetched, classifier.input_size, settings)
+    on_decoded()
     with stage("inference", durations):
         (prediction,) = classifier.predict(decoded.pixels[np.newaxis])
     thresholds = settings.thresholds_in_force(classifier.thresholds)

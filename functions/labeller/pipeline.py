@@ -14,7 +14,7 @@ while another one waits for the network. An item that waits for a free thread ho
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic, perf_counter
@@ -65,13 +65,21 @@ class WorkerPool:
 
     async def __call__(self, function: Callable[[*Arguments], Result], /, *arguments: *Arguments) -> Result:
         """function(*arguments), or its exception. OutOfTime if the deadline passed before its turn."""
+        return await self.end(self.begin(function, *arguments))
+
+    def begin(self, function: Callable[[*Arguments], Result], /, *arguments: *Arguments) -> "Future[Result]":
+        """Begin a call without waiting for it; in any thread, also in a step."""
         context = contextvars.copy_context()
 
         def step() -> Result:
             ensure_time()
             return function(*arguments)
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: context.run(step))
+        return self._threads.submit(context.run, step)
+
+    async def end(self, call: "Future[Result]") -> Result:
+        """What the call returns or raises."""
+        return await asyncio.wrap_future(call)
 
 
 @contextmanager

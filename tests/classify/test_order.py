@@ -38,8 +38,9 @@ def labeller(tmp_path_factory: pytest.TempPathFactory) -> Labeller:
     return real_labeller(tmp_path_factory.mktemp("model"))
 
 
-def play(labeller: Labeller, kind: str, history: list[Step], write: str = ALL) -> list[str]:
-    world = World(labeller, versioned=kind == "versioned", notifies=kind != "not notified", write=write)
+def play(labeller: Labeller, kind: str, history: list[Step], write: str = ALL, ahead: bool = False) -> list[str]:
+    versioned, notifies = kind == "versioned", kind != "not notified"
+    world = World(labeller, versioned=versioned, notifies=notifies, write=write, ahead=ahead)
     for name, *arguments in history:
         getattr(world, name)(*arguments)
     world.settle()
@@ -49,9 +50,9 @@ def play(labeller: Labeller, kind: str, history: list[Step], write: str = ALL) -
 @pytest.mark.parametrize("kind", KINDS)
 def test_after_any_history_tags_rows_and_events_agree_with_the_bucket(labeller: Labeller, kind: str) -> None:
     @settings(max_examples=360, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(HISTORIES, st.sampled_from(WRITES))
-    def holds(history: list[Step], write: str) -> None:
-        assert play(labeller, kind, history, write) == []
+    @given(HISTORIES, st.sampled_from(WRITES), st.booleans())
+    def holds(history: list[Step], write: str, ahead: bool) -> None:
+        assert play(labeller, kind, history, write, ahead) == []
 
     holds()
 

@@ -20,6 +20,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from classify.labelling import Labeller
+from classify.tags_ahead import Pace
 from labeller.aws_errors import AwsFailure
 from labeller.classifier import load_classifier
 from labeller.events import Change, ObjectRef
@@ -225,15 +226,51 @@ async def at_once(function: Any, /, *arguments: Any) -> Any:
     return function(*arguments)
 
 
+class Calls:
+    """The pool of calls to AWS. A call that is begun ahead is made now or when it is needed, as the clock stands."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def __call__(self, function: Any, /, *arguments: Any) -> Any:
+        return await one_call(function, *arguments)
+
+    def begin(self, function: Any, /, *arguments: Any) -> Awaitable[Any]:
+        if self._world.clock % 2:
+            return Later(function, *arguments)
+        try:
+            answer = function(*arguments)
+        except Exception as error:
+            return Later(_raise, error)
+        return Later(lambda: answer)
+
+    async def end(self, call: Awaitable[Any]) -> Any:
+        return await call
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+class Steady(Pace):
+    """A network that is always expected to take the same time."""
+
+    def add(self, seconds: float) -> None:
+        pass
+
+
 class World:
     """Users change an object, S3 sends events, and workers label it, one call at a time."""
 
-    def __init__(self, labeller: Labeller, versioned: bool, notifies: bool = True, write: str = ALL) -> None:
+    def __init__(
+        self, labeller: Labeller, versioned: bool, notifies: bool = True, write: str = ALL, ahead: bool = False
+    ) -> None:
         self.write = write.split(",")
         self.bucket, self.table, self.events = Bucket(versioned), Table(), Events()
         self.storage = Storage(self.bucket, self.table, "results", self.events)
         settings = replace(labeller.settings, write=frozenset(self.write))
-        self.labeller = Labeller(settings, labeller.classifier, self.storage, aws_pool=one_call, cpu_pool=at_once)
+        pools: Any = {"aws_pool": Calls(self), "cpu_pool": at_once, "pace": Steady(0.0 if ahead else None)}
+        self.labeller = Labeller(settings, labeller.classifier, self.storage, **pools)
         self.notifies = notifies
         self.clock = 0
         self.queue: list[Work] = []

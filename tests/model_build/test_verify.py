@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,7 @@ from model_build.data.dataset import Dataset, Example, scan
 from model_build.export import FEATURES, IMAGE
 from model_build.features import Features, extract
 from model_build.head import train
+from model_build.quantize import QuantisationError
 from model_build.selection import EvaluatedHead, TrainedNetwork
 from model_build.verify import (
     Accuracy,
@@ -31,7 +35,7 @@ from model_build.verify import (
     verify,
 )
 from tests.model_build.test_head import CONFIG, LINEAR
-from tests.support import encoded, plain, write_model
+from tests.support import colour_network, encoded, plain, write_model
 
 
 def right(both: int, first: int, second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,11 +111,13 @@ class LinearHead:
         return features[:, 0] @ self.weights
 
 
-def mean_colour(path: Path) -> Path:
-    """A base for pictures of 8 x 8 pixels: feature maps of one position, the mean colour."""
+def mean_colour(path: Path, times: float = 1.0) -> Path:
+    """A base for pictures of 8 x 8 pixels: feature maps of one position, the mean colour; with `times` 0, black."""
     nodes = [
         helper.make_node("Cast", [IMAGE], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["floats"], [FEATURES], axes=[1, 2], keepdims=1),
+        helper.make_node("Constant", [], ["times"], value_float=times),
+        helper.make_node("Mul", ["floats", "times"], ["scaled"]),
+        helper.make_node("ReduceMean", ["scaled"], [FEATURES], axes=[1, 2], keepdims=1),
     ]
     maps = [helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["N", 1, 1, 3])]
     image = [helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, ["N", 8, 8, 3])]
@@ -135,15 +141,24 @@ def colours(tmp_path: Path) -> Dataset:
     return Dataset(tmp_path, ("red", "blue"), splits)
 
 
-def verified(data: Dataset, folder: Path, head: LinearHead, yardstick: LinearHead) -> Verification:
-    """The colour network, verified as if it were made of that head."""
-    config = BuildConfig(folder, image_size=8, cache=folder / "cache")
+def verified(
+    data: Dataset,
+    folder: Path,
+    head: LinearHead,
+    yardstick: LinearHead,
+    bases: Mapping[str, Path] = MappingProxyType({}),
+    gain: float = 1 / 25.5,
+    **settings: float,
+) -> Verification:
+    """The colour network of that gain, verified as if it were made of that head; `bases` replace `fp32` or `int8`."""
+    config = BuildConfig(folder, image_size=8, cache=folder / "cache", **settings)  # type: ignore[arg-type]
     base = mean_colour(folder / "base.onnx")
     features = extract(base, [*data.splits["train"], *data.splits["validation"]], config)
     judged = EvaluatedHead(LINEAR, head.logits(features.values), features.labels, 0.0)
     heads: Any = (head, yardstick)
     network = TrainedNetwork(base, base, features, features, [judged], judged, *heads)
-    return verify(load_classifier(write_model(folder / "model"), 1), network, 1.0, data, config)
+    model = write_model(folder / "model", colour_network((8, 8), gain))
+    return verify(load_classifier(model, 1), replace(network, **bases), 1.0, data, config)
 
 
 def test_a_sound_model_is_judged_on_every_split_and_against_the_yardstick(colours: Dataset, tmp_path: Path) -> None:
@@ -163,6 +178,50 @@ def test_a_sound_model_is_judged_on_every_split_and_against_the_yardstick(colour
 def test_a_model_that_is_not_made_of_its_head_is_refused(colours: Dataset, tmp_path: Path) -> None:
     with pytest.raises(VerificationError, match=r"the exported graph and Keras differ by up to 1\.0"):
         verified(colours, tmp_path, LinearHead(-GAIN), LinearHead(GAIN))
+
+
+@pytest.mark.parametrize(
+    ("damaged", "message"),
+    [
+        ("fp32", "INT8 is right on 19 of 20 test images, FP32 on 10.*is damaged"),
+        ("int8", "INT8 is right on 10 of 20 test images, FP32 on 19.*loses too much"),
+    ],
+)
+def test_a_model_whose_base_knows_nothing_in_fp32_or_int8_is_refused(
+    colours: Dataset, tmp_path: Path, damaged: str, message: str
+) -> None:
+    black = {damaged: mean_colour(tmp_path / "black.onnx", 0.0)}
+    # The two differ on 11 pictures, 10 against 1: 2 x 12 / 2^11 = 0.0117.
+    settings = {"largest_error": math.inf, "significance": 0.012}
+    with pytest.raises(VerificationError, match=message):
+        verified(colours, tmp_path, LinearHead(GAIN), LinearHead(GAIN), black, **settings)
+
+
+def test_a_model_whose_int8_features_are_not_those_of_fp32_is_refused_however_often_it_is_right(
+    colours: Dataset, tmp_path: Path
+) -> None:
+    half = {"int8": mean_colour(tmp_path / "half.onnx", 0.5)}  # logistic regression is right as often on half of them
+    with pytest.raises(QuantisationError, match=r"features differ from FP32's by \d+%"):
+        verified(colours, tmp_path, LinearHead(GAIN), LinearHead(GAIN), half)
+
+
+def test_a_model_whose_head_answers_the_opposite_is_refused(colours: Dataset, tmp_path: Path) -> None:
+    negated = LinearHead(-GAIN)  # the graph agrees with it
+    with pytest.raises(VerificationError, match=r"right on 1 of 20 test images, logistic regression .* on 19"):
+        verified(colours, tmp_path, negated, negated, gain=-1 / 25.5)
+
+
+@pytest.mark.parametrize(("damaged", "fp32", "int8"), [("fp32", (10, 10), (20, 19)), ("int8", (20, 19), (10, 10))])
+def test_the_figures_of_fp32_and_int8_are_those_of_their_own_bases_on_validation_and_test(
+    colours: Dataset, tmp_path: Path, damaged: str, fp32: tuple[int, int], int8: tuple[int, int]
+) -> None:
+    black = {damaged: mean_colour(tmp_path / "black.onnx", 0.0)}
+    tolerant = {"largest_error": math.inf, "accuracy_tolerance": 1.0}
+    result = verified(colours, tmp_path, LinearHead(GAIN), LinearHead(GAIN), black, **tolerant)
+    splits = [result.accuracy[split] for split in ("validation", "test")]
+    assert tuple(one.fp32.correct for one in splits if one.fp32) == fp32
+    assert tuple(one.int8_on_fp32_images.correct for one in splits if one.int8_on_fp32_images) == int8
+    assert [one.int8.correct for one in splits] == [40, 19]  # of the shipped model, which is sound
 
 
 @pytest.mark.slow

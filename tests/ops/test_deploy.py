@@ -195,6 +195,25 @@ def test_layers_of_another_architecture_are_refused_before_anything_is_uploaded(
     assert not (project / "arguments.json").exists()
 
 
+@pytest.mark.parametrize(("length", "status"), [(93, 0), (94, 1)])
+def test_values_that_lambda_does_not_take_in_a_versions_description_are_refused_before_anything_is_uploaded(
+    project: Path, capsys: pytest.CaptureFixture[str], length: int, status: int
+) -> None:
+    subnets = ",".join(f"subnet-{number:017d}" for number in range(3))
+    # The prefix has its place between 0 and .jpg.
+    others = f"x86_64 3008 image-label 26214400 0  .jpg,.jpeg,.png default   INFO tags,row,event false {subnets} "
+    assert len(others) == 163  # Lambda allows 256
+    overrides = f"KeyPrefix={'p' * length} KeySuffixes=.jpg,.jpeg,.png SubnetIds={subnets}"
+    (project / "samconfig.toml").write_text(f'[dev.deploy.parameters]\nparameter_overrides = "{overrides}"\n')
+
+    assert deploy.main(["--env", "dev"]) == status
+
+    assert (project / "arguments.json").exists() is (status == 0)
+    error = capsys.readouterr().err
+    assert ("have 257 characters together" in error) is (status == 1)
+    assert ("The longest are KeyPrefix, SubnetIds, KeySuffixes" in error) is (status == 1)
+
+
 @pytest.mark.parametrize("arguments", [[], ["--env", "default"], ["--env", "staging"]])
 def test_without_an_environment_the_error_names_them(
     project: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]

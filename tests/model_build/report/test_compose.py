@@ -160,8 +160,12 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         np.array([0, 1, 1, 1]),
         np.array([True, True, False, True]),
     )
-    accuracy = {split: SplitAccuracy(Accuracy.of([True] * count)) for split, count in (("train", 3), ("test", 5))}
-    accuracy["validation"] = accuracy["train"]
+    shares = [Accuracy(5, correct, correct / 5, (0.0, 1.0)) for correct in (4, 3, 2)]
+    accuracy = {
+        "train": SplitAccuracy(Accuracy.of([True] * 3)),
+        "validation": SplitAccuracy(shares[1], shares[2], shares[0], 0.5),
+        "test": SplitAccuracy(*shares, 0.25),
+    }
     manifest = Manifest(
         LABELS,
         (64, 64),
@@ -231,6 +235,14 @@ def test_heads_are_compared_with_the_one_of_the_least_loss_and_the_chosen_one_is
     assert (average["excess"], average["excess_error"], average["seconds"]) == (0.0, 0.0, 1.23)
     # ln 2/3 and ln 2 above the other: their mean, and their standard deviation ln 3 / 2 by the root of 2.
     assert (maximum["excess"], maximum["excess_error"], maximum["seconds"]) == (0.14384, 0.38842, 5.68)
+
+
+def test_the_accuracies_of_the_model_of_fp32_and_of_int8_are_kept_apart(composed: dict[str, Any]) -> None:
+    names = ("int8", "fp32", "int8_on_fp32_images")
+    validation, test = (composed["accuracy"][split] for split in ("validation", "test"))
+    assert [validation[name]["correct"] for name in names] == [3, 2, 4]
+    assert [test[name]["correct"] for name in names] == [4, 3, 2]
+    assert (validation["p_value"], test["p_value"]) == (0.5, 0.25)
 
 
 def test_quantisations_have_the_images_that_they_were_calibrated_on(composed: dict[str, Any]) -> None:
