@@ -121,7 +121,7 @@ def estimate(objects: int, target: BackfillTarget, only_stale: bool, image: Imag
             image, prices, target.memory, target.architecture, objects, only_stale=only_stale, current=current
         ).total
 
-    labelled_ms = image.batch_ms(1, target.memory, target.architecture)
+    labelled_ms = image.with_second_look().batch_ms(1, target.memory, target.architecture)
     if not only_stale:
         return Estimate(objects, (minutes(labelled_ms),) * 2, (dollars(0),) * 2)
     return Estimate(

@@ -24,10 +24,12 @@ TAGS = 3  # of ours on an object
 
 EVERYTHING = frozenset({"tags", "row", "event"})
 """What a stack may write of each result: the template's parameter Write."""
-# Of Image.wait_ms and Image.overhead_vcpu_ms, what writing each takes. Tags take three calls of S3: they are read and
-# written, and the object is looked at again.
-_WAIT_SHARES = {"tags": 60 / 95, "row": 5 / 95, "event": 10 / 95}
-_OVERHEAD_SHARES = {"tags": 6 / 14, "row": 2 / 14, "event": 2 / 14}
+# Of Image.wait_ms and Image.overhead_vcpu_ms, what writing each takes. Tags take two calls of S3: they are read, while
+# the network runs, and written. The events of a batch are sent together.
+_WAIT_SHARES = {"tags": 20 / 55, "row": 5 / 55, "event": 10 / 55}
+_OVERHEAD_SHARES = {"tags": 4 / 10, "row": 2 / 10, "event": 0.5 / 10}
+_SECOND_LOOK_WAIT, _SECOND_LOOK_CPU = 20.0, 2.0
+"""Milliseconds of HeadObject after the tags, which a backfill takes, and a stack that writes tags without rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +44,21 @@ class Network:
 
 
 NETWORKS = {
-    384: Network("a third of VGG16, the default", 13.6, 74.5),
-    224: Network("VGG16", 15.3, 76.0),
-    128: Network("VGG16", 5.0, 25.0),
+    384: Network("a third of VGG16, the default", 13.6, 73.4),
+    224: Network("VGG16", 15.3, 72.2),
+    128: Network("VGG16", 5.0, 24.0),
 }
-"""By the side of the input in pixels. The times of VGG16 were measured. That of the default network is calculated: it
-takes 0.98 of the time of VGG16 at 224 pixels, measured in one run without VNNI (docs/performance.md, "Size and
-network")."""
+"""By the side of the input in pixels. Measured in one run on an idle machine, two pictures at a time on two cores, as
+the function does (docs/performance.md, "Size and network")."""
 DEFAULT_SIDE = 384
 
 EFFICIENCY = 0.9
 """Share of the processors that a batch keeps busy after its waiting, which this model adds separately. Assumed.
 
-`make bench` measures another share: the handler's rate over the rate of the network alone. At 224 pixels that is 70%
-in batches of 10, 81% of 40 and 84% of 100, of which 87% (71.7 of 82.0 ms) would be reached without any waiting
-(docs/performance.md). The longest batches, where waiting counts least, thus kept 0.84 / 0.87 = 96% busy. 0.9 is
-cautious: with it this model arrives at 63% in batches of 10, with one call of S3 more."""
+`make bench` measures another share: the handler's rate over the rate of the network alone, 71% in batches of 10 with a
+network of 72 ms (docs/performance.md). Longer batches show how busy the processors are: in an earlier version they
+reached 81% (batches of 40) and 84% (of 100) of the 87% that would be reached without any waiting, so 96%. 0.9 is
+cautious."""
 
 # Neoverse N1 (Graviton2, Lambda's arm64): two SDOT instructions of 16 multiply-accumulates a cycle at 2.5 GHz (Arm
 # Neoverse N1 software optimization guide; AWS, "Graviton2"). No kernel can be faster.
@@ -76,11 +77,12 @@ class Image:
     """See NETWORKS."""
     decode_vcpu_ms: float = 1.5
     """Measured: 1.3 ms of processor time for a photograph of the demo set (21 KB); 14 ms for one of 12 megapixels."""
-    overhead_vcpu_ms: float = 14.0
-    """Measured: 2 ms of processor time for a call of boto3, without TLS; six calls. The rest is logging and TLS."""
-    wait_ms: float = 95.0
-    """Assumed: first bytes of S3 (20 ms a call, four calls), DynamoDB (5 ms), EventBridge (10 ms, though it is called
-    beside the last call of S3)."""
+    overhead_vcpu_ms: float = 10.0
+    """Measured: 8.2 ms of processor time in batches of 10, without TLS: five calls, the event loop, log line, metrics.
+    The rest is for TLS, assumed."""
+    wait_ms: float = 55.0
+    """Assumed: first bytes of S3 (20 ms each to fetch and to tag; other tags are read while the network runs), DynamoDB
+    (5 ms), EventBridge (10 ms)."""
     init_ms: float = 600.0
     """A cold start up to the first invocation; the design's limit for two cores."""
     parallel_share: float = 0.95
@@ -103,8 +105,9 @@ class Image:
 
     @property
     def look_ms(self) -> float:
-        """Milliseconds to learn that an object has a current label: two of the six calls, no picture."""
-        return (self.wait_ms + self.overhead_vcpu_ms) / 3
+        """Milliseconds to learn that an object has a current label: HeadObject (20 ms to the first byte), the row
+        (5 ms), and 2 ms of processor time for each."""
+        return 29.0
 
     def batch_ms(self, size: int, memory: int, architecture: Architecture) -> float:
         """Milliseconds that a warm function of `memory` MB takes for a batch of `size` images.
@@ -120,10 +123,19 @@ class Image:
     def writing(self, write: frozenset[str]) -> "Image":
         """The image in a stack that writes only `write` of each result."""
         left_out = EVERYTHING - write
-        return replace(
+        image = replace(
             self,
             wait_ms=self.wait_ms * (1 - sum(_WAIT_SHARES[name] for name in left_out)),
             overhead_vcpu_ms=self.overhead_vcpu_ms * (1 - sum(_OVERHEAD_SHARES[name] for name in left_out)),
+        )
+        return image.with_second_look() if "row" in left_out else image
+
+    def with_second_look(self) -> "Image":
+        """The image, if its object is looked at again after it was tagged."""
+        return replace(
+            self,
+            wait_ms=self.wait_ms + _SECOND_LOOK_WAIT,
+            overhead_vcpu_ms=self.overhead_vcpu_ms + _SECOND_LOOK_CPU,
         )
 
     def inference_share(self, size: int, memory: int) -> float:
@@ -185,9 +197,13 @@ def upload_cost(
     images, invocations = 1e6, 1e6 / batch
     seconds = invocations * image.writing(write).batch_ms(batch, memory, architecture) / 1000
     cost = cost_of(image, prices, memory, architecture, images, invocations, seconds)
+    # Of objects under new keys. One that replaces another takes two more calls, to see whether its tags are its own.
+    # Without rows, which would show that, every object is looked at again.
     return replace(
         cost,
-        s3=cost.s3 if "tags" in write else prices.of("s3_get", images),
+        s3=cost.s3 + prices.of("s3_get", 0 if "row" in write else images)
+        if "tags" in write
+        else prices.of("s3_get", images),
         table=cost.table if "row" in write else 0.0,
         events=cost.events if "event" in write else 0.0,
     )
@@ -210,8 +226,8 @@ def cost_of(
     return Cost(
         compute=prices.of(f"lambda_gb_second_{architecture}", seconds * memory / GB)
         + prices.of("lambda_request", invocations),
-        # GetObject, GetObjectTagging, HeadObject at the end; PutObjectTagging.
-        s3=prices.of("s3_get", 3 * images) + prices.of("s3_put", images),
+        # GetObject, GetObjectTagging; PutObjectTagging.
+        s3=prices.of("s3_get", 2 * images) + prices.of("s3_put", images),
         queue=prices.of("sqs_request", images + 2 * invocations),  # sent one by one, received and deleted by batch
         table=prices.of("dynamodb_write", images * (1 + index_writes)),
         events=prices.of("eventbridge_event", images),
@@ -235,15 +251,15 @@ def backfill_cost(
     `only_stale` every object takes a HEAD and a read of its row first, and the `current` ones nothing more.
     """
     stale = images - current
-    seconds = stale * image.batch_ms(1, memory, architecture) / 1000
+    seconds = stale * image.with_second_look().batch_ms(1, memory, architecture) / 1000
     cost = cost_of(image, prices, memory, architecture, stale, stale, seconds, index_writes=2)
-    looks = images if only_stale else 0.0
+    looks = images if only_stale else 0.0  # beforehand; each object that is labelled takes another one at the end
     return Cost(
         compute=cost.compute
         + prices.of(f"lambda_gb_second_{architecture}", looks * image.look_ms / 1000 * memory / GB)
         + prices.of("lambda_request", current),
         s3=cost.s3
-        + prices.of("s3_get", looks)
+        + prices.of("s3_get", looks + stale)
         + prices.of("s3_batch_job", 1)
         + prices.of("s3_batch_object", images)
         + prices.of("s3_batch_manifest_object", images),

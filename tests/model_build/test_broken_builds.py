@@ -13,7 +13,7 @@ import pytest
 from onnx import numpy_helper
 
 from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
-from model_build import base, quantize, selection
+from model_build import base, quantize
 from model_build.build import (
     Build,
     Calibration,
@@ -35,7 +35,7 @@ from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset
 from model_build.progress import Stages
 from model_build.quantize import QuantisationError
-from model_build.selection import JudgedCopies, TrainedNetwork
+from model_build.selection import TrainedNetwork
 from model_build.strangers import Learnt
 from model_build.verify import Verification, VerificationError
 from tests.model_build.narrow import load_narrow
@@ -270,28 +270,6 @@ def test_a_golden_answer_of_another_network_is_refused(sound: Sound, tmp_path: P
 
 def test_the_sound_build_passes(sound: Sound, exported: Build) -> None:
     assert sound.verify(exported).accuracy["test"].int8.correct >= 36
-
-
-def test_temperature_and_threshold_are_those_of_heads_that_did_not_learn_from_the_picture(
-    sound: Sound, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Cross-validation: 100 pictures with a lead of 4, of which 99 are right, and 25 with a lead of 1, of which 15 are.
-    # The lead divided by the temperature gives the confidence; the threshold lies between the two confidences: 114 of
-    # 125 are too few. At the best temperature the slope of the log loss, the sum of lead * (right - confidence), is 0.
-    leads, right = np.array([4.0] * 100 + [1.0] * 25), np.array([True] * 99 + [False] + [True] * 15 + [False] * 10)
-    labels = (~right).astype(int)  # the first label leads
-    logits = np.column_stack([leads, np.zeros(125)])
-    network = sound.network
-    features = replace(network.features, examples=network.features.examples[:1] * 125, labels=labels)
-    all_wrong = JudgedCopies(np.array(["blur"]), np.array([[9.0, 0.0]]), np.array([1]), np.array([True]))  # not counted
-    monkeypatch.setattr(selection, "judge_copies", lambda *_: all_wrong)
-    found = calibrate(
-        sound.build, sound.data, replace(network, features=features, head=replace(network.head, logits=logits))
-    )
-    confidence = 1 / (1 + np.exp(-leads / found.temperature))
-    assert (leads * (right - confidence)).sum() == pytest.approx(0, abs=0.01)
-    assert found.threshold.value == pytest.approx((confidence[0] + confidence[-1]) / 2)
-    assert found.threshold.reached
 
 
 def test_the_report_says_that_the_temperature_is_at_the_bound_of_its_search(sound: Sound, tmp_path: Path) -> None:

@@ -1,3 +1,7 @@
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,6 +9,12 @@ from hypothesis import strategies as st
 
 from labeller.classifier import softmax
 from model_build.calibration import TEMPERATURES, Threshold, at_bound, choose_threshold, fit_temperature, strictest
+from model_build.config import BuildConfig
+from model_build.data.dataset import Dataset, Example
+from model_build.features import Features
+from model_build.progress import Stages
+from model_build.selection import EvaluatedHead, JudgedCopies, TrainedNetwork
+from tests.model_build.test_head import LINEAR
 
 
 def log_loss(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
@@ -139,3 +149,43 @@ def test_the_strictest_threshold_is_the_highest_and_reached_only_if_all_are() ->
     low, high, missed = (Threshold(*one) for one in ((0.6, 0.99, True), (0.8, 0.99, True), (0.7, 0.99, False)))
     assert strictest([low, high]) == high
     assert strictest([low, high, missed]) == Threshold(0.8, 0.99, reached=False)
+
+
+# ---- both, as a build calls them ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MemorisedHead:
+    """A head that is sure and right about every picture that it learnt from."""
+
+    labels: np.ndarray
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        return 9 * np.eye(2)[self.labels[: len(features)]]
+
+
+def test_temperature_and_threshold_are_those_of_heads_that_did_not_learn_from_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from model_build import build, selection
+
+    # Cross-validation: 100 pictures with a lead of 4, of which 99 are right, and 25 with a lead of 1, of which 15 are.
+    # The lead divided by the temperature gives the confidence; the threshold lies between the two confidences: 114 of
+    # 125 are too few. At the best temperature the slope of the log loss, the sum of lead * (right - confidence), is 0.
+    leads, right = np.array([4.0] * 100 + [1.0] * 25), np.array([True] * 99 + [False] + [True] * 15 + [False] * 10)
+    labels = (~right).astype(int)  # the first label leads
+    features = Features((Example(Path("a.jpg"), 0, ""),) * 125, np.zeros((125, 2, 1), np.float32), labels)
+    judged = EvaluatedHead(LINEAR, np.column_stack([leads, np.zeros(125)]), labels, 0.0)
+    heads: Any = [MemorisedHead(labels)] * 2
+    network = TrainedNetwork(Path("fp32"), Path("int8"), features, features, [judged], judged, *heads)
+    all_wrong = JudgedCopies(np.array(["blur"]), np.array([[9.0, 0.0]]), np.array([1]), np.array([True]))  # not counted
+    monkeypatch.setattr(build, "extract", lambda *_: features)
+    monkeypatch.setattr(selection, "judge_copies", lambda *_: all_wrong)
+
+    begun = build.Build(BuildConfig(tmp_path), tmp_path, Stages(1))
+    found = build.calibrate(begun, Dataset(tmp_path, ("a", "b"), {"validation": ()}), network)
+
+    confidence = 1 / (1 + np.exp(-leads / found.temperature))
+    assert (leads * (right - confidence)).sum() == pytest.approx(0, abs=0.01)
+    assert found.threshold.value == pytest.approx((confidence[0] + confidence[-1]) / 2)
+    assert found.threshold.reached

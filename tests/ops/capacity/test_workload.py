@@ -52,7 +52,7 @@ def test_more_memory_is_never_slower_and_more_images_never_faster(architecture: 
 
 def test_arm64_is_bounded_by_its_arithmetic() -> None:
     # 13.6 billion multiply-accumulates at 80 billion a second: 170 ms.
-    assert Image().vcpu_ms("arm64") - Image().vcpu_ms("x86_64") == pytest.approx(170 - 74.5)
+    assert Image().vcpu_ms("arm64") - Image().vcpu_ms("x86_64") == pytest.approx(170 - 73.4)
 
 
 @pytest.mark.parametrize("gmac", [4.0, 0.0])
@@ -66,7 +66,7 @@ def test_arm64_is_never_taken_to_be_faster_than_x86_64(gmac: float) -> None:
     [
         ("lambda_gb_second_x86_64", 1.0, 1e5 * 1.05 * 1769 / 1024),  # 100,000 batches of 1.05 s
         ("lambda_request", 1.0, 1e5),
-        ("s3_get", 1.0, 3e6),  # GetObject, GetObjectTagging and HeadObject
+        ("s3_get", 1.0, 2e6),  # GetObject and GetObjectTagging
         ("s3_put", 1.0, 1e6),  # PutObjectTagging
         ("sqs_request", 1.0, 1e6 + 2e5),  # sent singly; received and deleted in tens
         ("dynamodb_write", 1.0, 2e6),  # row and index
@@ -82,22 +82,25 @@ def test_a_million_uploads_in_tens_pay_for(name: str, price: float, dollars: flo
 @pytest.mark.parametrize(
     ("write", "dollars"),
     [
-        ("tags,row,event", 3.0 + 1.0 + 2.0 + 1.0),
-        ("tags", 3.0 + 1.0),
+        ("tags,row,event", 2.0 + 1.0 + 2.0 + 1.0),
+        ("tags", 3.0 + 1.0),  # without a row the object is looked at again
         ("row,event", 1.0 + 2.0 + 1.0),
         ("row", 1.0 + 2.0),
     ],
 )
 def test_what_is_not_written_is_not_paid_for(write: str, dollars: float) -> None:
-    # A dollar a million: GetObject and, with tags, GetObjectTagging, HeadObject, PutObjectTagging; row, index; event.
+    # A dollar a million: GetObject and, with tags, GetObjectTagging, PutObjectTagging; row, index; event.
     each = prices(**dict.fromkeys(("s3_get", "s3_put", "dynamodb_write", "eventbridge_event"), 1e-6))
     assert upload_cost(PLAIN, each, 1769, "x86_64", 10, frozenset(write.split(","))).total == pytest.approx(dollars)
 
 
 def test_what_is_not_written_is_not_waited_for() -> None:
-    # Of 95 ms three calls of S3 (20 ms each) and EventBridge (10 ms) are left out, of 14 ms four calls of 2 ms.
-    only_row = Image(wait_ms=95, overhead_vcpu_ms=14).writing(frozenset({"row"}))
-    assert (only_row.wait_ms, only_row.overhead_vcpu_ms) == (pytest.approx(25), pytest.approx(6))
+    # Of 55 ms a call of S3 (20 ms) and EventBridge (10 ms) are left out, of 10 ms two calls of 2 ms and a part of one.
+    only_row = Image(wait_ms=55, overhead_vcpu_ms=10).writing(frozenset({"row"}))
+    assert (only_row.wait_ms, only_row.overhead_vcpu_ms) == (pytest.approx(25), pytest.approx(5.5))
+    # The row's 5 ms and 2 ms, and the event's 10 ms and 0.5 ms, and instead another look, of 20 ms and 2 ms.
+    only_tags = Image(wait_ms=55, overhead_vcpu_ms=10).writing(frozenset({"tags"}))
+    assert (only_tags.wait_ms, only_tags.overhead_vcpu_ms) == (pytest.approx(60), pytest.approx(9.5))
 
 
 @pytest.mark.parametrize(
