@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import boto3
 import pytest
 
-from classify import app
+from classify import app, tags_ahead
 from classify.labelling import Labeller
 from tests.support import record, table_definition, write_model
 
@@ -56,10 +55,7 @@ class Service:
     def _listen(self) -> None:
         """A queue behind the default event bus, so that tests see what is published."""
         sqs, events = boto3.client("sqs"), boto3.client("events")
-        # Other implementations than moto (--service) deliver events a moment after PutEvents has answered.
-        wait = {"ReceiveMessageWaitTimeSeconds": "1" if "AWS_ENDPOINT_URL_EVENTS" in os.environ else "0"}
-        queue = sqs.create_queue(QueueName="results", Attributes=wait)  # type: ignore[arg-type]
-        self.results = boto3.resource("sqs").Queue(queue["QueueUrl"])
+        self.results = boto3.resource("sqs").Queue(sqs.create_queue(QueueName="results")["QueueUrl"])
         events.put_rule(Name="all", EventPattern=json.dumps({"source": ["image-labeller"]}))
         events.put_targets(Rule="all", Targets=[{"Id": "results", "Arn": self.results.attributes["QueueArn"]}])
 
@@ -97,6 +93,7 @@ def service(
     monkeypatch.setenv("MODEL_DIR", str(write_model(tmp_path / "model")))
     monkeypatch.setenv("MAX_IMAGE_BYTES", "200000")
     monkeypatch.setenv("MAX_IMAGE_PIXELS", "1000000")
+    monkeypatch.setattr(tags_ahead, "_LONGEST_WAIT", 60.0)  # on a busy machine, too, tags are read once
     app.get_labeller.cache_clear()
     yield Service(wait=1 if service else 0)  # LocalStack delivers events in a thread; moto has before PutEvents returns
     app.get_labeller.cache_clear()
