@@ -37,10 +37,9 @@ class LambdaContext:
 
 
 class Service:
-    """The function as deployed, and the bucket and table beside it. `wait`: the seconds that an event may take."""
+    """The function as deployed, and the bucket and table beside it."""
 
-    def __init__(self, wait: int) -> None:
-        self.wait = wait
+    def __init__(self) -> None:
         self.s3 = boto3.client("s3")
         self.table = boto3.resource("dynamodb").Table(TABLE)
         self.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
@@ -62,7 +61,7 @@ class Service:
     def published(self) -> list[dict[str, Any]]:
         """The events published since the last call."""
         events = []
-        while messages := self.results.receive_messages(MaxNumberOfMessages=10, WaitTimeSeconds=self.wait):
+        while messages := self.results.receive_messages(MaxNumberOfMessages=10):
             for message in messages:
                 events.append(json.loads(message.body))
                 message.delete()
@@ -86,16 +85,14 @@ class Service:
 
 
 @pytest.fixture
-def service(
-    moto: None, service: dict[str, str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Service]:
+def service(moto: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     monkeypatch.setenv("RESULTS_TABLE", TABLE)
     monkeypatch.setenv("MODEL_DIR", str(write_model(tmp_path / "model")))
     monkeypatch.setenv("MAX_IMAGE_BYTES", "200000")
     monkeypatch.setenv("MAX_IMAGE_PIXELS", "1000000")
     monkeypatch.setattr(tags_ahead, "_LONGEST_WAIT", 60.0)  # on a busy machine, too, tags are read once
     app.get_labeller.cache_clear()
-    yield Service(wait=1 if service else 0)  # LocalStack delivers events in a thread; moto has before PutEvents returns
+    yield Service()
     app.get_labeller.cache_clear()
     gc.unfreeze()  # what the function keeps for good
 
