@@ -40,7 +40,8 @@ def test_it_writes_what_its_parameter_says_and_everything_before_there_was_one()
 
 def test_pictures_of_all_its_buckets_are_reviewed_and_of_no_other() -> None:
     nothing: Any = None
-    desk = Uploads("pets", [], [], frozenset(EXISTING.buckets), "t", nothing, nothing, nothing, nothing, nothing)
+    rest = dict.fromkeys(("dynamodb", "reviewer", "settings", "asked", "aws_pool", "cpu_pool"), nothing)
+    desk = Uploads("pets", [], [], frozenset(EXISTING.buckets), "t", **rest)
     row = {
         "bucket": "photos",
         "key": "a b.jpg",
