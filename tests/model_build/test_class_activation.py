@@ -134,6 +134,23 @@ def test_a_head_with_a_hidden_layer_is_refused(tmp_path: Path) -> None:
         ClassActivation.of(saved(tmp_path, network("average", dense=True)))
 
 
+def test_an_output_layer_of_another_kind_is_refused(tmp_path: Path) -> None:
+    model = network("average")
+    del model.graph.node[-2:]
+    model.graph.node.append(helper.make_node("Gemm", ["unit", "weights", "bias"], ["logits"]))
+    with pytest.raises(ModelError, match="linear output layer"):
+        ClassActivation.of(saved(tmp_path, model))
+
+
+def test_nothing_is_hot_where_nothing_speaks_for_the_label(tmp_path: Path) -> None:
+    pixels = picture()
+    pixels[:, 16:24, 8:16] = 128  # only the blue one is left
+
+    (heat,) = ClassActivation.of(saved(tmp_path, network("average"))).heat(pixels, [RED])
+
+    assert heat.tolist() == np.zeros((PLACES, PLACES)).tolist()
+
+
 def test_the_shade_is_black_and_clear_where_the_map_is_hot() -> None:
     heat = np.zeros((2, 2), np.float32)
     heat[0, 1] = 1
