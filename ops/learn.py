@@ -31,18 +31,17 @@ from typing import Any
 
 import boto3
 import numpy as np
-from boto3.dynamodb.types import TypeDeserializer
 from numpy.typing import NDArray
 
 from evaluation.comparison import Comparison, Outcome, compare_pictures
 from evaluation.predictions import Scored
-from evaluation.storage import ReportStorage
+from evaluation.storage import ReportStorage, row_of
 from labeller.aws_errors import AwsFailure, Gone
 from labeller.classifier import load_classifier
-from labeller.events import ObjectRef
 from labeller.images import Unreadable
 from labeller.inference import decode_fetched, infer
 from labeller.manifest import ModelError
+from labeller.records import ref_of
 from labeller.results import OTHER, Status
 from labeller.settings import SettingsError
 from labeller.storage import Fetched, connect
@@ -113,18 +112,17 @@ class Added:
 
 def reviewed_rows(dynamodb: Any, table: str) -> Iterator[dict[str, Any]]:
     """The rows with a person's label. Reads the whole table: half a read unit for each 4 KB of all rows."""
-    deserialize = TypeDeserializer().deserialize
     for page in dynamodb.get_paginator("scan").paginate(
         TableName=table, FilterExpression="attribute_exists(human_label)"
     ):
-        yield from ({name: deserialize(value) for name, value in item.items()} for item in page["Items"])
+        yield from map(row_of, page["Items"])
 
 
 def fetch(shadow: Shadow, rows: Iterable[Mapping[str, Any]], added: Added) -> list[Reviewed]:
     """The reviewed pictures, in the order of their content's SHA-256. Raises AwsFailure."""
     reviewed = []
     for row in rows:
-        ref = ObjectRef(row["bucket"], row["key"], None if row["version"] == "null" else row["version"])
+        ref = ref_of(row)
         try:
             fetched = shadow.pictures.fetch(ref, shadow.settings.max_image_bytes)
             if fetched.etag != row["reviewed_etag"]:

@@ -27,10 +27,10 @@ from evaluation.predictions import Unscored, read_csv
 from evaluation.storage import ReportStorage, rows_of_day
 from labeller.aws_errors import AwsFailure, Gone
 from labeller.classifier import Classifier, load_classifier
-from labeller.events import ObjectRef
 from labeller.inference import infer
 from labeller.manifest import ModelError
 from labeller.pipeline import Deadline, WorkerPool, run
+from labeller.records import ref_of
 from labeller.results import Status
 from labeller.settings import Settings
 from labeller.storage import Fetched, Storage, connect
@@ -83,8 +83,7 @@ class Shadow:
         aws_pool, cpu_pool = WorkerPool(in_flight, "aws"), WorkerPool(self.settings.onnx_threads, "cpu")
 
         async def classify(row: LabelRow) -> Answer:
-            version = None if row["version"] == "null" else row["version"]
-            ref = ObjectRef(row["bucket"], row["key"], version)
+            ref = ref_of(row)
             fetched = await aws_pool(self.pictures.fetch, ref, self.settings.max_image_bytes)
             labelled = await aws_pool(self.pictures.read_row, ref, "etag")  # the index has no ETag
             if fetched.etag != labelled.get("etag"):

@@ -116,6 +116,12 @@ class ReportStorage:
             self._sns.publish(TopicArn=self._topic, Subject=subject, Message=text)
 
 
+def row_of(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An item as DynamoDB returns it, as a row: values without their types, numbers as Decimal."""
+    deserialize = TypeDeserializer().deserialize
+    return {name: deserialize(value) for name, value in item.items()}
+
+
 def rows_of_day(
     dynamodb: DynamoDBClient, table: str, label: str, day: date, attributes: Sequence[str] = ()
 ) -> Iterator[dict[str, Any]]:
@@ -125,7 +131,6 @@ def rows_of_day(
     Raises botocore's errors.
     """
     names = {f"#{number}": name for number, name in enumerate(("classified_at", *attributes))}
-    deserialize = TypeDeserializer().deserialize
 
     def partition_rows(partition: str) -> Iterator[dict[str, Any]]:
         query: QueryInputPaginateTypeDef = {
@@ -137,6 +142,6 @@ def rows_of_day(
         if attributes:
             query |= {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
         for page in dynamodb.get_paginator("query").paginate(**query):
-            yield from ({name: deserialize(value) for name, value in item.items()} for item in page["Items"])
+            yield from map(row_of, page["Items"])
 
     return heapq.merge(*map(partition_rows, index_keys(label, day)), key=lambda row: row["classified_at"])

@@ -246,3 +246,8 @@ def _index_key(label: str, day: date, shard: int) -> str:
 
 def _number(value: float) -> Decimal:
     return Decimal(f"{value:.6f}")
+
+
+def ref_of(row: Mapping[str, Any]) -> ObjectRef:
+    """The object of a row, without a place in the order of events."""
+    return ObjectRef(row["bucket"], row["key"], None if row["version"] == "null" else row["version"])

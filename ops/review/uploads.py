@@ -10,15 +10,14 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from boto3.dynamodb.types import TypeDeserializer
-
 from evaluation.metrics import wilson_interval
-from evaluation.storage import rows_of_day
+from evaluation.storage import row_of, rows_of_day
 from labeller.aws_errors import Gone, aws_errors
 from labeller.events import ObjectRef
 from labeller.images import Unreadable
 from labeller.inference import decode_fetched, infer
 from labeller.pipeline import WorkerPool
+from labeller.records import ref_of
 from labeller.results import OTHER, Prediction, Status
 from labeller.settings import Settings
 from labeller.storage import Fetched
@@ -187,7 +186,6 @@ class Uploads:
 
     def read_rows(self, rows: Iterable[LabelRow]) -> list[dict[str, Any]]:
         """The whole rows, in this order; those that are gone are left out. Raises AwsFailure."""
-        deserialize = TypeDeserializer().deserialize
         keys = [{"object": {"S": row["object"]}, "version": {"S": row["version"]}} for row in rows]
         full: dict[tuple[str, str], dict[str, Any]] = {}
         request: Mapping[str, Any] = {self.table: {"Keys": keys, "ConsistentRead": True}} if keys else {}
@@ -195,7 +193,7 @@ class Uploads:
             with aws_errors("BatchGetItem", self.table):
                 response = self.dynamodb.batch_get_item(RequestItems=request)
             for item in response["Responses"].get(self.table, []):
-                row = {name: deserialize(value) for name, value in item.items()}
+                row = row_of(item)
                 full[row["object"], row["version"]] = row
             request = response.get("UnprocessedKeys", {})
         found = (full.get((key["object"]["S"], key["version"]["S"])) for key in keys)
@@ -242,7 +240,7 @@ class Uploads:
 
     async def _predict(self, row: Mapping[str, Any]) -> Prediction | None:
         """What the model says of the upload; None if it is gone, replaced or unreadable."""
-        ref = ObjectRef(row["bucket"], row["key"], None if row["version"] == "null" else row["version"])
+        ref = ref_of(row)
         try:
             fetched = await self.aws_pool(self.reviewer.storage.fetch, ref, self.settings.max_image_bytes)
             if fetched.etag != row["etag"]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,13 @@ def calls(service: Service) -> list[str]:
     for client in (storage._s3, storage._dynamodb, storage._events):
         client.meta.events.register("before-call", lambda model, **_: made.append(model.name))
     return made
+
+
+@contextmanager
+def writing(patch: pytest.MonkeyPatch, write: str) -> Iterator[None]:
+    """The function of a stack whose parameter Write is `write`."""
+    labeller = app.get_labeller()
+    changed = replace(labeller, settings=replace(labeller.settings, write=frozenset(write.split(","))))
+    with patch.context() as context:
+        context.setattr(app, "get_labeller", lambda: changed)
+        yield

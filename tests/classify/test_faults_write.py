@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from classify import app
-from tests.classify.conftest import BUCKET, Service
+from tests.classify.conftest import BUCKET, Service, writing
 from tests.classify.wire import LASTING, Call, Wire, failing
 from tests.classify.world import ALL, WRITES
 from tests.support import RED, encoded, notification, plain, sqs_batch
@@ -53,15 +50,6 @@ class Uploads:
         assert (row.get("label"), row.get("tagging")) == (("red", tagging) if "row" in self.write else (None, None))
         labels = {event["detail"]["label"] for event in self.service.published()}
         assert labels == ({"red"} if "event" in self.write else set())
-
-
-@contextmanager
-def writing(monkeypatch: pytest.MonkeyPatch, write: str) -> Iterator[None]:
-    labeller = app.get_labeller()
-    changed = replace(labeller, settings=replace(labeller.settings, write=frozenset(write.split(","))))
-    with monkeypatch.context() as context:
-        context.setattr(app, "get_labeller", lambda: changed)
-        yield
 
 
 @pytest.mark.parametrize("write", [write for write in WRITES if write != ALL])

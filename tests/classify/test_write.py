@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 
-from classify import app
-from tests.classify.conftest import Service
+from tests.classify.conftest import Service, writing
 from tests.classify.world import WRITES
 from tests.support import RED, batch_job, encoded, notification, plain, record, sqs_batch
 
@@ -22,15 +19,6 @@ def patch(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Undone before `service` ends, which asks for the function's own get_labeller."""
     with monkeypatch.context() as context:
         yield context
-
-
-@contextmanager
-def writing(patch: pytest.MonkeyPatch, write: str) -> Iterator[None]:
-    labeller = app.get_labeller()
-    changed = replace(labeller, settings=replace(labeller.settings, write=frozenset(write.split(","))))
-    with patch.context() as context:
-        context.setattr(app, "get_labeller", lambda: changed)
-        yield
 
 
 def test_an_upload_takes_the_calls_for_what_is_written(

@@ -22,11 +22,11 @@ from typing import Any, TypeVar
 
 import pytest
 import uvicorn
-from boto3.dynamodb.types import TypeDeserializer
 from PIL import Image
 from playwright.sync_api import expect
 
 from classify import app
+from evaluation.storage import row_of
 from local.aws.moto import LocalAws
 from local.aws.poller import deliver
 from local.aws.stack import Stack
@@ -115,9 +115,7 @@ class Desk:
         return details
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        deserialize = TypeDeserializer().deserialize
-        items = self.aws.client("dynamodb").scan(TableName=self.stack.results_table)["Items"]
-        rows = [{name: deserialize(value) for name, value in item.items()} for item in items]
+        rows = map(row_of, self.aws.client("dynamodb").scan(TableName=self.stack.results_table)["Items"])
         return {row["key"]: row for row in rows}
 
     def human_labels(self) -> dict[str, str]:
