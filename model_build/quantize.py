@@ -29,6 +29,7 @@ from onnxruntime.quantization.calibrate import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from model_build import first_layer
 from model_build.atomic_folder import detect_full_disk
 from model_build.cache import cache_in, key_of, source_of
 from model_build.config import BuildConfig, QuantisationCandidate, Ranges
@@ -97,7 +98,7 @@ def quantise_base(
         [asdict(candidate) for candidate in config.quantisations],
         [config.image_size, config.histogram_images, config.same_error, config.float_gain, config.largest_error],
         decoder_fingerprint(),
-        source_of(__file__),
+        source_of(__file__, first_layer.__file__),
         {name: version(name) for name in ("onnx", "onnxruntime", "numpy")},
         platform.machine(),
     )
@@ -135,6 +136,8 @@ def compare(
         for number, (candidate, ranges) in enumerate(_ranges(prepared, counts, calibration, folder)):
             path = folder / f"candidate{number}.onnx"
             quantize(prepared, path, ranges, candidate.float_layers)
+            if 0 not in candidate.float_layers:
+                first_layer.take_pixels(path)
             features, milliseconds = measure(path, unseen)
             error = relative_error(features, reference.values)
             print(
