@@ -125,6 +125,11 @@ class BuildConfig:
     """Image sizes of the search."""
     speedups: tuple[float, ...] = (2.0, 3.0, 4.0, 6.0, 8.0)
     """Speed-ups of the search, by fewer channels and lower ranks."""
+    guide_images: int = 300
+    """Training and validation images whose head says which channels and ranks a smaller network needs; at most a third
+    of all. They do not judge networks."""
+    check_images: int = 200
+    """Images on which a network that a number asked for is compared with the full one."""
     search_images: tuple[int, ...] = (400, 1000)
     """Images of the first samples on which networks are judged; the last sample is all. A paired difference of log
     losses between the networks of VGG16 on photographs has a standard error of 0.006, 0.004 and (on 3,000) 0.002."""

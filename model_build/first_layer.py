@@ -56,8 +56,8 @@ def take_pixels(path: Path) -> None:
         ]
         # Above and left, below and right. With a pixel on the left, all neighbours are in two positions.
         _add(graph, "border", np.array([0, 1, 1, 0, 0, 1, PIXELS - 1, 0]))
-        _add(graph, "positions", np.array([0, side + 2, side // PIXELS + 1, PIXELS * 3]))
-        _split_positions(graph, convolution, np.array([0, side, side, len(kernel)]))
+        _add(graph, "positions", np.array([0, 0, -1, PIXELS * 3]))
+        _split_positions(graph, convolution, np.array([0, 0, -1, len(kernel)]))
         kernel, scale, bias = _widened(kernel), np.tile(scale, PIXELS), np.tile(bias, PIXELS)
         sizes = {attribute.name: attribute.ints for attribute in convolution.attribute}
         sizes["kernel_shape"][:], sizes["pads"][:] = kernel.shape[2:], [0, 0, 0, 0]
@@ -123,7 +123,7 @@ def _set_weights(
 
 
 def _split_positions(graph: onnx.GraphProto, convolution: onnx.NodeProto, shape: np.ndarray) -> None:
-    """Give the quantised activations of the convolution the `shape` [0, S, S, out] again, channels first."""
+    """Give the quantised activations of the convolution their `shape` [N, S, S, out] again, channels first."""
     node = convolution
     while node.op_type != "QuantizeLinear":  # there may be a ReLU between
         node = next(user for user in graph.node if node.output[0] in user.input)

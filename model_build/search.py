@@ -101,10 +101,21 @@ class Race:
         return excess <= SIGNIFICANCE * error
 
     def contenders(self, images: int) -> list[Network]:
-        """The networks that may win, the fastest first. A slower network than the best cannot."""
-        best = self.best(images)
-        allowed = [network for network in self.results[images] if self.may_win(network, images)]
-        return sorted((one for one in allowed if one.cost <= best.cost), key=lambda network: network.cost)
+        """The networks whose log loss on `images` images is not measurably above that of any that is as slow or slower.
+
+        A faster network that is better drops none: it knows its guides (`split_guides`), which counts for more the
+        fewer images a head learns from.
+        """
+        results = self.results[images]
+        kept, lowest = [], np.full(images, np.inf)
+        for network in sorted(results, key=lambda network: -network.cost):
+            losses = results[network].losses
+            if losses.mean() <= lowest.mean():
+                lowest = losses
+            excess, error = paired_difference(losses, lowest)
+            if excess <= SIGNIFICANCE * error:
+                kept.append(network)
+        return kept
 
     def last(self) -> dict[Network, int]:
         """Every network, and the largest number of images it was judged on."""
@@ -134,22 +145,37 @@ def search(
     which smaller networks are solved and the ranges of INT8 are taken. Writes files to `folder`. Raises StructureError.
     """
     folder.mkdir(exist_ok=True)
-    samples = [min(images, len(data.known)) for images in (*config.search_images, len(data.known))]
-    race = Race(lambda network, images: _evaluate(network, nested_sample(data.known, images), data, config))
+    smaller_ones = [speedup for speedup in config.speedups_to_try if speedup > 1]
+    guides, judged = split_guides(data.known, config.guide_images) if smaller_ones else ([], list(data.known))
+    samples = [min(images, len(judged)) for images in (*config.search_images, len(judged))]
+    race = Race(lambda network, images: _evaluate(network, nested_sample(judged, images), data, config))
     full = _at_sizes(fp32, 1.0, from_keras(base.network).shape, config, quantise, folder)
-    race.measure(full[config.image_size], samples[0])
     families = {1.0: full}
     redundancy: list[LayerRedundancy] = []
-    smaller_ones = [speedup for speedup in config.speedups_to_try if speedup > 1]
     if smaller_ones:
-        trained = _head_of_full(full[config.image_size], race, samples[0], data, config)
+        trained = _guiding_head(full[config.image_size], guides, data, config)
         solved, redundancy = smaller.solve_networks(base, trained, smaller_ones, folder, data, config)
         for speedup, one in zip(smaller_ones, solved, strict=True):
             families[speedup] = _at_sizes(one.fp32, speedup, one.shape, config, quantise, folder)
     tried = [families[speedup] for speedup in config.speedups_to_try]
-    chosen = run_race(race, tried, samples) if config.searches else tried[0][config.image_size]
-    race.measure(chosen, samples[0])
+    if config.searches:
+        chosen = run_race(race, tried, samples)
+    else:
+        chosen = tried[0][config.image_size]
+        for network in (full[config.image_size], chosen):
+            race.measure(network, min(config.check_images, len(judged)))
     return SearchResult(chosen, race, time_graphs(race.last()), redundancy)
+
+
+def split_guides(examples: Sequence[Example], count: int) -> tuple[list[Example], list[Example]]:
+    """`count` examples, at most a third of all, that guide how networks are made smaller, and the others, which judge.
+
+    A smaller network keeps what tells the labels of its guides apart, chance included. Judged on them, the smallest
+    networks of VGG16 came first: with a log loss of 0.049 on 400 guides, and of 0.089 with 600 other pictures.
+    """
+    guides = nested_sample(examples, min(count, len(examples) // 3))
+    chosen = set(guides)
+    return guides, [example for example in examples if example not in chosen]
 
 
 def rule(config: BuildConfig) -> str:
@@ -160,28 +186,21 @@ def rule(config: BuildConfig) -> str:
 def run_race(race: Race, families: Sequence[Mapping[int, Network]], samples: Sequence[int]) -> Network:
     """Judge the networks on growing samples, drop those that cannot win, and return the one that RULE picks.
 
-    `families`: networks by size, from the slowest family to the fastest. On the first sample, a size goes on to a
-    faster family only while it may win. On the last, networks are judged from the fastest on, up to the first that RULE
-    allows. The estimated cost decides what is fast: measured times differ from run to run, and the model must not.
+    `families`: networks by size, from the slowest family to the fastest. The first sample says which sizes may win, by
+    the slowest family; the faster ones of these sizes join on the second. The estimated cost decides what is fast:
+    measured times differ from run to run, and the model must not.
     """
-    first, *middle, last = samples
-    sizes = list(families[0])
-    for family in families:
-        for size in sizes:
-            race.measure(family[size], first)
-        sizes = [size for size in sizes if race.may_win(family[size], first)]
-    judged = first
-    for images in middle:
-        for network in race.contenders(judged):
+    first, *others = samples
+    slowest = families[0]
+    for network in slowest.values():
+        race.measure(network, first)
+    sizes = [size for size, network in slowest.items() if race.may_win(network, first)]
+    contenders = [family[size] for family in families for size in sizes]
+    for images in others:
+        for network in contenders:
             race.measure(network, images)
-        judged = images
-    contenders, best = race.contenders(judged), race.best(judged)
-    race.measure(best, last)
-    for network in contenders:
-        race.measure(network, last)
-        if race.may_win(network, last):
-            return network
-    return race.best(last)
+        contenders = race.contenders(images)
+    return min((one for one in contenders if race.may_win(one, samples[-1])), key=lambda network: network.cost)
 
 
 def time_graphs(networks: Iterable[Network]) -> dict[Network, tuple[float, float]]:
@@ -225,11 +244,13 @@ def _evaluate(network: Network, examples: Sequence[Example], data: Dataset, conf
     return selection.evaluate_head(config.heads[0], _features(network, examples, config), len(data.labels), config)
 
 
-def _head_of_full(network: Network, race: Race, images: int, data: Dataset, config: BuildConfig) -> head.TrainedHead:
+def _guiding_head(
+    network: Network, examples: Sequence[Example], data: Dataset, config: BuildConfig
+) -> head.TrainedHead:
     """The head whose gradients say which channels of the full network matter."""
-    features = _features(network, nested_sample(data.known, images), config)
-    candidate = race.measure(network, images).candidate
-    return head.train(candidate, features.values, features.labels, len(data.labels), config)
+    features, labels = _features(network, examples, config), len(data.labels)
+    candidate = selection.evaluate_head(config.heads[0], features, labels, config).candidate
+    return head.train(candidate, features.values, features.labels, labels, config)
 
 
 def _features(network: Network, examples: Sequence[Example], config: BuildConfig) -> Features:
