@@ -40,6 +40,12 @@ is needed, which a picture may have itself."""
 SHADE_SIZE = 64
 """Pixels of the longer side of a shade on a page; the browser enlarges it smoothly."""
 
+NINTHS = (
+    *("top left", "top centre", "top right"),
+    *("middle left", "centre", "middle right"),
+    *("bottom left", "bottom centre", "bottom right"),
+)
+
 
 def _field(number: int, content: bytes) -> bytes:
     """A field of a protobuf message: number and wire type 2, length in one byte (so below 128), content."""
@@ -127,8 +133,7 @@ def _brightest(heat: NDArray[np.float32]) -> str:
     rows, columns = (3 * np.arange(side) // side for side in heat.shape)
     ninths = np.zeros((3, 3))
     np.add.at(ninths, (rows[:, np.newaxis], columns), heat)
-    row, column = divmod(int(ninths.argmax()), 3)
-    return f"{('top', 'middle', 'bottom')[row]} {('left', 'centre', 'right')[column]}" if heat.any() else ""
+    return NINTHS[int(ninths.argmax())] if heat.any() else ""
 
 
 def _as_channel(maps: NDArray[np.float32]) -> NDArray[np.float32]:
