@@ -85,10 +85,12 @@ class Race:
             )
         return results[network]
 
-    def best(self, images: int) -> Network:
-        """The network of the lowest log loss on `images` images; the fastest of equal ones."""
+    def best(self, images: int, among: Iterable[Network] | None = None) -> Network:
+        """The network of the lowest log loss on `images` images, of those `among` that were judged on them, or of all;
+        the fastest of equal ones."""
         results = self.results[images]
-        return min(results, key=lambda network: (float(results[network].losses.mean()), network.cost))
+        judged = results if among is None else (network for network in among if network in results)
+        return min(judged, key=lambda network: (float(results[network].losses.mean()), network.cost))
 
     def excess(self, network: Network, images: int) -> tuple[float, float]:
         """Mean log loss above the lowest on `images` images, picture by picture, and its standard error."""
@@ -101,20 +103,22 @@ class Race:
         return excess <= SIGNIFICANCE * error
 
     def contenders(self, images: int) -> list[Network]:
-        """The networks whose log loss on `images` images is not measurably above that of any that is as slow or slower.
+        """The networks, the fastest first, whose log loss on `images` images is not measurably above that of any that
+        is as slow or slower.
 
         A faster network that is better drops none: it knows its guides (`split_guides`), which counts for more the
         fewer images a head learns from.
         """
         results = self.results[images]
-        kept, lowest = [], np.full(images, np.inf)
+        kept: list[Network] = []
+        lowest: np.ndarray | None = None
         for network in sorted(results, key=lambda network: -network.cost):
             losses = results[network].losses
-            if losses.mean() <= lowest.mean():
+            if lowest is None or losses.mean() <= lowest.mean():
                 lowest = losses
             excess, error = paired_difference(losses, lowest)
             if excess <= SIGNIFICANCE * error:
-                kept.append(network)
+                kept.insert(0, network)
         return kept
 
     def last(self) -> dict[Network, int]:
@@ -186,21 +190,30 @@ def rule(config: BuildConfig) -> str:
 def run_race(race: Race, families: Sequence[Mapping[int, Network]], samples: Sequence[int]) -> Network:
     """Judge the networks on growing samples, drop those that cannot win, and return the one that RULE picks.
 
-    `families`: networks by size, from the slowest family to the fastest. The first sample says which sizes may win, by
-    the slowest family; the faster ones of these sizes join on the second. The estimated cost decides what is fast:
-    measured times differ from run to run, and the model must not.
+    `families`: networks by size, from the slowest family to the fastest. The slowest family says which sizes may win,
+    on every sample but the last; then the faster ones of these sizes join. On the last sample, the best of the slowest
+    family is judged, and then, from the fastest on, each network, against ever slower ones of its size while RULE
+    allows it. The estimated cost decides what is fast: measured times differ from run to run, and the model must not.
     """
-    first, *others = samples
-    slowest = families[0]
-    for network in slowest.values():
-        race.measure(network, first)
-    sizes = [size for size, network in slowest.items() if race.may_win(network, first)]
-    contenders = [family[size] for family in families for size in sizes]
-    for images in others:
-        for network in contenders:
-            race.measure(network, images)
-        contenders = race.contenders(images)
-    return min((one for one in contenders if race.may_win(one, samples[-1])), key=lambda network: network.cost)
+    slowest, (*parts, last) = families[0], samples
+    sizes = list(slowest)
+    for images in parts:
+        for size in sizes:
+            race.measure(slowest[size], images)
+        sizes = [size for size in sizes if race.may_win(slowest[size], images)]
+    for family in families[1:]:
+        for size in sizes:
+            race.measure(family[size], parts[-1])
+    race.measure(race.best(parts[-1], slowest.values()), last)
+    contenders = race.contenders(parts[-1])
+    for index, network in enumerate(contenders):
+        race.measure(network, last)
+        for slower in contenders[index + 1 :]:
+            if slower.image_size == network.image_size and slower.speedup > 1 and race.may_win(network, last):
+                race.measure(slower, last)
+        if race.may_win(network, last):
+            return network
+    return race.best(last)
 
 
 def time_graphs(networks: Iterable[Network]) -> dict[Network, tuple[float, float]]:
