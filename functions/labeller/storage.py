@@ -6,12 +6,16 @@ Raises the exceptions of `aws_errors`. An object that S3 does not hand out, beca
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
+from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -44,6 +48,7 @@ _CONFIG: dict[str, Any] = {  # of botocore.config.Config
 }
 
 _SERVICES = ("s3", "dynamodb", "events")
+_making_clients = Lock()  # a session makes one at a time
 
 # KMS's errors, as S3 passes them on, that last until the key is repaired. KMS.ThrottlingException does not.
 _KEY_UNUSABLE = {"KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException"}
@@ -88,6 +93,13 @@ class Storage(Rows):
         self._s3 = s3
         self._events = events
         self._bus = bus
+        self.is_prepared = not isinstance(dynamodb, _Later)
+
+    def prepare(self) -> None:
+        """Make the clients that `connect` has left for later."""
+        for client in (self._dynamodb, self._events):
+            _ = client.meta
+        self.is_prepared = True
 
     # ---- objects ------------------------------------------------------------------------------------------
 
@@ -226,8 +238,17 @@ def new_session() -> Session:
     """A botocore session for the region and credentials of the environment."""
     # Imported here, so that a thread can do it during the cold start: it takes 0.15 s. boto3 would add S3's transfer
     # manager, resources and multiprocessing, and 20 ms.
-    from botocore.loaders import Loader
+    from botocore.loaders import JSONFileLoader, Loader
     from botocore.session import Session
+
+    class DictLoader(JSONFileLoader):
+        """Reads JSON into dictionaries, which keep their order: an OrderedDict takes twice the time, for 4 MB."""
+
+        def load_file(self, file_path: str) -> Any:
+            for suffix, inflated in ((".json", bytes), (".json.gz", gzip.decompress)):
+                with suppress(FileNotFoundError):
+                    return json.loads(inflated(Path(file_path + suffix).read_bytes()))
+            return None
 
     class ServiceLoader(Loader):
         """Does not search the folders of all 400 services for the list of available ones."""
@@ -236,25 +257,52 @@ def new_session() -> Session:
             return list(_SERVICES)
 
     session = Session()
-    session.register_component("data_loader", ServiceLoader())
+    session.register_component("data_loader", ServiceLoader(file_loader=DictLoader()))
     return session
 
 
 def connect(table: str, bus: str = "default") -> Storage:
-    """Storage with clients for the region and credentials of the environment. Slow: keep the result."""
+    """Storage with clients for the region and credentials of the environment. Slow: keep the result.
+
+    S3's client is made at once, the others at their first use or by Storage.prepare: the first fetch needs S3 only.
+    """
     session = new_session()
+    from botocore.httpsession import get_cert_path
+
+    with ThreadPoolExecutor(1) as thread:  # beside the client: OpenSSL reads the file in C
+        thread.submit(_tls_context, get_cert_path(session.get_config_variable("ca_bundle") or True))
+        with _making_clients:
+            s3 = _new_client(session, "s3")
+    _read_authorities_once(s3)
+    return Storage(s3, _Later(session, "dynamodb"), table, _Later(session, "events"), bus)
+
+
+class _Later:
+    """A client that is made when it is first used. Any thread may be the first."""
+
+    def __init__(self, session: Session, name: str) -> None:
+        self._session, self._name = session, name
+        self._client: Any = None
+
+    def __getattr__(self, attribute: str) -> Any:
+        with _making_clients:
+            if self._client is None:
+                self._client = _new_client(self._session, self._name)
+                _read_authorities_once(self._client)
+        return getattr(self._client, attribute)
+
+
+def _new_client(session: Session, name: str) -> Any:
     from botocore import __version__
     from botocore.config import Config
 
     # A fixed name: botocore would compose a longer one, twice for each request.
     config = Config(**_CONFIG, user_agent=f"{EVENT_SOURCE} Botocore/{__version__}")
-    clients: dict[str, Any] = {name: session.create_client(name, config=config) for name in _SERVICES}
-    for client in clients.values():
-        _read_authorities_once(client)
-        # Before every attempt, including a retry after Lambda has resumed a process in which the object was given up:
-        # by then another invocation may have labelled newer content.
-        client.meta.events.register_first("before-send", lambda **_: ensure_time())
-    return Storage(clients["s3"], clients["dynamodb"], table, clients["events"], bus)
+    client: Any = session.create_client(name, config=config)
+    # Before every attempt, including a retry after Lambda has resumed a process in which the object was given up:
+    # by then another invocation may have labelled newer content.
+    client.meta.events.register_first("before-send", lambda **_: ensure_time())
+    return client
 
 
 def _read_authorities_once(client: Any) -> None:
