@@ -274,7 +274,9 @@ def connect(table: str, bus: str = "default") -> Storage:
         with _making_clients:
             s3 = _new_client(session, "s3")
     _read_authorities_once(s3)
-    return Storage(s3, _Later(session, "dynamodb"), table, _Later(session, "events"), bus)
+    dynamodb: Any = _Later(session, "dynamodb")
+    events: Any = _Later(session, "events")
+    return Storage(s3, dynamodb, table, events, bus)
 
 
 class _Later:
