@@ -73,11 +73,12 @@ def get_labeller() -> Labeller:
         # the default), measured with VGG16 INT8 at 128 and 224 pixels. Only a picture that comes alone takes longer.
         classifier = open_classifier(settings.model_dir, threads=1)
         pace, cpu_pool = Pace(), WorkerPool(settings.onnx_threads, "cpu")
-        self_check = cpu_pool.begin(_check, classifier, pace)  # beside the clients and the first picture
+        clients = storage.result()
+        self_check = cpu_pool.begin(_check, classifier, pace)  # beside the first picture: the clients need a processor
         return Labeller(
             settings,
             classifier,
-            storage.result(),
+            clients,
             aws_pool=WorkerPool(settings.objects_in_flight, "aws"),
             cpu_pool=cpu_pool,
             pace=pace,

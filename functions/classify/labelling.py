@@ -29,6 +29,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from time import monotonic
 from typing import Any
 
 from classify.tags_ahead import Pace, TagsAhead
@@ -226,7 +227,8 @@ class Labeller:
             if not self.storage.is_prepared:
                 self.aws_pool.begin(self.storage.prepare)
             if "tags" in self.settings.write:
-                ahead.begin(self.pace.seconds)
+                began = monotonic()
+                self.self_check.add_done_callback(lambda _: ahead.begin(self.pace.after(monotonic() - began)))
 
         own: dict[str, float] = {}
         try:
