@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import keras
@@ -10,7 +11,10 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-from model_build import class_activation
+from evaluation.class_activation import FEATURES
+from labeller.manifest import ModelError
+from model_build.class_activation import name_output_layer
+from model_build.graph_names import rename
 
 NUMBERED = re.compile(r"__(\d+)(?=$|:)")
 """The number that tf2onnx appends to names it generates."""
@@ -19,7 +23,6 @@ OPSET = 17
 """ONNX operator set: the newest that tf2onnx 1.17 writes without a warning; onnxruntime reads it since 1.12."""
 
 IMAGE = "image"
-FEATURES = class_activation.FEATURES
 STRIDE = 32
 """Pixels of the input for one position of the feature map: VGG16 halves its input five times."""
 LOGITS = "logits"
@@ -36,21 +39,26 @@ def export(network: keras.Model, input_name: str, output_name: str, path: Path) 
 
     graph, _ = tf2onnx.convert.from_function(forward, input_signature=signature, opset=OPSET)
     make_reproducible(graph)
-    _rename(graph, {graph.graph.input[0].name: input_name, graph.graph.output[0].name: output_name})
+    rename(graph, {graph.graph.input[0].name: input_name, graph.graph.output[0].name: output_name})
     onnx.checker.check_model(graph, full_check=True)
     onnx.save(graph, path)
     return graph
 
 
 def join(base: Path, head: onnx.ModelProto, path: Path) -> None:
-    """Write the base, a file with image -> features, and the head, features -> logits, as one graph."""
+    """Write the base, a file with image -> features, and the head, features -> logits, as one graph.
+
+    Inputs and weights of a linear head get the names that class activation asks for.
+    """
     graph = onnx.load(base)
     head = onnx.compose.add_prefix(head, "head/")
     head.ir_version = graph.ir_version
     del head.opset_import[:]
     head.opset_import.extend(graph.opset_import)
     joined = onnx.compose.merge_models(graph, head, io_map=[(FEATURES, f"head/{FEATURES}")])
-    _rename(joined, {f"head/{LOGITS}": LOGITS})
+    rename(joined, {f"head/{LOGITS}": LOGITS})
+    with suppress(ModelError):  # a head with a Dense layer shows no reasons
+        name_output_layer(joined)
     joined.producer_name = "model_build"
     onnx.checker.check_model(joined, full_check=True)
     onnx.save(joined, path)
@@ -73,9 +81,9 @@ def resize(path: Path, image_size: int, resized: Path) -> None:
 def make_reproducible(model: onnx.ModelProto) -> None:
     """Make the bytes independent of the process: tf2onnx numbers names and batch dimensions per process, describes the
     graph's origin, and orders and names constants by iterating over sets, which PYTHONHASHSEED shuffles."""
-    _rename(model, _renumbered(model.graph))
+    rename(model, _renumbered(model.graph))
     names = _names_by_use(model.graph)
-    _rename(model, names)
+    rename(model, names)
     order = list(names.values())
     constants = sorted(model.graph.initializer, key=lambda tensor: order.index(tensor.name))
     del model.graph.initializer[:]
@@ -105,14 +113,3 @@ def _names_by_use(graph: onnx.GraphProto) -> dict[str, str]:
     uses = [(name, f"{node.name}/{index}") for node in graph.node for index, name in enumerate(node.input)]
     first = dict(reversed(uses))  # the first use wins
     return {name: first[name] for name in dict(uses) if name in constants}
-
-
-def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
-    """Rename tensors and nodes wherever they occur."""
-    graph = model.graph
-    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        value.name = names.get(value.name, value.name)
-    for node in graph.node:
-        node.name = names.get(node.name, node.name)
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]

@@ -299,13 +299,13 @@ def colour_network(size: tuple[int, int], gain: float = 1 / 25.5, familiarity: b
     graph = helper.make_graph(
         [
             helper.make_node("Cast", ["image"], ["features"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMean", ["features"], ["colour"], axes=[1, 2], keepdims=0),
-            helper.make_node("MatMul", ["colour", "weights"], ["logits"]),
+            helper.make_node("ReduceMean", ["features"], ["head/inputs"], axes=[1, 2], keepdims=0),
+            helper.make_node("MatMul", ["head/inputs", "head/weights"], ["logits"]),
         ],
         "mean colour",
         [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", *size, 3])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 2])],
-        [onnx.numpy_helper.from_array(weights, "weights")],
+        [onnx.numpy_helper.from_array(weights, "head/weights")],
     )
     if familiarity:
         _add_familiarity(graph)
@@ -329,9 +329,9 @@ def _add_familiarity(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in constants.items())
     graph.node.extend(
         [
-            helper.make_node("MatMul", ["colour", "green"], ["strangeness"]),
+            helper.make_node("MatMul", ["head/inputs", "green"], ["strangeness"]),
             helper.make_node("Add", ["strangeness", "one"], ["familiarity"]),
-            helper.make_node("MatMul", ["colour", "nothing"], ["zeros"]),
+            helper.make_node("MatMul", ["head/inputs", "nothing"], ["zeros"]),
             helper.make_node("Add", ["zeros", "rows"], ["float_rows"]),
             helper.make_node("Cast", ["float_rows"], ["nearest"], to=TensorProto.INT32),
             helper.make_node("Add", ["zeros", "similarities"], ["similarity"]),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from evaluation.class_activation import Shade
 from evaluation.comparison import compare_pictures
 from evaluation.drift import UploadRow, count_uploads
 from evaluation.predictions import Scored, Unscored
@@ -20,7 +21,6 @@ from evaluation.report_page import nights_page, report_page
 from evaluation.thumbnails import thumbnail
 from labeller.results import Prediction, Status
 from local.demo import contact_sheet
-from model_build.class_activation import as_data_uri, shade
 from model_build.report.card import card_page
 from model_build.suspects import Suspect
 from tests.browser import SCREENSHOTS, accessibility_violations, program, screenshot, started
@@ -55,6 +55,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
     return run
+
+
+SHADE = Shade.of(np.array([[0, 1], [0, 0]], np.float32), 64, 48)
 
 
 def hostile_report() -> tuple[NightlyReport, list[Scored]]:
@@ -100,7 +103,8 @@ def hostile_report() -> tuple[NightlyReport, list[Scored]]:
 def hostile_pages(folder: Path) -> dict[str, Path]:
     report, scored = hostile_report()
     nights = [report.night]
-    pages = {"report": report_page(report, scored, nights), "nights": nights_page([report.date], nights)}
+    shades = {answer.key: SHADE for answer in scored}
+    pages = {"report": report_page(report, scored, nights, shades=shades), "nights": nights_page([report.date], nights)}
     for name, text in pages.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")
     entries = [entry(key=payload, label=payload, true=payload, reason=payload) for payload in PAYLOADS]
@@ -141,25 +145,34 @@ def test_pages_meet_wcag_aa(tmp_path: Path) -> None:
     suspects = [Suspect("test", PAYLOADS[0], "0", PAYLOADS[1], PAYLOADS[2], 0.1, 0.9)]
     report = example_report()
     wrong = {mistake.path: thumbnail(np.full((16, 16, 3), 200, np.uint8), 4, 3) for mistake in report.mistakes}
-    heat = np.array([[0, 1], [0, 0]], np.float32)
-    shades = dict.fromkeys(wrong, as_data_uri(shade(heat, 64, 48)))
-    pages["card"].write_text(card_page(report, wrong, suspects, shades), encoding="utf-8")
+    pages["card"].write_text(card_page(report, wrong, suspects, dict.fromkeys(wrong, SHADE)), encoding="utf-8")
     with started() as chromium:
         for scheme in ("light", "dark"):
             context = chromium.new_context(viewport={"width": 400, "height": 900}, color_scheme=scheme)
             page = context.new_page()
             for name, path in pages.items():
                 page.goto(path.as_uri())
-                assert accessibility_violations(page) == [], f"{name}, {scheme}"
-                assert page.locator("main").count() == 1
-                assert page.evaluate("document.documentElement.scrollWidth") == 400, name
-                if name == "card":
+                if name in ("card", "report"):
                     page.get_by_text("Why").first.click()
                     assert page.locator("img.shade").first.is_visible()
                     assert page.locator("img.shade:visible").count() == 1
                     page.locator("img.shade").first.scroll_into_view_if_needed()
+                assert accessibility_violations(page) == [], f"{name}, {scheme}"
+                assert page.locator("main").count() == 1
+                assert page.evaluate("document.documentElement.scrollWidth") == 400, name
                 screenshot(page, f"{name}-400-{scheme}")
             context.close()
+
+
+def test_paper_has_the_reasons_that_are_open_on_the_screen(tmp_path: Path) -> None:
+    with started() as chromium:
+        page = chromium.new_page(viewport={"width": 1000, "height": 900})
+        page.goto(hostile_pages(tmp_path)["report"].as_uri())
+        page.get_by_text("Why").nth(1).click()
+        page.emulate_media(media="print")
+        assert page.locator("img.shade:visible").count() == 1
+        assert page.get_by_text("Why").filter(visible=True).count() == 0
+        assert page.get_by_text("Bright: what speaks for").filter(visible=True).count() == 1
 
 
 def test_only_a_table_that_scrolls_is_marked_so(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from local.aws.moto import local_aws
 from local.aws.stack import Stack, deploy
 from local.aws.template import to_cloudformation
+from ops.attach import gate
 from tests.template import PARAMETERS, TEMPLATE_CONTENT, Resolver, as_list, of_type, properties, references
 
 KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -249,6 +250,21 @@ def test_nobody_but_the_functions_that_label_can_write_the_label_tag(all_on: Sta
         "ForAnyValue:StringEquals": {"s3:RequestObjectTagKeys": ["kind"]},
         "ArnNotEquals": {"aws:PrincipalArn": labellers(all_on)},
     }
+
+
+@pytest.mark.parametrize("tag", [PARAMETERS["TagPrefix"]["Default"], "kind"])
+def test_the_gate_is_the_same_for_the_default_tag_and_for_one_of_your_own(tag: str) -> None:
+    roles = {name: f"arn:aws:iam::111122223333:role/{name}" for name in ("ClassifyRole", "BackfillRole")}
+    arns = {"UploadsBucket": "arn:aws:s3:::photos", **roles}
+    policies = [
+        Resolver({"DenyUnlabelledReads": switch, "TagPrefix": tag}, arns)(properties("UploadsBucketPolicy"))
+        for switch in ("false", "true")
+    ]
+    # CloudFormation takes a policy as an object or as JSON in a string.
+    without, with_gate = (statements(policy["PolicyDocument"]) for policy in policies)
+    gate_alone = {name: statement for name, statement in with_gate.items() if name not in without}
+    assert without == {name: with_gate[name] for name in without}
+    assert list(gate_alone.values()) == gate("arn:aws:s3:::photos", tag, list(roles.values()))
 
 
 def test_the_gate_is_refused_where_no_tags_are_written() -> None:

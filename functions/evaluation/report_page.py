@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from evaluation.charts import Series, bars, confusion_table, frequent_confusions, line_chart, reliability_diagram
+from evaluation.class_activation import Shade
 from evaluation.drift import FEW_UPLOADS, MOVED, STABLE, Uploads
 from evaluation.night import NIGHTS, Night, Verdict
 from evaluation.pages import number, render
@@ -31,15 +33,33 @@ MAX_MATRIX = 20  # labels; a larger confusion matrix is unreadable, and the page
 MAX_CONFUSIONS = 20
 
 
+def shown_mistakes(scored: Iterable[Scored]) -> list[Scored]:
+    """The wrong answers that a report shows, the most confident first."""
+    return _most_confident(one for one in scored if not one.right)
+
+
+def shown_others(others: Iterable[Scored]) -> list[Scored]:
+    """The pictures of none of the labels that got a label and that a report shows, the most confident first."""
+    return _most_confident(one for one in others if one.labelled)
+
+
+def _most_confident(answers: Iterable[Scored]) -> list[Scored]:
+    return sorted(answers, key=lambda one: (-one.prediction.confidence, one.key))[:MAX_PICTURES]
+
+
 def report_page(
-    report: NightlyReport, scored: Sequence[Scored], trend: Sequence[Night], others: Sequence[Scored] = ()
+    report: NightlyReport,
+    scored: Sequence[Scored],
+    trend: Sequence[Night],
+    others: Sequence[Scored] = (),
+    shades: Mapping[str, Shade] = MappingProxyType({}),
 ) -> str:
     """The page of a night.
 
     `scored` are the answers for pictures of the labels, `others` those for pictures of none of them, both with
-    thumbnails. `trend` holds the nights up to this one, oldest first.
+    thumbnails. `trend` holds the nights up to this one, oldest first. `shades` has, by key, what is laid over a shown
+    mistake to show why.
     """
-    mistakes = sorted((one for one in scored if not one.right), key=lambda one: (-one.prediction.confidence, one.key))
     comparisons = [one for one in (report.last_night, report.build) if one is not None and one.flips]
     return render(
         "report.html",
@@ -47,11 +67,10 @@ def report_page(
         headline=headline(report),
         reasons=reasons(report),
         tone="bad" if report.below_minimum else TONES[report.verdict],
-        labelled_others=sorted(
-            (one for one in others if one.labelled), key=lambda one: (-one.prediction.confidence, one.key)
-        )[:MAX_PICTURES],
-        mistakes=mistakes,
-        shown_mistakes=mistakes[:MAX_PICTURES],
+        labelled_others=shown_others(others),
+        mistakes=sum(not one.right for one in scored),
+        shown_mistakes=shown_mistakes(scored),
+        shades=shades,
         comparisons=comparisons,
         thumbnails={one.key: one.thumbnail for one in scored},
         max_pictures=MAX_PICTURES,

@@ -8,13 +8,14 @@ from statistics import fmean
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
+from evaluation.class_activation import Shade
 from evaluation.comparison import Comparison, Reference, compare
 from evaluation.drift import DAYS_BEFORE, UploadRow, Uploads, count_uploads
 from evaluation.night import NIGHTS, Night
 from evaluation.predictions import Scored, read_csv, write_csv
 from evaluation.processor import this_processor
 from evaluation.report import MAX_UNSCORED, Model, NightlyReport, Speed, TestSetSummary, figures_of, others_of, to_json
-from evaluation.report_page import nights_page, report_page
+from evaluation.report_page import nights_page, report_page, shown_mistakes, shown_others
 from evaluation.storage import ReportStorage
 from labeller.aws_errors import AwsFailure
 from labeller.classifier import Classifier
@@ -73,11 +74,13 @@ class NightlyJob:
         scorer = Scorer(self.reports.bucket, self.pictures, self.classifier, self.settings.shared, references)
         deadline = Deadline.in_seconds(seconds_left() - RESERVED_FOR_UPLOADS, item=SECONDS_FOR_A_PICTURE)
         run = scorer.score(testset.examples, deadline)
+        shown = [*shown_mistakes(run.scored), *shown_others(run.others)]
+        shades = scorer.explain(shown, deadline) if shown else {}
         days = [one for one in earlier[-DAYS_BEFORE:] if one.unknown is not None]
         before = (sum(one.unknown or 0 for one in days), sum(one.uploads for one in days))
         uploads = self._uploads(night, run.scored, before, lambda: seconds_left() - RESERVED_FOR_REPORT)
         report = self._report(night, testset, run, compare(last_night, run.scored), uploads)
-        self._publish(report, run, earlier, nights)
+        self._publish(report, run, shades, earlier, nights)
         return report
 
     def _last_night(self, earlier: Sequence[Night]) -> Reference | None:
@@ -163,10 +166,17 @@ class NightlyJob:
             writes_rows="row" in settings.write,
         )
 
-    def _publish(self, report: NightlyReport, run: ScoringRun, earlier: list[Night], nights: list[date]) -> None:
+    def _publish(
+        self,
+        report: NightlyReport,
+        run: ScoringRun,
+        shades: Mapping[str, Shade],
+        earlier: list[Night],
+        nights: list[date],
+    ) -> None:
         trend = [*earlier, report.night][-NIGHTS:]
         later = read_earlier(self.reports, [night for night in nights if night > report.date])
-        page = report_page(report, run.scored, trend, run.others).encode()
+        page = report_page(report, run.scored, trend, run.others, shades).encode()
         files = {PREDICTIONS: write_csv((*run.scored, *run.others)), REPORT: to_json(report), PAGE: page}
         index = nights_page(nights, [*trend, *later]).encode()
         publish(self.reports, report.date, report.run, files, nights, index)

@@ -3,9 +3,11 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+from evaluation.class_activation import ClassActivation, Shade
 from evaluation.comparison import Reference
 from evaluation.predictions import Scored, Unscored
 from evaluation.thumbnails import thumbnail
@@ -13,12 +15,16 @@ from labeller.aws_errors import AwsFailure, Gone
 from labeller.classifier import Classifier
 from labeller.events import ObjectRef
 from labeller.images import Unreadable
-from labeller.inference import infer
+from labeller.inference import decode_fetched, infer
+from labeller.manifest import MODEL_FILE, ModelError, read_file
+from labeller.observability import logger
 from labeller.pipeline import Deadline, OutOfTime, WorkerPool, run
 from labeller.results import Status
 from labeller.settings import Settings
 from labeller.storage import Fetched, Storage
-from score.testset import Example
+from score.testset import TESTSET_PREFIX, Example
+
+Answer = TypeVar("Answer")
 
 OUT_OF_TIME = "DEADLINE: there was no time left to score it"
 
@@ -50,14 +56,8 @@ class Scorer:
         Each picture runs on one processor, all processors at once, while others are downloaded, as in classify. A
         picture that cannot be fetched, decoded or reached in time is unscored, with the reason. Raises ModelError.
         """
-        in_flight = self.settings.objects_in_flight
-        aws_pool, cpu_pool = WorkerPool(in_flight, "aws"), WorkerPool(self.settings.onnx_threads, "cpu")
-
-        async def work(example: Example) -> tuple[Scored, float]:
-            return await cpu_pool(self._score_one, example, await aws_pool(self._fetch, example))
-
         start = time.perf_counter()
-        results = asyncio.run(run(examples, work, in_flight=in_flight, deadline=deadline))
+        results = self._each(examples, self._score_one, deadline)
         seconds = time.perf_counter() - start
         answers = [result for result in results if not isinstance(result, Exception)]
         unscored = [
@@ -73,6 +73,50 @@ class Scorer:
             seconds,
             tuple(ms for _, ms in answers),
         )
+
+    def explain(self, mistakes: Sequence[Scored], deadline: Deadline) -> dict[str, Shade]:
+        """By key, what is laid over each picture to show what speaks for the label that it got.
+
+        The pictures are fetched again, because scoring keeps no pixels. One without an explanation is left out, with
+        the reason in the log: a report is worth more than its explanations.
+        """
+        path = self.settings.model_dir / MODEL_FILE
+        try:
+            activation = ClassActivation.of(read_file(path), path)
+        except ModelError as error:
+            logger.info("the report cannot show why: an older model, or no linear head", error=str(error))
+            return {}
+
+        by_key = {TESTSET_PREFIX + mistake.key: mistake for mistake in mistakes}
+
+        def shade(example: Example, fetched: Fetched) -> Shade:
+            mistake = by_key[example.key]
+            if hashlib.sha256(fetched.data or b"").hexdigest() != mistake.sha256:
+                raise Gone("it was replaced after it was scored")
+            decoded = decode_fetched(fetched, self.classifier.input_size, self.settings)
+            label = self.classifier.labels.index(mistake.prediction.label)
+            return activation.shade(decoded.pixels, label, decoded.width, decoded.height)
+
+        examples = [Example(key, mistake.true) for key, mistake in by_key.items()]
+        shades = {}
+        for example, result in zip(examples, self._each(examples, shade, deadline), strict=True):
+            if isinstance(result, Exception):
+                logger.warning("the report cannot show why", key=example.key, error=repr(result))
+            else:
+                shades[example.name] = result
+        return shades
+
+    def _each(
+        self, examples: Sequence[Example], step: Callable[[Example, Fetched], Answer], deadline: Deadline
+    ) -> list[Answer | Exception]:
+        """step(example, fetched) of each example, or the exception that it or its download raised, in their order."""
+        in_flight = self.settings.objects_in_flight
+        aws_pool, cpu_pool = WorkerPool(in_flight, "aws"), WorkerPool(self.settings.onnx_threads, "cpu")
+
+        async def work(example: Example) -> Answer:
+            return await cpu_pool(step, example, await aws_pool(self._fetch, example))
+
+        return asyncio.run(run(examples, work, in_flight=in_flight, deadline=deadline))
 
     def _fetch(self, example: Example) -> Fetched:
         return self.storage.fetch(ObjectRef(self.bucket, example.key), self.settings.max_image_bytes)

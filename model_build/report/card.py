@@ -8,10 +8,10 @@ from types import MappingProxyType
 import numpy as np
 
 from evaluation.charts import confusion_table, frequent_confusions, reliability_diagram
+from evaluation.class_activation import ClassActivation, Shade
 from evaluation.pages import render
-from labeller.manifest import ModelError
+from labeller.manifest import MODEL_FILE, ModelError, read_file
 from labeller.text import printable
-from model_build.class_activation import ClassActivation, as_data_uri, shade
 from model_build.data import reader
 from model_build.data.dataset import Dataset
 from model_build.report.figures import LABELS_IN_MATRIX, TEMPLATES, confusion_chart, roc_chart, tradeoff_chart
@@ -22,9 +22,6 @@ from model_build.suspects import Suspect
 
 SUSPECTS_SHOWN = MISTAKES_SHOWN = 24
 """Mistakes with their pictures, the most confident ones; report.json lists all."""
-
-SHADE = 64
-"""Pixels of the longer side of a shade; the browser enlarges it smoothly."""
 
 CONFUSIONS_LISTED = 30
 
@@ -41,10 +38,10 @@ def card_page(
     report: BuildReport,
     pictures: Mapping[str, str],
     suspects: Sequence[Suspect] = (),
-    shades: Mapping[str, str] = MappingProxyType({}),
+    shades: Mapping[str, Shade] = MappingProxyType({}),
 ) -> str:
-    """The text of index.html. `pictures` and `shades`: data URIs by path, of each picture that is shown, and of what is
-    laid over a mistake to show why."""
+    """The text of index.html. By path: `pictures`, data URIs of those that are shown, and `shades`, what is laid over a
+    mistake to show why."""
     matrix, few_labels = np.array(report.confusion), len(report.labels) <= LABELS_IN_MATRIX
     yardstick, calibration = report.head.yardstick, report.calibration.test
     lead = yardstick.head_correct - yardstick.correct
@@ -85,23 +82,21 @@ def thumbnails(report: BuildReport, data: Dataset, image_size: int, suspects: Se
     return {data.name(example): uri for example, uri in reader.thumbnails(shown, image_size).items()}
 
 
-def shades(report: BuildReport, data: Dataset, model: Path) -> dict[str, str]:
-    """Data URIs by path: over each mistake that the card shows, a shade where nothing speaks for the predicted label.
+def shades(report: BuildReport, data: Dataset, model: Path) -> dict[str, Shade]:
+    """By path, what is laid over each mistake that the card shows: dark where nothing speaks for the predicted label.
     None if the head of the model in the folder is not linear."""
+    path = model / MODEL_FILE
     try:
-        activation = ClassActivation.of(model, reader.CORES)
+        activation = ClassActivation.of(read_file(path), path, reader.CORES)
     except ModelError:
         return {}
     predicted = {mistake.path: data.labels.index(mistake.predicted) for mistake in report.mistakes[:MISTAKES_SHOWN]}
-    uris = {}
+    found = {}
     for example in data.splits["test"]:
         if (name := data.name(example)) in predicted:
             decoded = reader.read(example, int(report.settings["image_size"]))
-            (heat,) = activation.heat(decoded.pixels[np.newaxis], [predicted[name]])
-            longest = max(decoded.width, decoded.height)
-            size = (max(1, round(SHADE * side / longest)) for side in (decoded.width, decoded.height))
-            uris[name] = as_data_uri(shade(heat, *size))
-    return uris
+            found[name] = activation.shade(decoded.pixels, predicted[name], decoded.width, decoded.height)
+    return found
 
 
 def _warnings(report: BuildReport) -> list[str]:

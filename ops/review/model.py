@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluation.class_activation import ClassActivation, shade
 from labeller.classifier import Classifier, load_classifier
 from labeller.decoder_process import decode
 from labeller.images import Decoded
 from labeller.manifest import MANIFEST_FILE, Manifest
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
-from model_build.class_activation import ClassActivation, shade
+from model_build.class_activation import read_class_activation
 from model_build.data.inventory import read_inventory
 from ops.review.desk import NotFound, as_jpeg
 
@@ -43,7 +44,7 @@ class ReviewModel:
     @cached_property
     def activation(self) -> ClassActivation:
         """What says why. Raises ModelError."""
-        return ClassActivation.of(self.folder)
+        return read_class_activation(self.folder)
 
     @cached_property
     def learned(self) -> dict[str, tuple[Path, str]]:

@@ -345,7 +345,7 @@ def test_the_gate_is_printed_as_the_stack_sets_it_in_its_own_bucket_and_changes_
     printed = json.loads(capsys.readouterr().out)
     roles = {name: f"arn:aws:iam::{ACCOUNT}:role/{stack.resources[name]}" for name in ("ClassifyRole", "BackfillRole")}
     resolver = Resolver({"DenyUnlabelledReads": "true"}, {"UploadsBucket": "arn:aws:s3:::photos", **roles})
-    own = json.loads(resolver(properties("UploadsBucketPolicy")["PolicyDocument"]))["Statement"]
+    own = resolver(properties("UploadsBucketPolicy")["PolicyDocument"])["Statement"]
     assert printed == own[1:]  # without DenyWithoutTls
     assert raw(aws, "photos") == before
     with pytest.raises(ClientError, match="NoSuchBucketPolicy"):

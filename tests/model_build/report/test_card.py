@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.class_activation import Shade
 from labeller.results import Neighbour
 from model_build.previous import PreviousModel
 from model_build.report import card
@@ -216,8 +217,12 @@ def test_a_replaced_model_that_cannot_be_compared_says_why() -> None:
 def test_a_mistake_shows_why_if_somebody_asks() -> None:
     wrong = replace(mistake("a.jpg", 0.98), predicted="<dog>")
     given = report(mistakes=[wrong, mistake("b.jpg", 0.9)])
-    html = card_page(given, {"a.jpg": PIXEL, "b.jpg": PIXEL}, shades={"a.jpg": "data:image/png;base64,AAAA"})
-    assert [a["src"] for tag, a in Elements(html).found if a.get("class") == "shade"] == ["data:image/png;base64,AAAA"]
+    html = card_page(
+        given, {"a.jpg": PIXEL, "b.jpg": PIXEL}, shades={"a.jpg": Shade("data:image/png;base64,AAAA", "top left")}
+    )
+    (shade,) = (attributes for _, attributes in Elements(html).found if attributes.get("class") == "shade")
+    assert shade["src"] == "data:image/png;base64,AAAA"
+    assert shade["alt"] == "top left speaks most for <dog>"
     assert text(html).count("Why Bright: what speaks for <dog>") == 1
 
 
