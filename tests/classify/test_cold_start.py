@@ -93,6 +93,36 @@ def test_the_self_check_tells_how_long_the_network_takes(service: Service) -> No
     assert 0 < seconds < SECONDS
 
 
+def test_tags_of_the_first_picture_are_read_ahead_though_the_self_check_ends_later_than_it_begins(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONNX_THREADS", "2")
+    has_begun, are_read = threading.Event(), threading.Event()
+    check, predict, read_tags = Classifier.check_itself, Classifier.predict, Storage.read_tags
+    upload = sqs_batch(notification(service.upload("red.png", encoded(plain(RED)), tags="owner=Ann")))
+
+    def late_check(classifier: Classifier) -> float:
+        assert has_begun.wait(SECONDS)
+        return check(classifier)
+
+    def late(*arguments: Any) -> Any:
+        has_begun.set()
+        assert are_read.wait(SECONDS), "the tags are read only after the network"
+        return predict(*arguments)
+
+    def observed(*arguments: Any) -> Any:
+        tags = read_tags(*arguments)
+        are_read.set()
+        return tags
+
+    monkeypatch.setattr(Classifier, "check_itself", late_check)
+    monkeypatch.setattr(Classifier, "predict", late)
+    monkeypatch.setattr(Storage, "read_tags", observed)
+
+    assert service.invoke(upload) == DONE
+    assert service.tags("red.png")["owner"] == "Ann"
+
+
 def test_a_snapshot_holds_the_checked_model_and_all_clients(service: Service) -> None:
     for function, arguments, options in get_before_snapshot():
         function(*arguments, **options)
