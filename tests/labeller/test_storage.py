@@ -19,12 +19,13 @@ from botocore.loaders import Loader
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
-from labeller import storage as storage_module
+from labeller import clients
 from labeller.aws_errors import AwsFailure, Denied, Gone
+from labeller.clients import new_session
 from labeller.events import ObjectRef
 from labeller.reviews import ATTRIBUTES, following, review_of
 from labeller.rows import ReviewChanged
-from labeller.storage import Refusal, Storage, connect, new_session
+from labeller.storage import Refusal, Storage, connect
 from tests.support import table_definition
 
 BUCKET, TABLE = "uploads", "results"
@@ -537,14 +538,14 @@ def test_models_are_those_of_botocore_in_plain_dictionaries(service: str) -> Non
 
 
 def test_certificate_authorities_are_read_beside_the_first_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    is_reading, new_client = threading.Event(), storage_module._new_client
+    is_reading, new_client = threading.Event(), clients._new_client
 
     def late(*arguments: Any) -> Any:
         assert is_reading.wait(10), "the authorities are read after the client is made"
         return new_client(*arguments)
 
-    monkeypatch.setattr(storage_module, "_tls_context", lambda _: is_reading.set())
-    monkeypatch.setattr(storage_module, "_new_client", late)
+    monkeypatch.setattr(clients, "_tls_context", lambda _: is_reading.set())
+    monkeypatch.setattr(clients, "_new_client", late)
 
     connect(TABLE)
 
