@@ -23,6 +23,7 @@ def classify_function(model_dir: str, threads: int) -> Function:
             "RESULTS_TABLE": "results",
             "MODEL_DIR": model_dir,
             "ONNX_THREADS": str(threads),
+            "OPENBLAS_NUM_THREADS": "1",
             "POWERTOOLS_SERVICE_NAME": "classify",
             "POWERTOOLS_METRICS_NAMESPACE": "Bench",
         },

@@ -47,7 +47,7 @@ def compare(objects: Sequence[bytes], aws: CannedAws, rounds: int, processors: i
     from labeller.images import decode
     from labeller.observability import logger
 
-    labeller = app.get_labeller()
+    labeller = app.get_ready_labeller()
     side, count = labeller.classifier.input_size, len(objects)
     decode(objects[0], side, 10**9)  # Pillow imports its plugins at the first picture
     pixels: list[Any] = []

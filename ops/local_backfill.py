@@ -124,9 +124,9 @@ def load_labeller(only_stale: bool) -> Labeller:
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
-    from classify.app import get_labeller  # after the variables, which Powertools reads when it is imported
+    from classify.app import get_ready_labeller  # after the variables, which Powertools reads when it is imported
 
-    return replace(get_labeller(), only_stale=only_stale)
+    return replace(get_ready_labeller(), only_stale=only_stale)
 
 
 def label_batch(labeller: Labeller, batch: Sequence[ObjectRef]) -> list[str | Exception]:

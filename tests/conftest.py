@@ -21,7 +21,7 @@ import hypothesis
 import pytest
 from moto import mock_aws
 
-from labeller import storage
+from labeller import clients
 from local.demo.drawn import draw_dataset
 from model_build.config import BuildConfig
 from tests.model_build import quick
@@ -105,7 +105,7 @@ def _session() -> boto3.Session:
     return boto3.Session()
 
 
-_own_session = cache(storage.new_session)
+_own_session = cache(clients.new_session)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def moto(monkeypatch: pytest.MonkeyPatch, service: dict[str, str] | None) -> Ite
         monkeypatch.setenv(name, value)
     with nullcontext() if service else mock_aws():
         monkeypatch.setattr(boto3, "DEFAULT_SESSION", _session())
-        monkeypatch.setattr(storage, "new_session", _own_session)
+        monkeypatch.setattr(clients, "new_session", _own_session)
         if service:
             from tests import services  # a plugin, so not imported above
 

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from classify.labelling import Ending, Labeller, Outcome, Publish
 from classify.publishing import Publisher
+from classify.tags_ahead import Pace
 from labeller.aws_errors import AwsFailure
-from labeller.classifier import load_classifier
+from labeller.classifier import Classifier, open_classifier
 from labeller.events import (
     Delivery,
     MalformedEvent,
@@ -32,7 +33,7 @@ from labeller.events import (
     parse_request,
 )
 from labeller.observability import count, logger, metrics, report
-from labeller.pipeline import Deadline, OutOfTime, WorkerPool, run
+from labeller.pipeline import Deadline, OutOfTime, WorkerPool, run, stage
 from labeller.results import Status
 from labeller.settings import Settings
 from labeller.storage import connect
@@ -59,7 +60,10 @@ def _without_garbage_collection() -> Iterator[None]:
 
 @cache  # for the life of the process; a failure is not cached, so that the next invocation tries again
 def get_labeller() -> Labeller:
-    """Settings, network and clients, made at first use. Raises SettingsError, ModelError."""
+    """Settings, network and clients, made at first use. Raises SettingsError, ModelError.
+
+    The network's self-check, and the clients that the first fetch does not need, may still be under way.
+    """
     settings = Settings.from_env(os.environ)
     # Two threads: making the clients is Python code, loading the network mostly is not.
     with _without_garbage_collection(), ThreadPoolExecutor(1) as thread:
@@ -67,14 +71,42 @@ def get_labeller() -> Labeller:
         # A picture runs on one processor, as many pictures at a time as processors. Two onnxruntime threads on one
         # picture need 14% more processor time than one thread each on two pictures (68% more if idle threads spin,
         # the default), measured with VGG16 INT8 at 128 and 224 pixels. Only a picture that comes alone takes longer.
-        classifier = load_classifier(settings.model_dir, threads=1)
-    return Labeller(
-        settings,
-        classifier,
-        storage.result(),
-        aws_pool=WorkerPool(settings.objects_in_flight, "aws"),
-        cpu_pool=WorkerPool(settings.onnx_threads, "cpu"),
-    )
+        classifier = open_classifier(settings.model_dir, threads=1)
+        pace, cpu_pool = Pace(), WorkerPool(settings.onnx_threads, "cpu")
+        clients = storage.result()
+        self_check = cpu_pool.begin(_check, classifier, pace)  # beside the first picture: the clients need a processor
+        return Labeller(
+            settings,
+            classifier,
+            clients,
+            aws_pool=WorkerPool(settings.objects_in_flight, "aws"),
+            cpu_pool=cpu_pool,
+            pace=pace,
+            self_check=self_check,
+        )
+
+
+def get_ready_labeller() -> Labeller:
+    """As get_labeller, but nothing is under way. Raises ModelError also if the network fails its self-check."""
+    labeller = get_labeller()
+    labeller.storage.prepare()
+    _ensure_checked(labeller)
+    return labeller
+
+
+def _check(classifier: Classifier, pace: Pace) -> None:
+    durations: dict[str, float] = {}
+    with stage("check", durations):
+        classifier.check_itself()
+    pace.add(durations["check_ms"] / 1000)
+
+
+def _ensure_checked(labeller: Labeller) -> None:
+    try:
+        labeller.self_check.result()
+    except Exception:
+        get_labeller.cache_clear()
+        raise
 
 
 # With SnapStart, every copy has what was loaded before the snapshot. Lambda's runtime has the module, and calls no
@@ -82,7 +114,7 @@ def get_labeller() -> Labeller:
 with suppress(ImportError):
     from snapshot_restore_py import register_before_snapshot
 
-    register_before_snapshot(get_labeller)
+    register_before_snapshot(get_ready_labeller)
 
 
 @logger.inject_lambda_context
@@ -99,6 +131,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     request = parse_request(event)
     labeller = replace(labeller, only_stale=request.only_stale)
     outcomes = asyncio.run(label_all(labeller, request, _deadline(context)))
+    _ensure_checked(labeller)  # a network that fails its self-check has labelled nothing
     ids = [delivery.id for delivery in request.deliveries]
     if request.source is Source.SQS:
         failed = [identity for identity, outcome in zip(ids, outcomes, strict=True) if isinstance(outcome, Exception)]
@@ -197,4 +230,5 @@ def _report(outcome: Outcome, delivery: Delivery) -> None:
     report(outcome.ending, fields, outcome.durations)
 
 
+gc.freeze()  # otherwise the first collection goes through all that was imported, in 10 ms
 gc.enable()  # after the last import

@@ -23,10 +23,13 @@ An object that is replaced in these milliseconds is treated as if it had been re
 follows, with a later sequencer. Without a sequencer nothing orders the two results, so publishing waits for the check.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from time import monotonic
 from typing import Any
 
 from classify.tags_ahead import Pace, TagsAhead
@@ -75,6 +78,12 @@ class Outcome:
     durations: dict[str, float] = field(default_factory=dict)  # milliseconds by stage
 
 
+def _passed() -> "Future[None]":
+    check: Future[None] = Future()
+    check.set_result(None)
+    return check
+
+
 @dataclass(frozen=True, slots=True)
 class Labeller:
     """Everything that labelling needs, made once for the life of the process."""
@@ -85,6 +94,7 @@ class Labeller:
     aws_pool: WorkerPool
     cpu_pool: WorkerPool
     pace: Pace = field(default_factory=Pace)
+    self_check: "Future[None]" = field(default_factory=_passed)  # of the network; until it passes nothing is written
     only_stale: bool = False  # skip objects whose label is of this model
 
     async def handle(self, ref: ObjectRef, publish: Publish) -> Outcome:
@@ -132,6 +142,7 @@ class Labeller:
         """Mark the row of a deleted object or version, unless a later event has written it. Raises AwsFailure."""
         if "row" not in self.settings.write:
             return Outcome(Ending.DELETED, ref)
+        await self._ensure_checked()
         basis = ref
         if not ref.sequencer:  # S3 always sends one; a handmade event may lack it
             basis = replace(ref, sequencer=await self.aws_pool(self.storage.read_sequencer, ref))
@@ -153,6 +164,7 @@ class Labeller:
             return replace(ref, version_id=fetched.version_id, sequencer="")
         ahead = TagsAhead(self.storage, self.aws_pool, ref)
         result = await self._result(fetched, ahead, durations)
+        await self._ensure_checked()
         with stage("write", durations):
             tags, item, before = await self._write(ref, basis, fetched, result, ahead)
             event = records.event_detail(item)
@@ -168,6 +180,12 @@ class Labeller:
         if tags.denied:
             raise tags.denied  # the row has the label; the tags need a permission
         return Outcome(Ending(result.status) if written else Ending.STALE, ref, result, tags.tagging, durations)
+
+    async def _ensure_checked(self) -> None:
+        """Wait for the network's self-check. Raises ModelError if it fails."""
+        if not self.self_check.done():  # another object's cancellation must not cancel it
+            await asyncio.shield(asyncio.wrap_future(self.self_check))
+        self.self_check.result()
 
     def _can_be_outdated(self, ref: ObjectRef, fetched: Fetched, before: Mapping[str, Any] | None) -> bool:
         """Whether rule 2 demands a check. `before`: the row that was there, {} if there was none, None if it stayed."""
@@ -206,8 +224,11 @@ class Labeller:
 
     async def _result(self, fetched: Fetched, ahead: TagsAhead, durations: dict[str, float]) -> Result:
         def begin() -> None:
+            if not self.storage.is_prepared:
+                self.aws_pool.begin(self.storage.prepare)
             if "tags" in self.settings.write:
-                ahead.begin(self.pace.seconds)
+                began = monotonic()
+                self.self_check.add_done_callback(lambda _: ahead.begin(self.pace.after(monotonic() - began)))
 
         own: dict[str, float] = {}
         try:

@@ -27,6 +27,10 @@ class Pace:
 
     seconds: float | None = None  # None until a picture has been through it
 
+    def after(self, seconds: float) -> float | None:
+        """How long the network still takes, `seconds` after it began."""
+        return None if self.seconds is None else self.seconds - seconds
+
     def add(self, seconds: float) -> None:
         """Take another picture into account."""
         self.seconds = seconds if self.seconds is None else self.seconds + _WEIGHT * (seconds - self.seconds)

@@ -5,8 +5,8 @@ arXiv 1512.04150): a label's logit is the sum of the head's inputs times its wei
 channel of the last feature map. What a mean contributes is divided among the places as the channel is; what a maximum
 contributes belongs to the place of the maximum. With the bias, the map adds up to the logit.
 
-The map needs three tensors of model.onnx that the file does not declare as outputs, because every upload would pay for
-them. A copy of the file in memory declares them; it is loaded only where somebody asks why.
+The map needs three tensors of model.onnx that the file does not declare as outputs: the functions request every output
+that a file declares. A copy of the file in memory declares them; it is loaded only where somebody asks why.
 """
 
 from __future__ import annotations

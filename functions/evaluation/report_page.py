@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evaluation.charts import Series, bars, confusion_table, frequent_confusions, line_chart, reliability_diagram
-from evaluation.class_activation import Shade
 from evaluation.drift import FEW_UPLOADS, MOVED, STABLE, Uploads
 from evaluation.night import NIGHTS, Night, Verdict
 from evaluation.pages import number, render
@@ -20,6 +19,8 @@ from evaluation.report import Figures, NightlyReport, headline, reasons
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+
+    from evaluation.class_activation import Shade
 
 TONES = {
     Verdict.BETTER: "good",

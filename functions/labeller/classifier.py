@@ -170,10 +170,17 @@ def softmax(logits: NDArray[np.floating[Any]], temperature: float) -> NDArray[np
 
 
 def load_classifier(directory: Path, threads: int) -> Classifier:
-    """Load the network in `directory`, to be run with `threads` threads on the CPU.
+    """As `open_classifier`, and checked. Raises ModelError also if the network fails the self-check."""
+    classifier = open_classifier(directory, threads)
+    classifier.check_itself()
+    return classifier
+
+
+def open_classifier(directory: Path, threads: int) -> Classifier:
+    """Load the network in `directory`, to be run with `threads` threads on the CPU. Its self-check is the caller's.
 
     The folder has model.onnx, manifest.json and, if the network names training pictures, exemplars.json.
-    Raises ModelError if a file is missing, if the network does not match the manifest, or if it fails the self-check.
+    Raises ModelError if a file is missing, or if the network does not match the manifest.
     """
     manifest = Manifest.from_file(directory / MANIFEST_FILE)
     path = directory / MODEL_FILE
@@ -188,9 +195,7 @@ def load_classifier(directory: Path, threads: int) -> Classifier:
     _check_fit(session, manifest, path)
     names = {output.name for output in session.get_outputs()}
     exemplars = read_exemplars(directory / EXEMPLARS_FILE) if NEAREST_OUTPUT in names else ()
-    classifier = Classifier(manifest, session, exemplars)
-    classifier.check_itself()
-    return classifier
+    return Classifier(manifest, session, exemplars)
 
 
 def open_session(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:

@@ -45,7 +45,7 @@ def _stretch(values: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 def _on_white(image: Image.Image) -> Image.Image:
     if image.mode != "RGBA":
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")  # which would copy one that is RGB
     white = Image.new("RGB", image.size, "white")
     white.paste(image, mask=image.getchannel("A"))
     return white

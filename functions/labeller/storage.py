@@ -11,39 +11,22 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cache
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from labeller.aws_errors import DENIED, AwsFailure, Denied, Gone, aws_errors, describe, error_code
+from labeller.clients import Later, make_clients
 from labeller.events import ObjectRef
-from labeller.pipeline import ensure_time
 from labeller.records import Tag
 from labeller.rows import Rows
 
 if TYPE_CHECKING:  # the stubs are not in Lambda
-    from ssl import SSLContext
-
-    from botocore.session import Session
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, HeadObjectOutputTypeDef
-
-# The standard mode retries throttling, 5xx and broken connections after up to 1 s and then up to 2 s. Two retries are
-# enough, since SQS redelivers what still fails. The timeouts are far above what S3 and DynamoDB take in one region.
-# A call therefore ends within 3 x (2 + 5) + 1 + 2 = 24 s, and even two hanging calls for one object leave it time to
-# fail alone within the function's 60 s. (A body may take 5 s for each part that is read.)
-_CONFIG: dict[str, Any] = {  # of botocore.config.Config
-    "retries": {"mode": "standard", "total_max_attempts": 3},
-    "connect_timeout": 2,
-    "read_timeout": 5,
-    "max_pool_connections": 16,  # Settings.objects_in_flight is at most 16
-}
-
-_SERVICES = ("s3", "dynamodb", "events")
 
 # KMS's errors, as S3 passes them on, that last until the key is repaired. KMS.ThrottlingException does not.
 _KEY_UNUSABLE = {"KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException"}
@@ -88,6 +71,13 @@ class Storage(Rows):
         self._s3 = s3
         self._events = events
         self._bus = bus
+        self.is_prepared = not isinstance(dynamodb, Later)
+
+    def prepare(self) -> None:
+        """Make the clients that `make_clients` has left for later."""
+        for client in (self._dynamodb, self._events):
+            _ = client.meta
+        self.is_prepared = True
 
     # ---- objects ------------------------------------------------------------------------------------------
 
@@ -222,70 +212,10 @@ def publish_events(
     ]
 
 
-def new_session() -> Session:
-    """A botocore session for the region and credentials of the environment."""
-    # Imported here, so that a thread can do it during the cold start: it takes 0.15 s. boto3 would add S3's transfer
-    # manager, resources and multiprocessing, and 20 ms.
-    from botocore.loaders import Loader
-    from botocore.session import Session
-
-    class ServiceLoader(Loader):
-        """Does not search the folders of all 400 services for the list of available ones."""
-
-        def list_available_services(self, type_name: str) -> list[str]:
-            return list(_SERVICES)
-
-    session = Session()
-    session.register_component("data_loader", ServiceLoader())
-    return session
-
-
 def connect(table: str, bus: str = "default") -> Storage:
     """Storage with clients for the region and credentials of the environment. Slow: keep the result."""
-    session = new_session()
-    from botocore import __version__
-    from botocore.config import Config
-
-    # A fixed name: botocore would compose a longer one, twice for each request.
-    config = Config(**_CONFIG, user_agent=f"{EVENT_SOURCE} Botocore/{__version__}")
-    clients: dict[str, Any] = {name: session.create_client(name, config=config) for name in _SERVICES}
-    for client in clients.values():
-        _read_authorities_once(client)
-        # Before every attempt, including a retry after Lambda has resumed a process in which the object was given up:
-        # by then another invocation may have labelled newer content.
-        client.meta.events.register_first("before-send", lambda **_: ensure_time())
-    return Storage(clients["s3"], clients["dynamodb"], table, clients["events"], bus)
-
-
-def _read_authorities_once(client: Any) -> None:
-    """Keep the client's connections from reading the file of certificate authorities, 17 ms of processor time each.
-
-    urllib3 reads it into the context of TLS that all connections of a client share, again for each of them. botocore
-    has no setting for that.
-    """
-    from botocore.httpsession import get_cert_path
-
-    if not client.meta.endpoint_url.startswith("https:"):
-        return
-    http = client._endpoint.http_session
-    http._manager.connection_pool_kw["ssl_context"] = _tls_context(get_cert_path(http._verify))
-    set_up = http._setup_ssl_cert
-
-    def set_up_without_reading(connection: Any, url: str, verify: Any) -> None:
-        set_up(connection, url, verify)
-        connection.ca_certs = None
-
-    http._setup_ssl_cert = set_up_without_reading
-
-
-@cache
-def _tls_context(authorities: str) -> SSLContext:
-    """A context for connections to servers whose certificates are of these authorities, a file."""
-    from botocore.httpsession import create_urllib3_context
-
-    context: SSLContext = create_urllib3_context()
-    context.load_verify_locations(authorities)
-    return context
+    s3, dynamodb, events = make_clients(EVENT_SOURCE)
+    return Storage(s3, dynamodb, table, events, bus)
 
 
 class _Address(TypedDict):

@@ -38,7 +38,7 @@ class Network:
             meanwhile()
             return predict(*arguments)
 
-        app.get_labeller().pace.seconds = 0.0
+        app.get_ready_labeller().pace.seconds = 0.0
         monkeypatch.setattr(Classifier, "predict", late)
 
     def plan(self, call: Call, _attempt: int, _request: Any, send: Callable[[], Any]) -> Any:
@@ -79,7 +79,7 @@ def test_tags_that_were_read_too_early_are_read_again(
 
 
 def test_tags_that_are_not_due_before_the_network_ends_are_read_at_its_end(service: Service) -> None:
-    app.get_labeller().pace.seconds = 3600.0
+    app.get_ready_labeller().pace.seconds = 3600.0
     upload = service.upload("red.png", encoded(plain(RED)), tags="owner=Ann")
 
     assert service.invoke(sqs_batch(notification(upload))) == DONE

@@ -125,6 +125,34 @@ def test_the_contributions_add_up_to_the_logit(pooling: str) -> None:
         assert contributions.sum() + BIAS[label] == pytest.approx(expected[0, label], abs=1e-5)
 
 
+ROOT = np.sqrt
+
+
+@pytest.mark.parametrize(
+    ("pooling", "second", "red", "places"),
+    [
+        ("average", 90, 3 / ROOT(13), (2 / 3, 1 / 3)),  # (180 + 90, 180) of unit length is (3, 2) / root of 13
+        ("square root", 90, ROOT(3 / 5), (2 / 3, 1 / 3)),  # roots of (3, 2): (3, 2) / 5 are their squares
+        ("maximum", 90, ROOT(1 / 2), (1, 0)),  # (180, 180)
+        ("average", 180, 2 / ROOT(5), (1 / 2, 1 / 2)),
+        ("maximum", 180, ROOT(1 / 2), (1 / 2, 1 / 2)),
+    ],
+)
+def test_a_mean_is_shared_by_all_places_and_a_maximum_is_that_of_its_place(
+    pooling: str, second: int, red: float, places: tuple[float, float]
+) -> None:
+    # Two places are redder than grey, by 180 and by `second`, and one is bluer, by 180. A head's weight for red is 2.
+    pixels = np.full((1, SIDE, SIDE, 3), 128, np.uint8)
+    pixels[:, 16:24, 8:16] = (200, 20, 20)
+    pixels[:, 0:8, 24:32] = (second + 20, 20, 20)
+    pixels[:, 24:32, 0:8] = (20, 20, 200)
+
+    (contributions,) = activation(network(pooling)).contributions(pixels, [RED])
+
+    expected = [2 * red * share for share in places]
+    assert (contributions[2, 1], contributions[0, 3]) == pytest.approx(expected, abs=1e-5)
+
+
 def test_the_outputs_are_declared_as_onnx_itself_declares_them() -> None:
     model = network("average")
     seen: list[bytes] = []

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -13,11 +14,14 @@ from typing import Any
 import boto3
 import pytest
 from boto3.dynamodb.types import TypeSerializer
-from botocore.exceptions import EndpointConnectionError, IncompleteReadError
+from botocore.exceptions import DataNotFoundError, EndpointConnectionError, IncompleteReadError
+from botocore.loaders import Loader
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
+from labeller import clients
 from labeller.aws_errors import AwsFailure, Denied, Gone
+from labeller.clients import new_session
 from labeller.events import ObjectRef
 from labeller.reviews import ATTRIBUTES, following, review_of
 from labeller.rows import ReviewChanged
@@ -520,6 +524,32 @@ def test_a_call_that_gets_no_answer_fails_all_its_events(monkeypatch: pytest.Mon
 # ---- how it is connected ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("service", ["s3", "dynamodb", "events"])
+def test_models_are_those_of_botocore_in_plain_dictionaries(service: str) -> None:
+    loader = new_session().get_component("data_loader")
+
+    model, theirs = (loads.load_service_model(service, "service-2") for loads in (loader, Loader()))
+
+    assert model == theirs
+    assert list(model["shapes"]) == list(theirs["shapes"])
+    assert {type(model), type(model["shapes"]), type(loader.load_data("endpoints"))} == {dict}
+    with pytest.raises(DataNotFoundError):
+        loader.load_data("absent")
+
+
+def test_certificate_authorities_are_read_beside_the_first_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_reading, new_client = threading.Event(), clients._new_client
+
+    def late(*arguments: Any) -> Any:
+        assert is_reading.wait(10), "the authorities are read after the client is made"
+        return new_client(*arguments)
+
+    monkeypatch.setattr(clients, "_tls_context", lambda _: is_reading.set())
+    monkeypatch.setattr(clients, "_new_client", late)
+
+    connect(TABLE)
+
+
 def test_a_row_is_written_as_the_serialiser_of_boto3_would_write_it(stubbed: Stubbed) -> None:
     row = {"object": "uploads/a", "version": "null", "label": "käse", "scores": {"käse": Decimal("0.700000")}}
     numbers = {"size": Decimal(12), "confidence": Decimal("0.700000"), "nothing": Decimal("0.000000")}
@@ -545,6 +575,7 @@ import sys
 from labeller.storage import connect
 storage = connect("results")
 assert "boto3" not in sys.modules and "s3transfer" not in sys.modules, "boto3 takes 20 ms of a cold start"
+assert not storage.is_prepared, "the first fetch waits for the clients of DynamoDB and EventBridge"
 import boto3
 for ours, name in ((storage._s3, "s3"), (storage._dynamodb, "dynamodb"), (storage._events, "events")):
     theirs = boto3.client(name)
