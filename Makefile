@@ -67,7 +67,7 @@ demo: .venv/ready ## the whole path on this machine: build a model, upload pictu
 photographs: .venv/ready ## download 3,000 public photographs of cats and dogs into photographs/ (69 MB): MIRROR=url
 	@$(call run,local.photographs)
 
-model: .venv/ready ## train and quantise the model: DATA=folder WEIGHTS=imagenet|random|file.h5 IMAGE_SIZE=384|auto COMPRESS=3|none|auto
+model: .venv/ready ## train and quantise the model: DATA=folder WEIGHTS=imagenet|random|file.h5 IMAGE_SIZE=384|auto COMPRESS=3.5|none|auto
 	@$(call run,model_build.__main__)
 
 verify-cpus: .venv/ready ## compare the model on this CPU, AVX2-only x86 and arm64: DATA= PHOTOGRAPHS=40

@@ -109,6 +109,20 @@ def test_a_network_that_is_better_on_few_pictures_drops_no_slower_one() -> None:
     assert raced.best(400).name == "64 px, 2x faster"
 
 
+def test_a_faster_network_with_a_lower_loss_is_shipped_even_if_its_small_excess_is_measurable() -> None:
+    # Networks of one size differ little from picture to picture, so that on many a small excess is measurable.
+    means = {"64 px, full": 0.0, "64 px, 2x faster": 0.002, "80 px, full": 0.004, "80 px, 2x faster": 0.004}
+
+    def judge(one: Network, images: int) -> EvaluatedHead:
+        noise = DIFFERENCES[:images] * (0.1 if one.image_size == 64 and images == IMAGES else 5)
+        return evaluated(one.name, 2.0 + means[one.name] + (noise if means[one.name] else np.zeros(images)))
+
+    raced = Race(judge)
+    assert run_race(raced, families((64, 80), (1.0, 2.0)), SAMPLES).name == "64 px, 2x faster"
+    assert not raced.may_win(network(64, 2.0), IMAGES)
+    assert raced.may_win(network(80, 2.0), IMAGES)
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 0.02), min_size=6, max_size=6))
 def test_every_network_faster_than_the_winner_is_measurably_worse_than_one_that_is_as_slow_or_slower(
@@ -124,7 +138,9 @@ def test_every_network_faster_than_the_winner_is_measurably_worse_than_one_that_
             differences = [paired_difference(raced.results[images][one].losses, raced.results[images][other].losses)
                            for other in slower]  # fmt: skip
             assert any(excess > SIGNIFICANCE * error for excess, error in differences) or not raced.may_win(one, images)
-    assert raced.may_win(winner, IMAGES)
+    results = raced.results[IMAGES]
+    allowed = [results[one].losses.mean() for one in results if raced.may_win(one, IMAGES)]
+    assert results[winner].losses.mean() <= max(allowed)
 
 
 def test_every_network_is_reported_on_the_largest_sample_it_was_judged_on() -> None:
