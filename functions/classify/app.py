@@ -75,7 +75,7 @@ def get_labeller() -> Labeller:
         pace, cpu_pool = Pace(), WorkerPool(settings.onnx_threads, "cpu")
         clients = storage.result()
         self_check = cpu_pool.begin(_check, classifier, pace)  # beside the first picture: the clients need a processor
-        return Labeller(
+        labeller = Labeller(
             settings,
             classifier,
             clients,
@@ -84,6 +84,9 @@ def get_labeller() -> Labeller:
             pace=pace,
             self_check=self_check,
         )
+        # Then the other clients, while the first picture still takes the other processor.
+        self_check.add_done_callback(lambda _: labeller.aws_pool.begin(clients.prepare))
+        return labeller
 
 
 def get_ready_labeller() -> Labeller:

@@ -63,12 +63,20 @@ def test_nothing_is_written_if_the_self_check_fails(
 def test_clients_that_the_fetch_does_not_need_are_made_while_the_network_runs(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("ONNX_THREADS", "2")
     upload = sqs_batch(notification(service.upload("red.png", encoded(plain(RED)))))
-    are_made, fetch, prepare, predict = threading.Event(), Storage.fetch, Storage.prepare, Classifier.predict
+    is_fetched, are_made = threading.Event(), threading.Event()
+    fetch, prepare, predict, check = Storage.fetch, Storage.prepare, Classifier.predict, Classifier.check_itself
 
     def early(storage: Storage, *arguments: Any) -> Any:
-        assert not storage.is_prepared, "the first fetch waits for all clients"
-        return fetch(storage, *arguments)
+        assert not are_made.is_set()
+        fetched = fetch(storage, *arguments)
+        is_fetched.set()
+        return fetched
+
+    def check_later(classifier: Classifier) -> float:
+        assert is_fetched.wait(SECONDS), "the first fetch waits for all clients"
+        return check(classifier)
 
     def observed(storage: Storage) -> None:
         prepare(storage)
@@ -78,6 +86,7 @@ def test_clients_that_the_fetch_does_not_need_are_made_while_the_network_runs(
         assert are_made.wait(SECONDS), "the clients are made after the network"
         return predict(*arguments)
 
+    monkeypatch.setattr(Classifier, "check_itself", check_later)
     monkeypatch.setattr(Storage, "fetch", early)
     monkeypatch.setattr(Storage, "prepare", observed)
     monkeypatch.setattr(Classifier, "predict", late)
@@ -130,7 +139,8 @@ def test_a_snapshot_holds_the_checked_model_and_all_clients(service: Service) ->
     assert app.get_labeller.cache_info().currsize == 1
     labeller = app.get_labeller()
     assert labeller.self_check.done()
-    assert labeller.storage.is_prepared
+    assert labeller.storage._dynamodb._client is not None  # type: ignore[attr-defined]
+    assert labeller.storage._events._client is not None  # type: ignore[attr-defined]
 
 
 def test_no_snapshot_is_taken_of_a_model_that_fails_its_self_check(
