@@ -62,7 +62,7 @@ def _without_garbage_collection() -> Iterator[None]:
 def get_labeller() -> Labeller:
     """Settings, network and clients, made at first use. Raises SettingsError, ModelError.
 
-    The network's self-check, and the clients that the first fetch does not need, may still be under way.
+    The network's self-check may still be under way.
     """
     settings = Settings.from_env(os.environ)
     # Two threads: making the clients is Python code, loading the network mostly is not.
@@ -75,7 +75,7 @@ def get_labeller() -> Labeller:
         pace, cpu_pool = Pace(), WorkerPool(settings.onnx_threads, "cpu")
         clients = storage.result()
         self_check = cpu_pool.begin(_check, classifier, pace)  # beside the first picture: the clients need a processor
-        labeller = Labeller(
+        return Labeller(
             settings,
             classifier,
             clients,
@@ -84,15 +84,11 @@ def get_labeller() -> Labeller:
             pace=pace,
             self_check=self_check,
         )
-        # Then the other clients, while the first picture still takes the other processor.
-        self_check.add_done_callback(lambda _: labeller.aws_pool.begin(clients.prepare))
-        return labeller
 
 
 def get_ready_labeller() -> Labeller:
-    """As get_labeller, but nothing is under way. Raises ModelError also if the network fails its self-check."""
+    """As get_labeller, but checked. Raises ModelError also if the network fails its self-check."""
     labeller = get_labeller()
-    labeller.storage.prepare()
     _ensure_checked(labeller)
     return labeller
 

@@ -72,11 +72,6 @@ class Storage(Rows):
         self._events = events
         self._bus = bus
 
-    def prepare(self) -> None:
-        """Make the clients that `make_clients` has left for later."""
-        for client in (self._dynamodb, self._events):
-            _ = client.meta
-
     # ---- objects ------------------------------------------------------------------------------------------
 
     def fetch(self, ref: ObjectRef, max_bytes: int) -> Fetched:

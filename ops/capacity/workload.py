@@ -84,8 +84,8 @@ class Image:
     """Assumed: first bytes of S3 (20 ms each to fetch and to tag; other tags are read while the network runs), DynamoDB
     (5 ms), EventBridge (10 ms)."""
     init_ms: float = 600.0
-    """A cold start up to the first invocation, assumed: 320 ms were measured on two cores, with code and layers on disk,
-    which Lambda has to fetch."""
+    """A cold start up to the first invocation, assumed: 320 ms were measured on two cores, with code and layers on the
+    disk. Lambda has to fetch them."""
     parallel_share: float = 0.95
     """Assumed: share of one image's inference that several threads can share (Amdahl)."""
     efficiency: float = EFFICIENCY
