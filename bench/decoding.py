@@ -3,7 +3,7 @@
     python -m bench.decoding
 
 Each photograph is enlarged to a camera's JPEG of 12 megapixels and decoded twice, in turn: as in production (libjpeg
-reduces it to at least twice the network's side) and in full. The network runs on both.
+reduces it to at least 1.9 times the network's side) and in full. The network runs on both.
 """
 
 import argparse

@@ -86,8 +86,6 @@ class Image:
     init_ms: float = 600.0
     """A cold start up to the first invocation, assumed: 320 ms were measured on two cores, with code and layers on the
     disk. Lambda has to fetch them."""
-    parallel_share: float = 0.95
-    """Assumed: share of one image's inference that several threads can share (Amdahl)."""
     efficiency: float = EFFICIENCY
     """See EFFICIENCY."""
     log_bytes: float = 651.0
@@ -113,12 +111,11 @@ class Image:
     def batch_ms(self, size: int, memory: int, architecture: Architecture) -> float:
         """Milliseconds that a warm function of `memory` MB takes for a batch of `size` images.
 
-        One image is decoded by one thread and inferred by all. In a batch the images share the processors, and one
-        image waits while others are worked on.
+        One image runs on one processor: an image alone is labelled no faster by a function of several. In a batch the
+        images share the processors, and one image waits while others are worked on.
         """
         vcpus = memory / MB_PER_VCPU
-        serial = self.decode_vcpu_ms + self.overhead_vcpu_ms + self._inference(architecture) * (1 - self.parallel_share)
-        alone = serial / min(1.0, vcpus) + self._inference(architecture) * self.parallel_share / vcpus
+        alone = self.vcpu_ms(architecture) / min(1.0, vcpus)
         return self.wait_ms + max(alone, size * self.vcpu_ms(architecture) / (vcpus * self.efficiency))
 
     def writing(self, write: frozenset[str]) -> "Image":

@@ -112,6 +112,17 @@ def test_a_large_jpeg_decoded_at_reduced_size_differs_little_from_the_whole_one(
     assert np.abs(result.pixels.astype(int) - whole).mean() < 1.0  # of 255
 
 
+@pytest.mark.parametrize(("width", "height"), [(1000, 750), (1008, 756)])  # a fourth of a camera's 12 megapixels
+def test_a_quarter_of_a_photograph_of_12_megapixels_is_enough(width: int, height: int) -> None:
+    data = encoded(photo_like(width, height), "JPEG", quality=90)
+    quarter = Image.open(io.BytesIO(data))
+    quarter.draft(None, (width // 4, height // 4))
+
+    result = decode(data, (96, 96), 10**6)  # a fourth of 384 pixels
+
+    assert (result.pixels == np.asarray(quarter.resize((96, 96), Image.Resampling.BILINEAR))).all()
+
+
 # ---- orientation ------------------------------------------------------------------------------------------
 
 # EXIF 2.32, section 4.6.4: which sides of the scene the stored 0th row and 0th column are.

@@ -262,9 +262,7 @@ def test_a_line_that_names_no_object_is_refused_with_its_number(tmp_path: Path, 
 
 # ---- minutes and dollars ----------------------------------------------------------------------------------
 
-IMAGE = Image(
-    inference_vcpu_ms=170, decode_vcpu_ms=10, overhead_vcpu_ms=20, wait_ms=100, parallel_share=0, efficiency=1
-)
+IMAGE = Image(inference_vcpu_ms=170, decode_vcpu_ms=10, overhead_vcpu_ms=20, wait_ms=100, efficiency=1)
 
 
 def test_minutes_follow_from_the_objects_and_the_concurrency() -> None:

@@ -13,7 +13,6 @@ PLAIN = Image(
     decode_vcpu_ms=10,
     overhead_vcpu_ms=10,
     wait_ms=50,
-    parallel_share=0.5,
     efficiency=1.0,
     log_bytes=1000,
     invocation_log_bytes=1000,
@@ -29,9 +28,8 @@ def test_one_vcpu_takes_processor_time_plus_waiting() -> None:
     assert PLAIN.batch_ms(1, 1769, "x86_64") == pytest.approx(50 + 100)
 
 
-def test_two_vcpus_speed_up_only_the_parallel_share_of_one_image() -> None:
-    # 10 + 10 + 40 ms in one thread, 40 ms in two.
-    assert PLAIN.batch_ms(1, 2 * 1769, "x86_64") == pytest.approx(50 + 60 + 20)
+def test_an_image_alone_runs_on_one_of_two_vcpus() -> None:
+    assert PLAIN.batch_ms(1, 2 * 1769, "x86_64") == pytest.approx(50 + 100)
 
 
 def test_a_batch_keeps_all_vcpus_busy_and_waits_once() -> None:
