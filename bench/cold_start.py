@@ -5,8 +5,8 @@
 Another process plays S3, DynamoDB and EventBridge over TLS and answers after 20 ms. Each round starts a new runtime and
 sends one photograph, then another one. Processor time is that of the runtime's process; unlike the rest it does not
 depend on the machine's load. The stages are measured in a process of their own, one after the other; the function makes
-S3's client while it loads the model, and the other clients and the self-check while it labels the first picture. Peak
-memory is that of a function that gets batches of 12-megapixel photographs.
+its clients while it loads the model, and its self-check while it labels the first picture. Peak memory is that of a
+function that gets batches of 12-megapixel photographs.
 """
 
 import argparse

@@ -43,11 +43,7 @@ def _make_clients(state: dict[str, Any]) -> None:
     from labeller.storage import connect
 
     state["settings"] = settings = Settings.from_env(os.environ)
-    state["storage"] = connect(settings.results_table, settings.event_bus)
-
-
-def _make_other_clients(state: dict[str, Any]) -> None:
-    state["storage"].prepare()
+    connect(settings.results_table, settings.event_bus)
 
 
 def _load_model(state: dict[str, Any]) -> None:
@@ -64,8 +60,7 @@ STAGES: dict[str, Callable[[dict[str, Any]], None]] = {
     "import onnxruntime, numpy": _import_onnxruntime,
     "import Powertools, botocore, Pillow": _import_libraries,
     "import the function": _import_function,
-    "S3's client": _make_clients,
-    "the other AWS clients": _make_other_clients,
+    "AWS clients": _make_clients,
     "model": _load_model,
     "self-check": _check_model,
 }

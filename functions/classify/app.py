@@ -62,7 +62,7 @@ def _without_garbage_collection() -> Iterator[None]:
 def get_labeller() -> Labeller:
     """Settings, network and clients, made at first use. Raises SettingsError, ModelError.
 
-    The network's self-check, and the clients that the first fetch does not need, may still be under way.
+    The network's self-check may still be under way.
     """
     settings = Settings.from_env(os.environ)
     # Two threads: making the clients is Python code, loading the network mostly is not.
@@ -87,9 +87,8 @@ def get_labeller() -> Labeller:
 
 
 def get_ready_labeller() -> Labeller:
-    """As get_labeller, but nothing is under way. Raises ModelError also if the network fails its self-check."""
+    """As get_labeller, but checked. Raises ModelError also if the network fails its self-check."""
     labeller = get_labeller()
-    labeller.storage.prepare()
     _ensure_checked(labeller)
     return labeller
 

@@ -224,8 +224,6 @@ class Labeller:
 
     async def _result(self, fetched: Fetched, ahead: TagsAhead, durations: dict[str, float]) -> Result:
         def begin() -> None:
-            if not self.storage.is_prepared:
-                self.aws_pool.begin(self.storage.prepare)
             if "tags" in self.settings.write:
                 began = monotonic()
                 self.self_check.add_done_callback(lambda _: ahead.begin(self.pace.after(monotonic() - began)))

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from labeller.pipeline import ensure_time
@@ -30,7 +29,6 @@ _CONFIG: dict[str, Any] = {  # of botocore.config.Config
 }
 
 _SERVICES = ("s3", "dynamodb", "events")
-_making_clients = Lock()  # a session makes one at a time
 
 
 def new_session() -> Session:
@@ -61,34 +59,16 @@ def new_session() -> Session:
 
 
 def make_clients(user_agent: str) -> tuple[Any, Any, Any]:
-    """Clients of S3, DynamoDB and EventBridge for the region and credentials of the environment.
-
-    S3's is made at once, the others when they are first used: the first fetch needs S3 only.
-    """
+    """Clients of S3, DynamoDB and EventBridge for the region and credentials of the environment."""
     session = new_session()
     from botocore.httpsession import get_cert_path
 
-    with ThreadPoolExecutor(1) as thread:  # beside the client: OpenSSL reads the file in C
+    with ThreadPoolExecutor(1) as thread:  # beside the clients: OpenSSL reads the file in C
         thread.submit(_tls_context, get_cert_path(session.get_config_variable("ca_bundle") or True))
-        with _making_clients:
-            s3 = _new_client(session, "s3", user_agent)
-    _read_authorities_once(s3)
-    return s3, Later(session, "dynamodb", user_agent), Later(session, "events", user_agent)
-
-
-class Later:
-    """A client that is made when it is first used. Any thread may be the first."""
-
-    def __init__(self, session: Session, name: str, user_agent: str) -> None:
-        self._arguments = session, name, user_agent
-        self._client: Any = None
-
-    def __getattr__(self, attribute: str) -> Any:
-        with _making_clients:
-            if self._client is None:
-                self._client = _new_client(*self._arguments)
-                _read_authorities_once(self._client)
-        return getattr(self._client, attribute)
+        s3, dynamodb, events = (_new_client(session, name, user_agent) for name in _SERVICES)
+    for client in (s3, dynamodb, events):
+        _read_authorities_once(client)
+    return s3, dynamodb, events
 
 
 def _new_client(session: Session, name: str, user_agent: str) -> Any:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 from botocore.exceptions import BotoCoreError, ClientError
 
 from labeller.aws_errors import DENIED, AwsFailure, Denied, Gone, aws_errors, describe, error_code
-from labeller.clients import Later, make_clients
+from labeller.clients import make_clients
 from labeller.events import ObjectRef
 from labeller.records import Tag
 from labeller.rows import Rows
@@ -71,13 +71,6 @@ class Storage(Rows):
         self._s3 = s3
         self._events = events
         self._bus = bus
-        self.is_prepared = not isinstance(dynamodb, Later)
-
-    def prepare(self) -> None:
-        """Make the clients that `make_clients` has left for later."""
-        for client in (self._dynamodb, self._events):
-            _ = client.meta
-        self.is_prepared = True
 
     # ---- objects ------------------------------------------------------------------------------------------
 

@@ -84,7 +84,8 @@ class Image:
     """Assumed: first bytes of S3 (20 ms each to fetch and to tag; other tags are read while the network runs), DynamoDB
     (5 ms), EventBridge (10 ms)."""
     init_ms: float = 600.0
-    """A cold start up to the first invocation; the design's limit for two cores."""
+    """A cold start up to the first invocation, assumed: 320 ms were measured on two cores, with code and layers on the
+    disk. Lambda has to fetch them."""
     efficiency: float = EFFICIENCY
     """See EFFICIENCY."""
     log_bytes: float = 651.0

@@ -60,32 +60,6 @@ def test_nothing_is_written_if_the_self_check_fails(
     assert service.published() == []
 
 
-def test_clients_that_the_fetch_does_not_need_are_made_while_the_network_runs(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    upload = sqs_batch(notification(service.upload("red.png", encoded(plain(RED)))))
-    are_made, fetch, prepare, predict = threading.Event(), Storage.fetch, Storage.prepare, Classifier.predict
-
-    def early(storage: Storage, *arguments: Any) -> Any:
-        assert not storage.is_prepared, "the first fetch waits for all clients"
-        return fetch(storage, *arguments)
-
-    def observed(storage: Storage) -> None:
-        prepare(storage)
-        are_made.set()
-
-    def late(*arguments: Any) -> Any:
-        assert are_made.wait(SECONDS), "the clients are made after the network"
-        return predict(*arguments)
-
-    monkeypatch.setattr(Storage, "fetch", early)
-    monkeypatch.setattr(Storage, "prepare", observed)
-    monkeypatch.setattr(Classifier, "predict", late)
-
-    assert service.invoke(upload) == DONE
-    assert service.rows()["red.png"]["label"] == "red"
-
-
 def test_the_self_check_tells_how_long_the_network_takes(service: Service) -> None:
     seconds = app.get_ready_labeller().pace.seconds
 
@@ -123,14 +97,12 @@ def test_tags_of_the_first_picture_are_read_ahead_though_the_self_check_ends_lat
     assert service.tags("red.png")["owner"] == "Ann"
 
 
-def test_a_snapshot_holds_the_checked_model_and_all_clients(service: Service) -> None:
+def test_a_snapshot_holds_the_checked_model(service: Service) -> None:
     for function, arguments, options in get_before_snapshot():
         function(*arguments, **options)
 
     assert app.get_labeller.cache_info().currsize == 1
-    labeller = app.get_labeller()
-    assert labeller.self_check.done()
-    assert labeller.storage.is_prepared
+    assert app.get_labeller().self_check.done()
 
 
 def test_no_snapshot_is_taken_of_a_model_that_fails_its_self_check(
