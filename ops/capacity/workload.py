@@ -55,7 +55,7 @@ DEFAULT_SIDE = 384
 EFFICIENCY = 0.9
 """Share of the processors that a batch keeps busy after its waiting, which this model adds separately. Assumed.
 
-`make bench` measures another share: the handler's rate over the rate of the network alone, 71% in batches of 10 with a
+`make bench` measures another share: the handler's rate over the rate of the network alone, 72% in batches of 10 with a
 network of 72 ms (docs/performance.md). Longer batches show how busy the processors are: in an earlier version they
 reached 81% (batches of 40) and 84% (of 100) of the 87% that would be reached without any waiting, so 96%. 0.9 is
 cautious."""
