@@ -1,6 +1,6 @@
 """Photographs in class folders -> build/model, ready for the layer. `run_stages` reads from top to bottom.
 
-python -m model_build --data DIR [--weights imagenet|random|PATH] [--image-size 384] [--compress 3.5] [--out build/model]
+python -m model_build --data DIR [--weights imagenet|random|PATH] [--image-size N] [--compress 3.5] [--out build/model]
 """
 
 from __future__ import annotations

@@ -44,9 +44,9 @@ class Network:
 
 
 NETWORKS = {
-    384: Network("VGG16 made 3.5 times as fast, the default", 11.6, 59.3),
-    224: Network("VGG16", 15.3, 70.5),
-    128: Network("VGG16", 5.0, 23.4),
+    384: Network("VGG16 made 3.5 times as fast, the default", 11.6, 58.7),
+    224: Network("VGG16", 15.3, 69.6),
+    128: Network("VGG16", 5.0, 23.1),
 }
 """By the side of the input in pixels. Measured in one run on an idle machine, two pictures at a time on two cores, as
 the function does (docs/performance.md, "Size and network")."""
