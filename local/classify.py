@@ -18,10 +18,14 @@ def classify_handler(stack: Stack, model: Path, log: TextIO) -> Iterator[Handler
     """
     with process_environment(stack.function.local_environment(model)):
         with redirect_stdout(log):  # Powertools' logger and metrics keep the stream that they start with
-            from classify.app import lambda_handler
+            from classify.app import get_labeller, lambda_handler
 
         def handler(event: dict[str, Any], context: Any) -> Any:
             with redirect_stdout(log), redirect_stderr(log):  # warnings are written to the latter
                 return lambda_handler(event, context)
 
-        yield handler
+        get_labeller.cache_clear()  # what was loaded for another stack or model
+        try:
+            yield handler
+        finally:
+            get_labeller.cache_clear()

@@ -72,7 +72,7 @@ def test_own_classes_are_built_and_labelled_by_the_handler(
     rows = service.rows()
     assert set(rows) == set(uploads)
     right = [rows[key]["label"] == label for key, label in uploads.items()]
-    assert sum(right) / len(right) > 0.8  # a third would be guessing
+    assert sum(right) / len(right) > 0.7  # a third would be guessing
     assert {row["label"] for row in rows.values()} == LABELS
     for key, row in rows.items():
         assert set(row["scores"]) == LABELS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 
 from model_build.base import Base, on_rgb_pixels, sha256_of_values
 
@@ -33,3 +34,9 @@ def load_narrow(weights: str, image_size: int, seed: int) -> Base:
     """Stands in for model_build.base.load."""
     network = narrow_vgg(image_size, seed)
     return Base(on_rgb_pixels(network), weights, sha256_of_values(network))
+
+
+def of_swapped_colours(kernel: np.ndarray) -> np.ndarray:
+    """The first kernel [out, pixels * 3, h, w] (`model_build.first_layer`), as if red were blue."""
+    outputs, inputs, height, width = kernel.shape
+    return kernel.reshape(outputs, inputs // 3, 3, height, width)[:, :, ::-1].reshape(kernel.shape)

@@ -38,7 +38,7 @@ from model_build.quantize import QuantisationError
 from model_build.selection import TrainedNetwork
 from model_build.strangers import Learnt
 from model_build.verify import Verification, VerificationError
-from tests.model_build.narrow import load_narrow
+from tests.model_build.narrow import load_narrow, of_swapped_colours
 
 pytestmark = pytest.mark.slow
 
@@ -135,8 +135,8 @@ def transpose(model: onnx.ModelProto) -> None:
 
 
 def swap_colours(model: onnx.ModelProto) -> None:
-    (first,) = (kernel for kernel in kernels(model) if kernel.dims[1] == 3)
-    change(first, numpy_helper.to_array(first)[:, ::-1])
+    (first,) = (kernel for kernel in kernels(model) if kernel.dims[1] % 3 == 0)  # of a pixel, or of four
+    change(first, of_swapped_colours(numpy_helper.to_array(first)))
 
 
 def double_a_scale(model: onnx.ModelProto) -> None:

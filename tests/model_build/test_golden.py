@@ -24,6 +24,7 @@ from labeller.manifest import (
     ModelError,
 )
 from model_build import golden
+from tests.model_build.narrow import of_swapped_colours
 
 slow = pytest.mark.slow
 
@@ -131,13 +132,13 @@ def kernels(network: onnx.ModelProto) -> list[onnx.TensorProto]:
 def swapped_channels(network: onnx.ModelProto) -> None:
     """Swap red and blue in the first convolution, as a wrong channel order does."""
     first = kernels(network)[0]
-    first.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(first)[:, ::-1].copy(), first.name))
+    first.CopyFrom(numpy_helper.from_array(of_swapped_colours(numpy_helper.to_array(first)), first.name))
 
 
 def transposed_kernels(network: onnx.ModelProto) -> None:
-    """Swap height and width in the first convolution."""
-    first = kernels(network)[0]
-    first.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(first).swapaxes(2, 3).copy(), first.name))
+    """Swap height and width in the second convolution."""
+    second = kernels(network)[1]
+    second.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(second).swapaxes(2, 3).copy(), second.name))
 
 
 def unsigned_kernels(network: onnx.ModelProto) -> None:
