@@ -125,6 +125,19 @@ def test_the_contributions_add_up_to_the_logit(pooling: str) -> None:
         assert contributions.sum() + BIAS[label] == pytest.approx(expected[0, label], abs=1e-5)
 
 
+@pytest.mark.parametrize("pooling", list(POOLED))
+def test_pictures_together_get_the_maps_that_each_gets_alone(pooling: str) -> None:
+    two_places = picture()
+    two_places[:, 24:32, 0:8] = (110, 20, 20)  # red as well, but half as much
+    explained = activation(network(pooling))
+
+    together = explained.contributions(np.concatenate([two_places, picture()]), [RED, BLUE])
+
+    assert together.dtype == np.float32
+    alone = [explained.contributions(two_places, [RED]), explained.contributions(picture(), [BLUE])]
+    np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-6)
+
+
 ROOT = np.sqrt
 
 
