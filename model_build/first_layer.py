@@ -32,9 +32,10 @@ TO_FIRST, TO_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 def take_pixels(path: Path) -> None:
     """Rewrite the first convolution, 3 x 3 in INT8, of a base that `quantize` wrote, uint8 [N, S, S, 3] -> features.
 
-    Four pixels are taken at once if S is a multiple of 4. The features stay what they are but for rounding, and but for
-    the border: outside the picture, the convolution sees the mean of the channels' means instead of each channel's, a
-    difference of at most 11 of 255 levels. Raises ValueError if the graph begins otherwise.
+    Four pixels are taken at once if S is a multiple of 4; `export.resize` may then change S to another one. The
+    features stay what they are but for rounding, and but for the border: outside the picture, the convolution sees the
+    mean of the channels' means instead of each channel's, a difference of at most 11 of 255 levels. Raises ValueError
+    if the graph begins otherwise.
     """
     model = onnx.load(path)
     graph = model.graph

@@ -217,7 +217,7 @@ def run_race(race: Race, families: Sequence[Mapping[int, Network]], samples: Seq
     contenders = race.contenders(parts[-1])
     for index, network in enumerate(contenders):
         race.measure(network, last)
-        for slower in contenders[index + 1 :]:
+        for slower in contenders[index + 1 :]:  # but for full networks, whose best is judged already
             if slower.image_size == network.image_size and slower.speedup > 1 and race.may_win(network, last):
                 race.measure(slower, last)
         if race.may_win(network, last):
