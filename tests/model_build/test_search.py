@@ -195,7 +195,7 @@ def searched(small: BuildConfig, tmp_path_factory: pytest.TempPathFactory) -> Bu
     from model_build.build import build
 
     axes = {"auto_size": True, "auto_speedup": True, "sizes": (32, 64), "speedups": (2.0,)}
-    settings = replace(small, out=tmp_path_factory.mktemp("searched") / "model", image_size=96, speedup=1.0, **axes)
+    settings = replace(small, out=tmp_path_factory.mktemp("searched") / "model", speedup=1.0, **axes)
     build(settings, load_narrow)
     return settings
 
@@ -211,9 +211,7 @@ def test_the_report_has_every_network_and_names_the_shipped_one(searched: BuildC
         <= {
             "32 px, full",
             "64 px, full",
-            "96 px, full",
             "32 px, 2x faster",
-            "96 px, 2x faster",
             "64 px, 2x faster",
         }
     )
@@ -230,8 +228,6 @@ def test_the_report_has_every_network_and_names_the_shipped_one(searched: BuildC
     card = (searched.out / "index.html").read_text("utf-8")
     assert "Size and network: log loss against time" in card
     assert "IMAGE_SIZE=auto COMPRESS=auto" in card
-    assert chosen["image_size"] != report["settings"]["image_size"]
-    assert card.count("data:image/png;base64,iVBOR") == len(report["mistakes"]) > 0  # shades, at the size it found
 
 
 @pytest.mark.slow
