@@ -52,7 +52,7 @@ _PLUGINS = {
     "WEBP": "PIL.WebPImagePlugin",
     "GIF": "PIL.GifImagePlugin",
     "BMP": "PIL.BmpImagePlugin",
-    "TIFF": "PIL.TiffImagePlugin",
+    "TIFF": "labeller.tiff_file",
     "AVIF": "PIL.AvifImagePlugin",
     "HEIF": "pillow_heif",
 }
