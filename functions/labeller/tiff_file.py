@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from PIL import Image, TiffImagePlugin
+from PIL import TiffImagePlugin
 
 _PHOTOMETRIC, _WHITE_IS_ZERO, _BLACK_IS_ZERO = 262, 0, 1
 _SEPARATE = 2  # PlanarConfiguration: each component in a plane of its own
@@ -51,4 +51,3 @@ TiffImagePlugin.OPEN_INFO[b"MM", _WHITE_IS_ZERO, (1,), 1, (16,), ()] = ("I;16", 
 for _key in [(b"II", _WHITE_IS_ZERO, (3,), 1, (32,), ()), (b"MM", _WHITE_IS_ZERO, (3,), 1, (32,), ())]:
     del TiffImagePlugin.OPEN_INFO[_key]
 del TiffImagePlugin.OPEN_INFO[b"II", _BLACK_IS_ZERO, (1,), 1, (12,), ()]
-Image.register_open(TiffFile.format, TiffFile, Image.OPEN[TiffFile.format][1])
