@@ -22,8 +22,9 @@ from model_build.atomic_folder import atomic_folder
 
 REQUIREMENTS = ROOT / "requirements" / "layer.txt"
 MODEL_FILES = ("model.onnx", "manifest.json")
-# The nightly report compares itself with the first. The network names pictures of the second, if it names any.
-OPTIONAL_FILES = ("predictions.csv", "exemplars.json")
+# The nightly report compares itself with the first. The network names pictures of the second, if it names any. The
+# third is there if the manifest names it.
+OPTIONAL_FILES = ("predictions.csv", "exemplars.json", "quick.onnx")
 LAYERS = ("libraries", "model")
 
 # Patterns under python/ of files that never run in Lambda. bin holds console scripts that name the Python of the
@@ -157,14 +158,25 @@ def read_manifest(model: Path) -> dict[str, Any]:
         expected = manifest["model_sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise PackagingError(f"{relative(model / 'manifest.json')} is not a model manifest ({error!r})") from error
-    with (model / "model.onnx").open("rb") as file:
+    require_digest(model / "model.onnx", expected)
+    if manifest.get("quick"):
+        require_digest(model / "quick.onnx", manifest["quick"]["sha256"])
+    return dict(manifest)
+
+
+def require_digest(path: Path, expected: str) -> None:
+    """Raise PackagingError if the file is missing or has another SHA-256."""
+    if not path.is_file():
+        raise PackagingError(
+            f"{relative(path)} is missing, and the manifest beside it names it: run `make model` again"
+        )
+    with path.open("rb") as file:
         actual = hashlib.file_digest(file, "sha256").hexdigest()
     if actual != expected:
         raise PackagingError(
-            f"{relative(model / 'model.onnx')} is not the network of its manifest (SHA-256 "
+            f"{relative(path)} is not the network of its manifest (SHA-256 "
             f"{actual[:12]}..., not {str(expected)[:12]}...): build the model again with `make model`"
         )
-    return dict(manifest)
 
 
 def check(out: Path, model: Path) -> str | None:
@@ -180,7 +192,7 @@ def check(out: Path, model: Path) -> str | None:
         built = read_manifest(model)
     except PackagingError:
         return None  # built elsewhere, or being built now; the layer is complete
-    if built["model_sha256"] == packed["model_sha256"]:
+    if all(built.get(name) == packed.get(name) for name in ("model_sha256", "quick")):
         return None
     return (
         f"WARNING: the layer holds model {packed.get('model_version')}, but {relative(model)} is "

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-import keras
-import numpy as np
-
 from evaluation.predictions import PREDICTIONS_FILE, write_csv
-from labeller.classifier import load_classifier, softmax
-from labeller.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
+from labeller.classifier import load_classifier
+from labeller.manifest import MANIFEST_FILE, MODEL_FILE, QUICK_FILE, Manifest
 from model_build import (
     base,
     calibration,
@@ -26,6 +22,7 @@ from model_build import (
     golden,
     previous,
     quantize,
+    quick,
     search,
     selection,
     strangers,
@@ -33,17 +30,19 @@ from model_build import (
 )
 from model_build.atomic_folder import atomic_folder
 from model_build.cache import cache_in
+from model_build.calibration import Calibration
 from model_build.config import BuildConfig
 from model_build.data import dataset
 from model_build.data.dataset import Dataset, Example
 from model_build.data.inventory import write_inventory
 from model_build.data.reader import CORES
-from model_build.data.shifts import CHANGES
 from model_build.familiarity import Familiarity, strangest_rows
 from model_build.features import Features, extract
 from model_build.fingerprint import PACKAGES
+from model_build.frozen import FrozenBase, LoadBase, load_frozen, search_from
 from model_build.progress import Stages
 from model_build.quantize import QuantisedBase
+from model_build.quick import QuickNetwork, finish
 from model_build.report import card, compose, figures, report
 from model_build.report.report import BuildReport
 from model_build.report.summary import print_summary
@@ -51,8 +50,6 @@ from model_build.selection import TrainedNetwork
 from model_build.strangers import Learnt
 from model_build.suspects import find_strangers, find_suspects, write_suspects
 from model_build.verify import Predictions, Verification
-
-LoadBase = Callable[[str, int, int], base.Base]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +72,6 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True)
-class FrozenBase:
-    """The base as a Keras model and as an ONNX file in FP32."""
-
-    base: base.Base
-    fp32: Path
-
-
-@dataclass(frozen=True, slots=True)
 class Quantisation:
     """The base to ship in FP32 and INT8: every candidate, the chosen one and its file; `reference` are the FP32
     features compared."""
@@ -94,18 +83,6 @@ class Quantisation:
     reference: Features
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Temperature and confidence threshold, and the cross-validation's answers on which they were chosen: for the
-    images, and for changed copies of the validation images, with the features of the copies."""
-
-    temperature: float
-    threshold: calibration.Threshold
-    validation: Predictions
-    changed: Features
-    copies: selection.JudgedCopies
-
-
 def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     """Run every stage and replace `config.out` with the finished model; until then the previous model stays.
 
@@ -115,7 +92,7 @@ def build(config: BuildConfig, load_base: LoadBase = base.load) -> Path:
     cache = cache_in(config.cache)
     cache.begin()
     with atomic_folder(config.out, MANIFEST_FILE) as folder:
-        results = run_stages(Build(config, folder, Stages(10 + config.compares_networks)), load_base)
+        results = run_stages(Build(config, folder, Stages(config.stages)), load_base)
     cache.trim()
     print_summary(results, config.out)
     return config.out
@@ -125,7 +102,7 @@ def run_stages(build: Build, load_base: LoadBase) -> BuildReport:
     """Run every stage in order; return the report."""
     build.work.mkdir()
     data = read_data(build)
-    frozen = load_frozen_base(build, data, load_base)
+    frozen = loadload_frozen(build, data, load_base)
     searched = find_network(build, data, frozen)
     asked, build = build.config, build if searched is None else build.of(searched.chosen)
     quantisation = quantise(build, data, frozen.fp32 if searched is None else searched.chosen.fp32)
@@ -133,9 +110,14 @@ def run_stages(build: Build, load_base: LoadBase) -> BuildReport:
     network = train_head(build, data, quantisation, features)
     calibrated = calibrate(build, data, network)
     learnt = learn_familiarity(build, data, network, calibrated)
-    manifest = export_model(build, data, frozen, network, calibrated, learnt.familiarity)
-    verification = verify_model(build, data, network, manifest)
-    return write_report(build, asked, data, quantisation, searched, network, calibrated, learnt, manifest, verification)
+    quickly = learn_quick_network(build, data, load_base, network, searched, calibrated)
+    manifest = export_model(build, data, frozen, network, calibrated, learnt.familiarity, quickly)
+    if quickly is not None:
+        calibrated = quickly.applied(calibrated)
+    verification = verify_model(build, data, network, calibrated.validation)
+    return write_report(
+        build, asked, data, quantisation, searched, network, calibrated, learnt, quickly, manifest, verification
+    )
 
 
 def read_data(build: Build) -> Dataset:
@@ -146,31 +128,19 @@ def read_data(build: Build) -> Dataset:
         return data
 
 
-def load_frozen_base(build: Build, data: Dataset, load_base: LoadBase) -> FrozenBase:
+def loadload_frozen(build: Build, data: Dataset, load_base: LoadBase) -> FrozenBase:
     """Load VGG16 without its top, freeze it and export it."""
-    config, fp32 = build.config, build.work / "base.onnx"
+    config = build.config
     with build.stages.stage("base", f"VGG16, {config.weights} weights, {config.image_size} pixels, exported to ONNX"):
-        keras.utils.clear_session()  # Keras numbers layers per process: a fresh session gives the same names every time
-        frozen = load_base(config.weights, config.image_size, config.seed)
-        base.export_base(frozen, config, fp32)
-        few = quantize.comparison_examples(data, replace(config, speedup=1.0))
-        verify.require_faithful_export(frozen.network, extract(fp32, few, config), config)
-        return FrozenBase(frozen, fp32)
+        return load_frozen(config, data, load_base, build.work / "base.onnx")
 
 
 def find_network(build: Build, data: Dataset, frozen: FrozenBase) -> search.SearchResult | None:
     """Find the picture's size and the smaller network that the settings ask for; None if that is the full network."""
-    config = build.config
-    if not config.compares_networks:
+    if not build.config.compares_networks:
         return None
-
-    def quantise_quickly(fp32: Path, int8: Path, settings: BuildConfig) -> None:
-        settings = replace(settings, quantisations=settings.quantisations[:1])
-        reference = extract(fp32, quantize.comparison_examples(data, settings), settings)
-        quantize.quantise_base(fp32, int8, reference, data, settings)
-
     with build.stages.stage("network", "sizes of the picture and smaller networks, compared by cross-validation"):
-        searched = search.search(frozen.base, frozen.fp32, data, config, quantise_quickly, build.work / "search")
+        searched = search_from(build.config, data, frozen, build.work / "search")
         print(f"      chosen: {searched.chosen.name}")
         return searched
 
@@ -210,23 +180,29 @@ def train_head(build: Build, data: Dataset, quantisation: Quantisation, features
 def calibrate(build: Build, data: Dataset, network: TrainedNetwork) -> Calibration:
     """Choose the temperature and the confidence threshold, each image judged by a head that did not learn from it."""
     with build.stages.stage("calibration", "temperature and confidence threshold, chosen by cross-validation"):
-        config, features, head = build.config, network.features, network.head
-        changed = extract(network.int8, data.splits["validation"], config, CHANGES)
-        copies = selection.judge_copies(head, features, changed, config)
-        counted = copies.counted
-        judged = [(head.logits, features.labels), (copies.logits[counted], copies.targets[counted])]
-        logits, targets = (np.concatenate(parts) for parts in zip(*judged, strict=True))
-        temperature = calibration.fit_temperature(logits, targets)
-        thresholds = [
-            calibration.choose_threshold(
-                softmax(logits, temperature).max(axis=1), logits.argmax(axis=1) == targets, config.precision
-            )
-            for logits, targets in judged
-            if len(targets)
-        ]
-        predictions = Predictions(features.examples, head.logits, features.labels, temperature)
-        # As if nothing were UNKNOWN, so that the threshold holds for an operator who turns that off.
-        return Calibration(temperature, calibration.strictest(thresholds), predictions, changed, copies)
+        return calibration.calibrate(network, data.splits["validation"], build.config)
+
+
+def learn_quick_network(
+    build: Build,
+    data: Dataset,
+    load_base: LoadBase,
+    network: TrainedNetwork,
+    searched: search.SearchResult | None,
+    alone: Calibration,
+) -> QuickNetwork | None:
+    """Make and train a quick network that answers the easy pictures; None if it would not help."""
+    if searched is None or not build.config.has_quick_network:
+        return None
+    half = build.config.halved
+    with build.stages.stage("quick", f"a network for {half.image_size} pixels, which answers what it is sure of"):
+        folder = build.work / "quick"
+        folder.mkdir()
+        frozen = load_frozen(half, data, load_base, folder / "base.onnx")
+        small = search_from(half, data, frozen, folder).chosen
+        halved = folder / "halved.int8.onnx"
+        export.halve(small.int8, halved)
+        return quick.learn(replace(small, int8=halved), network, alone, searched.chosen.cost, data, build.config)
 
 
 def learn_familiarity(build: Build, data: Dataset, network: TrainedNetwork, calibrated: Calibration) -> Learnt:
@@ -242,16 +218,17 @@ def export_model(
     network: TrainedNetwork,
     calibrated: Calibration,
     familiarity: Familiarity,
+    quickly: QuickNetwork | None,
 ) -> Manifest:
-    """Join base and head in model.onnx, and write and return its manifest. Neither depends on the test images."""
+    """Join bases and heads in ONNX files, and write and return their manifest. Nothing depends on the test images."""
     path, config = build.folder / MODEL_FILE, build.config
     with build.stages.stage("export", "base and head joined in one ONNX graph"):
-        head = export.export(network.trained.network, export.FEATURES, export.LOGITS, _head_file(build))
-        export.join(network.int8, head, path)
-        familiarity_graph.add_familiarity(path, export.FEATURES, familiarity)
+        finish(network.int8, network.trained, familiarity, _head_file(build), path)
         familiarity_graph.write_exemplars(build.folder, familiarity.exemplars, data)
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         size = (config.image_size, config.image_size)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        second = None if quickly is None else quick.export_quick(quickly, familiarity, size, build.work, build.folder)
+        identity = sha256 if second is None else hashlib.sha256((sha256 + second.sha256).encode()).hexdigest()
         used = replace(data, splits={split: data.splits[split] for split in ("train", "validation")})
         manifest = Manifest(
             labels=data.labels,
@@ -259,7 +236,7 @@ def export_model(
             temperature=calibrated.temperature,
             confidence_threshold=calibrated.threshold.value,
             familiarity_threshold=familiarity.threshold,
-            model_version=f"vgg16-{sha256[:12]}",
+            model_version=f"vgg16-{identity[:12]}",
             model_sha256=sha256,
             golden=golden.choose_golden_example(path, size),
             build={
@@ -268,16 +245,17 @@ def export_model(
                 "data_sha256": used.digest,
                 "packages": {name: version(name) for name in PACKAGES},
             },
+            quick=second,
         )
         (build.folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
         return manifest
 
 
-def verify_model(build: Build, data: Dataset, network: TrainedNetwork, manifest: Manifest) -> Verification:
+def verify_model(build: Build, data: Dataset, network: TrainedNetwork, validation: Predictions) -> Verification:
     """Score the finished files on the test images."""
     with build.stages.stage("verify", "the finished model on the test images; FP32 and INT8 on samples"):
         classifier = load_classifier(build.folder, CORES)  # as the functions load and check it
-        return verify.verify(classifier, network, manifest.temperature, data, build.config)
+        return verify.verify(classifier, network, validation, data, build.config)
 
 
 def write_report(
@@ -289,6 +267,7 @@ def write_report(
     network: TrainedNetwork,
     calibrated: Calibration,
     learnt: Learnt,
+    quickly: QuickNetwork | None,
     manifest: Manifest,
     verification: Verification,
 ) -> BuildReport:
@@ -317,6 +296,7 @@ def write_report(
                 calibrated.threshold,
                 learnt,
                 searched,
+                quickly,
                 previous.compare_with_previous(config.out, data.labels, scored),
             ),
             verification,
@@ -324,7 +304,11 @@ def write_report(
             calibrated.validation,
             calibrated.copies,
             {
-                MODEL_FILE: (folder / MODEL_FILE).stat().st_size,
+                **{
+                    path.name: path.stat().st_size
+                    for path in (folder / MODEL_FILE, folder / QUICK_FILE)
+                    if path.is_file()
+                },
                 "same_graph_fp32": network.fp32.stat().st_size + _head_file(build).stat().st_size,
             },
         )

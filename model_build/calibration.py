@@ -14,6 +14,13 @@ from scipy.optimize import minimize_scalar
 
 from evaluation.metrics import log_loss
 from labeller.classifier import softmax
+from model_build import selection
+from model_build.config import BuildConfig
+from model_build.data.dataset import Example
+from model_build.data.shifts import CHANGES
+from model_build.features import Features, extract
+from model_build.selection import EvaluatedHead, JudgedCopies, TrainedNetwork
+from model_build.verify import Predictions
 
 TEMPERATURES = (0.1, 10.0)
 """Bounds of the search. Published networks need 0.5 to 5 (Guo et al. 2017, table 3 and figure 9)."""
@@ -26,6 +33,42 @@ class Threshold:
     value: float
     precision: float
     reached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Temperature and confidence threshold, and the cross-validation's answers on which they were chosen: for the
+    images, and for changed copies of the validation images, with the features of the copies."""
+
+    temperature: float
+    threshold: Threshold
+    validation: Predictions
+    changed: Features
+    copies: JudgedCopies
+
+
+def calibrate(network: TrainedNetwork, validation: Sequence[Example], config: BuildConfig) -> Calibration:
+    """Choose the temperature and the confidence threshold, each image judged by a head that did not learn from it."""
+    features, head = network.features, network.head
+    changed = extract(network.int8, validation, config, CHANGES)
+    copies = selection.judge_copies(head, features, changed, config)
+    temperature = fit_temperature(*answers(head, features, copies))
+    judged = ((head.logits, features.labels), (copies.logits[copies.counted], copies.targets[copies.counted]))
+    thresholds = [
+        choose_threshold(softmax(logits, temperature).max(axis=1), logits.argmax(axis=1) == targets, config.precision)
+        for logits, targets in judged
+        if len(targets)
+    ]
+    predictions = Predictions(features.examples, head.logits, features.labels, temperature)
+    # As if nothing were UNKNOWN, so that the threshold holds for an operator who turns that off.
+    return Calibration(temperature, strictest(thresholds), predictions, changed, copies)
+
+
+def answers(head: EvaluatedHead, features: Features, copies: JudgedCopies) -> tuple[np.ndarray, np.ndarray]:
+    """Logits [n, labels] and targets [n] of the images and of those copies that keep their label."""
+    counted = copies.counted
+    logits, targets = (head.logits, copies.logits[counted]), (features.labels, copies.targets[counted])
+    return np.concatenate(logits), np.concatenate(targets)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -143,6 +143,14 @@ class BuildConfig:
     3x3 at 16x16 positions, 144 G multiplications a second with 48 channels, 143 with 56, 171 with 64, 164 with 72, 186
     with 80."""
 
+    quick_speedup: float = 6.0
+    """Speed-up of the quick network, at half the width and height: a twentieth of the arithmetic of the full network at
+    the full size. Only a build that makes networks smaller has one."""
+    quick_precision: float = 0.999
+    """Share of the quick network's labels that must be right in cross-validation."""
+    quick_familiarity: float = 0.1
+    """Familiarity below which the quick network leaves a picture to the thorough one, which tells strangers better."""
+
     quantisations: tuple[QuantisationCandidate, ...] = QUANTISATIONS
     """Compared by error, the simplest first: among equals the first is chosen."""
     histogram_megapixels: float = 1.0
@@ -216,6 +224,22 @@ class BuildConfig:
     def compares_networks(self) -> bool:
         """Whether another network than the full one at `image_size` may be shipped."""
         return self.searches or self.speedup > 1
+
+    @property
+    def stages(self) -> int:
+        """How many stages the build has."""
+        return 10 + self.compares_networks + self.has_quick_network
+
+    @property
+    def halved(self) -> BuildConfig:
+        """The settings of the quick network."""
+        size = self.image_size // 2
+        return replace(self, image_size=size, speedup=self.quick_speedup, auto_size=False, auto_speedup=False)
+
+    @property
+    def has_quick_network(self) -> bool:
+        """Whether the build tries a quick network, as one that makes the network smaller does."""
+        return max(self.speedups_to_try) > 1
 
     @property
     def sizes_to_try(self) -> tuple[int, ...]:

@@ -159,9 +159,10 @@ class Sample:
 
 
 def verify(
-    classifier: Classifier, network: TrainedNetwork, temperature: float, data: Dataset, config: BuildConfig
+    classifier: Classifier, network: TrainedNetwork, validation: Predictions, data: Dataset, config: BuildConfig
 ) -> Verification:
-    """Score the finished model; `network` is what it was exported from.
+    """Score the finished model; `network` is what it was exported from, `validation` its answers in the
+    cross-validation.
 
     Raises VerificationError if the graph disagrees with Keras, the labels are in another order, INT8 and FP32 differ in
     accuracy beyond chance or logistic regression beats the model beyond chance; QuantisationError if the INT8 base
@@ -169,6 +170,7 @@ def verify(
     """
     if classifier.labels != data.labels:
         raise VerificationError(f"the model has the labels {classifier.labels}, the data {data.labels}. {AGAIN}")
+    temperature = validation.temperature
     difference = agreement(classifier, network.trained, temperature, network.features)
     require_agreement(difference, config.graph_tolerance, "the exported graph and Keras", "probability")
     reader = PictureReader(data.splits["test"], config.image_size)
@@ -185,7 +187,7 @@ def verify(
     require_worthy_head(int8.test_right, shipped, config)
     accuracy = {
         "train": SplitAccuracy(Accuracy.of(_right(network.trained, network.features))),
-        "validation": _split(network.head.right, fp32.validation_right, int8.validation_right),
+        "validation": _split(validation.right, fp32.validation_right, int8.validation_right),
         "test": _split(test.right, fp32.test_right, int8.test_right),
     }
     baseline = compare_with_baseline(_right(network.yardstick, int8.test), shipped)
@@ -238,13 +240,13 @@ def require_agreement(difference: float, tolerance: float, pair: str, figure: st
 def agreement(
     classifier: Classifier, head: TrainedHead, temperature: float, features: Features, images: int = 32
 ) -> float:
-    """Largest absolute difference of a probability between the finished graph on pixels and the Keras head on the
-    features of the same images."""
+    """Largest absolute difference of a probability between the finished thorough graph on pixels and the Keras head on
+    the features of the same images."""
     chosen = np.unique(np.linspace(0, len(features.examples) - 1, images).astype(int))
     examples = [features.examples[index] for index in chosen]
     ((_, pixels),) = PictureReader(examples, classifier.input_size[0]).batches(len(examples))
     expected = softmax(head.logits(features.values[chosen]), temperature)
-    return float(np.abs(softmax(classifier.logits(pixels), temperature) - expected).max())
+    return float(np.abs(softmax(classifier.thorough.outputs(pixels).logits, temperature) - expected).max())
 
 
 def predict(classifier: Classifier, reader: PictureReader, temperature: float, batch: int) -> Predictions:

@@ -1,10 +1,10 @@
-"""The trained network in onnxruntime: pixels -> Prediction."""
+"""The trained networks in onnxruntime: pixels -> Prediction."""
 
 import hashlib
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,15 @@ from labeller.manifest import (
     MODEL_FILE,
     NEAREST_OUTPUT,
     OUTPUT_NAME,
+    QUICK_FILE,
     SIMILARITY_OUTPUT,
     TOLERANCE,
+    GoldenExample,
     Manifest,
     ModelError,
     read_file,
 )
-from labeller.results import Neighbour, Prediction
+from labeller.results import Neighbour, Prediction, Thresholds
 
 Exemplar = tuple[str, str]
 """Path and label of a training picture that the network compares pictures with."""
@@ -41,32 +43,124 @@ _OPTIONAL_OUTPUTS = {
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The network's raw answers for N pictures; None for outputs that it does not have."""
+    """Raw answers for N pictures; None for outputs that the network does not have."""
 
     logits: NDArray[np.float64]  # [N, labels]
     familiarity: NDArray[np.float64] | None  # [N], 0..1
     nearest: NDArray[np.int32] | None  # [N, K], rows of the exemplars, the most similar first
     similarity: NDArray[np.float32] | None  # [N, K], cosines
 
+    def replaced(self, rows: NDArray[np.bool_], others: "Outputs") -> "Outputs":
+        """These answers, but for the `rows` [N] the others, in their order."""
 
-class Classifier:
-    """A loaded network: `load_classifier` makes it."""
+        def put(mine: NDArray[Any] | None, theirs: NDArray[Any] | None) -> NDArray[Any] | None:
+            if mine is None or theirs is None:
+                return None
+            merged = mine.copy()
+            merged[rows] = theirs
+            return merged
+
+        logits = self.logits.copy()
+        logits[rows] = others.logits
+        return Outputs(
+            logits,
+            put(self.familiarity, others.familiarity),
+            put(self.nearest, others.nearest),
+            put(self.similarity, others.similarity),
+        )
+
+
+class Network:
+    """One ONNX file in a session, with what the build got from it: `open_classifier` makes it."""
 
     def __init__(
-        self, manifest: Manifest, session: onnxruntime.InferenceSession, exemplars: Sequence[Exemplar] = ()
+        self, session: onnxruntime.InferenceSession, version: str, temperature: float, golden: GoldenExample
+    ) -> None:
+        self._session = session
+        self._version = version
+        self._golden = golden
+        self._names = [output.name for output in session.get_outputs()]
+        self.temperature = temperature
+        self.has_familiarity = FAMILIARITY_OUTPUT in self._names
+
+    def outputs(self, pixels: NDArray[np.uint8]) -> Outputs:
+        """The answers for uint8 pixels [N, height, width, 3].
+
+        Raises ModelError if a logit is not finite, or a familiarity not within 0..1.
+        """
+        values = dict(zip(self._names, self._session.run(self._names, {INPUT_NAME: pixels}), strict=True))
+        logits, familiarity = values[OUTPUT_NAME], values.get(FAMILIARITY_OUTPUT)
+        if not np.isfinite(logits).all():
+            # argmax of NaN is 0: the first label would win, with a confidence of NaN.
+            raise ModelError(f"model {self._version} answers with logits that are no finite numbers")
+        if familiarity is not None and not ((familiarity >= 0) & (familiarity <= 1)).all():
+            raise ModelError(f"model {self._version} answers with a familiarity that is not between 0 and 1")
+        return Outputs(
+            np.asarray(logits, np.float64),
+            None if familiarity is None else np.asarray(familiarity, np.float64),
+            values.get(NEAREST_OUTPUT),
+            values.get(SIMILARITY_OUTPUT),
+        )
+
+    def check_itself(self, size: tuple[int, int]) -> float:
+        """Run the golden picture, of `size` (height, width), which also warms the session.
+
+        Returns the largest difference from the build's logits, divided by the temperature. Raises ModelError if it
+        exceeds manifest.TOLERANCE, or if familiarity or similarity differ by more than FAMILIARITY_TOLERANCE.
+        """
+        golden = self._golden
+        outputs = self.outputs(golden.pixels(size))
+        difference = float(np.abs(outputs.logits[0] - golden.logits).max() / self.temperature)
+        if difference > TOLERANCE:
+            raise self._failed_check("logits", outputs.logits[0].tolist(), list(golden.logits), difference, TOLERANCE)
+        for name, expected, answers in (
+            ("familiarity", golden.familiarity, outputs.familiarity),
+            ("similarity", golden.similarity, outputs.similarity),
+        ):
+            if expected is None or answers is None:
+                continue
+            answer = answers[0].tolist()
+            if not (moved := float(np.abs(np.subtract(answer, expected)).max())) <= FAMILIARITY_TOLERANCE:
+                raise self._failed_check(name, answer, expected, moved, FAMILIARITY_TOLERANCE)
+        return difference
+
+    def _failed_check(
+        self, name: str, value: object, expected: object, difference: float, allowed: float
+    ) -> ModelError:
+        return ModelError(
+            f"model {self._version} fails its self-check: it answers the golden picture of {MANIFEST_FILE} with the "
+            f"{name} {value}, the build got {expected} (difference {difference:.3g}, allowed "
+            f"{allowed}). This machine ({platform.machine()}, onnxruntime {onnxruntime.__version__}) computes "
+            "something else than the one that built the model, so nothing is labelled. Deploy the libraries that "
+            "the model was built with (`make layer`); `make verify-cpus` shows which CPUs agree"
+        )
+
+
+class Classifier:
+    """A loaded model: `load_classifier` makes it.
+
+    If it has a quick network, that one is asked first, and the thorough one where the quick one may not answer
+    (manifest.Quick). A picture's answer does not depend on the others.
+    """
+
+    def __init__(
+        self, manifest: Manifest, thorough: Network, exemplars: Sequence[Exemplar] = (), quick: Network | None = None
     ) -> None:
         self._manifest = manifest
-        self._session = session
         self._exemplars = exemplars
-        self._names = [output.name for output in session.get_outputs()]
+        self.thorough = thorough
+        self.quick = quick
         self.input_size = manifest.input_size
         self.labels = manifest.labels
         self.version = manifest.model_version
         self.thresholds = manifest.thresholds
-        self.has_familiarity = FAMILIARITY_OUTPUT in self._names
+        self.has_familiarity = thorough.has_familiarity
 
-    def predict(self, pixels: NDArray[np.uint8]) -> list[Prediction]:
-        """The predictions for N pictures; `pixels` is uint8 [N, height, width, 3] from images.decode."""
+    def predict(self, pixels: NDArray[np.uint8], thresholds: Thresholds | None = None) -> list[Prediction]:
+        """The predictions for N pictures; `pixels` is uint8 [N, height, width, 3] from images.decode.
+
+        `thresholds`: those in force, if they are not the model's own.
+        """
         expected = (*self.input_size, 3)
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != expected:
             raise ValueError(
@@ -74,7 +168,7 @@ class Classifier:
             )
         if not len(pixels):
             return []
-        outputs = self.outputs(pixels)
+        outputs = self.outputs(pixels, thresholds)
         return [
             Prediction(
                 self.labels[best],
@@ -89,48 +183,40 @@ class Classifier:
         ]
 
     def check_itself(self) -> float:
-        """Run the golden picture of the manifest, which also warms the session.
+        """The largest difference that `Network.check_itself` returns of the networks. Raises ModelError."""
+        networks = (self.thorough, *([self.quick] if self.quick else []))
+        return max(network.check_itself(self.input_size) for network in networks)
 
-        Returns the largest difference from the build's logits, divided by the temperature. Raises ModelError if it
-        exceeds manifest.TOLERANCE, or if familiarity or similarity differ by more than FAMILIARITY_TOLERANCE.
+    def outputs(self, pixels: NDArray[np.uint8], thresholds: Thresholds | None = None) -> Outputs:
+        """The answers for uint8 pixels [N, height, width, 3]; all logits are for the manifest's temperature.
+
+        Raises ModelError as `Network.outputs` does.
         """
-        golden = self._manifest.golden
-        outputs = self.outputs(golden.pixels(self.input_size))
-        difference = float(np.abs(outputs.logits[0] - golden.logits).max() / self._manifest.temperature)
-        if difference > TOLERANCE:
-            raise self._failed_check("logits", outputs.logits[0].tolist(), list(golden.logits), difference, TOLERANCE)
-        for name, expected, answers in (
-            ("familiarity", golden.familiarity, outputs.familiarity),
-            ("similarity", golden.similarity, outputs.similarity),
-        ):
-            if expected is None or answers is None:
-                continue
-            answer = answers[0].tolist()
-            if not (moved := float(np.abs(np.subtract(answer, expected)).max())) <= FAMILIARITY_TOLERANCE:
-                raise self._failed_check(name, answer, expected, moved, FAMILIARITY_TOLERANCE)
-        return difference
+        if self.quick is None:
+            return self.thorough.outputs(pixels)
+        answers = self.quick_outputs(pixels)
+        others = ~self.answers_quickly(answers, thresholds)
+        return answers.replaced(others, self.thorough.outputs(pixels[others])) if others.any() else answers
 
-    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """The logits of `outputs` alone."""
-        return self.outputs(pixels).logits
+    def quick_outputs(self, pixels: NDArray[np.uint8]) -> Outputs:
+        """The quick network's answers, which a model must have, for the manifest's temperature."""
+        if self.quick is None:
+            raise ValueError(f"model {self.version} has no quick network")
+        answers = self.quick.outputs(pixels)
+        return replace(answers, logits=answers.logits * (self._manifest.temperature / self.quick.temperature))
 
-    def outputs(self, pixels: NDArray[np.uint8]) -> Outputs:
-        """The answers for uint8 pixels [N, height, width, 3].
+    def answers_quickly(self, answers: Outputs, thresholds: Thresholds | None = None) -> NDArray[np.bool_]:
+        """Which of the quick network's N answers stand, bool [N].
 
-        Raises ModelError if a logit is not finite, or a familiarity not within 0..1.
+        A stricter threshold in force than the quick network's counts instead: the thorough network may exceed it.
         """
-        values = dict(zip(self._names, self._session.run(self._names, {INPUT_NAME: pixels}), strict=True))
-        logits, familiarity = values[OUTPUT_NAME], values.get(FAMILIARITY_OUTPUT)
-        if not np.isfinite(logits).all():
-            # argmax of NaN is 0: the first label would win, with a confidence of NaN.
-            raise ModelError(f"model {self.version} answers with logits that are no finite numbers")
-        if familiarity is not None and not ((familiarity >= 0) & (familiarity <= 1)).all():
-            raise ModelError(f"model {self.version} answers with a familiarity that is not between 0 and 1")
-        return Outputs(
-            np.asarray(logits, np.float64),
-            None if familiarity is None else np.asarray(familiarity, np.float64),
-            values.get(NEAREST_OUTPUT),
-            values.get(SIMILARITY_OUTPUT),
+        quick, in_force = self._manifest.quick, thresholds or self.thresholds
+        if quick is None or answers.familiarity is None:
+            return np.zeros(len(answers.logits), bool)
+        confidence = softmax(answers.logits, self._manifest.temperature).max(axis=1)
+        return np.asarray(
+            (confidence >= max(quick.confidence, in_force.confidence))
+            & (answers.familiarity >= max(quick.familiarity, in_force.familiarity or 0.0))
         )
 
     def neighbours(self, outputs: Outputs, index: int) -> tuple[Neighbour, ...]:
@@ -148,17 +234,6 @@ class Classifier:
             for (path, label), similarity in zip(
                 (self._exemplars[row] for row in rows), outputs.similarity[index].tolist(), strict=True
             )
-        )
-
-    def _failed_check(
-        self, name: str, value: object, expected: object, difference: float, allowed: float
-    ) -> ModelError:
-        return ModelError(
-            f"model {self.version} fails its self-check: it answers the golden picture of {MANIFEST_FILE} with the "
-            f"{name} {value}, the build got {expected} (difference {difference:.3g}, allowed "
-            f"{allowed}). This machine ({platform.machine()}, onnxruntime {onnxruntime.__version__}) computes "
-            "something else than the one that built the model, so nothing is labelled. Deploy the libraries that "
-            "the model was built with (`make layer`); `make verify-cpus` shows which CPUs agree"
         )
 
 
@@ -179,23 +254,33 @@ def load_classifier(directory: Path, threads: int) -> Classifier:
 def open_classifier(directory: Path, threads: int) -> Classifier:
     """Load the network in `directory`, to be run with `threads` threads on the CPU. Its self-check is the caller's.
 
-    The folder has model.onnx, manifest.json and, if the network names training pictures, exemplars.json.
-    Raises ModelError if a file is missing, or if the network does not match the manifest.
+    The folder has model.onnx, manifest.json, if the manifest has a quick network quick.onnx, and, if the networks name
+    training pictures, exemplars.json. Raises ModelError if a file is missing, or does not match the manifest.
     """
     manifest = Manifest.from_file(directory / MANIFEST_FILE)
-    path = directory / MODEL_FILE
+    session = _open(directory / MODEL_FILE, manifest.model_sha256, manifest, threads)
+    thorough = Network(session, manifest.model_version, manifest.temperature, manifest.golden)
+    quick = None
+    if manifest.quick is not None:
+        smaller = _open(directory / QUICK_FILE, manifest.quick.sha256, manifest, threads)
+        _require_same_outputs(session, smaller, directory / QUICK_FILE)
+        quick = Network(smaller, manifest.model_version, manifest.quick.temperature, manifest.quick.golden)
+    names = {output.name for output in session.get_outputs()}
+    exemplars = read_exemplars(directory / EXEMPLARS_FILE) if NEAREST_OUTPUT in names else ()
+    return Classifier(manifest, thorough, exemplars, quick)
+
+
+def _open(path: Path, sha256: str, manifest: Manifest, threads: int) -> onnxruntime.InferenceSession:
     content = read_file(path)
     digest = hashlib.sha256(content).hexdigest()
-    if digest != manifest.model_sha256:
+    if digest != sha256:
         raise ModelError(
-            f"{path} has the SHA-256 {digest}, {MANIFEST_FILE} expects {manifest.model_sha256}: "
+            f"{path} has the SHA-256 {digest}, {MANIFEST_FILE} expects {sha256}: "
             "the two are not of one build. Run `make model layer` again and deploy the layer as a whole"
         )
     session = open_session(content, path, threads)
     _check_fit(session, manifest, path)
-    names = {output.name for output in session.get_outputs()}
-    exemplars = read_exemplars(directory / EXEMPLARS_FILE) if NEAREST_OUTPUT in names else ()
-    return Classifier(manifest, session, exemplars)
+    return session
 
 
 def open_session(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
@@ -241,6 +326,17 @@ def _check_fit(session: onnxruntime.InferenceSession, manifest: Manifest, path: 
                 f"{path}: with the familiarity_threshold {manifest.familiarity_threshold} of {MANIFEST_FILE}, its "
                 f"output {name!r} must be {expected}, it has {kinds}"
             )
+
+
+def _require_same_outputs(
+    thorough: onnxruntime.InferenceSession, quick: onnxruntime.InferenceSession, path: Path
+) -> None:
+    needed, given = (sorted(output.name for output in session.get_outputs()) for session in (thorough, quick))
+    if given != needed or FAMILIARITY_OUTPUT not in needed:
+        raise ModelError(
+            f"{path}: its outputs must be those of {MODEL_FILE} ({', '.join(needed)}), {FAMILIARITY_OUTPUT!r} among "
+            f"them, it has {', '.join(given)}"
+        )
 
 
 def read_exemplars(path: Path) -> tuple[Exemplar, ...]:

@@ -42,9 +42,9 @@ def infer(
     with stage("decode", durations):
         decoded = decode_fetched(fetched, classifier.input_size, settings)
     on_decoded()
-    with stage("inference", durations):
-        (prediction,) = classifier.predict(decoded.pixels[np.newaxis])
     thresholds = settings.thresholds_in_force(classifier.thresholds)
+    with stage("inference", durations):
+        (prediction,) = classifier.predict(decoded.pixels[np.newaxis], thresholds)
     return Inference(labelled(prediction, decoded, classifier.version, thresholds), prediction, decoded)
 
 

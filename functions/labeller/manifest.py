@@ -21,6 +21,7 @@ from labeller.results import RESERVED_LABELS, Thresholds
 
 FORMAT_VERSION = 2
 MODEL_FILE = "model.onnx"
+QUICK_FILE = "quick.onnx"  # where the manifest has `quick`
 MANIFEST_FILE = "manifest.json"
 DIGEST = "manifest_sha256"  # the member of the file that holds the digest of all others
 INPUT_NAME = "image"
@@ -92,6 +93,26 @@ class GoldenExample:
 
 
 @dataclass(frozen=True, slots=True)
+class Quick:
+    """A smaller network that is asked first, and what it may answer. Raises ValueError for invalid values.
+
+    It answers a picture alone if both its confidence and its familiarity are at least these; the thorough network
+    answers all others.
+    """
+
+    sha256: str  # of quick.onnx, lower-case hex
+    temperature: float  # of its logits
+    confidence: float  # 0..1
+    familiarity: float  # 0..1
+    golden: GoldenExample  # of this network
+
+    def __post_init__(self) -> None:
+        for name, (is_valid, expected) in _QUICK_MEMBERS.items():
+            if not is_valid(value := getattr(self, name)):
+                raise ValueError(f"quick.{name} must be {expected}, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """Everything besides the weights that using the network takes. Raises ModelError for invalid values."""
 
@@ -105,6 +126,7 @@ class Manifest:
     build: Mapping[str, Any] = field(default_factory=dict)  # provenance, any members; not read by the functions
     format_version: int = FORMAT_VERSION
     familiarity_threshold: float | None = None  # 0..1; below it a picture is UNKNOWN; None: never
+    quick: Quick | None = None  # None: the network of MODEL_FILE answers every picture
 
     def __post_init__(self) -> None:
         if self.format_version != FORMAT_VERSION:
@@ -118,10 +140,11 @@ class Manifest:
         _require(len(set(self.labels)) == len(self.labels), f"labels repeat themselves: {self.labels!r}")
         reserved = sorted(RESERVED_LABELS.intersection(self.labels))
         _require(not reserved, f"labels must not be {', '.join(reserved)}: they mark results without a label")
-        _require(
-            len(self.golden.logits) == len(self.labels),
-            f"golden needs one logit for each of the {len(self.labels)} labels, it has {list(self.golden.logits)!r}",
-        )
+        for golden in (self.golden, *([self.quick.golden] if self.quick else [])):
+            _require(
+                len(golden.logits) == len(self.labels),
+                f"golden needs one logit for each of the {len(self.labels)} labels, it has {list(golden.logits)!r}",
+            )
 
     @property
     def thresholds(self) -> Thresholds:
@@ -137,13 +160,15 @@ class Manifest:
             raise ModelError(f"is not JSON: {error}") from error
         _require(isinstance(content, dict), "must be a JSON object")
         known = {item.name for item in fields(cls)}
-        missing = sorted(known - {"build", "familiarity_threshold"} - set(content))
+        missing = sorted(known - {"build", "familiarity_threshold", "quick"} - set(content))
         _require(not missing, f"lacks {', '.join(missing)}")
         values = {name: value for name, value in content.items() if name in known}
         for name in ("labels", "input_size"):
             _require(isinstance(values[name], list), f"{name} must be a list, not {values[name]!r}")
             values[name] = tuple(values[name])
         values["golden"] = _golden(values["golden"])
+        if values.get("quick") is not None:
+            values["quick"] = _quick(values["quick"])
         manifest = cls(**values)
         require_unedited(content)
         return manifest
@@ -205,6 +230,17 @@ def _golden(content: object) -> GoldenExample:
         raise ModelError(str(error)) from error
 
 
+def _quick(content: Any) -> Quick:
+    _require(isinstance(content, dict), f"quick must be an object or null, not {content!r}")
+    names = [item.name for item in fields(Quick)]
+    missing = sorted(set(names) - set(content))
+    _require(not missing, f"quick lacks {', '.join(missing)}")
+    try:
+        return Quick(**{name: content[name] for name in names} | {"golden": _golden(content["golden"])})
+    except ValueError as error:
+        raise ModelError(str(error)) from error
+
+
 def read_file(path: Path) -> bytes:
     """The content of a file of the model. ModelError if it cannot be read."""
     try:
@@ -235,20 +271,32 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-_MEMBERS: Mapping[str, tuple[Callable[[Any], object], str]] = {  # member of Manifest: what its value must be
+_Rules = Mapping[str, tuple[Callable[[Any], object], str]]
+_TEMPERATURE = (lambda value: _is_number(value) and 0 < value < math.inf, "a number above 0")
+_SHA256 = (
+    lambda digest: isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest),
+    "64 lower-case hexadecimal digits",
+)
+_GOLDEN = (lambda golden: isinstance(golden, GoldenExample), "a GoldenExample")
+_MEMBERS: _Rules = {  # member of Manifest: what its value must be
     "labels": (lambda labels: len(labels) >= 2 and all(map(_is_text, labels)), "at least two non-empty strings"),
     "input_size": (
         lambda size: len(size) == 2 and all(_is_number(side) and isinstance(side, int) and side > 0 for side in size),
         "[height, width] in pixels",
     ),
-    "temperature": (lambda value: _is_number(value) and 0 < value < math.inf, "a number above 0"),
+    "temperature": _TEMPERATURE,
     "confidence_threshold": (_is_share, "between 0 and 1"),
     "familiarity_threshold": (lambda value: value is None or _is_share(value), "between 0 and 1, or null"),
     "model_version": (_is_text, "a non-empty string"),
-    "model_sha256": (
-        lambda digest: isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest),
-        "64 lower-case hexadecimal digits",
-    ),
-    "golden": (lambda golden: isinstance(golden, GoldenExample), "a GoldenExample"),
+    "model_sha256": _SHA256,
+    "golden": _GOLDEN,
     "build": (lambda build: isinstance(build, Mapping), "an object"),
+    "quick": (lambda quick: quick is None or isinstance(quick, Quick), "a Quick, or null"),
+}
+_QUICK_MEMBERS: _Rules = {
+    "sha256": _SHA256,
+    "temperature": _TEMPERATURE,
+    "confidence": (_is_share, "between 0 and 1"),
+    "familiarity": (_is_share, "between 0 and 1"),
+    "golden": _GOLDEN,
 }

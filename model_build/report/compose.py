@@ -19,6 +19,7 @@ from model_build.data.reader import CORES
 from model_build.fingerprint import build_fingerprint
 from model_build.previous import PreviousModel
 from model_build.quantize import QuantisedBase
+from model_build.quick import QuickNetwork
 from model_build.report import report as reports
 from model_build.report.familiarity import familiarity_report
 from model_build.search import SearchResult, rule
@@ -47,6 +48,7 @@ class Decisions:
     threshold: Threshold
     learnt: Learnt
     searched: SearchResult | None
+    quick: QuickNetwork | None
     previous: PreviousModel | None
 
 

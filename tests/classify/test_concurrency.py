@@ -21,7 +21,7 @@ def uploads(service: Service, number: int) -> dict[str, Any]:
 
 
 def test_a_picture_runs_on_one_processor(service: Service) -> None:
-    options = service.labeller().classifier._session.get_session_options()
+    options = service.labeller().classifier.thorough._session.get_session_options()
     assert options.intra_op_num_threads == 1  # 0 would be one for each core
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 

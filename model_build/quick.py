@@ -1,0 +1,189 @@
+"""A quick network beside the thorough one: it sees half the picture's width and height, and answers what it is sure of.
+
+Most pictures are easy. The quick network takes a tenth of the thorough one's time, so that the mean time of a picture
+falls to a fraction while the answers stay as good: where the quick one is not sure, or finds the picture unfamiliar,
+the thorough one answers as if it were alone. The test images are not used here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from labeller.classifier import softmax
+from labeller.manifest import QUICK_FILE, Quick
+from model_build import calibration, export, familiarity_graph, golden, head, selection
+from model_build.calibration import Calibration
+from model_build.config import BuildConfig
+from model_build.data.dataset import Dataset
+from model_build.data.shifts import CHANGES
+from model_build.familiarity import Familiarity, choose_familiarity, strangest_rows
+from model_build.features import Features, extract
+from model_build.head import TrainedHead
+from model_build.search import SIGNIFICANCE, Network
+from model_build.selection import EvaluatedHead, JudgedCopies, TrainedNetwork, log_losses, paired_difference
+
+RULE = (
+    "it answers alone above the lowest confidence at which the share `quick_precision` of its labels is right in the "
+    "cross-validation, of pictures and of their changed copies, if its familiarity is at least `quick_familiarity`"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class QuickNetwork:
+    """The quick network, its head, and what it may answer.
+
+    `answered` bool [n]: the training and validation pictures that it answered in the cross-validation; `logits` [n,
+    labels]: the answers of both networks together, for the thorough one's temperature; `copies` likewise. `loss` is
+    their mean log loss above the thorough network's alone, picture by picture, with its standard error.
+    """
+
+    network: Network
+    trained: TrainedHead
+    temperature: float
+    confidence: float
+    least_familiar: float
+    familiarity: Familiarity
+    answered: np.ndarray
+    answered_copies: np.ndarray
+    right: float
+    logits: np.ndarray
+    copies: JudgedCopies
+    loss: tuple[float, float]
+
+    @property
+    def share(self) -> float:
+        """The share of training and validation pictures that it answers."""
+        return float(self.answered.mean())
+
+    def applied(self, alone: Calibration) -> Calibration:
+        """The cross-validation's answers of both networks together, from those of the thorough one `alone`."""
+        return replace(alone, validation=replace(alone.validation, logits=self.logits), copies=self.copies)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Answers of one network in the cross-validation, and how familiar each picture was to it."""
+
+    head: EvaluatedHead
+    copies: JudgedCopies
+    temperature: float
+    familiarity: Familiarity
+    shares: np.ndarray
+    shares_of_copies: np.ndarray
+
+
+def learn(
+    network: Network, thorough: TrainedNetwork, alone: Calibration, cost: int, data: Dataset, config: BuildConfig
+) -> QuickNetwork | None:
+    """Teach the quick network what the thorough one learnt; None, with the reason printed, if it would not help.
+
+    `network` takes pictures of the thorough one's size and reduces them itself; `alone` are the thorough one's answers,
+    and `cost` is its estimated time. Raises DataError.
+    """
+    features = extract(network.int8, data.known, config)
+    changed = extract(network.int8, data.splits["validation"], config, CHANGES)
+    if features.examples != thorough.features.examples:
+        raise AssertionError("both networks read the same files")
+    judged = _judge(features, changed, network, data, config)
+    confidence = _confidence(judged, config)
+    if confidence is None:
+        print("      none: it is too seldom sure and right at once")
+        return None
+    answered = _sure(judged.head.logits, judged.temperature, judged.shares, confidence, config)
+    copies = _sure(judged.copies.logits, judged.temperature, judged.shares_of_copies, confidence, config)
+    scale = alone.temperature / judged.temperature
+    logits = np.where(answered[:, None], judged.head.logits * scale, alone.validation.logits)
+    both = np.where(copies[:, None], judged.copies.logits * scale, alone.copies.logits)
+    losses, before = (
+        log_losses(one / alone.temperature, alone.validation.labels) for one in (logits, alone.validation.logits)
+    )
+    excess, error = paired_difference(losses, before)
+    print(
+        f"      it answers {answered.mean():.1%} of the pictures, {judged.head.right[answered].mean():.2%} of them "
+        f"right; log loss of both together {losses.mean():.4f}, of the thorough network alone {before.mean():.4f}"
+    )
+    if excess > SIGNIFICANCE * error or answered.mean() * cost <= network.cost:
+        print("      none: " + ("it would cost accuracy" if excess > SIGNIFICANCE * error else "it would save no time"))
+        return None
+    labels = len(data.labels)
+    return QuickNetwork(
+        network,
+        head.train(judged.head.candidate, features.values, features.labels, labels, config),
+        judged.temperature,
+        confidence,
+        config.quick_familiarity,
+        judged.familiarity,
+        answered,
+        copies,
+        float(judged.head.right[answered].mean()),
+        logits,
+        replace(alone.copies, logits=both),
+        (excess, error),
+    )
+
+
+def _judge(features: Features, changed: Features, network: Network, data: Dataset, config: BuildConfig) -> _Judged:
+    """Choose head, temperature and familiarity as for a network that is shipped alone, by the same cross-validation."""
+    heads = [selection.evaluate_head(one, features, len(data.labels), config) for one in config.heads]
+    chosen = selection.choose_head(heads)
+    copies = selection.judge_copies(chosen, features, changed, config)
+    temperature = calibration.fit_temperature(*calibration.answers(chosen, features, copies))
+    examples = (*data.others.get("train", ()), *data.others.get("validation", ()))
+    others = extract(network.int8, examples, config) if examples else None
+    familiarity = choose_familiarity(data, features, others, config)
+    shares = np.empty(len(features.examples))
+    for row, share, _ in strangest_rows(familiarity, features, len(shares)):
+        shares[row] = share
+    return _Judged(chosen, copies, temperature, familiarity, shares, familiarity(changed.values))
+
+
+def _confidence(judged: _Judged, config: BuildConfig) -> float | None:
+    """The confidence of RULE; None if no confidence has that precision."""
+    counted = judged.copies.counted
+    groups = [
+        (judged.head.logits, judged.head.targets, judged.shares),
+        (judged.copies.logits[counted], judged.copies.targets[counted], judged.shares_of_copies[counted]),
+    ]
+    thresholds = []
+    for logits, targets, shares in groups:
+        familiar = shares >= config.quick_familiarity
+        if familiar.any():
+            probabilities = softmax(logits[familiar], judged.temperature)
+            right = probabilities.argmax(axis=1) == targets[familiar]
+            thresholds.append(calibration.choose_threshold(probabilities.max(axis=1), right, config.quick_precision))
+    strictest = calibration.strictest(thresholds)
+    return strictest.value if strictest.reached else None
+
+
+def _sure(
+    logits: np.ndarray, temperature: float, shares: np.ndarray, confidence: float, config: BuildConfig
+) -> np.ndarray:
+    """bool [n]: the pictures that the quick network answers."""
+    sure = softmax(logits, temperature).max(axis=1) >= confidence
+    return np.asarray(sure & (shares >= config.quick_familiarity))
+
+
+def finish(base: Path, trained: TrainedHead, familiarity: Familiarity, head_file: Path, path: Path) -> None:
+    """Write `path`: the base, a file with image -> features, its head, which is exported to `head_file`, and
+    familiarity in one graph."""
+    export.join(base, export.export(trained.network, export.FEATURES, export.LOGITS, head_file), path)
+    familiarity_graph.add_familiarity(path, export.FEATURES, familiarity)
+
+
+def export_quick(quick: QuickNetwork, thorough: Familiarity, size: tuple[int, int], work: Path, folder: Path) -> Quick:
+    """Write quick.onnx, which shares the exemplars' file with the thorough network; return its part of the manifest."""
+    if quick.familiarity.exemplars.examples != thorough.exemplars.examples:
+        raise AssertionError("both networks have the same exemplars, which are drawn by content")
+    path = folder / QUICK_FILE
+    finish(quick.network.int8, quick.trained, quick.familiarity, work / "quick-head.onnx", path)
+    return Quick(
+        hashlib.sha256(path.read_bytes()).hexdigest(),
+        quick.temperature,
+        quick.confidence,
+        quick.least_familiar,
+        golden.choose_golden_example(path, size),
+    )
