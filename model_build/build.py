@@ -17,7 +17,6 @@ from labeller.manifest import MANIFEST_FILE, MODEL_FILE, QUICK_FILE, Manifest
 from model_build import (
     base,
     calibration,
-    export,
     familiarity_graph,
     golden,
     previous,
@@ -199,10 +198,8 @@ def learn_quick_network(
         folder = build.work / "quick"
         folder.mkdir()
         frozen = load_frozen(half, data, load_base, folder / "base.onnx")
-        small = search_from(half, data, frozen, folder).chosen
-        halved = folder / "halved.int8.onnx"
-        export.halve(small.int8, halved)
-        return quick.learn(replace(small, int8=halved), network, alone, searched.chosen.cost, data, build.config)
+        small = search_from(half, data, frozen, folder)
+        return quick.learn(small, searched, network, alone, data, build.config, folder)
 
 
 def learn_familiarity(build: Build, data: Dataset, network: TrainedNetwork, calibrated: Calibration) -> Learnt:

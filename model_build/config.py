@@ -29,6 +29,9 @@ SIZES = (32, 512)
 a batch of 16 in the first two layers take more than 2 GB, and one image five times the arithmetic of 224."""
 
 
+SMALLEST_QUICK = 64
+"""Least side of the quick network's pictures in pixels. VGG16 halves it five times, and two positions remain."""
+
 KERAS_WEIGHTS = (
     "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
     "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -239,7 +242,7 @@ class BuildConfig:
     @property
     def has_quick_network(self) -> bool:
         """Whether the build tries a quick network, as one that makes the network smaller does."""
-        return max(self.speedups_to_try) > 1
+        return max(self.speedups_to_try) > 1 and self.image_size >= 2 * SMALLEST_QUICK
 
     @property
     def sizes_to_try(self) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ class FrozenBase:
 
 
 def load_frozen(config: BuildConfig, data: Dataset, load_base: LoadBase, fp32: Path) -> FrozenBase:
-    """Load the base for pictures of the settings' size, freeze it, and export it to `fp32`. Raises VerificationError."""
+    """Load the base for pictures of the settings' size, freeze it and export it. Raises VerificationError."""
     keras.utils.clear_session()  # Keras numbers layers per process: a fresh session gives the same names every time
     frozen = load_base(config.weights, config.image_size, config.seed)
     base.export_base(frozen, config, fp32)

@@ -23,7 +23,7 @@ from model_build.data.shifts import CHANGES
 from model_build.familiarity import Familiarity, choose_familiarity, strangest_rows
 from model_build.features import Features, extract
 from model_build.head import TrainedHead
-from model_build.search import SIGNIFICANCE, Network
+from model_build.search import SIGNIFICANCE, Network, SearchResult
 from model_build.selection import EvaluatedHead, JudgedCopies, TrainedNetwork, log_losses, paired_difference
 
 RULE = (
@@ -38,7 +38,8 @@ class QuickNetwork:
 
     `answered` bool [n]: the training and validation pictures that it answered in the cross-validation; `logits` [n,
     labels]: the answers of both networks together, for the thorough one's temperature; `copies` likewise. `loss` is
-    their mean log loss above the thorough network's alone, picture by picture, with its standard error.
+    their mean log loss above the thorough network's alone, picture by picture, with its standard error; `milliseconds`:
+    of one picture on one thread, by this network and by the thorough one.
     """
 
     network: Network
@@ -49,15 +50,10 @@ class QuickNetwork:
     familiarity: Familiarity
     answered: np.ndarray
     answered_copies: np.ndarray
-    right: float
     logits: np.ndarray
     copies: JudgedCopies
     loss: tuple[float, float]
-
-    @property
-    def share(self) -> float:
-        """The share of training and validation pictures that it answers."""
-        return float(self.answered.mean())
+    milliseconds: tuple[float, float]
 
     def applied(self, alone: Calibration) -> Calibration:
         """The cross-validation's answers of both networks together, from those of the thorough one `alone`."""
@@ -77,13 +73,22 @@ class _Judged:
 
 
 def learn(
-    network: Network, thorough: TrainedNetwork, alone: Calibration, cost: int, data: Dataset, config: BuildConfig
+    small: SearchResult,
+    searched: SearchResult,
+    thorough: TrainedNetwork,
+    alone: Calibration,
+    data: Dataset,
+    config: BuildConfig,
+    work: Path,
 ) -> QuickNetwork | None:
     """Teach the quick network what the thorough one learnt; None, with the reason printed, if it would not help.
 
-    `network` takes pictures of the thorough one's size and reduces them itself; `alone` are the thorough one's answers,
-    and `cost` is its estimated time. Raises DataError.
+    `small` has a network for pictures of half the size of those of `searched`, which `thorough` is made of; `alone` are
+    that one's answers. Raises DataError.
     """
+    halved = work / "halved.int8.onnx"
+    export.halve(small.chosen.int8, halved)
+    network, cost = replace(small.chosen, int8=halved), searched.chosen.cost
     features = extract(network.int8, data.known, config)
     changed = extract(network.int8, data.splits["validation"], config, CHANGES)
     if features.examples != thorough.features.examples:
@@ -119,10 +124,10 @@ def learn(
         judged.familiarity,
         answered,
         copies,
-        float(judged.head.right[answered].mean()),
         logits,
         replace(alone.copies, logits=both),
         (excess, error),
+        (small.milliseconds[small.chosen][0], searched.milliseconds[searched.chosen][0]),
     )
 
 

@@ -49,9 +49,10 @@ class Outputs:
     familiarity: NDArray[np.float64] | None  # [N], 0..1
     nearest: NDArray[np.int32] | None  # [N, K], rows of the exemplars, the most similar first
     similarity: NDArray[np.float32] | None  # [N, K], cosines
+    quick: NDArray[np.bool_] | None = None  # [N], whether the quick network answered; None if there is none
 
     def replaced(self, rows: NDArray[np.bool_], others: "Outputs") -> "Outputs":
-        """These answers, but for the `rows` [N] the others, in their order."""
+        """These answers, but for the `rows` bool [N] the others, in their order."""
 
         def put(mine: NDArray[Any] | None, theirs: NDArray[Any] | None) -> NDArray[Any] | None:
             if mine is None or theirs is None:
@@ -67,6 +68,7 @@ class Outputs:
             put(self.familiarity, others.familiarity),
             put(self.nearest, others.nearest),
             put(self.similarity, others.similarity),
+            ~rows,
         )
 
 
@@ -196,7 +198,9 @@ class Classifier:
             return self.thorough.outputs(pixels)
         answers = self.quick_outputs(pixels)
         others = ~self.answers_quickly(answers, thresholds)
-        return answers.replaced(others, self.thorough.outputs(pixels[others])) if others.any() else answers
+        if not others.any():
+            return replace(answers, quick=~others)
+        return answers.replaced(others, self.thorough.outputs(pixels[others]))
 
     def quick_outputs(self, pixels: NDArray[np.uint8]) -> Outputs:
         """The quick network's answers, which a model must have, for the manifest's temperature."""
@@ -214,10 +218,8 @@ class Classifier:
         if quick is None or answers.familiarity is None:
             return np.zeros(len(answers.logits), bool)
         confidence = softmax(answers.logits, self._manifest.temperature).max(axis=1)
-        return np.asarray(
-            (confidence >= max(quick.confidence, in_force.confidence))
-            & (answers.familiarity >= max(quick.familiarity, in_force.familiarity or 0.0))
-        )
+        sure = confidence >= max(quick.confidence, in_force.confidence)
+        return np.asarray(sure & (answers.familiarity >= max(quick.familiarity, in_force.familiarity or 0.0)))
 
     def neighbours(self, outputs: Outputs, index: int) -> tuple[Neighbour, ...]:
         """The most similar training pictures of one of the pictures. Raises ModelError for numbers of none."""

@@ -19,6 +19,7 @@ from model_build.data.reader import CORES
 from model_build.fingerprint import build_fingerprint
 from model_build.previous import PreviousModel
 from model_build.quantize import QuantisedBase
+from model_build.quick import RULE as QUICK_RULE
 from model_build.quick import QuickNetwork
 from model_build.report import report as reports
 from model_build.report.familiarity import familiarity_report
@@ -104,6 +105,7 @@ def compose(
         reused=0,
         search=_search(decisions.searched, config),
         previous=decisions.previous,
+        quick=_quick(decisions.quick, validation, copies, test),
     )
 
 
@@ -224,6 +226,30 @@ def _search(searched: SearchResult | None, config: BuildConfig) -> reports.Searc
         networks.append(result)
     return reports.SearchReport(
         searched.chosen.name, rule(config), searched.measurably_worse, networks, list(searched.redundancy)
+    )
+
+
+def _quick(
+    quick: QuickNetwork | None, validation: Predictions, copies: JudgedCopies, test: Predictions
+) -> reports.QuickReport | None:
+    if quick is None or test.quick is None:
+        return None
+
+    def answered(rows: np.ndarray, right: np.ndarray) -> reports.Labelled:
+        return reports.Labelled(**asdict(Accuracy.of(right[rows])), share=round(float(rows.mean()), 4))
+
+    excess, error = quick.loss
+    return reports.QuickReport(
+        quick.network.name,
+        QUICK_RULE,
+        round(quick.confidence, 4),
+        quick.least_familiar,
+        answered(quick.answered, validation.right),
+        answered(quick.answered_copies, copies.right),
+        answered(test.quick, test.right),
+        round(excess, 5),
+        round(error, 5),
+        *(round(milliseconds, 2) for milliseconds in quick.milliseconds),
     )
 
 

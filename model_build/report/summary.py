@@ -35,6 +35,12 @@ def print_summary(report: BuildReport, out: Path) -> None:
     if report.previous:
         print(report.previous)
     _print_calibration(report.calibration)
+    if quick := report.quick:
+        print(
+            f"The quick network answers {quick.test.share:.1%} of the test images, {quick.test.correct} of "
+            f"{quick.test.images} of them right: {quick.mean_milliseconds:.1f} ms an image on average, not "
+            f"{quick.thorough_milliseconds:.1f}."
+        )
     sizes = report.bytes
     from_cache = f" ({report.reused} results from the cache)" if report.reused else ""
     print(

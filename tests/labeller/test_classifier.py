@@ -234,7 +234,7 @@ def test_a_classifier_tells_what_its_manifest_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_network_runs_with_the_threads_it_is_given_and_idle_ones_sleep(tmp_path: Path, threads: int) -> None:
-    options = load_classifier(write_model(tmp_path), threads)._session.get_session_options()
+    options = load_classifier(write_model(tmp_path), threads).thorough._session.get_session_options()
 
     assert options.intra_op_num_threads == threads
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
