@@ -24,7 +24,7 @@ REQUIREMENTS = ROOT / "requirements" / "layer.txt"
 MODEL_FILES = ("model.onnx", "manifest.json")
 # The nightly report compares itself with the first. The network names pictures of the second, if it names any. The
 # third is there if the manifest names it.
-OPTIONAL_FILES = ("predictions.csv", "exemplars.json", "quick.onnx")
+OPTIONAL_FILES = ("predictions.csv", "exemplars.json", "glance.onnx")
 LAYERS = ("libraries", "model")
 
 # Patterns under python/ of files that never run in Lambda. bin holds console scripts that name the Python of the
@@ -159,8 +159,8 @@ def read_manifest(model: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise PackagingError(f"{relative(model / 'manifest.json')} is not a model manifest ({error!r})") from error
     require_digest(model / "model.onnx", expected)
-    if manifest.get("quick"):
-        require_digest(model / "quick.onnx", manifest["quick"]["sha256"])
+    if manifest.get("glance"):
+        require_digest(model / "glance.onnx", manifest["glance"]["sha256"])
     return dict(manifest)
 
 
@@ -192,7 +192,7 @@ def check(out: Path, model: Path) -> str | None:
         built = read_manifest(model)
     except PackagingError:
         return None  # built elsewhere, or being built now; the layer is complete
-    if all(built.get(name) == packed.get(name) for name in ("model_sha256", "quick")):
+    if all(built.get(name) == packed.get(name) for name in ("model_sha256", "glance")):
         return None
     return (
         f"WARNING: the layer holds model {packed.get('model_version')}, but {relative(model)} is "

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from evaluation.predictions import PREDICTIONS_FILE, write_csv
 from labeller.classifier import load_classifier
-from labeller.manifest import MANIFEST_FILE, MODEL_FILE, QUICK_FILE, Manifest
+from labeller.manifest import GLANCE_FILE, MANIFEST_FILE, MODEL_FILE, Manifest
 from model_build import (
     base,
     calibration,
@@ -21,12 +21,12 @@ from model_build import (
     golden,
     previous,
     quantize,
-    quick,
     search,
     selection,
     strangers,
     verify,
 )
+from model_build import glance as glances
 from model_build.atomic_folder import atomic_folder
 from model_build.cache import cache_in
 from model_build.calibration import Calibration
@@ -39,9 +39,9 @@ from model_build.familiarity import Familiarity, strangest_rows
 from model_build.features import Features, extract
 from model_build.fingerprint import PACKAGES
 from model_build.frozen import FrozenBase, LoadBase, load_frozen, search_from
+from model_build.glance import GlanceNetwork, finish
 from model_build.progress import Stages
 from model_build.quantize import QuantisedBase
-from model_build.quick import QuickNetwork, finish
 from model_build.report import card, compose, figures, report
 from model_build.report.report import BuildReport
 from model_build.report.summary import print_summary
@@ -109,13 +109,13 @@ def run_stages(build: Build, load_base: LoadBase) -> BuildReport:
     network = train_head(build, data, quantisation, features)
     calibrated = calibrate(build, data, network)
     learnt = learn_familiarity(build, data, network, calibrated)
-    quickly = learn_quick_network(build, data, load_base, network, searched, calibrated)
-    manifest = export_model(build, data, frozen, network, calibrated, learnt.familiarity, quickly)
-    if quickly is not None:
-        calibrated = quickly.applied(calibrated)
+    glance = learn_glance(build, data, load_base, network, searched, calibrated)
+    manifest = export_model(build, data, frozen, network, calibrated, learnt.familiarity, glance)
+    if glance is not None:
+        calibrated = glance.applied(calibrated)
     verification = verify_model(build, data, network, calibrated.validation)
     return write_report(
-        build, asked, data, quantisation, searched, network, calibrated, learnt, quickly, manifest, verification
+        build, asked, data, quantisation, searched, network, calibrated, learnt, glance, manifest, verification
     )
 
 
@@ -182,24 +182,24 @@ def calibrate(build: Build, data: Dataset, network: TrainedNetwork) -> Calibrati
         return calibration.calibrate(network, data.splits["validation"], build.config)
 
 
-def learn_quick_network(
+def learn_glance(
     build: Build,
     data: Dataset,
     load_base: LoadBase,
     network: TrainedNetwork,
     searched: search.SearchResult | None,
     alone: Calibration,
-) -> QuickNetwork | None:
-    """Make and train a quick network that answers the easy pictures; None if it would not help."""
-    if searched is None or not build.config.has_quick_network:
+) -> GlanceNetwork | None:
+    """Make and train a glance network that answers the easy pictures; None if it would not help."""
+    if searched is None or not build.config.has_glance:
         return None
     half = build.config.halved
-    with build.stages.stage("quick", f"a network for {half.image_size} pixels, which answers what it is sure of"):
-        folder = build.work / "quick"
+    with build.stages.stage("glance", f"a network for {half.image_size} pixels, which answers what it is sure of"):
+        folder = build.work / "glance"
         folder.mkdir()
         frozen = load_frozen(half, data, load_base, folder / "base.onnx")
         small = search_from(half, data, frozen, folder)
-        return quick.learn(small, searched, network, alone, data, build.config, folder)
+        return glances.learn(small, searched, network, alone, data, build.config, folder)
 
 
 def learn_familiarity(build: Build, data: Dataset, network: TrainedNetwork, calibrated: Calibration) -> Learnt:
@@ -215,7 +215,7 @@ def export_model(
     network: TrainedNetwork,
     calibrated: Calibration,
     familiarity: Familiarity,
-    quickly: QuickNetwork | None,
+    glance: GlanceNetwork | None,
 ) -> Manifest:
     """Join bases and heads in ONNX files, and write and return their manifest. Nothing depends on the test images."""
     path, config = build.folder / MODEL_FILE, build.config
@@ -224,7 +224,7 @@ def export_model(
         familiarity_graph.write_exemplars(build.folder, familiarity.exemplars, data)
         size = (config.image_size, config.image_size)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        second = None if quickly is None else quick.export_quick(quickly, familiarity, size, build.work, build.folder)
+        second = None if glance is None else glances.export_glance(glance, familiarity, size, build.work, build.folder)
         identity = sha256 if second is None else hashlib.sha256((sha256 + second.sha256).encode()).hexdigest()
         used = replace(data, splits={split: data.splits[split] for split in ("train", "validation")})
         manifest = Manifest(
@@ -242,7 +242,7 @@ def export_model(
                 "data_sha256": used.digest,
                 "packages": {name: version(name) for name in PACKAGES},
             },
-            quick=second,
+            glance=second,
         )
         (build.folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
         return manifest
@@ -264,7 +264,7 @@ def write_report(
     network: TrainedNetwork,
     calibrated: Calibration,
     learnt: Learnt,
-    quickly: QuickNetwork | None,
+    glance: GlanceNetwork | None,
     manifest: Manifest,
     verification: Verification,
 ) -> BuildReport:
@@ -293,7 +293,7 @@ def write_report(
                 calibrated.threshold,
                 learnt,
                 searched,
-                quickly,
+                glance,
                 previous.compare_with_previous(config.out, data.labels, scored),
             ),
             verification,
@@ -303,7 +303,7 @@ def write_report(
             {
                 **{
                     path.name: path.stat().st_size
-                    for path in (folder / MODEL_FILE, folder / QUICK_FILE)
+                    for path in (folder / MODEL_FILE, folder / GLANCE_FILE)
                     if path.is_file()
                 },
                 "same_graph_fp32": network.fp32.stat().st_size + _head_file(build).stat().st_size,

@@ -29,8 +29,8 @@ SIZES = (32, 512)
 a batch of 16 in the first two layers take more than 2 GB, and one image five times the arithmetic of 224."""
 
 
-SMALLEST_QUICK = 64
-"""Least side of the quick network's pictures in pixels. VGG16 halves it five times, and two positions remain."""
+SMALLEST_GLANCE = 64
+"""Least side of the glance network's pictures in pixels. VGG16 halves it five times, and two positions remain."""
 
 KERAS_WEIGHTS = (
     "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
@@ -146,13 +146,13 @@ class BuildConfig:
     3x3 at 16x16 positions, 144 G multiplications a second with 48 channels, 143 with 56, 171 with 64, 164 with 72, 186
     with 80."""
 
-    quick_speedup: float = 6.0
-    """Speed-up of the quick network, at half the width and height: a twentieth of the arithmetic of the full network at
-    the full size. Only a build that makes networks smaller has one."""
-    quick_precision: float = 0.999
-    """Share of the quick network's labels that must be right in cross-validation."""
-    quick_familiarity: float = 0.1
-    """Familiarity below which the quick network leaves a picture to the thorough one, which tells strangers better."""
+    glance_speedup: float = 6.0
+    """Speed-up of the glance network, which sees half the width and height, so that it has a twentieth of the full
+    network's arithmetic. Only a build that makes networks smaller has one."""
+    glance_precision: float = 0.999
+    """Share of the glance network's labels that must be right in cross-validation."""
+    glance_familiarity: float = 0.1
+    """Familiarity below which the glance network leaves a picture to the thorough one, which tells strangers better."""
 
     quantisations: tuple[QuantisationCandidate, ...] = QUANTISATIONS
     """Compared by error, the simplest first: among equals the first is chosen."""
@@ -231,18 +231,18 @@ class BuildConfig:
     @property
     def stages(self) -> int:
         """How many stages the build has."""
-        return 10 + self.compares_networks + self.has_quick_network
+        return 10 + self.compares_networks + self.has_glance
 
     @property
     def halved(self) -> BuildConfig:
-        """The settings of the quick network."""
+        """The settings of the glance network."""
         size = self.image_size // 2
-        return replace(self, image_size=size, speedup=self.quick_speedup, auto_size=False, auto_speedup=False)
+        return replace(self, image_size=size, speedup=self.glance_speedup, auto_size=False, auto_speedup=False)
 
     @property
-    def has_quick_network(self) -> bool:
-        """Whether the build tries a quick network, as one that makes the network smaller does."""
-        return max(self.speedups_to_try) > 1 and self.image_size >= 2 * SMALLEST_QUICK
+    def has_glance(self) -> bool:
+        """Whether the build tries a glance network, as one that makes the network smaller does."""
+        return max(self.speedups_to_try) > 1 and self.image_size >= 2 * SMALLEST_GLANCE
 
     @property
     def sizes_to_try(self) -> tuple[int, ...]:

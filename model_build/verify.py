@@ -86,8 +86,8 @@ class BaselineTest(Accuracy):
 @dataclass(frozen=True, slots=True)
 class Predictions:
     """Predictions for some examples: `logits` float [n, labels]; `labels` int64 [n] are the true ones; `familiarity`
-    float64 [n] and the nearest training pictures of each, if they are known, and `quick` bool [n], those that the quick
-    network answered, if there is one."""
+    float64 [n] and the nearest training pictures of each, if they are known, and `glance` bool [n], those that the
+    glance network answered, if there is one."""
 
     examples: tuple[Example, ...]
     logits: np.ndarray
@@ -95,7 +95,7 @@ class Predictions:
     temperature: float
     familiarity: np.ndarray | None = None
     nearest: tuple[tuple[Neighbour, ...], ...] = ()
-    quick: np.ndarray | None = None
+    glance: np.ndarray | None = None
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -255,22 +255,22 @@ def predict(classifier: Classifier, reader: PictureReader, temperature: float, b
     """The finished model's predictions for every readable image."""
     examples: list[Example] = []
     nearest: list[tuple[Neighbour, ...]] = []
-    logits, shares, quick = [np.empty((0, len(classifier.labels)))], [np.empty(0)], [np.empty(0, bool)]
+    logits, shares, at_a_glance = [np.empty((0, len(classifier.labels)))], [np.empty(0)], [np.empty(0, bool)]
     with progress_bar(len(reader.examples), "images") as advance:
         for part, pixels in reader.batches(batch):
             outputs = classifier.outputs(pixels)
             examples += part
             logits.append(outputs.logits)
             nearest += [classifier.neighbours(outputs, index) for index in range(len(part))]
-            if outputs.quick is not None:
-                quick.append(outputs.quick)
+            if outputs.glance is not None:
+                at_a_glance.append(outputs.glance)
             if outputs.familiarity is not None:
                 shares.append(outputs.familiarity.round(6))  # as in rows
             advance(len(part))
     labels, familiarity = np.array([example.label for example in examples], int), np.concatenate(shares)
     known = familiarity if len(familiarity) == len(examples) else None
-    quickly = np.concatenate(quick) if classifier.quick else None
-    return Predictions(tuple(examples), np.concatenate(logits), labels, temperature, known, tuple(nearest), quickly)
+    glance = np.concatenate(at_a_glance) if classifier.glance else None
+    return Predictions(tuple(examples), np.concatenate(logits), labels, temperature, known, tuple(nearest), glance)
 
 
 def require_equal_accuracy(fp32: np.ndarray, int8: np.ndarray, config: BuildConfig) -> None:

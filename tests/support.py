@@ -24,15 +24,15 @@ from pillow_heif import register_heif_opener
 
 from labeller.manifest import (
     EXEMPLARS_FILE,
+    GLANCE_FILE,
     INPUT_NAME,
     MANIFEST_FILE,
     MODEL_FILE,
     OUTPUT_NAME,
-    QUICK_FILE,
     TILE,
+    Glance,
     GoldenExample,
     Manifest,
-    Quick,
     enlarge,
 )
 from labeller.results import Neighbour
@@ -357,24 +357,24 @@ def write_familiar_model(directory: Path, threshold: float | None = 0.25, **chan
     return write_model(directory, network, familiarity_threshold=threshold, **changes)
 
 
-def write_quick_model(directory: Path, quick: dict[str, Any] | None = None) -> Path:
-    """The colour network, which is quick, beside a thorough one that takes red for blue.
+def write_glance_model(directory: Path, glance: dict[str, Any] | None = None) -> Path:
+    """The colour network as glance network, beside a thorough one that takes red for blue.
 
-    The quick one answers with a confidence of at least 0.95 and a familiarity of at least 0.5; `quick` changes this.
+    It answers with a confidence of at least 0.95 and a familiarity of at least 0.5; `glance` changes this.
     """
     write_familiar_model(directory)
     content = colour_network((8, 8), familiarity=True).SerializeToString()
-    (directory / QUICK_FILE).write_bytes(content)
+    (directory / GLANCE_FILE).write_bytes(content)
     members = {
         "sha256": hashlib.sha256(content).hexdigest(),
         "temperature": 2.0,
         "confidence": 0.95,
         "familiarity": 0.5,
         "golden": _golden(content, (8, 8), 2),
-        **(quick or {}),
+        **(glance or {}),
     }
     network = colour_network((8, 8), gain=-1 / 25.5, familiarity=True)
-    return write_model(directory, network, familiarity_threshold=0.25, quick=Quick(**members))
+    return write_model(directory, network, familiarity_threshold=0.25, glance=Glance(**members))
 
 
 def write_model(

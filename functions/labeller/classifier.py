@@ -16,12 +16,12 @@ from labeller.manifest import (
     EXEMPLARS_FILE,
     FAMILIARITY_OUTPUT,
     FAMILIARITY_TOLERANCE,
+    GLANCE_FILE,
     INPUT_NAME,
     MANIFEST_FILE,
     MODEL_FILE,
     NEAREST_OUTPUT,
     OUTPUT_NAME,
-    QUICK_FILE,
     SIMILARITY_OUTPUT,
     TOLERANCE,
     GoldenExample,
@@ -49,7 +49,7 @@ class Outputs:
     familiarity: NDArray[np.float64] | None  # [N], 0..1
     nearest: NDArray[np.int32] | None  # [N, K], rows of the exemplars, the most similar first
     similarity: NDArray[np.float32] | None  # [N, K], cosines
-    quick: NDArray[np.bool_] | None = None  # [N], whether the quick network answered; None if there is none
+    glance: NDArray[np.bool_] | None = None  # [N], whether the glance network answered; None if there is none
 
     def replaced(self, rows: NDArray[np.bool_], others: "Outputs") -> "Outputs":
         """These answers, but for the `rows` bool [N] the others, in their order."""
@@ -141,17 +141,17 @@ class Network:
 class Classifier:
     """A loaded model: `load_classifier` makes it.
 
-    If it has a quick network, that one is asked first, and the thorough one where the quick one may not answer
-    (manifest.Quick). A picture's answer does not depend on the others.
+    If it has a glance network, that one is asked first, and the thorough one where the glance network may not answer
+    (manifest.Glance). A picture's answer does not depend on the others.
     """
 
     def __init__(
-        self, manifest: Manifest, thorough: Network, exemplars: Sequence[Exemplar] = (), quick: Network | None = None
+        self, manifest: Manifest, thorough: Network, exemplars: Sequence[Exemplar] = (), glance: Network | None = None
     ) -> None:
         self._manifest = manifest
         self._exemplars = exemplars
         self.thorough = thorough
-        self.quick = quick
+        self.glance = glance
         self.input_size = manifest.input_size
         self.labels = manifest.labels
         self.version = manifest.model_version
@@ -186,7 +186,7 @@ class Classifier:
 
     def check_itself(self) -> float:
         """The largest difference that `Network.check_itself` returns of the networks. Raises ModelError."""
-        networks = (self.thorough, *([self.quick] if self.quick else []))
+        networks = (self.thorough, *([self.glance] if self.glance else []))
         return max(network.check_itself(self.input_size) for network in networks)
 
     def outputs(self, pixels: NDArray[np.uint8], thresholds: Thresholds | None = None) -> Outputs:
@@ -194,32 +194,32 @@ class Classifier:
 
         Raises ModelError as `Network.outputs` does.
         """
-        if self.quick is None:
+        if self.glance is None:
             return self.thorough.outputs(pixels)
-        answers = self.quick_outputs(pixels)
-        others = ~self.answers_quickly(answers, thresholds)
+        answers = self.glance_outputs(pixels)
+        others = ~self.may_answer(answers, thresholds)
         if not others.any():
-            return replace(answers, quick=~others)
+            return replace(answers, glance=~others)
         return answers.replaced(others, self.thorough.outputs(pixels[others]))
 
-    def quick_outputs(self, pixels: NDArray[np.uint8]) -> Outputs:
-        """The quick network's answers, which a model must have, for the manifest's temperature."""
-        if self.quick is None:
-            raise ValueError(f"model {self.version} has no quick network")
-        answers = self.quick.outputs(pixels)
-        return replace(answers, logits=answers.logits * (self._manifest.temperature / self.quick.temperature))
+    def glance_outputs(self, pixels: NDArray[np.uint8]) -> Outputs:
+        """The glance network's answers, which a model must have, for the manifest's temperature."""
+        if self.glance is None:
+            raise ValueError(f"model {self.version} has no glance network")
+        answers = self.glance.outputs(pixels)
+        return replace(answers, logits=answers.logits * (self._manifest.temperature / self.glance.temperature))
 
-    def answers_quickly(self, answers: Outputs, thresholds: Thresholds | None = None) -> NDArray[np.bool_]:
-        """Which of the quick network's N answers stand, bool [N].
+    def may_answer(self, answers: Outputs, thresholds: Thresholds | None = None) -> NDArray[np.bool_]:
+        """Which of the glance network's N answers stand, bool [N].
 
-        A stricter threshold in force than the quick network's counts instead: the thorough network may exceed it.
+        A stricter threshold in force than the glance network's counts instead: the thorough network may exceed it.
         """
-        quick, in_force = self._manifest.quick, thresholds or self.thresholds
-        if quick is None or answers.familiarity is None:
+        glance, in_force = self._manifest.glance, thresholds or self.thresholds
+        if glance is None or answers.familiarity is None:
             return np.zeros(len(answers.logits), bool)
         confidence = softmax(answers.logits, self._manifest.temperature).max(axis=1)
-        sure = confidence >= max(quick.confidence, in_force.confidence)
-        return np.asarray(sure & (answers.familiarity >= max(quick.familiarity, in_force.familiarity or 0.0)))
+        sure = confidence >= max(glance.confidence, in_force.confidence)
+        return np.asarray(sure & (answers.familiarity >= max(glance.familiarity, in_force.familiarity or 0.0)))
 
     def neighbours(self, outputs: Outputs, index: int) -> tuple[Neighbour, ...]:
         """The most similar training pictures of one of the pictures. Raises ModelError for numbers of none."""
@@ -256,20 +256,20 @@ def load_classifier(directory: Path, threads: int) -> Classifier:
 def open_classifier(directory: Path, threads: int) -> Classifier:
     """Load the network in `directory`, to be run with `threads` threads on the CPU. Its self-check is the caller's.
 
-    The folder has model.onnx, manifest.json, if the manifest has a quick network quick.onnx, and, if the networks name
+    The folder has model.onnx, manifest.json, if that names a glance network glance.onnx, and, if the networks name
     training pictures, exemplars.json. Raises ModelError if a file is missing, or does not match the manifest.
     """
     manifest = Manifest.from_file(directory / MANIFEST_FILE)
     session = _open(directory / MODEL_FILE, manifest.model_sha256, manifest, threads)
     thorough = Network(session, manifest.model_version, manifest.temperature, manifest.golden)
-    quick = None
-    if manifest.quick is not None:
-        smaller = _open(directory / QUICK_FILE, manifest.quick.sha256, manifest, threads)
-        _require_same_outputs(session, smaller, directory / QUICK_FILE)
-        quick = Network(smaller, manifest.model_version, manifest.quick.temperature, manifest.quick.golden)
+    glance = None
+    if manifest.glance is not None:
+        smaller = _open(directory / GLANCE_FILE, manifest.glance.sha256, manifest, threads)
+        _require_same_outputs(session, smaller, directory / GLANCE_FILE)
+        glance = Network(smaller, manifest.model_version, manifest.glance.temperature, manifest.glance.golden)
     names = {output.name for output in session.get_outputs()}
     exemplars = read_exemplars(directory / EXEMPLARS_FILE) if NEAREST_OUTPUT in names else ()
-    return Classifier(manifest, thorough, exemplars, quick)
+    return Classifier(manifest, thorough, exemplars, glance)
 
 
 def _open(path: Path, sha256: str, manifest: Manifest, threads: int) -> onnxruntime.InferenceSession:
@@ -331,9 +331,9 @@ def _check_fit(session: onnxruntime.InferenceSession, manifest: Manifest, path: 
 
 
 def _require_same_outputs(
-    thorough: onnxruntime.InferenceSession, quick: onnxruntime.InferenceSession, path: Path
+    thorough: onnxruntime.InferenceSession, glance: onnxruntime.InferenceSession, path: Path
 ) -> None:
-    needed, given = (sorted(output.name for output in session.get_outputs()) for session in (thorough, quick))
+    needed, given = (sorted(output.name for output in session.get_outputs()) for session in (thorough, glance))
     if given != needed or FAMILIARITY_OUTPUT not in needed:
         raise ModelError(
             f"{path}: its outputs must be those of {MODEL_FILE} ({', '.join(needed)}), {FAMILIARITY_OUTPUT!r} among "

@@ -21,7 +21,7 @@ from labeller.results import RESERVED_LABELS, Thresholds
 
 FORMAT_VERSION = 2
 MODEL_FILE = "model.onnx"
-QUICK_FILE = "quick.onnx"  # where the manifest has `quick`
+GLANCE_FILE = "glance.onnx"  # where the manifest has `glance`
 MANIFEST_FILE = "manifest.json"
 DIGEST = "manifest_sha256"  # the member of the file that holds the digest of all others
 INPUT_NAME = "image"
@@ -93,23 +93,23 @@ class GoldenExample:
 
 
 @dataclass(frozen=True, slots=True)
-class Quick:
+class Glance:
     """A smaller network that is asked first, and what it may answer. Raises ValueError for invalid values.
 
     It answers a picture alone if both its confidence and its familiarity are at least these; the thorough network
     answers all others.
     """
 
-    sha256: str  # of quick.onnx, lower-case hex
+    sha256: str  # of glance.onnx, lower-case hex
     temperature: float  # of its logits
     confidence: float  # 0..1
     familiarity: float  # 0..1
     golden: GoldenExample  # of this network
 
     def __post_init__(self) -> None:
-        for name, (is_valid, expected) in _QUICK_MEMBERS.items():
+        for name, (is_valid, expected) in _GLANCE_MEMBERS.items():
             if not is_valid(value := getattr(self, name)):
-                raise ValueError(f"quick.{name} must be {expected}, not {value!r}")
+                raise ValueError(f"glance.{name} must be {expected}, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Manifest:
     build: Mapping[str, Any] = field(default_factory=dict)  # provenance, any members; not read by the functions
     format_version: int = FORMAT_VERSION
     familiarity_threshold: float | None = None  # 0..1; below it a picture is UNKNOWN; None: never
-    quick: Quick | None = None  # None: the network of MODEL_FILE answers every picture
+    glance: Glance | None = None  # None: the network of MODEL_FILE answers every picture
 
     def __post_init__(self) -> None:
         if self.format_version != FORMAT_VERSION:
@@ -140,7 +140,7 @@ class Manifest:
         _require(len(set(self.labels)) == len(self.labels), f"labels repeat themselves: {self.labels!r}")
         reserved = sorted(RESERVED_LABELS.intersection(self.labels))
         _require(not reserved, f"labels must not be {', '.join(reserved)}: they mark results without a label")
-        for golden in (self.golden, *([self.quick.golden] if self.quick else [])):
+        for golden in (self.golden, *([self.glance.golden] if self.glance else [])):
             _require(
                 len(golden.logits) == len(self.labels),
                 f"golden needs one logit for each of the {len(self.labels)} labels, it has {list(golden.logits)!r}",
@@ -160,15 +160,15 @@ class Manifest:
             raise ModelError(f"is not JSON: {error}") from error
         _require(isinstance(content, dict), "must be a JSON object")
         known = {item.name for item in fields(cls)}
-        missing = sorted(known - {"build", "familiarity_threshold", "quick"} - set(content))
+        missing = sorted(known - {"build", "familiarity_threshold", "glance"} - set(content))
         _require(not missing, f"lacks {', '.join(missing)}")
         values = {name: value for name, value in content.items() if name in known}
         for name in ("labels", "input_size"):
             _require(isinstance(values[name], list), f"{name} must be a list, not {values[name]!r}")
             values[name] = tuple(values[name])
         values["golden"] = _golden(values["golden"])
-        if values.get("quick") is not None:
-            values["quick"] = _quick(values["quick"])
+        if values.get("glance") is not None:
+            values["glance"] = _glance(values["glance"])
         manifest = cls(**values)
         require_unedited(content)
         return manifest
@@ -230,13 +230,13 @@ def _golden(content: object) -> GoldenExample:
         raise ModelError(str(error)) from error
 
 
-def _quick(content: Any) -> Quick:
-    _require(isinstance(content, dict), f"quick must be an object or null, not {content!r}")
-    names = [item.name for item in fields(Quick)]
+def _glance(content: Any) -> Glance:
+    _require(isinstance(content, dict), f"glance must be an object or null, not {content!r}")
+    names = [item.name for item in fields(Glance)]
     missing = sorted(set(names) - set(content))
-    _require(not missing, f"quick lacks {', '.join(missing)}")
+    _require(not missing, f"glance lacks {', '.join(missing)}")
     try:
-        return Quick(**{name: content[name] for name in names} | {"golden": _golden(content["golden"])})
+        return Glance(**{name: content[name] for name in names} | {"golden": _golden(content["golden"])})
     except ValueError as error:
         raise ModelError(str(error)) from error
 
@@ -291,9 +291,9 @@ _MEMBERS: _Rules = {  # member of Manifest: what its value must be
     "model_sha256": _SHA256,
     "golden": _GOLDEN,
     "build": (lambda build: isinstance(build, Mapping), "an object"),
-    "quick": (lambda quick: quick is None or isinstance(quick, Quick), "a Quick, or null"),
+    "glance": (lambda glance: glance is None or isinstance(glance, Glance), "a Glance, or null"),
 }
-_QUICK_MEMBERS: _Rules = {
+_GLANCE_MEMBERS: _Rules = {
     "sha256": _SHA256,
     "temperature": _TEMPERATURE,
     "confidence": (_is_share, "between 0 and 1"),

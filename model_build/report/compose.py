@@ -17,10 +17,10 @@ from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example
 from model_build.data.reader import CORES
 from model_build.fingerprint import build_fingerprint
+from model_build.glance import RULE as GLANCE_RULE
+from model_build.glance import GlanceNetwork
 from model_build.previous import PreviousModel
 from model_build.quantize import QuantisedBase
-from model_build.quick import RULE as QUICK_RULE
-from model_build.quick import QuickNetwork
 from model_build.report import report as reports
 from model_build.report.familiarity import familiarity_report
 from model_build.search import SearchResult, rule
@@ -49,7 +49,7 @@ class Decisions:
     threshold: Threshold
     learnt: Learnt
     searched: SearchResult | None
-    quick: QuickNetwork | None
+    glance: GlanceNetwork | None
     previous: PreviousModel | None
 
 
@@ -105,7 +105,7 @@ def compose(
         reused=0,
         search=_search(decisions.searched, config),
         previous=decisions.previous,
-        quick=_quick(decisions.quick, validation, copies, test),
+        glance=_glance(decisions.glance, validation, copies, test),
     )
 
 
@@ -229,27 +229,27 @@ def _search(searched: SearchResult | None, config: BuildConfig) -> reports.Searc
     )
 
 
-def _quick(
-    quick: QuickNetwork | None, validation: Predictions, copies: JudgedCopies, test: Predictions
-) -> reports.QuickReport | None:
-    if quick is None or test.quick is None:
+def _glance(
+    glance: GlanceNetwork | None, validation: Predictions, copies: JudgedCopies, test: Predictions
+) -> reports.GlanceReport | None:
+    if glance is None or test.glance is None:
         return None
 
     def answered(rows: np.ndarray, right: np.ndarray) -> reports.Labelled:
         return reports.Labelled(**asdict(Accuracy.of(right[rows])), share=round(float(rows.mean()), 4))
 
-    excess, error = quick.loss
-    return reports.QuickReport(
-        quick.network.name,
-        QUICK_RULE,
-        round(quick.confidence, 4),
-        quick.least_familiar,
-        answered(quick.answered, validation.right),
-        answered(quick.answered_copies, copies.right),
-        answered(test.quick, test.right),
+    excess, error = glance.loss
+    return reports.GlanceReport(
+        glance.network.name,
+        GLANCE_RULE,
+        round(glance.confidence, 4),
+        glance.least_familiar,
+        answered(glance.answered, validation.right),
+        answered(glance.answered_copies, copies.right),
+        answered(test.glance, test.right),
         round(excess, 5),
         round(error, 5),
-        *(round(milliseconds, 2) for milliseconds in quick.milliseconds),
+        *(round(milliseconds, 2) for milliseconds in glance.milliseconds),
     )
 
 

@@ -241,9 +241,9 @@ class FamiliarityReport:
 
 
 @dataclass(frozen=True, slots=True)
-class QuickReport:
-    """The quick network, what it may answer, and the pictures that it answered: in the cross-validation, of the changed
-    copies there, and on test. `excess` is the mean log loss of both networks above the thorough one's alone, picture by
+class GlanceReport:
+    """The glance network, what it may answer, and the pictures that it answered: in the cross-validation, of the
+    changed copies there, and on test. `excess` is the mean log loss of both networks above the thorough one's alone, picture by
     picture in the cross-validation; `milliseconds` are of one picture on one thread."""
 
     network: str
@@ -267,7 +267,7 @@ class QuickReport:
 @dataclass(frozen=True, slots=True)
 class BuildReport:
     """Everything in report.json. `key` is `fingerprint.build_fingerprint`; `search` is None if the
-    full network was asked for, `previous` if the build replaces no model, `quick` if the network answers alone."""
+    full network was asked for, `previous` if the build replaces no model, `glance` if the network answers alone."""
 
     format_version: int
     key: str
@@ -297,7 +297,7 @@ class BuildReport:
     reused: int
     search: SearchReport | None = None
     previous: PreviousModel | None = None
-    quick: QuickReport | None = None
+    glance: GlanceReport | None = None
 
 
 def to_json(report: BuildReport) -> str:

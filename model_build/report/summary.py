@@ -35,11 +35,11 @@ def print_summary(report: BuildReport, out: Path) -> None:
     if report.previous:
         print(report.previous)
     _print_calibration(report.calibration)
-    if quick := report.quick:
+    if glance := report.glance:
         print(
-            f"The quick network answers {quick.test.share:.1%} of the test images, {quick.test.correct} of "
-            f"{quick.test.images} of them right: {quick.mean_milliseconds:.1f} ms an image on average, not "
-            f"{quick.thorough_milliseconds:.1f}."
+            f"The glance network answers {glance.test.share:.1%} of the test images, {glance.test.correct} of "
+            f"{glance.test.images} of them right: {glance.mean_milliseconds:.1f} ms an image on average, not "
+            f"{glance.thorough_milliseconds:.1f}."
         )
     sizes = report.bytes
     from_cache = f" ({report.reused} results from the cache)" if report.reused else ""

@@ -1,7 +1,7 @@
-"""The quick network answers what it is sure of and finds familiar, the thorough one all else.
+"""The glance network answers what it is sure of and finds familiar, the thorough one all else.
 
-By hand, of `write_quick_model`: the quick network knows the colours, and the thorough one takes red for blue, so that
-an answer tells which of them gave it. A picture of red r, green g and blue b has the quick logits +-(r - b) / 25.5 at
+By hand, of `write_glance_model`: the glance network knows the colours, and the thorough one takes red for blue, so that
+an answer tells which of them gave it. A picture of red r, green g and blue b has the glance logits +-(r - b) / 25.5 at
 temperature 2, so the confidence 1 / (1 + exp(-|r - b| / 25.5)), and the familiarity 1 - g / 255.
 """
 
@@ -20,12 +20,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labeller.classifier import Classifier, load_classifier
-from labeller.manifest import MANIFEST_FILE, QUICK_FILE, TILE, GoldenExample, Manifest, ModelError, Quick
+from labeller.manifest import GLANCE_FILE, MANIFEST_FILE, TILE, Glance, GoldenExample, Manifest, ModelError
 from labeller.results import Thresholds
-from tests.support import NEAREST, RED, YELLOW, colour_network, write_familiar_model, write_quick_model
+from tests.support import NEAREST, RED, YELLOW, colour_network, write_familiar_model, write_glance_model
 
 Colour = tuple[int, int, int]
-FAINT = (76, 0, 0)  # quick confidence 1 / (1 + exp(-2.98)) = 0.9517: just enough
+FAINT = (76, 0, 0)  # glance confidence 1 / (1 + exp(-2.98)) = 0.9517: just enough
 FAINTER = (74, 0, 0)  # 1 / (1 + exp(-2.90)) = 0.9479
 GREENISH = (255, 127, 0)  # familiarity 0.502: just enough
 GREENER = (255, 128, 0)  # 0.498
@@ -33,7 +33,7 @@ GREENER = (255, 128, 0)  # 0.498
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    return load_classifier(write_quick_model(tmp_path_factory.mktemp("model")), threads=1)
+    return load_classifier(write_glance_model(tmp_path_factory.mktemp("model")), threads=1)
 
 
 def labels(classifier: Classifier, *colours: Colour, thresholds: Thresholds | None = None) -> list[str]:
@@ -45,7 +45,7 @@ def labels(classifier: Classifier, *colours: Colour, thresholds: Thresholds | No
     ("colour", "label"),
     [(RED, "red"), (FAINT, "red"), (FAINTER, "blue"), (GREENISH, "red"), (GREENER, "blue"), (YELLOW, "blue")],
 )
-def test_the_quick_network_answers_a_sure_and_familiar_picture(
+def test_the_glance_network_answers_a_sure_and_familiar_picture(
     classifier: Classifier, colour: Colour, label: str
 ) -> None:
     assert labels(classifier, colour) == [label]
@@ -67,11 +67,11 @@ def test_an_answer_does_not_depend_on_the_other_pictures(classifier: Classifier,
 
     together = classifier.outputs(pixels)
 
-    for name in ("logits", "familiarity", "nearest", "similarity", "quick"):
+    for name in ("logits", "familiarity", "nearest", "similarity", "glance"):
         parts = [getattr(one, name) for one in one_by_one]
         np.testing.assert_array_equal(getattr(together, name), np.concatenate(parts))
-    assert together.quick is not None
-    assert together.quick.tolist() == [colour in (RED, FAINT, GREENISH) for colour in colours]
+    assert together.glance is not None
+    assert together.glance.tolist() == [colour in (RED, FAINT, GREENISH) for colour in colours]
 
 
 def test_stricter_thresholds_in_force_leave_more_to_the_thorough_network(classifier: Classifier) -> None:
@@ -84,94 +84,94 @@ def test_looser_thresholds_in_force_leave_it_no_more(classifier: Classifier, thr
     assert labels(classifier, FAINTER, GREENER, thresholds=thresholds) == ["blue", "blue"]
 
 
-def test_a_model_without_a_quick_network_has_one_answer(tmp_path: Path) -> None:
+def test_a_model_without_a_glance_network_has_one_answer(tmp_path: Path) -> None:
     classifier = load_classifier(write_familiar_model(tmp_path), threads=1)
 
     outputs = classifier.outputs(np.full((1, 8, 8, 3), RED, np.uint8))
 
-    assert (classifier.quick, outputs.quick) == (None, None)
-    with pytest.raises(ValueError, match="colour-1 has no quick network"):
-        classifier.quick_outputs(np.full((1, 8, 8, 3), RED, np.uint8))
+    assert (classifier.glance, outputs.glance) == (None, None)
+    with pytest.raises(ValueError, match="colour-1 has no glance network"):
+        classifier.glance_outputs(np.full((1, 8, 8, 3), RED, np.uint8))
 
 
 def test_the_self_check_asks_both_networks(tmp_path: Path) -> None:
     tile = np.full((TILE, TILE, 3), RED, np.uint8)
-    assert load_classifier(write_quick_model(tmp_path / "right"), threads=1).check_itself() == 0.0
+    assert load_classifier(write_glance_model(tmp_path / "right"), threads=1).check_itself() == 0.0
 
     wrong = {"golden": GoldenExample.of(tile, (9.9, -9.9))}  # 0.1 / temperature 2 = 0.05 more than allowed
 
     with pytest.raises(ModelError, match="fails its self-check"):
-        load_classifier(write_quick_model(tmp_path / "wrong", quick=wrong), threads=1)
+        load_classifier(write_glance_model(tmp_path / "wrong", glance=wrong), threads=1)
 
 
-def test_a_quick_network_of_another_build_is_refused(tmp_path: Path) -> None:
-    write_quick_model(tmp_path)
-    (tmp_path / QUICK_FILE).write_bytes(b"another")
+def test_a_glance_network_of_another_build_is_refused(tmp_path: Path) -> None:
+    write_glance_model(tmp_path)
+    (tmp_path / GLANCE_FILE).write_bytes(b"another")
 
-    with pytest.raises(ModelError, match=r"quick\.onnx has the SHA-256 .* are not of one build"):
+    with pytest.raises(ModelError, match=r"glance\.onnx has the SHA-256 .* are not of one build"):
         load_classifier(tmp_path, threads=1)
 
 
-def test_a_missing_quick_network_is_named(tmp_path: Path) -> None:
-    write_quick_model(tmp_path)
-    (tmp_path / QUICK_FILE).unlink()
+def test_a_missing_glance_network_is_named(tmp_path: Path) -> None:
+    write_glance_model(tmp_path)
+    (tmp_path / GLANCE_FILE).unlink()
 
-    with pytest.raises(ModelError, match=r"quick\.onnx is missing"):
+    with pytest.raises(ModelError, match=r"glance\.onnx is missing"):
         load_classifier(tmp_path, threads=1)
 
 
-def test_a_quick_network_that_knows_no_familiarity_is_refused(tmp_path: Path) -> None:
+def test_a_glance_network_that_knows_no_familiarity_is_refused(tmp_path: Path) -> None:
 
-    write_quick_model(tmp_path)
+    write_glance_model(tmp_path)
     content = colour_network((8, 8)).SerializeToString()
-    (tmp_path / QUICK_FILE).write_bytes(content)
+    (tmp_path / GLANCE_FILE).write_bytes(content)
     manifest = Manifest.from_file(tmp_path / MANIFEST_FILE)
-    assert manifest.quick is not None
-    other = replace(manifest, quick=replace(manifest.quick, sha256=hashlib.sha256(content).hexdigest()))
+    assert manifest.glance is not None
+    other = replace(manifest, glance=replace(manifest.glance, sha256=hashlib.sha256(content).hexdigest()))
     other = replace(other, familiarity_threshold=None)
     (tmp_path / MANIFEST_FILE).write_text(other.to_json())
 
-    with pytest.raises(ModelError, match=r"quick\.onnx: its outputs must be those of model\.onnx"):
+    with pytest.raises(ModelError, match=r"glance\.onnx: its outputs must be those of model\.onnx"):
         load_classifier(tmp_path, threads=1)
 
 
 def test_the_manifest_survives_the_way_through_json(tmp_path: Path) -> None:
-    manifest = Manifest.from_file(write_quick_model(tmp_path) / MANIFEST_FILE)
+    manifest = Manifest.from_file(write_glance_model(tmp_path) / MANIFEST_FILE)
 
-    assert isinstance(manifest.quick, Quick)
+    assert isinstance(manifest.glance, Glance)
     assert Manifest.from_json(manifest.to_json()) == manifest
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sha256": "A" * 64}, "quick.sha256 must be 64 lower-case"),
-        ({"temperature": 0}, "quick.temperature must be a number above 0, not 0"),
-        ({"confidence": 1.1}, "quick.confidence must be between 0 and 1, not 1.1"),
-        ({"familiarity": None}, "quick.familiarity must be between 0 and 1, not None"),
+        ({"sha256": "A" * 64}, "glance.sha256 must be 64 lower-case"),
+        ({"temperature": 0}, "glance.temperature must be a number above 0, not 0"),
+        ({"confidence": 1.1}, "glance.confidence must be between 0 and 1, not 1.1"),
+        ({"familiarity": None}, "glance.familiarity must be between 0 and 1, not None"),
         ({"golden": {}}, "golden must be"),
         ({"golden": None}, "golden must be"),
     ],
 )
-def test_a_quick_network_that_makes_no_sense_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    content = json.loads((write_quick_model(tmp_path) / MANIFEST_FILE).read_text("utf-8"))
+def test_a_glance_network_that_makes_no_sense_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    content = json.loads((write_glance_model(tmp_path) / MANIFEST_FILE).read_text("utf-8"))
     del content["manifest_sha256"]
 
     with pytest.raises(ModelError, match=message):
-        Manifest.from_json(json.dumps(content | {"quick": content["quick"] | changes}))
+        Manifest.from_json(json.dumps(content | {"glance": content["glance"] | changes}))
 
 
-@pytest.mark.parametrize("quick", [[], "quick.onnx", {}, {"confidence": 0.9}])
-def test_what_is_no_quick_network_is_refused(tmp_path: Path, quick: object) -> None:
-    content = json.loads((write_quick_model(tmp_path) / MANIFEST_FILE).read_text("utf-8"))
+@pytest.mark.parametrize("glance", [[], "glance.onnx", {}, {"confidence": 0.9}])
+def test_what_is_no_glance_network_is_refused(tmp_path: Path, glance: object) -> None:
+    content = json.loads((write_glance_model(tmp_path) / MANIFEST_FILE).read_text("utf-8"))
     del content["manifest_sha256"]
 
-    with pytest.raises(ModelError, match=r"quick (must be an object|lacks)"):
-        Manifest.from_json(json.dumps(content | {"quick": quick}))
+    with pytest.raises(ModelError, match=r"glance (must be an object|lacks)"):
+        Manifest.from_json(json.dumps(content | {"glance": glance}))
 
 
-def test_the_quick_networks_golden_picture_has_a_logit_for_each_label(tmp_path: Path) -> None:
+def test_the_glance_networks_golden_picture_has_a_logit_for_each_label(tmp_path: Path) -> None:
     tile = np.full((TILE, TILE, 3), RED, np.uint8)
 
     with pytest.raises(ModelError, match="one logit for each of the 2 labels"):
-        write_quick_model(tmp_path, quick={"golden": GoldenExample.of(tile, (1.0, 0.0, -1.0))})
+        write_glance_model(tmp_path, glance={"golden": GoldenExample.of(tile, (1.0, 0.0, -1.0))})
