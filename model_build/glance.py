@@ -1,9 +1,9 @@
 """A glance network beside the thorough one: it sees half the picture's width and height, and answers the easy ones.
 
 It takes a seventh of the thorough one's time, so that the mean time of a picture falls while the answers stay as good:
-where it is not sure, or finds the picture unfamiliar, the thorough network answers as if it were alone. (Cascades: Viola
-and Jones 2001; a glance at a smaller picture: Wang et al. 2020, "Glance and Focus", arXiv 2010.05300.) The test images
-are not used here.
+where it is not sure, or finds the picture unfamiliar, the thorough network answers as if it were alone. The idea is old
+(Viola and Jones 2001); a glance at a smaller picture is that of Wang et al. 2020, "Glance and Focus", arXiv 2010.05300.
+The test images are not used here.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from model_build.search import SIGNIFICANCE, Network, SearchResult
 from model_build.selection import EvaluatedHead, JudgedCopies, TrainedNetwork, log_losses, paired_difference
 
 RULE = (
-    "it answers alone above the lowest confidence at which the share `glance_precision` of its labels is right in the "
-    "cross-validation, of pictures and of their changed copies, if its familiarity is at least `glance_familiarity`"
+    "it answers alone above the lowest confidence at which it loses at most 1 in 1,000 of the right labels of the "
+    "thorough network, in the cross-validation of the pictures and of their changed copies together, if it finds the "
+    "picture familiar as well"
 )
 
 
@@ -95,9 +96,9 @@ def learn(
     if features.examples != thorough.features.examples:
         raise AssertionError("both networks read the same files")
     judged = _judge(features, changed, network, data, config)
-    confidence = _confidence(judged, config)
+    confidence = _confidence(judged, alone, config)
     if confidence is None:
-        print("      none: it is too seldom sure and right at once")
+        print("      none: it is never sure enough")
         return None
     answered = _sure(judged.head.logits, judged.temperature, judged.shares, confidence, config)
     copies = _sure(judged.copies.logits, judged.temperature, judged.shares_of_copies, confidence, config)
@@ -147,22 +148,20 @@ def _judge(features: Features, changed: Features, network: Network, data: Datase
     return _Judged(chosen, copies, temperature, familiarity, shares, familiarity(changed.values))
 
 
-def _confidence(judged: _Judged, config: BuildConfig) -> float | None:
-    """The confidence of RULE; None if no confidence has that precision."""
-    counted = judged.copies.counted
-    groups = [
-        (judged.head.logits, judged.head.targets, judged.shares),
-        (judged.copies.logits[counted], judged.copies.targets[counted], judged.shares_of_copies[counted]),
-    ]
-    thresholds = []
-    for logits, targets, shares in groups:
-        familiar = shares >= config.glance_familiarity
-        if familiar.any():
-            probabilities = softmax(logits[familiar], judged.temperature)
-            right = probabilities.argmax(axis=1) == targets[familiar]
-            thresholds.append(calibration.choose_threshold(probabilities.max(axis=1), right, config.glance_precision))
-    strictest = calibration.strictest(thresholds)
-    return strictest.value if strictest.reached else None
+def _confidence(judged: _Judged, alone: Calibration, config: BuildConfig) -> float | None:
+    """The confidence of RULE; None if there is none."""
+    counted = judged.copies.counted & alone.copies.counted
+    logits = np.concatenate([judged.head.logits, judged.copies.logits[counted]])
+    shares = np.concatenate([judged.shares, judged.shares_of_copies[counted]])
+    right = np.concatenate([judged.head.right, judged.copies.right[counted]])
+    thorough = np.concatenate([alone.validation.right, alone.copies.right[counted]])
+    familiar = shares >= config.glance_familiarity
+    if not familiar.any():
+        return None
+    kept = right | ~thorough  # what the thorough network gets wrong as well is not lost
+    confidence = softmax(logits[familiar], judged.temperature).max(axis=1)
+    threshold = calibration.choose_threshold(confidence, kept[familiar], 1 - config.glance_losses)
+    return threshold.value if threshold.reached else None
 
 
 def _sure(

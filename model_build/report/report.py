@@ -243,8 +243,8 @@ class FamiliarityReport:
 @dataclass(frozen=True, slots=True)
 class GlanceReport:
     """The glance network, what it may answer, and the pictures that it answered: in the cross-validation, of the
-    changed copies there, and on test. `excess` is the mean log loss of both networks above the thorough one's alone, picture by
-    picture in the cross-validation; `milliseconds` are of one picture on one thread."""
+    changed copies there, and on test. `excess` is the mean log loss of both networks above the thorough one's alone,
+    picture by picture in the cross-validation; `milliseconds` are of one picture on one thread."""
 
     network: str
     rule: str

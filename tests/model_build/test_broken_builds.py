@@ -64,15 +64,14 @@ class Sound:
         """Write the files of a finished model, from another network or with other labels."""
         build = begin(self.build.config, folder)
         data = replace(self.data, labels=labels or self.data.labels)
-        export_model(build, data, self.frozen, network or self.network, self.calibration, self.learnt.familiarity)
+        export_model(build, data, self.frozen, network or self.network, self.calibration, self.learnt.familiarity, None)
         return build
 
     def verify(self, build: Build, network: TrainedNetwork | None = None, **settings: float) -> Verification:
         """Verify those files against what they should have been made of."""
         network = network or self.network
         build = replace(build, config=replace(build.config, **settings))
-        manifest = Manifest.from_file(build.folder / MANIFEST_FILE)
-        return verify_model(build, self.data, network, manifest)
+        return verify_model(build, self.data, network, self.calibration.validation)
 
 
 def begin(config: BuildConfig, folder: Path) -> Build:

@@ -167,7 +167,7 @@ class MemorisedHead:
 def test_temperature_and_threshold_are_those_of_heads_that_did_not_learn_from_the_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from model_build import build, selection
+    from model_build import build, calibration, selection
 
     # Cross-validation: 100 pictures with a lead of 4, of which 99 are right, and 25 with a lead of 1, of which 15 are.
     # The lead divided by the temperature gives the confidence; the threshold lies between the two confidences: 114 of
@@ -179,7 +179,7 @@ def test_temperature_and_threshold_are_those_of_heads_that_did_not_learn_from_th
     heads: Any = [MemorisedHead(labels)] * 2
     network = TrainedNetwork(Path("fp32"), Path("int8"), features, features, [judged], judged, *heads)
     all_wrong = JudgedCopies(np.array(["blur"]), np.array([[9.0, 0.0]]), np.array([1]), np.array([True]))  # not counted
-    monkeypatch.setattr(build, "extract", lambda *_: features)
+    monkeypatch.setattr(calibration, "extract", lambda *_: features)
     monkeypatch.setattr(selection, "judge_copies", lambda *_: all_wrong)
 
     begun = build.Build(BuildConfig(tmp_path), tmp_path, Stages(1))

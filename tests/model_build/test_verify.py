@@ -158,7 +158,8 @@ def verified(
     heads: Any = (head, yardstick)
     network = TrainedNetwork(base, base, features, features, [judged], judged, *heads)
     model = write_model(folder / "model", colour_network((8, 8), gain))
-    return verify(load_classifier(model, 1), replace(network, **bases), 1.0, data, config)
+    validation = Predictions(features.examples, judged.logits, features.labels, 1.0)
+    return verify(load_classifier(model, 1), replace(network, **bases), validation, data, config)
 
 
 def test_a_sound_model_is_judged_on_every_split_and_against_the_yardstick(colours: Dataset, tmp_path: Path) -> None:

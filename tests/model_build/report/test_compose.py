@@ -152,6 +152,7 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         Threshold(0.65, 0.99, reached=True),
         learnt(),
         SearchResult(small, race, {full: (23.456, 13.456), small: (8.765, 4.567)}, []),
+        glance=None,
         previous=None,
     )
     copies = JudgedCopies(
