@@ -23,7 +23,18 @@ from labeller.manifest import ModelError
 from layers import ROOT
 from ops.cli import command_parser, exit_status
 
-PARTS = ("inference", "decoding", "damage", "strangers", "handler", "cold_start", "build", "nightly", "scaling")
+PARTS = (
+    "inference",
+    "glance",
+    "decoding",
+    "damage",
+    "strangers",
+    "handler",
+    "cold_start",
+    "build",
+    "nightly",
+    "scaling",
+)
 TYPICAL = 10
 """Photographs in a batch of the queue (template.yaml, UploadsToClassify)."""
 

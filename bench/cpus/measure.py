@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from labeller.classifier import Classifier, open_session, read_exemplars
+from labeller.classifier import Classifier, open_classifier, open_session
 from labeller.images import decode
-from labeller.manifest import EXEMPLARS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, ModelError
+from labeller.manifest import ModelError
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 
 PROBE_PRODUCTS = 64
@@ -25,10 +25,7 @@ PROBE_PRODUCTS = 64
 
 def main(model: Path, probe: Path, photographs: Sequence[str]) -> None:
     """Measure on this CPU."""
-    manifest = Manifest.from_file(model / MANIFEST_FILE)
-    session = open_session((model / MODEL_FILE).read_bytes(), model / MODEL_FILE, threads=1)
-    exemplars = read_exemplars(model / EXEMPLARS_FILE) if (model / EXEMPLARS_FILE).is_file() else ()
-    classifier = Classifier(manifest, session, exemplars)
+    classifier = open_classifier(model, threads=1)
     _print(
         architecture=platform.machine(),
         python=platform.python_version(),

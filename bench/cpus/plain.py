@@ -18,7 +18,7 @@ def make(model: Path, out: Path) -> Path:
     """Write the model of the folder `model` to `out`, with its kernels in 8 bits; returns `out`.
 
     The kernels are those of the 7-bit ones, so that a compressed network needs no base weights. Ranges of activations,
-    head and familiarity stay.
+    head and familiarity stay; a glance network is left out, so that each picture shows what the kernels do.
     """
     manifest = Manifest.from_file(model / MANIFEST_FILE)
     network = onnx.load(model / MODEL_FILE)
@@ -31,6 +31,7 @@ def make(model: Path, out: Path) -> Path:
         model_version=f"{manifest.model_version}-plain",
         model_sha256=hashlib.sha256(content).hexdigest(),
         golden=golden.choose_golden_example(out / MODEL_FILE, manifest.input_size),
+        glance=None,
     )
     if (model / EXEMPLARS_FILE).is_file():
         shutil.copy(model / EXEMPLARS_FILE, out)
