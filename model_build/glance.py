@@ -9,28 +9,30 @@ The test images are not used here.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from evaluation.metrics import wilson_interval
 from labeller.classifier import softmax
 from labeller.manifest import GLANCE_FILE, Glance
 from model_build import calibration, export, familiarity_graph, golden, head, selection
 from model_build.calibration import Calibration
 from model_build.config import BuildConfig
-from model_build.data.dataset import Dataset
+from model_build.data.dataset import Dataset, Example
 from model_build.data.shifts import CHANGES
 from model_build.familiarity import Familiarity, choose_familiarity, strangest_rows
 from model_build.features import Features, extract
 from model_build.head import TrainedHead
-from model_build.search import SIGNIFICANCE, Network, SearchResult
+from model_build.search import SIGNIFICANCE, Network, SearchResult, split_guides
 from model_build.selection import EvaluatedHead, JudgedCopies, TrainedNetwork, log_losses, paired_difference
 
 RULE = (
-    "it answers alone above the lowest confidence at which it loses at most 1 in 1,000 of the right labels of the "
-    "thorough network, in the cross-validation of the pictures and of their changed copies together, if it finds the "
-    "picture familiar as well"
+    "it answers alone above the lowest confidence, from 0.95 on, at which it loses at most 2 in 1,000 of the right "
+    "labels of the thorough network (by the upper end of the 95% interval) in the cross-validation of the pictures and "
+    "of their changed copies together, if it finds the picture familiar as well"
 )
 
 
@@ -64,8 +66,11 @@ class GlanceNetwork:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """Answers of one network in the cross-validation, and how familiar each picture was to it."""
+    """Answers of one network in the cross-validation, to `examples` and to copies of `copied`, and how familiar each
+    picture was to it."""
 
+    examples: Sequence[Example]
+    copied: Sequence[Example]
     head: EvaluatedHead
     copies: JudgedCopies
     temperature: float
@@ -96,9 +101,11 @@ def learn(
     if features.examples != thorough.features.examples:
         raise AssertionError("both networks read the same files")
     judged = _judge(features, changed, network, data, config)
-    confidence = _confidence(judged, alone, config)
+    guides = set(split_guides(data.known, config.guide_images)[0])
+    judges = np.array([example not in guides for example in features.examples], bool)
+    confidence = _confidence(judged, alone, judges, config)
     if confidence is None:
-        print("      none: it is never sure enough")
+        print("      none: in the cross-validation it is sure of too few pictures, or loses too many labels")
         return None
     answered = _sure(judged.head.logits, judged.temperature, judged.shares, confidence, config)
     copies = _sure(judged.copies.logits, judged.temperature, judged.shares_of_copies, confidence, config)
@@ -145,23 +152,40 @@ def _judge(features: Features, changed: Features, network: Network, data: Datase
     shares = np.empty(len(features.examples))
     for row, share, _ in strangest_rows(familiarity, features, len(shares)):
         shares[row] = share
-    return _Judged(chosen, copies, temperature, familiarity, shares, familiarity(changed.values))
+    known = features.examples
+    return _Judged(
+        known, changed.examples, chosen, copies, temperature, familiarity, shares, familiarity(changed.values)
+    )
 
 
-def _confidence(judged: _Judged, alone: Calibration, config: BuildConfig) -> float | None:
-    """The confidence of RULE; None if there is none."""
-    counted = judged.copies.counted & alone.copies.counted
-    logits = np.concatenate([judged.head.logits, judged.copies.logits[counted]])
-    shares = np.concatenate([judged.shares, judged.shares_of_copies[counted]])
-    right = np.concatenate([judged.head.right, judged.copies.right[counted]])
-    thorough = np.concatenate([alone.validation.right, alone.copies.right[counted]])
-    familiar = shares >= config.glance_familiarity
-    if not familiar.any():
-        return None
-    kept = right | ~thorough  # what the thorough network gets wrong as well is not lost
-    confidence = softmax(logits[familiar], judged.temperature).max(axis=1)
-    threshold = calibration.choose_threshold(confidence, kept[familiar], 1 - config.glance_losses)
-    return threshold.value if threshold.reached else None
+def _confidence(judged: _Judged, alone: Calibration, judges: np.ndarray, config: BuildConfig) -> float | None:
+    """The confidence of RULE; None if there is none. `judges` bool [n]: the pictures that did not guide how the network
+    was made smaller."""
+    row = {example: index for index, example in enumerate(judged.examples)}
+    of_copies = judges[[row[example] for example in judged.copied]]
+    counted = judged.copies.counted & alone.copies.counted & of_copies
+    logits = np.concatenate([judged.head.logits[judges], judged.copies.logits[counted]])
+    shares = np.concatenate([judged.shares[judges], judged.shares_of_copies[counted]])
+    right = np.concatenate([judged.head.right[judges], judged.copies.right[counted]])
+    thorough = np.concatenate([alone.validation.right[judges], alone.copies.right[counted]])
+    confidence = softmax(logits, judged.temperature).max(axis=1)
+    sure = (shares >= config.glance_familiarity) & (confidence >= config.glance_confidence)
+    # What the thorough network gets wrong as well is not lost.
+    return least_confidence(confidence[sure], (thorough & ~right)[sure], config)
+
+
+def least_confidence(confidence: np.ndarray, lost: np.ndarray, config: BuildConfig) -> float | None:
+    """The lowest confidence, `glance_confidence` or above, from which on the share of `lost` bool [n] is at most
+    `glance_losses`, by the upper end of its interval; None if there is none. It lies halfway between two of `confidence`
+    float [n], so that rounding moves no picture across."""
+    order = np.argsort(-confidence, kind="stable")
+    confidence, losses = confidence[order], np.cumsum(lost[order])
+    for last in range(len(confidence) - 1, -1, -1):
+        below = float(confidence[last + 1]) if last + 1 < len(confidence) else None
+        if below == confidence[last] or wilson_interval(int(losses[last]), last + 1).high > config.glance_losses:
+            continue
+        return config.glance_confidence if below is None else (below + float(confidence[last])) / 2
+    return None
 
 
 def _sure(
