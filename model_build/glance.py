@@ -176,8 +176,10 @@ def _confidence(judged: _Judged, alone: Calibration, judges: np.ndarray, config:
 
 def least_confidence(confidence: np.ndarray, lost: np.ndarray, config: BuildConfig) -> float | None:
     """The lowest confidence, `glance_confidence` or above, from which on the share of `lost` bool [n] is at most
-    `glance_losses`, by the upper end of its interval; None if there is none. It lies halfway between two of `confidence`
-    float [n], so that rounding moves no picture across."""
+    `glance_losses`, by the upper end of its interval; None if there is none.
+
+    It lies halfway between two of `confidence` float [n], so that rounding moves no picture across.
+    """
     order = np.argsort(-confidence, kind="stable")
     confidence, losses = confidence[order], np.cumsum(lost[order])
     for last in range(len(confidence) - 1, -1, -1):
