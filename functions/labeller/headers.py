@@ -57,6 +57,15 @@ def sides(data: bytes, name: str) -> tuple[int, int]:
     return next(filter(None, sizes), (0, 0))
 
 
+def first_frame(data: bytes) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom of the first frame of an animated WebP (RFC 9649, section 2.7.1.1), in pixels."""
+    start = next((start for kind, start, _ in _parts(data, "WEBP") if kind == b"ANMF"), None)
+    if start is None:
+        return None
+    left, top, width, height = (_little(data, start + offset, 3) for offset in (0, 3, 6, 9))
+    return 2 * left, 2 * top, 2 * left + width + 1, 2 * top + height + 1
+
+
 def _png_sides(data: bytes) -> tuple[int, int]:
     return _big(data, 16, 4), _big(data, 20, 4)
 
