@@ -3,6 +3,8 @@
 A decoder in C cannot be interrupted in a thread, and its segmentation fault ends the whole process. The decoder process
 is started when it is first needed, and kept. It has no environment, no open files and no stderr of its caller. Whatever
 ends it, the next picture gets a new one.
+
+libtiff reports damage in faxes (CCITT) on stderr only. The decoder process reads that: damaged ones get no label.
 """
 
 import json
@@ -22,7 +24,7 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from labeller import headers, images, signatures
+from labeller import headers, images, signatures, tiff
 from labeller.images import Decoded, Reason, Unreadable
 from labeller.jpeg import Damaged
 
@@ -34,6 +36,9 @@ _MOST_LEFT_OVER = 64_000_000  # bytes that decoders and their pictures may leave
 
 SECONDS = 10.0
 """Of wall time for a picture in the decoder process."""
+
+_MOST_DAMAGED = 0.05  # of the rows of a fax; see jpeg_scan
+_FULL = 60_000  # bytes of messages: a pipe holds 64 KB, and the rest is lost
 
 _REQUEST = Struct("<QIIQ")  # bytes of the file, height, width, most pixels
 _READY = b"R"
@@ -168,6 +173,11 @@ def serve() -> None:
     os.dup2(2, 1)  # nothing that a library prints is taken for an answer
     for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
         resource.setrlimit(kind, (0, 0))
+    messages, write_end = os.pipe()
+    os.dup2(write_end, 2)
+    os.close(write_end)
+    for end in (messages, 2):
+        os.set_blocking(end, False)  # what does not fit is lost
     at_start = _address_space()
     answers.write(_READY)
     answers.flush()
@@ -175,7 +185,7 @@ def serve() -> None:
         length, height, width, max_pixels = _REQUEST.unpack(header)
         _limit(resource.RLIMIT_CPU, math.ceil(process_time()) + _PROCESSOR_SECONDS)
         _limit(resource.RLIMIT_AS, _address_space() + _MEMORY)
-        answer, pixels = _answer(requests.read(length), (height, width), max_pixels)
+        answer, pixels = _answer(requests.read(length), (height, width), max_pixels, messages)
         answers.write(json.dumps(answer).encode() + b"\n" + pixels)
         answers.flush()
         _limit(resource.RLIMIT_AS, resource.RLIM_INFINITY)
@@ -183,9 +193,12 @@ def serve() -> None:
             return
 
 
-def _answer(data: bytes, size: tuple[int, int], max_pixels: int) -> tuple[dict[str, Any], bytes]:
+def _answer(data: bytes, size: tuple[int, int], max_pixels: int, messages: int) -> tuple[dict[str, Any], bytes]:
     try:
+        _read_all(messages)
         decoded = images.decode(data, size, max_pixels)
+        if decoded.format == "TIFF":
+            _ensure_whole(data, _read_all(messages))
     except Unreadable as error:
         return {"reason": error.reason, "detail": error.detail}, b""
     except MemoryError:
@@ -194,6 +207,18 @@ def _answer(data: bytes, size: tuple[int, int], max_pixels: int) -> tuple[dict[s
         return {"mistake": traceback.format_exc(limit=-3)[-_LONGEST_ANSWER // 8 :]}, b""
     answer = {"width": decoded.width, "height": decoded.height, "format": decoded.format}
     return answer, decoded.pixels.tobytes()
+
+
+def _read_all(messages: int) -> bytes:
+    try:
+        return os.read(messages, 2**17)
+    except BlockingIOError:
+        return b""
+
+
+def _ensure_whole(data: bytes, messages: bytes) -> None:
+    if len(messages) >= _FULL or tiff.damaged_rows(data, messages) > _MOST_DAMAGED:
+        raise Unreadable(Reason.CORRUPT, "TIFF: many rows are damaged")
 
 
 def _limit(kind: int, value: int) -> None:

@@ -52,7 +52,6 @@ _PLUGINS = {
     "WEBP": "PIL.WebPImagePlugin",
     "GIF": "PIL.GifImagePlugin",
     "BMP": "PIL.BmpImagePlugin",
-    "TIFF": "PIL.TiffImagePlugin",
     "AVIF": "PIL.AvifImagePlugin",
     "HEIF": "pillow_heif",
 }
@@ -194,6 +193,10 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int, repair: bool = T
 
 @cache
 def _reader(name: str) -> Callable[[io.BytesIO, str], ImageFile.ImageFile]:
+    if name == "TIFF":
+        from labeller.tiff_file import TiffFile
+
+        return TiffFile
     try:
         plugin = import_module(_PLUGINS[name])
     except ModuleNotFoundError as error:

@@ -14,7 +14,9 @@ from labeller.results import Prediction, Result, Status, Thresholds
 from labeller.settings import Settings
 from labeller.storage import Fetched
 
-_GZIP = b"\x1f\x8b"  # RFC 1952
+_GZIP = b"\x1f\x8b"  # RFC 1952; a file is a series of members, each with these first bytes
+_PIECE = 2**16  # bytes that are inflated at once
+_MOST_MEMBERS = 10_000  # tools write one for each part of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,18 @@ def _inflated(data: bytes, encoding: str, limit: int) -> bytes:
     # Also "x-gzip" and "aws-chunked,gzip". Clients that inflate what they upload may leave the name.
     if "gzip" not in encoding.lower() or not data.startswith(_GZIP):
         return data
-    try:
-        inflated = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data, limit + 1)
-    except zlib.error as error:
-        raise Unreadable(Reason.CORRUPT, "the gzip content is damaged") from error
-    if len(inflated) > limit:
-        raise Unreadable(Reason.TOO_LARGE, f"more than the limit of {limit} bytes once inflated")
-    return inflated
+    inflated, view, position = bytearray(), memoryview(data), 0
+    for _ in range(_MOST_MEMBERS):
+        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        while not member.eof and position < len(data):
+            part = view[position : position + _PIECE]
+            try:
+                inflated += member.decompress(part, limit + 1 - len(inflated))
+            except zlib.error as error:
+                raise Unreadable(Reason.CORRUPT, "the gzip content is damaged") from error
+            if len(inflated) > limit:
+                raise Unreadable(Reason.TOO_LARGE, f"more than the limit of {limit} bytes once inflated")
+            position += len(part) - len(member.unused_data)
+        if not data.startswith(_GZIP, position):  # the end, or padding
+            break
+    return bytes(inflated)

@@ -158,6 +158,12 @@ BROKEN: dict[str, tuple[str, list[Step], str, Callable[..., Any]]] = {
         "write_tags_of_row",
         once,
     ),
+    "an answer is confirmed without its event": (
+        "unversioned",
+        [*LABELLED, ("review", 0, "cat"), ("finish", 0)],
+        "put_events",
+        lambda _storage, details, *_: [None for _ in details],
+    ),
     "tags are never read": ("versioned", [("put", "red")], "read_tags", lambda *_: []),
 }
 
@@ -171,6 +177,12 @@ def test_the_history_test_detects_a_broken_rule(labeller: Labeller, monkeypatch:
     monkeypatch.setattr(owner, method, instead)
 
     assert play(labeller, kind, history) != []
+
+
+def test_an_answer_that_was_never_confirmed_needs_no_event_once_its_content_is_replaced(labeller: Labeller) -> None:
+    interrupted = [*LABELLED, ("review", 0, "cat"), ("receive", 0), ("go_on", 0, 3), ("put", "blue"), ("crash", 0)]
+
+    assert play(labeller, "unversioned", interrupted) == []
 
 
 @pytest.mark.parametrize("write", ["row", "row,event"])

@@ -25,6 +25,7 @@ from labeller.aws_errors import AwsFailure
 from labeller.classifier import load_classifier
 from labeller.events import Change, ObjectRef
 from labeller.records import padded
+from labeller.reviews import Review
 from labeller.settings import Settings
 from labeller.storage import Storage
 from ops.review.reviewing import Answer, Reviewer
@@ -277,6 +278,7 @@ class World:
         self.workers: list[tuple[Work, Coroutine[Any, Any, Any]]] = []
         self.puts: dict[str, tuple[int, str]] = {}  # version -> number of reviews before, sequencer of its last event
         self.published: list[Mapping[str, Any]] = []
+        self.confirmed: list[Review] = []  # what persons were told to be done
 
     # ---- what users do ------------------------------------------------------------------------------------
 
@@ -360,6 +362,8 @@ class World:
                     work.send(None)
             except StopIteration as end:
                 self.workers.remove((ref, work))
+                if isinstance(ref, Seen) and end.value[0] in (Answer.ACCEPTED, Answer.UNTAGGED):
+                    self.confirmed.append(end.value[1])
                 if isinstance(ref, Seen) and end.value[0] is Answer.UNTAGGED:
                     self.queue.append(ref)
             except AwsFailure:
@@ -451,11 +455,30 @@ class World:
         kept = [entry["M"].get("label", {}).get("S") for entry in row.get("reviews", [])]
         if kept[len(kept) - len(fresh) :] != fresh:
             faults.append(f"{version_id} has lost its history: {kept}, answers {answers}")
-        published = [event for event in self.events.published if event["version"] == version_id]
-        newest = max(published, key=lambda event: event["time"], default={}).get("human_label")
-        if "event" in self.write and answers and newest != answers[-1][-1]:
-            faults.append(f"{version_id} was answered {answers}: published {self.events.published}")
+        if "event" in self.write:
+            faults += self._of_review_events(version_id, row)
         return faults
+
+    def _of_review_events(self, version_id: str, row: Row) -> list[str]:
+        """Whatever a person was told to be done has its event, and the row's answer has the last one.
+
+        An answer that was not confirmed, and whose content was replaced before it was given again, needs none.
+        """
+        events = self.events.published
+        published = {(event["time"], event.get("human_label")) for event in events}
+        silent = [review for review in self.confirmed if (review.at, review.label) not in published]
+        faults = [f"{review} was confirmed: published {events}" for review in silent]
+        newest = max((event for event in events if event["version"] == version_id), key=_time_of, default={})
+        if "reviewed_at" in row and (newest.get("time"), newest.get("human_label")) != (
+            row["reviewed_at"],
+            row.get("human_label"),
+        ):
+            faults.append(f"{version_id} was answered: row {row}, published {events}")
+        return faults
+
+
+def _time_of(event: Row) -> str:
+    return str(event["time"])
 
 
 def _is_deleted(row: Row) -> bool:

@@ -460,6 +460,13 @@ def brand(major: bytes, *compatible: bytes) -> bytes:
     return struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands
 
 
+def framed(marker: int, bits: int = 8) -> bytes:
+    """A JPEG with a comment, and a frame of this kind."""
+    data = encoded(photo_like(), "JPEG", comment=b"made by hand")
+    at = data.index(b"\xff\xc0")
+    return data[: at + 1] + bytes([marker]) + data[at + 2 : at + 4] + bytes([bits]) + data[at + 5 :]
+
+
 SVG = "<svg xmlns='http://www.w3.org/2000/svg'/>"
 DOCTYPE = '<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/svg11.dtd" [<!ENTITY a "b">]>'
 
@@ -480,6 +487,14 @@ DOCTYPE = '<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/svg
         (("\ufeff" + SVG).encode("utf-16-be"), "SVG"),
         (f"<?xml version='1.0'?>\n<!-- made by hand -->\n{DOCTYPE}\n{SVG}".encode(), "SVG"),
         (b"<svg:svg xmlns:svg='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"<?xml version='1.0'?><ns0:svg xmlns:ns0='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"<!--" + b" a long licence" * 2000 + b"-->" + SVG.encode(), "SVG"),
+        (framed(0xC9), "JPEG with arithmetic coding"),
+        (framed(0xCA), "JPEG with arithmetic coding"),
+        (framed(0xC5), "hierarchical JPEG"),
+        (framed(0xF7), "JPEG-LS"),
+        (framed(0xC1, 12), "JPEG of more than 8 bits"),
+        (framed(0xC3, 16), "JPEG of more than 8 bits"),
         (b"P6\n2 2\n255\n" + bytes(12), "PNM"),
         (b"P1\n# a comment\n2 2\n0 1 1 0", "PNM"),
         (b"P7\nWIDTH 2\n", "PNM"),
