@@ -75,10 +75,8 @@ def _new_client(session: Session, name: str, user_agent: str) -> Any:
     from botocore import __version__
     from botocore.config import Config
 
-    # A fixed name: botocore would compose a longer one, twice for each request. Parameters are checked for S3 only,
-    # where a request without a key would list the bucket; checking a row takes an eighth of its call.
-    agent = f"{user_agent} Botocore/{__version__}"
-    config = Config(**_CONFIG, user_agent=agent, parameter_validation=name == "s3")
+    # A fixed name: botocore would compose a longer one, twice for each request.
+    config = Config(**_CONFIG, user_agent=f"{user_agent} Botocore/{__version__}")
     client: Any = session.create_client(name, config=config)
     # Before every attempt, including a retry after Lambda has resumed a process in which the object was given up:
     # by then another invocation may have labelled newer content.
