@@ -36,6 +36,8 @@ _MOST_LEFT_OVER = 64_000_000  # bytes that decoders and their pictures may leave
 
 SECONDS = 10.0
 """Of wall time for a picture in the decoder process."""
+FIRST_SECONDS = 0.7
+"""Of these, for a first try: enough for nearly all pictures, so that those that need more can wait until the last."""
 
 _MOST_DAMAGED = 0.05  # of the rows of a fax; see jpeg_scan
 _FULL = 60_000  # bytes of messages: a pipe holds 64 KB, and the rest is lost
@@ -50,12 +52,16 @@ class DecoderError(RuntimeError):
     """The decoder process does not start, or our own code fails in it. Not the picture's fault."""
 
 
+class TooSlow(Unreadable):
+    """The picture was not decoded in the time that it was given; perhaps it is in more."""
+
+
 class _Ended(Exception):
     """The decoder process has ended before it answered."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.unreadable = Unreadable(reason, detail)
+    def __init__(self, unreadable: Unreadable) -> None:
+        super().__init__(unreadable.detail)
+        self.unreadable = unreadable
 
 
 def decode(data: bytes, size: tuple[int, int], max_pixels: int, seconds: float = SECONDS) -> Decoded:
@@ -63,10 +69,20 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int, seconds: float =
 
     `seconds` limits the wall time in the decoder process. Thread-safe; every thread has a decoder process of its own.
     """
+    return decode_here(data, size, max_pixels) or decode_apart(data, size, max_pixels, seconds)
+
+
+def decode_here(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded | None:
+    """As `decode`, in this process; None if the picture must be decoded in a decoder process."""
     name = signatures.identify(data)
     if name not in signatures.SUPPORTED or headers.is_ordinary(data, name):
         with suppress(Damaged):
             return images.decode(data, size, max_pixels, repair=False)
+    return None
+
+
+def decode_apart(data: bytes, size: tuple[int, int], max_pixels: int, seconds: float = SECONDS) -> Decoded:
+    """As `decode`, in a decoder process whatever the picture. Raises TooSlow after `seconds`."""
     end = monotonic() + seconds
     while True:
         try:
@@ -123,7 +139,7 @@ class _DecoderProcess:
         try:
             answer, pixels = self._ask(data, size, max_pixels)
         except (OSError, EOFError, ValueError) as error:  # broken pipe, closed pipe, no JSON
-            raise _Ended(*self._end()) from error
+            raise _Ended(self._end()) from error
         finally:
             timer.cancel()
             timer.join()  # no timer may outlive the process and end another one of the same number
@@ -150,7 +166,7 @@ class _DecoderProcess:
         self._is_late = True
         self._process.kill()
 
-    def _end(self) -> tuple[Reason, str]:
+    def _end(self) -> Unreadable:
         """End the process if it still runs. The reason why it ended, and in words."""
         self._process.kill()
         status = self._process.wait()
@@ -158,9 +174,9 @@ class _DecoderProcess:
             with suppress(OSError):  # what was not written
                 pipe.close()
         if self._is_late or status == -SIGXCPU:
-            return Reason.TOO_COSTLY, "decoding takes too long"
+            return (TooSlow if self._is_late else Unreadable)(Reason.TOO_COSTLY, "decoding takes too long")
         how = strsignal(-status) if status < 0 else f"exit status {status}"
-        return Reason.DECODER_CRASHED, f"the decoder ended: {how}"
+        return Unreadable(Reason.DECODER_CRASHED, f"the decoder ended: {how}")
 
 
 _idle: list[_DecoderProcess] = []

@@ -413,6 +413,25 @@ def test_a_first_frame_smaller_than_the_canvas_of_a_gif_lies_on_white(transparen
     np.testing.assert_array_equal(decoded(bytes(data)).pixels, expected)
 
 
+@pytest.mark.parametrize("has_alpha", [False, True])
+def test_a_first_frame_smaller_than_the_canvas_of_a_webp_lies_on_white(has_alpha: bool) -> None:
+    still = encoded(plain(RED, 2, 4), "WEBP", lossless=True)[12:]  # a chunk VP8L
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return kind + struct.pack("<I", len(content)) + content
+
+    # RFC 9649, section 2.7: canvas; background (blue), loops; left and top / 2, width and height - 1, 100 ms.
+    canvas = bytes([0x12 if has_alpha else 0x02, 0, 0, 0]) + b"\x07\0\0" + b"\x05\0\0"
+    frame = b"\1\0\0" + b"\1\0\0" + b"\1\0\0" + b"\3\0\0" + b"\x64\0\0\0" + still
+    chunks = chunk(b"VP8X", canvas) + chunk(b"ANIM", b"\xff\0\0\xff\0\0") + chunk(b"ANMF", frame) * 2
+    expected = np.full((6, 8, 3), 255)
+    expected[2:6, 2:4] = RED
+
+    result = decoded(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks, (6, 8))
+
+    np.testing.assert_array_equal(result.pixels, expected)
+
+
 @pytest.mark.parametrize("name", ["GIF", "PNG", "WEBP"])
 def test_of_an_animation_the_first_frame_counts(name: str) -> None:
     frames = [plain((255, 0, 0)), plain((0, 0, 255)), plain((0, 255, 0))]

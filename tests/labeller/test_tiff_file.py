@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from labeller.images import Reason, Unreadable, decode
+from tests.support import encoded, photo_like
 
 HEIGHT, WIDTH = 6, 8
 ROWS_PER_STRIP = 4
@@ -111,6 +112,32 @@ def test_grey_of_which_zero_is_white_is_no_negative(bits: int, order: str, compr
     result = pixels(tiff(order, WHITE_IS_ZERO, compression, [BITS[bits](PLANES[0])]))
 
     np.testing.assert_array_equal(result, 255 - np.repeat(PLANES[0][..., np.newaxis], 3, axis=-1))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_damaged_jpeg_in_a_tiff_is_corrupt(mode: str) -> None:
+    data = encoded(photo_like().convert(mode), "TIFF", compression="jpeg")
+    assert decode(data, (8, 8), 10**6).width == 160
+    hole = len(data) * 6 // 10
+
+    for fill in (b"\0", b"\x55"):
+        with pytest.raises(Unreadable, match=r"CORRUPT: TIFF: 1 of . strips are corrupt JPEG data"):
+            decode(data[:hole] + fill * 64 + data[hole + 64 :], (8, 8), 10**6)
+
+
+def test_of_a_few_damaged_jpegs_in_many_strips_a_tiff_is_read() -> None:
+    def damaged(*strips: int) -> bytes:
+        data = bytearray(encoded(photo_like(320, 640), "TIFF", compression="jpeg", strip_size=320 * 3 * 16))
+        starts = [at for at in range(len(data)) if data.startswith(b"\xff\xd8", at)]
+        assert len(starts) >= 40
+        for number in strips:
+            middle = (starts[number] + starts[number + 1]) // 2
+            data[middle : middle + 60] = b"\x55" * 60
+        return bytes(data)
+
+    assert decode(damaged(5, 9), (8, 8), 10**6).width == 320  # 2 of 40
+    with pytest.raises(Unreadable, match="CORRUPT: TIFF: 3 of 40 strips are corrupt JPEG data"):
+        decode(damaged(5, 9, 20), (8, 8), 10**6)
 
 
 @pytest.mark.parametrize(
