@@ -101,7 +101,7 @@ def run_stages(build: Build, load_base: LoadBase) -> BuildReport:
     """Run every stage in order; return the report."""
     build.work.mkdir()
     data = read_data(build)
-    frozen = loadload_frozen(build, data, load_base)
+    frozen = load_frozen_base(build, data, load_base)
     searched = find_network(build, data, frozen)
     asked, build = build.config, build if searched is None else build.of(searched.chosen)
     quantisation = quantise(build, data, frozen.fp32 if searched is None else searched.chosen.fp32)
@@ -127,7 +127,7 @@ def read_data(build: Build) -> Dataset:
         return data
 
 
-def loadload_frozen(build: Build, data: Dataset, load_base: LoadBase) -> FrozenBase:
+def load_frozen_base(build: Build, data: Dataset, load_base: LoadBase) -> FrozenBase:
     """Load VGG16 without its top, freeze it and export it."""
     config = build.config
     with build.stages.stage("base", f"VGG16, {config.weights} weights, {config.image_size} pixels, exported to ONNX"):
@@ -300,14 +300,7 @@ def write_report(
             {**network.features.unreadable, **verification.unreadable},
             calibrated.validation,
             calibrated.copies,
-            {
-                **{
-                    path.name: path.stat().st_size
-                    for path in (folder / MODEL_FILE, folder / GLANCE_FILE)
-                    if path.is_file()
-                },
-                "same_graph_fp32": network.fp32.stat().st_size + _head_file(build).stat().st_size,
-            },
+            _sizes(build, network),
         )
         figures.write_figures(results, folder / "figures")
         thumbnails = card.thumbnails(results, data, config.image_size, suspects)
@@ -324,6 +317,12 @@ def familiarity_of_all(familiarity: Familiarity, known: Features, test: Predicti
     """The familiarity of every readable picture, compared with other pictures alone."""
     pairs = [(known.examples[row], share) for row, share, _ in strangest_rows(familiarity, known, len(known.examples))]
     return pairs if test.familiarity is None else [*pairs, *zip(test.examples, test.familiarity.tolist(), strict=True)]
+
+
+def _sizes(build: Build, network: TrainedNetwork) -> dict[str, int]:
+    shipped = [path for name in (MODEL_FILE, GLANCE_FILE) if (path := build.folder / name).is_file()]
+    same_in_fp32 = network.fp32.stat().st_size + _head_file(build).stat().st_size
+    return {path.name: path.stat().st_size for path in shipped} | {"same_graph_fp32": same_in_fp32}
 
 
 def _head_file(build: Build) -> Path:

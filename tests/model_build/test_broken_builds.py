@@ -16,8 +16,6 @@ from labeller.manifest import MANIFEST_FILE, Manifest, ModelError
 from model_build import base, quantize
 from model_build.build import (
     Build,
-    Calibration,
-    FrozenBase,
     Quantisation,
     calibrate,
     export_model,
@@ -30,9 +28,10 @@ from model_build.build import (
     verify_model,
     write_report,
 )
-from model_build.calibration import TEMPERATURES
+from model_build.calibration import TEMPERATURES, Calibration
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset
+from model_build.frozen import FrozenBase
 from model_build.progress import Stages
 from model_build.quantize import QuantisationError
 from model_build.selection import TrainedNetwork
@@ -274,8 +273,8 @@ def test_the_sound_build_passes(sound: Sound, exported: Build) -> None:
 def test_the_report_says_that_the_temperature_is_at_the_bound_of_its_search(sound: Sound, tmp_path: Path) -> None:
     build, network = begin(sound.build.config, tmp_path), sound.network
     calibration = replace(sound.calibration, temperature=TEMPERATURES[1])
-    manifest = export_model(build, sound.data, sound.frozen, network, calibration, sound.learnt.familiarity)
-    verified = verify_model(build, sound.data, network, manifest)
-    results = (sound.quantisation, None, network, calibration, sound.learnt, manifest, verified)
+    manifest = export_model(build, sound.data, sound.frozen, network, calibration, sound.learnt.familiarity, None)
+    verified = verify_model(build, sound.data, network, calibration.validation)
+    results = (sound.quantisation, None, network, calibration, sound.learnt, None, manifest, verified)
     report = write_report(build, build.config, sound.data, *results)
     assert report.calibration.at_bound

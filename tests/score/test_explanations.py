@@ -83,7 +83,7 @@ def refuse(*_: object) -> None:
 def test_the_network_of_uploads_does_not_compute_maps_and_no_other_is_loaded_without_a_mistake(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outputs = load_classifier(service.model, 1)._session.get_outputs()
+    outputs = load_classifier(service.model, 1).thorough._session.get_outputs()
     assert [output.name for output in outputs] == ["logits"]
     monkeypatch.setattr(class_activation, "open_session", refuse)
     service.add_pictures()

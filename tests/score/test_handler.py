@@ -212,7 +212,7 @@ def test_a_report_lists_a_hundred_pictures_without_an_answer_and_counts_all(serv
 
 
 def test_a_picture_is_scored_on_one_processor(service: Service) -> None:
-    options = app.get_job().classifier._session.get_session_options()
+    options = app.get_job().classifier.thorough._session.get_session_options()
     assert options.intra_op_num_threads == 1  # 0 would be one for each core
 
 
