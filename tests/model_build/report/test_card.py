@@ -20,7 +20,7 @@ from model_build.report.card import card_page
 from model_build.report.report import Answers, BuildReport
 from model_build.verify import Accuracy
 from tests.evaluation.test_class_activation import network
-from tests.model_build.report.example import familiarity, mistake, report, search
+from tests.model_build.report.example import familiarity, glance, mistake, report, search
 from tests.support import RED, encoded, plain
 
 PIXEL = "data:image/jpeg;base64,AAAA"
@@ -245,6 +245,17 @@ def test_a_mistake_is_explained_at_the_size_that_the_search_found(tmp_path: Path
     (shade,) = card.shades(given, data, 32, tmp_path).values()
 
     assert shade.uri.startswith("data:image/png;base64,")
+
+
+def test_the_glance_network_is_described_with_what_it_answered() -> None:
+    words = text(page(report(glance=glance())))
+    assert "Here that is a confidence of 0.9927 and a familiarity of 0.10." in words
+    assert "differs by -0.0027 ± 0.0017 from that of the thorough network alone" in words
+    assert "test 76.0% 99.9% 99.3% to 100.0% 759 of 760" in words
+    # 5 + (1 - 0.76) x 30
+    assert "5.0 ms by the glance network and 30.0 ms by the thorough one" in words
+    assert "pictures like those of test take 12.2 ms on average" in words
+    assert "Glance network" not in text(page(report()))
 
 
 def test_unsure_mistakes_are_told_apart_from_wrong_labels() -> None:

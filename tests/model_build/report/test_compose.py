@@ -15,6 +15,7 @@ from model_build.config import BuildConfig, HeadCandidate, Pooling, Quantisation
 from model_build.data.dataset import Dataset, Example
 from model_build.familiarity import Exemplars, Familiarity, Mahalanobis, Scale
 from model_build.features import Features
+from model_build.glance import GlanceNetwork
 from model_build.head import TrainedHead, dense_layers
 from model_build.quantize import QuantisedBase
 from model_build.report.compose import Decisions, calibration_of, compose, mistakes_of
@@ -99,6 +100,9 @@ def base(speedup: float, int8: Path, rank: int | None, size: int) -> Network:
     return Network(64, speedup, Shape((4,), (rank,), (True,)), Path("fp32"), int8)
 
 
+COUNTED = ("validation", "changed", "test")
+
+
 def learnt() -> Learnt:
     """The exemplars (1, 0) and (0, 1), a scale on which a score is a share, and ranks of six stand-ins."""
     examples = tuple(Example(Path(f"data/train/{row}.jpg"), row, "") for row in range(2))
@@ -117,7 +121,8 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """report.json of results made by hand, in which every figure is another one."""
     folder = tmp_path_factory.mktemp("composed")
     test = predictions((0.9, 0), (0.7, 1), (0.05, 0), (0.2, 1), (0.6, 0), temperature=2.0)
-    test = replace(test, familiarity=np.array([0.9, 0.5, 0.2, 0.6, 0.8]))
+    at_a_glance = np.array([True, True, False, False, True])
+    test = replace(test, familiarity=np.array([0.9, 0.5, 0.2, 0.6, 0.8]), glance=at_a_glance)
     others = replace(predictions((0.99, 2), (0.9, 2), (0.5, 2)), familiarity=np.array([0.3, 0.1, 0.4]))
     splits = {split: test.examples[:count] for split, count in (("train", 3), ("validation", 2), ("test", 5))}
     data = Dataset(Path("data"), LABELS, splits, left_out={"notes.txt": "no picture"}, split_by_content=True)
@@ -144,6 +149,12 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     full, small = base(1.0, folder / "full", None, 3000), base(3.0, folder / "small", 1, 1000)
     judged = {full: heads[0], small: heads[1]}
     race = Race(lambda network, images: judged[network], {2: judged})
+    copies = JudgedCopies(
+        np.array(["blurred", "mirrored", "blurred", "mirrored"]),
+        np.log([[0.6, 0.4], [0.9, 0.1], [0.3, 0.7], [0.8, 0.2]]),
+        np.array([0, 1, 1, 1]),
+        np.array([True, True, False, True]),
+    )
     decisions = Decisions(
         quantised,
         quantised[0],
@@ -152,14 +163,21 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         Threshold(0.65, 0.99, reached=True),
         learnt(),
         SearchResult(small, race, {full: (23.456, 13.456), small: (8.765, 4.567)}, []),
-        glance=None,
+        glance=GlanceNetwork(
+            small,
+            trained,
+            temperature=1.5,
+            confidence=0.987654,
+            least_familiar=0.1,
+            familiarity=learnt().familiarity,
+            answered=np.array([True, False]),
+            answered_copies=np.array([True, True, False, False]),
+            logits=np.zeros((2, 2)),
+            copies=copies,
+            loss=(-0.0012345, 0.0043212),
+            milliseconds=(4.5678, 29.8765),
+        ),
         previous=None,
-    )
-    copies = JudgedCopies(
-        np.array(["blurred", "mirrored", "blurred", "mirrored"]),
-        np.log([[0.6, 0.4], [0.9, 0.1], [0.3, 0.7], [0.8, 0.2]]),
-        np.array([0, 1, 1, 1]),
-        np.array([True, True, False, True]),
     )
     shares = [Accuracy(5, correct, correct / 5, (0.0, 1.0)) for correct in (4, 3, 2)]
     accuracy = {
@@ -214,6 +232,17 @@ def test_what_the_model_was_built_from_is_in_the_report(composed: dict[str, Any]
     settings = composed["settings"]
     assert (settings["weights"], settings["image_size"], settings["speedup"]) == ("file", 64, 3.0)
     assert not {"data", "out", "cache"} & set(settings)  # paths say nothing about the model
+
+
+def test_what_the_glance_network_answered_is_counted_by_itself(composed: dict[str, Any]) -> None:
+    glance = composed["glance"]
+    assert glance["network"] == "64 px, 3x faster"
+    assert (glance["confidence"], glance["familiarity"]) == (0.9877, 0.1)
+    counts = {name: [glance[name][part] for part in ("images", "correct", "share")] for name in COUNTED}
+    # Of the copies, the first is right and the second, whose label is 1, is not; of test, the second is wrong.
+    assert counts == {"validation": [1, 1, 0.5], "changed": [2, 1, 0.5], "test": [3, 2, 0.6]}
+    assert (glance["excess"], glance["excess_error"]) == (-0.00123, 0.00432)
+    assert (glance["milliseconds"], glance["thorough_milliseconds"]) == (4.57, 29.88)
 
 
 def test_the_answers_on_test_are_counted_by_label(composed: dict[str, Any]) -> None:
