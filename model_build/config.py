@@ -146,7 +146,7 @@ class BuildConfig:
     3x3 at 16x16 positions, 144 G multiplications a second with 48 channels, 143 with 56, 171 with 64, 164 with 72, 186
     with 80."""
 
-    glance_speedup: float = 8.0
+    glance_speedup: float = 6.0
     """Speed-up of the glance network, which sees half the width and height, so that it has a twentieth of the full
     network's arithmetic. Only a build that makes networks smaller has one."""
     glance_losses: float = 0.002
