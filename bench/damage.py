@@ -50,6 +50,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "zeros at 40 to 60 %": _replaced(0.4, 0.6, bytes),
     "random bytes at 40 to 60 %": _replaced(0.4, 0.6, _random),
     "40 to 60 % lost": _replaced(0.4, 0.6, lambda size: b""),
+    "512 bytes lost at 40 %": lambda data: data[: len(data) * 2 // 5] + data[len(data) * 2 // 5 + 512 :],  # a sector
     "64 zero bytes at 30 %": lambda data: data[: len(data) * 3 // 10] + bytes(64) + data[len(data) * 3 // 10 + 64 :],
     "two parts exchanged": _exchanged,
     "a marker at 97 %": lambda data: data[: len(data) * 97 // 100] + b"\xff\x33" + data[len(data) * 97 // 100 + 2 :],

@@ -330,7 +330,7 @@ def write_report(
         )
         figures.write_figures(results, folder / "figures")
         thumbnails = card.thumbnails(results, data, config.image_size, suspects)
-        shades = card.shades(results, data, folder)
+        shades = card.shades(results, data, config.image_size, folder)
         shutil.rmtree(build.work)
     seconds = {**build.stages.seconds, "total": round(sum(build.stages.seconds.values()), 2)}
     results = replace(results, reused=cache_in(config.cache).reused, seconds=seconds)

@@ -248,12 +248,21 @@ def _shadow(stack: StackDescription, model: Path) -> Shadow:
 
 def _build(options: argparse.Namespace, model: Path) -> None:
     """Build the candidate in a process of its own: TensorFlow stays out of this one. Raises CommandError."""
-    settings = json.loads((model / "report.json").read_text("utf-8"))["settings"]
+    size, speedup = _network_of(model)
     command = [sys.executable, "-m", "model_build", "--data", str(options.data), "--out", str(options.candidate)]
-    command += ["--weights", options.weights, "--image-size", str(settings["image_size"])]
-    command += ["--compress", f"{settings['speedup']:g}" if settings["speedup"] > 1 else "none"]
+    command += ["--weights", options.weights, "--image-size", str(size)]
+    command += ["--compress", f"{speedup:g}" if speedup > 1 else "none"]
     if status := subprocess.run(command, check=False).returncode:
         raise CommandError(f"the build of the candidate failed with exit status {status}; the deployed model stays")
+
+
+def _network_of(model: Path) -> tuple[int, float]:
+    """Size of the pictures and speed-up of a model's network: what its build chose, or else was asked for."""
+    report = json.loads((model / "report.json").read_text("utf-8"))
+    search = report.get("search") or {"networks": []}
+    shipped = [one for one in search["networks"] if one["name"] == search["chosen"]]
+    network = shipped[0] if shipped else report["settings"]
+    return network["image_size"], network["speedup"]
 
 
 def _scenes(data: Dataset) -> dict[str, int]:

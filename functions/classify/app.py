@@ -81,6 +81,7 @@ def get_labeller() -> Labeller:
             clients,
             aws_pool=WorkerPool(settings.objects_in_flight, "aws"),
             cpu_pool=cpu_pool,
+            decoder_pool=WorkerPool(settings.onnx_threads, "decoder"),
             pace=pace,
             self_check=self_check,
         )

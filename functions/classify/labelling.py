@@ -36,9 +36,10 @@ from classify.tags_ahead import Pace, TagsAhead
 from labeller import records
 from labeller.aws_errors import Archived, AwsFailure, Denied, Gone
 from labeller.classifier import Classifier
+from labeller.decoder_process import TooSlow
 from labeller.events import Change, ObjectRef
 from labeller.images import Unreadable
-from labeller.inference import infer, unreadable
+from labeller.inference import Inference, answer, decode_fetched_apart, infer_ordinary, unreadable
 from labeller.pipeline import WorkerPool, stage
 from labeller.results import Result, Tagging
 from labeller.reviews import ATTRIBUTES as REVIEW_ATTRIBUTES
@@ -93,6 +94,7 @@ class Labeller:
     storage: Storage
     aws_pool: WorkerPool
     cpu_pool: WorkerPool
+    decoder_pool: WorkerPool  # waits for decoder processes
     pace: Pace = field(default_factory=Pace)
     self_check: "Future[None]" = field(default_factory=_passed)  # of the network; until it passes nothing is written
     only_stale: bool = False  # skip objects whose label is of this model
@@ -230,7 +232,7 @@ class Labeller:
 
         own: dict[str, float] = {}
         try:
-            inference = await self.cpu_pool(infer, fetched, self.classifier, self.settings, own, begin)
+            inference = await self._infer(fetched, own, begin)
         except Unreadable as error:
             return unreadable(error, self.classifier.version)
         finally:
@@ -238,6 +240,23 @@ class Labeller:
             durations |= {name: durations.get(name, 0.0) + value for name, value in own.items()}
         self.pace.add(own["inference_ms"] / 1000)
         return inference.result
+
+    async def _infer(self, fetched: Fetched, durations: dict[str, float], on_decoded: Callable[[], None]) -> Inference:
+        """Decode the object and run the network. Raises Unreadable.
+
+        Only an ordinary picture is decoded in a thread of the network: whatever others cost, it waits for none of them.
+        And of those, the ones that take long wait for all others.
+        """
+        more = (self.classifier, self.settings, durations, on_decoded)
+        inference = await self.cpu_pool(infer_ordinary, fetched, *more)
+        if inference is not None:
+            return inference
+        request = (fetched, self.classifier.input_size, self.settings, durations)
+        try:
+            decoded = await self.decoder_pool(decode_fetched_apart, *request, True)
+        except TooSlow:
+            decoded = await self.decoder_pool(decode_fetched_apart, *request, False)
+        return await self.cpu_pool(answer, decoded, *more)
 
     async def _write(
         self, ref: ObjectRef, basis: ObjectRef, fetched: Fetched, result: Result, ahead: TagsAhead

@@ -3,6 +3,8 @@
 A decoder in C cannot be interrupted in a thread, and its segmentation fault ends the whole process. The decoder process
 is started when it is first needed, and kept. It has no environment, no open files and no stderr of its caller. Whatever
 ends it, the next picture gets a new one.
+
+libtiff reports damage in faxes (CCITT) on stderr only. The decoder process reads that: damaged ones get no label.
 """
 
 import json
@@ -22,7 +24,7 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from labeller import headers, images, signatures
+from labeller import headers, images, signatures, tiff
 from labeller.images import Decoded, Reason, Unreadable
 from labeller.jpeg import Damaged
 
@@ -34,6 +36,11 @@ _MOST_LEFT_OVER = 64_000_000  # bytes that decoders and their pictures may leave
 
 SECONDS = 10.0
 """Of wall time for a picture in the decoder process."""
+FIRST_SECONDS = 0.7
+"""Of these, for a first try: enough for nearly all pictures, so that those that need more can wait until the last."""
+
+_MOST_DAMAGED = 0.05  # of the rows of a fax; see jpeg_scan
+_FULL = 60_000  # bytes of messages: a pipe holds 64 KB, and the rest is lost
 
 _REQUEST = Struct("<QIIQ")  # bytes of the file, height, width, most pixels
 _READY = b"R"
@@ -45,12 +52,16 @@ class DecoderError(RuntimeError):
     """The decoder process does not start, or our own code fails in it. Not the picture's fault."""
 
 
+class TooSlow(Unreadable):
+    """The picture was not decoded in the time that it was given; perhaps it is in more."""
+
+
 class _Ended(Exception):
     """The decoder process has ended before it answered."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.unreadable = Unreadable(reason, detail)
+    def __init__(self, unreadable: Unreadable) -> None:
+        super().__init__(unreadable.detail)
+        self.unreadable = unreadable
 
 
 def decode(data: bytes, size: tuple[int, int], max_pixels: int, seconds: float = SECONDS) -> Decoded:
@@ -58,10 +69,20 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int, seconds: float =
 
     `seconds` limits the wall time in the decoder process. Thread-safe; every thread has a decoder process of its own.
     """
+    return decode_here(data, size, max_pixels) or decode_apart(data, size, max_pixels, seconds)
+
+
+def decode_here(data: bytes, size: tuple[int, int], max_pixels: int) -> Decoded | None:
+    """As `decode`, in this process; None if the picture must be decoded in a decoder process."""
     name = signatures.identify(data)
     if name not in signatures.SUPPORTED or headers.is_ordinary(data, name):
         with suppress(Damaged):
             return images.decode(data, size, max_pixels, repair=False)
+    return None
+
+
+def decode_apart(data: bytes, size: tuple[int, int], max_pixels: int, seconds: float = SECONDS) -> Decoded:
+    """As `decode`, in a decoder process whatever the picture. Raises TooSlow after `seconds`."""
     end = monotonic() + seconds
     while True:
         try:
@@ -118,7 +139,7 @@ class _DecoderProcess:
         try:
             answer, pixels = self._ask(data, size, max_pixels)
         except (OSError, EOFError, ValueError) as error:  # broken pipe, closed pipe, no JSON
-            raise _Ended(*self._end()) from error
+            raise _Ended(self._end()) from error
         finally:
             timer.cancel()
             timer.join()  # no timer may outlive the process and end another one of the same number
@@ -145,7 +166,7 @@ class _DecoderProcess:
         self._is_late = True
         self._process.kill()
 
-    def _end(self) -> tuple[Reason, str]:
+    def _end(self) -> Unreadable:
         """End the process if it still runs. The reason why it ended, and in words."""
         self._process.kill()
         status = self._process.wait()
@@ -153,9 +174,9 @@ class _DecoderProcess:
             with suppress(OSError):  # what was not written
                 pipe.close()
         if self._is_late or status == -SIGXCPU:
-            return Reason.TOO_COSTLY, "decoding takes too long"
+            return (TooSlow if self._is_late else Unreadable)(Reason.TOO_COSTLY, "decoding takes too long")
         how = strsignal(-status) if status < 0 else f"exit status {status}"
-        return Reason.DECODER_CRASHED, f"the decoder ended: {how}"
+        return Unreadable(Reason.DECODER_CRASHED, f"the decoder ended: {how}")
 
 
 _idle: list[_DecoderProcess] = []
@@ -168,6 +189,11 @@ def serve() -> None:
     os.dup2(2, 1)  # nothing that a library prints is taken for an answer
     for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
         resource.setrlimit(kind, (0, 0))
+    messages, write_end = os.pipe()
+    os.dup2(write_end, 2)
+    os.close(write_end)
+    for end in (messages, 2):
+        os.set_blocking(end, False)  # what does not fit is lost
     at_start = _address_space()
     answers.write(_READY)
     answers.flush()
@@ -175,7 +201,7 @@ def serve() -> None:
         length, height, width, max_pixels = _REQUEST.unpack(header)
         _limit(resource.RLIMIT_CPU, math.ceil(process_time()) + _PROCESSOR_SECONDS)
         _limit(resource.RLIMIT_AS, _address_space() + _MEMORY)
-        answer, pixels = _answer(requests.read(length), (height, width), max_pixels)
+        answer, pixels = _answer(requests.read(length), (height, width), max_pixels, messages)
         answers.write(json.dumps(answer).encode() + b"\n" + pixels)
         answers.flush()
         _limit(resource.RLIMIT_AS, resource.RLIM_INFINITY)
@@ -183,9 +209,12 @@ def serve() -> None:
             return
 
 
-def _answer(data: bytes, size: tuple[int, int], max_pixels: int) -> tuple[dict[str, Any], bytes]:
+def _answer(data: bytes, size: tuple[int, int], max_pixels: int, messages: int) -> tuple[dict[str, Any], bytes]:
     try:
+        _read_all(messages)
         decoded = images.decode(data, size, max_pixels)
+        if decoded.format == "TIFF":
+            _ensure_whole(data, _read_all(messages))
     except Unreadable as error:
         return {"reason": error.reason, "detail": error.detail}, b""
     except MemoryError:
@@ -194,6 +223,18 @@ def _answer(data: bytes, size: tuple[int, int], max_pixels: int) -> tuple[dict[s
         return {"mistake": traceback.format_exc(limit=-3)[-_LONGEST_ANSWER // 8 :]}, b""
     answer = {"width": decoded.width, "height": decoded.height, "format": decoded.format}
     return answer, decoded.pixels.tobytes()
+
+
+def _read_all(messages: int) -> bytes:
+    try:
+        return os.read(messages, 2**17)
+    except BlockingIOError:
+        return b""
+
+
+def _ensure_whole(data: bytes, messages: bytes) -> None:
+    if len(messages) >= _FULL or tiff.damaged_rows(data, messages) > _MOST_DAMAGED:
+        raise Unreadable(Reason.CORRUPT, "TIFF: many rows are damaged")
 
 
 def _limit(kind: int, value: int) -> None:

@@ -38,7 +38,7 @@ from PIL import Image, ImageFile
 
 from labeller import boxes, icc, jpeg, signatures, tiff
 from labeller.colours import shrink
-from labeller.headers import has_too_many_parts, sides
+from labeller.headers import first_frame, has_too_many_parts, sides
 from labeller.metadata import without_metadata
 
 # Pillow warns of odd metadata on stderr, which would reach the log.
@@ -52,7 +52,6 @@ _PLUGINS = {
     "WEBP": "PIL.WebPImagePlugin",
     "GIF": "PIL.GifImagePlugin",
     "BMP": "PIL.BmpImagePlugin",
-    "TIFF": "PIL.TiffImagePlugin",
     "AVIF": "PIL.AvifImagePlugin",
     "HEIF": "pillow_heif",
 }
@@ -194,6 +193,10 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int, repair: bool = T
 
 @cache
 def _reader(name: str) -> Callable[[io.BytesIO, str], ImageFile.ImageFile]:
+    if name == "TIFF":
+        from labeller.tiff_file import TiffFile
+
+        return TiffFile
     try:
         plugin = import_module(_PLUGINS[name])
     except ModuleNotFoundError as error:
@@ -285,7 +288,7 @@ def _decode(image: ImageFile.ImageFile, stream: io.BytesIO, name: str, size: tup
 def _load(image: ImageFile.ImageFile, stream: io.BytesIO, name: str) -> Image.Image:
     """The decoded picture of another format than JPEG. A damaged PNG lacks rows."""
     aperture = boxes.clean_aperture(stream.getvalue(), *image.size) if name == "AVIF" else None
-    frame = image.tile[0][1] if name == "GIF" else None
+    frame = image.tile[0][1] if name == "GIF" else first_frame(stream.getvalue()) if name == "WEBP" else None
     try:
         image.load()
     except OSError as error:
@@ -294,8 +297,8 @@ def _load(image: ImageFile.ImageFile, stream: io.BytesIO, name: str) -> Image.Im
             raise
         image.tile = []  # tells Pillow that nothing is left to decode
         return image.crop((0, 0, image.width, rows))
-    if frame not in (None, (0, 0, *image.size)) and "transparency" not in image.info:
-        canvas = Image.new("RGB", image.size, "white")  # Pillow fills it with any colour
+    if frame not in (None, (0, 0, *image.size)) and not image.has_transparency_data:
+        canvas = Image.new("RGB", image.size, "white")  # decoders fill it with any colour
         canvas.paste(image.crop(frame), frame)
         return canvas
     return image.crop(aperture) if aperture else image

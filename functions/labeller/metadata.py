@@ -18,12 +18,13 @@ _ANCILLARY = 0x20
 # Colour type -> bytes of tRNS at least. Pillow refuses shorter ones, and more than 256 for a palette.
 _SHORTEST_TRANSPARENCY = {0: 2, 2: 6, 3: 1}
 _LONGEST_TRANSPARENCY = 256
+_PALETTE = 3
 EXIF_TEXT = b"Raw profile type exif\0"  # the EXIF block as ImageMagick wrote it before eXIf existed
 _LONGEST_TEXT = 2**20  # bytes once inflated; Pillow refuses more
 
-# ITU-T T.81, table B.1. A marker may be preceded by any number of 0xFF; 0xFF 0x00 is none. Restart markers have no
-# length, and decoders skip those that are outside a scan.
-_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+# ITU-T T.81, table B.1. A marker may be preceded by any number of 0xFF; 0xFF 0x00 is none. Restart markers and TEM have
+# no length, and decoders skip those that are outside a scan.
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _WITH_LENGTH = {*range(0xC0, 0xD0), *range(0xDB, 0xFF)}
 _APPLICATION_OR_COMMENT = {*range(0xE0, 0xF0), 0xFE}
 # The application segments that the pixels need: how the content begins, and the bytes that Pillow wants.
@@ -72,7 +73,7 @@ def _of_png(data: bytes, profile: list[bytes]) -> Iterator[tuple[int, int]]:
     """
     kept: set[bytes] = set()
     for chunk, start, end in png_chunks(data):
-        if chunk[0] & _ANCILLARY:
+        if chunk[0] & _ANCILLARY or (chunk == b"PLTE" and data[25] != _PALETTE):  # elsewhere only suggested
             if chunk not in kept and end + 4 <= len(data) and _is_needed(data, chunk, start, end):
                 kept.add(chunk)
             else:

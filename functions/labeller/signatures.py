@@ -5,8 +5,10 @@ Content-Type: the uploader chooses both.
 """
 
 import re
+from itertools import islice
 
 from labeller import boxes, tiff
+from labeller.metadata import jpeg_segments
 
 # The formats that images.decode reads, by Pillow's names.
 SUPPORTED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
@@ -69,7 +71,7 @@ _PATTERNS = (
     # After a byte order mark, XML declaration, comments and document type.
     (
         re.compile(
-            rb"(?:\xef\xbb\xbf)?(?>\s|<\?.*?\?>|<!--.*?-->|<!DOCTYPE\s+svg[^\[>]*(?:\[.*?\]\s*)?>)*+<(?:svg:)?svg[\s>/]",
+            rb"(?:\xef\xbb\xbf)?(?>\s|<\?.*?\?>|<!--.*?-->|<!DOCTYPE\s+svg[^\[>]*(?:\[.*?\]\s*)?>)*+<(?:[\w.-]++:)?svg[\s>/]",
             re.DOTALL | re.IGNORECASE,
         ),
         "SVG",
@@ -84,7 +86,17 @@ _PATTERNS = (
         "TGA",
     ),
 )
-_HEAD = 4096  # bytes at the start in which an SVG must begin
+_HEAD = 2**16  # bytes at the start in which an SVG must begin; a licence may stand before it
+# Markers of a JPEG's frame (ITU-T T.81, table B.1; T.87) -> what its decoder does not know, or, with arithmetic coding,
+# does not notice the damage of. No browser shows these.
+_FRAMES = (
+    dict.fromkeys((0xC0, 0xC1, 0xC2, 0xC3), "JPEG")
+    | dict.fromkeys((0xC5, 0xC6, 0xC7), "hierarchical JPEG")
+    | dict.fromkeys((*range(0xC9, 0xCC), *range(0xCD, 0xD0)), "JPEG with arithmetic coding")
+    | {0xF7: "JPEG-LS"}
+)
+_DEEP = (12, 16)  # bits of a sample
+_MOST_SEGMENTS = 1000
 # Brands of ISO base media files (ISO/IEC 23008-12 annex B for HEIF, the AV1 image format for AVIF). mif1 and msf1
 # mean HEIF with any codec, so AVIF files carry them too.
 _BRANDS = (
@@ -103,7 +115,9 @@ def identify(data: bytes) -> str | None:
     """The picture format by the first bytes: a name in SUPPORTED or of an unsupported format. None if unknown."""
     for start, name in _STARTS:
         if data.startswith(start):
-            return _RAW if name == "TIFF" and tiff.is_preview(data) else name
+            return (
+                _identify_jpeg(data) if name == "JPEG" else _RAW if name == "TIFF" and tiff.is_preview(data) else name
+            )
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     if data[4:8] == b"ftyp":
@@ -118,6 +132,13 @@ def identify(data: bytes) -> str | None:
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         head = head.decode("utf-16", "ignore").encode()
     return next((name for pattern, name in _PATTERNS if pattern.match(head)), None)
+
+
+def _identify_jpeg(data: bytes) -> str:
+    for kind, start, _ in islice(jpeg_segments(data), _MOST_SEGMENTS):
+        if kind in _FRAMES:
+            return "JPEG of more than 8 bits" if int.from_bytes(data[start + 4 : start + 5]) in _DEEP else _FRAMES[kind]
+    return "JPEG"  # the decoder will say what is wrong
 
 
 def _identify_boxes(data: bytes) -> str | None:

@@ -3,6 +3,7 @@
 TIFF 6.0, section 2. BigTIFF has wider numbers (libtiff's "BigTIFF Design").
 """
 
+import re
 import struct
 from typing import NamedTuple
 
@@ -27,6 +28,12 @@ _MOST_ENTRIES = 65_535  # a classic TIFF has no more
 _MOST_DIRECTORIES = 6  # looked at for a larger picture
 _FEW_ENTRIES = 1000  # of these; cameras write a hundred
 _LARGEST_THUMBNAIL = 320  # pixels on a side
+# What libtiff says of damaged rows of a fax. A row of group 4 depends on the one before it: all that follow are lost.
+_DAMAGED_ROW = re.compile(rb"^Fax([34])[^\n]* at line (\d+) of ", re.MULTILINE)
+_ROWS_PER_STRIP, _TILE_LENGTH = 278, 323
+# Faxes with a code for each run (ITU-T T.4, tables 2 and 3): white is at least 4 bits, from 64 pixels on 5 bits more.
+_ROW_BY_ROW = (2, 3, 32771)
+_FEWEST_BITS, _FEWEST_BITS_WIDE = 4, 9
 
 
 class _Entry(NamedTuple):
@@ -70,6 +77,21 @@ def is_unsupported(data: bytes) -> bool:
     """Whether the pixels are compressed in a way that Pillow does not know."""
     entries, _ = _directory(data)
     return _number(data, entries, _COMPRESSION, 1) not in _COMPRESSIONS
+
+
+def damaged_rows(data: bytes, messages: bytes) -> float:
+    """The share of the rows that a decoded file lacks: by libtiff's messages, or because there is no code for them."""
+    entries, _ = _directory(data)
+    width, height = _sides(data, entries)
+    together = _number(data, entries, _ROWS_PER_STRIP) or _number(data, entries, _TILE_LENGTH) or height
+    lost: float = sum(
+        1 if group == b"3" else max(1, min(together, height) - int(line))
+        for group, line in _DAMAGED_ROW.findall(messages)
+    )
+    if _number(data, entries, _COMPRESSION) in _ROW_BY_ROW:
+        code = sum(int(_numbers(data, entry).sum()) for entry in entries if entry.tag in (279, 325))
+        lost = max(lost, height - 8 * code / (_FEWEST_BITS if width < 64 else _FEWEST_BITS_WIDE))
+    return min(1.0, lost / max(1, height))
 
 
 def strips(data: bytes) -> int:

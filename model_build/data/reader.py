@@ -12,7 +12,20 @@ from itertools import islice
 import numpy as np
 
 from evaluation.thumbnails import thumbnail
-from labeller import boxes, colours, decoder_process, headers, icc, images, jpeg, jpeg_scan, metadata, signatures, tiff
+from labeller import (
+    boxes,
+    colours,
+    decoder_process,
+    headers,
+    icc,
+    images,
+    jpeg,
+    jpeg_scan,
+    metadata,
+    signatures,
+    tiff,
+    tiff_file,
+)
 from labeller.decoder_process import decode
 from labeller.images import Decoded, Unreadable
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
@@ -21,7 +34,20 @@ from model_build.data.dataset import DataError, Example
 from model_build.data.folders import MAX_BYTES, SECONDS, content_of
 from model_build.data.shifts import Changes, changed_copy
 
-DECODING = (decoder_process, images, boxes, colours, headers, icc, jpeg, jpeg_scan, metadata, signatures, tiff)
+DECODING = (
+    decoder_process,
+    images,
+    boxes,
+    colours,
+    headers,
+    icc,
+    jpeg,
+    jpeg_scan,
+    metadata,
+    signatures,
+    tiff,
+    tiff_file,
+)
 """The modules that turn bytes into pixels."""
 
 DECODERS = ("pillow", "pillow-heif", "simplejpeg", "numpy")

@@ -82,7 +82,7 @@ def thumbnails(report: BuildReport, data: Dataset, image_size: int, suspects: Se
     return {data.name(example): uri for example, uri in reader.thumbnails(shown, image_size).items()}
 
 
-def shades(report: BuildReport, data: Dataset, model: Path) -> dict[str, Shade]:
+def shades(report: BuildReport, data: Dataset, image_size: int, model: Path) -> dict[str, Shade]:
     """By path, what is laid over each mistake that the card shows: dark where nothing speaks for the predicted label.
     None if the head of the model in the folder is not linear."""
     path = model / MODEL_FILE
@@ -94,7 +94,7 @@ def shades(report: BuildReport, data: Dataset, model: Path) -> dict[str, Shade]:
     found = {}
     for example in data.splits["test"]:
         if (name := data.name(example)) in predicted:
-            decoded = reader.read(example, int(report.settings["image_size"]))
+            decoded = reader.read(example, image_size)
             found[name] = activation.shade(decoded.pixels, predicted[name], decoded.width, decoded.height)
     return found
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-from functools import partial
 from pathlib import Path
 from time import process_time
 
@@ -34,7 +33,8 @@ def test_of_ten_objects_one_ends_the_decoder_and_nine_are_labelled(
     statement, reason = WAYS[way]
     on_hostile(statement)
     if way == "a stop":
-        monkeypatch.setattr(inference, "decode", partial(decoder_process.decode, seconds=0.5))
+        monkeypatch.setattr(inference, "FIRST_SECONDS", 0.2)
+        monkeypatch.setattr(inference, "SECONDS", 0.7)
     objects = {"hostile.tif": HOSTILE} | {key: data for key, (data, _) in NEIGHBOURS.items()}
     event = sqs_batch(*(notification(service.upload(key, data)) for key, data in objects.items()))
 
@@ -47,6 +47,27 @@ def test_of_ten_objects_one_ends_the_decoder_and_nine_are_labelled(
     row = rows["hostile.tif"]
     assert (row["status"], f"{row['reason']}: {row['detail']}") == ("UNREADABLE", reason)
     assert service.tags("hostile.tif")["image-label"] == "UNREADABLE"
+
+
+def test_whatever_many_objects_cost_their_neighbours_are_labelled_first(
+    service: Service, on_hostile: Replace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_hostile("time.sleep(9)")
+    monkeypatch.setattr(inference, "FIRST_SECONDS", 0.2)
+    monkeypatch.setattr(inference, "SECONDS", 0.7)
+    hostile = {f"hostile {number}.tif": HOSTILE for number in range(6)}
+    neighbours = {key: NEIGHBOURS[key] for key in ("0.JPEG", "0.PNG", "0.TIFF", "0.GIF")}
+    objects = hostile | {key: data for key, (data, _) in neighbours.items()}
+
+    assert (
+        service.invoke(sqs_batch(*(notification(service.upload(key, data)) for key, data in objects.items()))) == DONE
+    )
+
+    rows = service.rows()
+    assert {rows[key]["reason"] for key in hostile} == {"TOO_COSTLY"}
+    assert {key: rows[key]["label"] for key in neighbours} == {key: label for key, (_, label) in neighbours.items()}
+    first = min(rows[key]["classified_at"] for key in hostile)
+    assert [key for key in neighbours if rows[key]["classified_at"] > first] == []
 
 
 # As many files as the environment names, in batches of ten.

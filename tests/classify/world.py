@@ -270,7 +270,8 @@ class World:
         self.bucket, self.table, self.events = Bucket(versioned), Table(), Events()
         self.storage = Storage(self.bucket, self.table, "results", self.events)
         settings = replace(labeller.settings, write=frozenset(self.write))
-        pools: Any = {"aws_pool": Calls(self), "cpu_pool": at_once, "pace": Steady(0.0 if ahead else None)}
+        pools: Any = {"aws_pool": Calls(self), "cpu_pool": at_once, "decoder_pool": at_once}
+        pools["pace"] = Steady(0.0 if ahead else None)
         self.labeller = Labeller(settings, labeller.classifier, self.storage, **pools)
         self.notifies = notifies
         self.clock = 0
@@ -489,4 +490,5 @@ def real_labeller(directory: Path) -> Labeller:
     """Settings and network; each world has its own storage and pools."""
     settings = Settings.from_env({"RESULTS_TABLE": "results"})
     classifier = load_classifier(write_model(directory), 1)
-    return Labeller(settings, classifier, Storage(None, None, "results", None), aws_pool=one_call, cpu_pool=at_once)
+    pools: Any = {"aws_pool": one_call, "cpu_pool": at_once, "decoder_pool": at_once}
+    return Labeller(settings, classifier, Storage(None, None, "results", None), **pools)

@@ -46,6 +46,18 @@ def frame(data: bytes, width: int, height: int) -> bytes:
     return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
 
 
+def in_scans(count: int) -> bytes:
+    """A progressive JPEG with its last scan repeated."""
+    start = PROGRESSIVE.rindex(b"\xff\xda")
+    missing = count - PROGRESSIVE.count(b"\xff\xda")
+    return PROGRESSIVE[:-2] + PROGRESSIVE[start:-2] * missing + PROGRESSIVE[-2:]
+
+
+def sequential(count: int) -> bytes:
+    """A JPEG that is not progressive, with scans of one component."""
+    return JPEG[: JPEG.index(b"\xff\xda")] + b"\xff\xda\0\x08\x01\x01\x00\x00\x3f\x00" * count
+
+
 def header(width: int, height: int) -> bytes:
     return PNG[:8] + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + PNG[33:]
 
@@ -78,6 +90,11 @@ ORDINARY: dict[str, Callable[[], bytes]] = {
     "extended WebP": lambda: EXTENDED,
     "a camera's JPEG of 100 megapixels": lambda: frame(JPEG, 11600, 8620),
     "progressive JPEG of 30 megapixels": lambda: frame(PROGRESSIVE, 5000, 6000),
+    "a camera's JPEG of 100 megapixels with previews": lambda: frame(
+        jpeg_with(*[b"\xe2\xff\xda"] * 9) + b"\xff\xda" * 9, 11600, 8620
+    ),
+    "JPEG of 10 megapixels in 3 scans, one for each component": lambda: frame(sequential(3), 4000, 2500),
+    "progressive JPEG of 10 megapixels in 30 scans": lambda: frame(in_scans(30), 4000, 2500),
     "PNG of 20 megapixels": lambda: header(4000, 5000),
     "WebP of 14 megapixels": lambda: canvas(3500, 4000),
     "PNG of 10,000 chunks": lambda: png_with(*[chunk(b"tEXt")] * (10_000 - PNG.count(b"IDAT") - 2)),
@@ -93,6 +110,8 @@ RARE: dict[str, Callable[[], bytes]] = {
     "lossless JPEG": lambda: JPEG.replace(b"\xff\xc0", b"\xff\xc3"),
     "JPEG of more than 100 megapixels": lambda: frame(JPEG, 11600, 8621),
     "progressive JPEG of more than 30 megapixels": lambda: frame(PROGRESSIVE, 5000, 6001),
+    "progressive JPEG of 10 megapixels in 31 scans": lambda: frame(in_scans(31), 4000, 2500),
+    "JPEG of 10 megapixels in 31 scans": lambda: frame(sequential(31), 4000, 2500),
     "PNG of more than 20 megapixels": lambda: header(4000, 5001),
     "WebP of more than 14 megapixels": lambda: canvas(3501, 4000),
     "animated WebP": lambda: encoded(plain(RED), "WEBP", save_all=True, append_images=[plain(BLUE)]),

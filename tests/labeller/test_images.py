@@ -413,6 +413,25 @@ def test_a_first_frame_smaller_than_the_canvas_of_a_gif_lies_on_white(transparen
     np.testing.assert_array_equal(decoded(bytes(data)).pixels, expected)
 
 
+@pytest.mark.parametrize("has_alpha", [False, True])
+def test_a_first_frame_smaller_than_the_canvas_of_a_webp_lies_on_white(has_alpha: bool) -> None:
+    still = encoded(plain(RED, 2, 4), "WEBP", lossless=True)[12:]  # a chunk VP8L
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return kind + struct.pack("<I", len(content)) + content
+
+    # RFC 9649, section 2.7: canvas; background (blue), loops; left and top / 2, width and height - 1, 100 ms.
+    canvas = bytes([0x12 if has_alpha else 0x02, 0, 0, 0]) + b"\x07\0\0" + b"\x05\0\0"
+    frame = b"\1\0\0" + b"\1\0\0" + b"\1\0\0" + b"\3\0\0" + b"\x64\0\0\0" + still
+    chunks = chunk(b"VP8X", canvas) + chunk(b"ANIM", b"\xff\0\0\xff\0\0") + chunk(b"ANMF", frame) * 2
+    expected = np.full((6, 8, 3), 255)
+    expected[2:6, 2:4] = RED
+
+    result = decoded(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks, (6, 8))
+
+    np.testing.assert_array_equal(result.pixels, expected)
+
+
 @pytest.mark.parametrize("name", ["GIF", "PNG", "WEBP"])
 def test_of_an_animation_the_first_frame_counts(name: str) -> None:
     frames = [plain((255, 0, 0)), plain((0, 0, 255)), plain((0, 255, 0))]
@@ -460,6 +479,13 @@ def brand(major: bytes, *compatible: bytes) -> bytes:
     return struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands
 
 
+def framed(marker: int, bits: int = 8) -> bytes:
+    """A JPEG with a comment, and a frame of this kind."""
+    data = encoded(photo_like(), "JPEG", comment=b"made by hand")
+    at = data.index(b"\xff\xc0")
+    return data[: at + 1] + bytes([marker]) + data[at + 2 : at + 4] + bytes([bits]) + data[at + 5 :]
+
+
 SVG = "<svg xmlns='http://www.w3.org/2000/svg'/>"
 DOCTYPE = '<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/svg11.dtd" [<!ENTITY a "b">]>'
 
@@ -480,6 +506,14 @@ DOCTYPE = '<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/svg
         (("\ufeff" + SVG).encode("utf-16-be"), "SVG"),
         (f"<?xml version='1.0'?>\n<!-- made by hand -->\n{DOCTYPE}\n{SVG}".encode(), "SVG"),
         (b"<svg:svg xmlns:svg='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"<?xml version='1.0'?><ns0:svg xmlns:ns0='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"<!--" + b" a long licence" * 2000 + b"-->" + SVG.encode(), "SVG"),
+        (framed(0xC9), "JPEG with arithmetic coding"),
+        (framed(0xCA), "JPEG with arithmetic coding"),
+        (framed(0xC5), "hierarchical JPEG"),
+        (framed(0xF7), "JPEG-LS"),
+        (framed(0xC1, 12), "JPEG of more than 8 bits"),
+        (framed(0xC3, 16), "JPEG of more than 8 bits"),
         (b"P6\n2 2\n255\n" + bytes(12), "PNM"),
         (b"P1\n# a comment\n2 2\n0 1 1 0", "PNM"),
         (b"P7\nWIDTH 2\n", "PNM"),

@@ -87,6 +87,16 @@ def test_a_chunk_cut_off_after_the_pixels_is_left_out() -> None:
     np.testing.assert_array_equal(decoded(data[:-3000]).pixels, np.asarray(PHOTO))
 
 
+@pytest.mark.parametrize("image", [PHOTO, PHOTO.convert("RGBA"), PHOTO.convert("L")])
+@pytest.mark.parametrize(("body", "crc"), [(b"\1\2\3", 1), (b"\1\2", None), (bytes(900), None)])
+def test_a_palette_that_no_pixel_needs_never_makes_a_png_unreadable(
+    image: Image.Image, body: bytes, crc: int | None
+) -> None:
+    result = decoded(before(encoded(image), b"IDAT", chunk(b"PLTE", body, crc)))
+
+    np.testing.assert_array_equal(result.pixels, np.asarray(image.convert("RGB")))
+
+
 @pytest.mark.parametrize("name", [b"IHDR", b"PLTE"])
 def test_a_wrong_checksum_of_a_critical_chunk_still_counts(name: bytes) -> None:
     data = bytearray(encoded(PHOTO.quantize(16)))
@@ -151,6 +161,7 @@ SEGMENTS = {
     "no length": segment(0xE5, b"", 0),
     "length less than itself": segment(0xE0, b"", 1),
     "bytes that are no segment": b"\xff\0xyz\xff\0\xff\xff" + segment(0xEE, b"Adobe"),
+    "marker without a length": b"\xff\x01" + segment(0xE0, b"JFIF"),
     "restart marker": b"\xff\xd3" + segment(0xE0, b"JFIF"),
     "comment": segment(0xFE, b""),
 }

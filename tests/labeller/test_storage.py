@@ -569,6 +569,12 @@ def test_a_row_is_written_as_the_serialiser_of_boto3_would_write_it(stubbed: Stu
     assert stubbed.storage.replace_row(ref(), row | numbers)
 
 
+def test_a_request_without_a_key_is_not_sent_because_it_would_list_the_bucket(no_sockets: None) -> None:
+    for call in (lambda: connect(TABLE).fetch(ref(""), 10), lambda: connect(TABLE).read_tags(ref(""))):
+        with pytest.raises(AwsFailure, match="ParamValidationError"):
+            call()
+
+
 def test_the_clients_are_those_that_boto3_makes_and_boto3_is_not_loaded() -> None:
     code = """
 import sys

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
+import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -208,3 +210,35 @@ def test_a_data_set_without_splits_is_refused(stack: Stack, tmp_path: Path, caps
 
     assert run(stack, tmp_path / "unsplit", tmp_path, tmp_path) == 1
     assert "make split" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("search", "asked_for"),
+    [
+        (None, ["--image-size", "224", "--compress", "none"]),
+        ({"chosen": "320 px, 2x faster"}, ["--image-size", "320", "--compress", "2"]),
+        ({"chosen": "320 px, full"}, ["--image-size", "320", "--compress", "none"]),
+    ],
+)
+def test_the_candidate_has_the_network_that_the_build_of_the_deployed_model_chose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: dict[str, Any] | None, asked_for: list[str]
+) -> None:
+    networks = [
+        {"name": "320 px, 2x faster", "image_size": 320, "speedup": 2.0},
+        {"name": "320 px, full", "image_size": 320, "speedup": 1.0},
+    ]
+    report: dict[str, Any] = {"settings": {"image_size": 224, "speedup": 1.0}}
+    if search:
+        report["search"] = search | {"networks": networks}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    commands: list[list[str]] = []
+
+    def run_build(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(learn.subprocess, "run", run_build)
+
+    learn._build(argparse.Namespace(data="pictures", candidate="candidate", weights="imagenet"), tmp_path)
+
+    assert commands[0][-4:] == asked_for

@@ -1,5 +1,6 @@
 """The model card, from a report made by hand; and the card of a real build."""
 
+import hashlib
 import json
 import re
 from dataclasses import replace
@@ -7,16 +8,20 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import onnx
 import pytest
 
 from evaluation.class_activation import Shade
 from labeller.results import Neighbour
+from model_build.data.dataset import Dataset, Example
 from model_build.previous import PreviousModel
 from model_build.report import card
 from model_build.report.card import card_page
 from model_build.report.report import Answers, BuildReport
 from model_build.verify import Accuracy
+from tests.evaluation.test_class_activation import network
 from tests.model_build.report.example import familiarity, mistake, report, search
+from tests.support import RED, encoded, plain
 
 PIXEL = "data:image/jpeg;base64,AAAA"
 
@@ -224,6 +229,22 @@ def test_a_mistake_shows_why_if_somebody_asks() -> None:
     assert shade["src"] == "data:image/png;base64,AAAA"
     assert shade["alt"] == "top left speaks most for <dog>"
     assert text(html).count("Why Bright: what speaks for <dog>") == 1
+
+
+def test_a_mistake_is_explained_at_the_size_that_the_search_found(tmp_path: Path) -> None:
+    picture = tmp_path / "test" / "dog" / "a.png"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(encoded(plain(RED, 60, 40)))
+    example = Example(picture, 1, hashlib.sha256(picture.read_bytes()).hexdigest())
+    data = Dataset(tmp_path, ("cat", "dog"), {"test": (example,)})
+    onnx.save(network("average"), tmp_path / "model.onnx")  # of 32 pixels
+    wrong = replace(mistake("test/dog/a.png", 0.9), predicted="cat")
+    given = report(mistakes=[wrong])
+    assert given.settings["image_size"] == 128  # what was asked for
+
+    (shade,) = card.shades(given, data, 32, tmp_path).values()
+
+    assert shade.uri.startswith("data:image/png;base64,")
 
 
 def test_unsure_mistakes_are_told_apart_from_wrong_labels() -> None:
