@@ -248,7 +248,7 @@ def export_model(
     with build.stages.stage("export", "base and head joined in one ONNX graph"):
         head = export.export(network.trained.network, export.FEATURES, export.LOGITS, _head_file(build))
         export.join(network.int8, head, path)
-        familiarity_graph.add_familiarity(path, export.FEATURES, familiarity)
+        familiarity_graph.add_familiarity(path, export.FEATURES, config.image_size // export.STRIDE, familiarity)
         familiarity_graph.write_exemplars(build.folder, familiarity.exemplars, data)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         size = (config.image_size, config.image_size)
@@ -341,7 +341,8 @@ def write_report(
 
 def familiarity_of_all(familiarity: Familiarity, known: Features, test: Predictions) -> list[tuple[Example, float]]:
     """The familiarity of every readable picture, compared with other pictures alone."""
-    pairs = [(known.examples[row], share) for row, share, _ in strangest_rows(familiarity, known, len(known.examples))]
+    strangest = strangest_rows(familiarity, known, len(known.examples), named=0)
+    pairs = [(known.examples[row], share) for row, share, _ in strangest]
     return pairs if test.familiarity is None else [*pairs, *zip(test.examples, test.familiarity.tolist(), strict=True)]
 
 
