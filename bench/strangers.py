@@ -155,7 +155,7 @@ def with_examples(
     for examples in splits(kinds, count):
         learnt = choose_familiarity(data, known, rows_of(strange.features, examples), config)
         judged = rows_of(strange.features, ~examples)
-        own_scores, strange_scores = (learnt.score(features.values) for features in (own.features, judged))
+        own_scores, strange_scores = (learnt.score(features) for features in (own.features, judged))
         kept = own.sure & (learnt.scale(own_scores) >= learnt.threshold)
         labelled = strange.sure[~examples] & (learnt.scale(strange_scores) >= learnt.threshold)
         results.append(

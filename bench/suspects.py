@@ -24,7 +24,7 @@ from model_build.config import BuildConfig
 from model_build.data import dataset
 from model_build.data.dataset import DataError, Dataset, spread
 from model_build.familiarity import choose_familiarity, strangest_rows
-from model_build.features import Features, extract
+from model_build.features import Features, extract, joined, rows_of
 from model_build.suspects import STRANGE, find_suspects
 from ops.cli import command_parser, exit_status, folder
 
@@ -86,18 +86,14 @@ def wrong_labels_found(data: Dataset, known: Features, config: BuildConfig, seed
 def strangers_found(data: Dataset, known: Features, strange: Features, config: BuildConfig, seed: int) -> float:
     """The share of the strangers, put among the training pictures, that are among the least familiar pictures."""
     count, random = len(known.labels), np.random.default_rng(seed)
-    rows = random.choice(len(strange.labels), round(STRANGE * count), replace=False)
-    labels = random.integers(0, len(data.labels), len(rows))
-    added = tuple(replace(strange.examples[row], label=int(label)) for row, label in zip(rows, labels, strict=True))
-    mixed = Features(
-        (*known.examples, *added),
-        np.concatenate([known.values, strange.values[rows]]),
-        np.concatenate([known.labels, labels]),
-    )
-    given = replace(data, splits={**data.splits, "train": (*data.splits["train"], *added)})
+    added = rows_of(strange, random.permutation(len(strange.labels)) < round(STRANGE * count))
+    labels = random.integers(0, len(data.labels), len(added.labels))
+    examples = tuple(replace(one, label=int(label)) for one, label in zip(added.examples, labels, strict=True))
+    mixed = joined(known, replace(added, examples=examples, labels=labels))
+    given = replace(data, splits={**data.splits, "train": (*data.splits["train"], *examples)})
     familiarity = choose_familiarity(given, mixed, None, config)
     strangest = strangest_rows(familiarity, mixed, round(LOOKED_AT * len(mixed.labels)))
-    return sum(row >= count for row, _, _ in strangest) / len(rows)
+    return sum(row >= count for row, _, _ in strangest) / len(labels)
 
 
 if __name__ == "__main__":

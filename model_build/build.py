@@ -17,6 +17,7 @@ from labeller.manifest import GLANCE_FILE, MANIFEST_FILE, MODEL_FILE, Manifest
 from model_build import (
     base,
     calibration,
+    export,
     familiarity_graph,
     golden,
     previous,
@@ -109,7 +110,7 @@ def run_stages(build: Build, load_base: LoadBase) -> BuildReport:
     network = train_head(build, data, quantisation, features)
     calibrated = calibrate(build, data, network)
     learnt = learn_familiarity(build, data, network, calibrated)
-    glance = learn_glance(build, data, load_base, network, searched, calibrated)
+    glance = learn_glance(build, data, load_base, network, searched, calibrated, learnt.familiarity)
     manifest = export_model(build, data, frozen, network, calibrated, learnt.familiarity, glance)
     if glance is not None:
         calibrated = glance.applied(calibrated)
@@ -189,6 +190,7 @@ def learn_glance(
     network: TrainedNetwork,
     searched: search.SearchResult | None,
     alone: Calibration,
+    familiarity: Familiarity,
 ) -> GlanceNetwork | None:
     """Make and train a glance network that answers the easy pictures; None if it would not help."""
     if searched is None or not build.config.has_glance:
@@ -199,7 +201,7 @@ def learn_glance(
         folder.mkdir()
         frozen = load_frozen(half, data, load_base, folder / "base.onnx")
         small = search_from(half, data, frozen, folder)
-        return glances.learn(small, searched, network, alone, data, build.config, folder)
+        return glances.learn(small, searched, network, alone, familiarity, data, build.config, folder)
 
 
 def learn_familiarity(build: Build, data: Dataset, network: TrainedNetwork, calibrated: Calibration) -> Learnt:
@@ -220,7 +222,8 @@ def export_model(
     """Join bases and heads in ONNX files, and write and return their manifest. Nothing depends on the test images."""
     path, config = build.folder / MODEL_FILE, build.config
     with build.stages.stage("export", "base and head joined in one ONNX graph"):
-        finish(network.int8, network.trained, familiarity, _head_file(build), path)
+        side = config.image_size // export.STRIDE
+        finish(network.int8, network.trained, familiarity, side, _head_file(build), path)
         familiarity_graph.write_exemplars(build.folder, familiarity.exemplars, data)
         size = (config.image_size, config.image_size)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -315,7 +318,8 @@ def write_report(
 
 def familiarity_of_all(familiarity: Familiarity, known: Features, test: Predictions) -> list[tuple[Example, float]]:
     """The familiarity of every readable picture, compared with other pictures alone."""
-    pairs = [(known.examples[row], share) for row, share, _ in strangest_rows(familiarity, known, len(known.examples))]
+    strangest = strangest_rows(familiarity, known, len(known.examples), named=0)
+    pairs = [(known.examples[row], share) for row, share, _ in strangest]
     return pairs if test.familiarity is None else [*pairs, *zip(test.examples, test.familiarity.tolist(), strict=True)]
 
 

@@ -1,11 +1,12 @@
 """Familiarity: how like the training pictures of the labels a picture is.
 
 A network names a label for any picture, also for one that has none of them, often with high confidence. So the model
-compares each picture's features with those of some training pictures, the exemplars. The score is the mean cosine of
-the NEIGHBOURS nearest of them (Sun et al. 2022, "Out-of-Distribution Detection with Deep Nearest Neighbors",
-arXiv 2204.06507), each less half of how close that exemplar's own neighbours are, so that labels whose pictures are all
-alike and labels whose pictures differ count the same (as in the local outlier factor, Breunig et al. 2000). Familiarity
-is the share of validation pictures with a lower score. Nothing is chosen on test.
+compares each picture's features with those of some training pictures, the exemplars. The closeness of a vector is the
+mean cosine of the NEIGHBOURS nearest of them (Sun et al. 2022, "Out-of-Distribution Detection with Deep Nearest
+Neighbors", arXiv 2204.06507), each less a share of how close that exemplar's own neighbours are, so that labels whose
+pictures are all alike and labels whose pictures differ count the same (as in the local outlier factor, Breunig et al.
+2000). The score is the mean closeness of the picture's BEST windows, because what is beside the thing in a picture says
+little about it. Familiarity is the share of validation pictures with a lower score. Nothing is chosen on test.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ from model_build.features import Features, rows_of
 NEIGHBOURS = 5
 """Nearest exemplars whose mean counts. One is a matter of chance, twenty exceed a small label."""
 
-DENSITY = 0.5
-"""Share of an exemplar's closeness to its own neighbours that is subtracted. On photographs of cats and dogs against
-other things at 320 pixels, 0, 0.3, 0.5 and 0.7 have an area under the ROC curve of 0.990, 0.992, 0.992 and 0.993."""
+DENSITY = 0.75
+"""Share of an exemplar's closeness to its own neighbours that is subtracted. docs/performance.md has the comparison."""
 
-EXEMPLARS = 1000
-"""Training pictures to compare with, at most: 0.5 MB in INT8. 200 labels have five each."""
+BEST = 3
+"""Windows that count, of five: the closest to exemplars. One is a matter of chance, all have the background."""
+
+EXEMPLARS, EXEMPLARS_TO_NAME = 2000, 1000
+"""Training pictures to compare with, at most: 1.0 MB in INT8, 200 labels have ten each. With the Mahalanobis distance
+they are only named."""
 
 LEVELS = 127
 """Of exemplars in INT8: their largest value has this one."""
@@ -59,7 +63,13 @@ SIGNIFICANCE = 1.0
 
 FOLDS = 5
 
-RANGE = (1.0, 1.25)
+FAR = -2.0
+"""A cosine below any other."""
+
+BATCH = 500
+"""Pictures whose cosines are computed at once."""
+
+RANGE = (1.0, 1.5)
 FAMILIAR_OTHERS = 0.01
 """How far pictures of `other/` may raise the threshold, and the share of them that may stay familiar."""
 
@@ -107,16 +117,21 @@ class Exemplars:
     offsets: np.ndarray
 
     def cosines(self, vectors: np.ndarray) -> np.ndarray:
-        """float32 [n, M] for unit vectors float32 [n, C]."""
+        """float32 [..., M] for unit vectors float32 [..., C]."""
         return vectors @ (self.vectors.astype(np.float32) * np.float32(self.step)).T
 
-    def score(self, vectors: np.ndarray) -> np.ndarray:
-        """float32 [n] for unit vectors float32 [n, C]."""
-        return self.mean_closeness(self.cosines(vectors))
-
-    def mean_closeness(self, cosines: np.ndarray) -> np.ndarray:
-        """float32 [n]: the mean of the highest cosines, of float32 [n, M], less offsets."""
-        return np.asarray(_highest(cosines - self.offsets, NEIGHBOURS).mean(axis=1))
+    def score(self, features: Features, without: np.ndarray | None = None) -> np.ndarray:
+        """float32 [n]; `without` int [n] is the exemplar with which each picture is not compared, -1 for none."""
+        windows = unit_windows(features)
+        without = np.full(len(windows), -1) if without is None else without
+        scores = np.empty(len(windows), np.float32)
+        for start in range(0, len(windows), BATCH):  # the cosines of 20,000 pictures would be 0.8 GB
+            rows = slice(start, start + BATCH)
+            closeness = self.cosines(windows[rows]) - self.offsets
+            own = np.flatnonzero(without[rows] >= 0)
+            closeness[own, :, without[rows][own]] = FAR
+            scores[rows] = _highest(_highest(closeness, NEIGHBOURS).mean(axis=2), BEST).mean(axis=1)
+        return scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +156,9 @@ class Mahalanobis:
         whitening = axes / np.sqrt(values * len(values))
         return cls(whitening.astype(np.float32), (means @ whitening).astype(np.float32))
 
-    def score(self, vectors: np.ndarray) -> np.ndarray:
-        """float32 [n] for unit vectors float32 [n, C]: the squared distance, negative."""
-        white = vectors @ self.whitening
+    def score(self, features: Features) -> np.ndarray:
+        """float32 [n]: the squared distance, negative."""
+        white = unit_vectors(features.values) @ self.whitening
         return -np.min([((white - mean) ** 2).sum(axis=1) for mean in self.means], axis=0)
 
 
@@ -161,14 +176,21 @@ class Familiarity:
     threshold: float
     mahalanobis: Mahalanobis | None = None
 
-    def score(self, features: np.ndarray) -> np.ndarray:
-        """float32 [n] for pooled features float32 [n, 2, C]."""
+    def score(self, features: Features) -> np.ndarray:
+        """float32 [n]."""
         scorer = self.mahalanobis or self.exemplars
-        return np.asarray(scorer.score(unit_vectors(features)) + both_unit_vectors(features) @ self.direction)
+        return np.asarray(scorer.score(features) + both_unit_vectors(features.values) @ self.direction)
 
-    def __call__(self, features: np.ndarray) -> np.ndarray:
-        """The familiarity [n], 0 to 1, of pooled features float32 [n, 2, C]."""
+    def __call__(self, features: Features) -> np.ndarray:
+        """The familiarity [n], 0 to 1."""
         return self.scale(self.score(features))
+
+
+def unit_windows(features: Features) -> np.ndarray:
+    """The channels' means in each window, scaled to unit length: float32 [n, W, C]. Without windows, the whole picture
+    is the only one."""
+    windows = features.values[:, :1] if features.windows is None else features.windows
+    return np.asarray(windows / np.sqrt((windows**2).sum(axis=2, keepdims=True) + EPSILON))
 
 
 def unit_vectors(features: np.ndarray) -> np.ndarray:
@@ -182,17 +204,17 @@ def both_unit_vectors(features: np.ndarray) -> np.ndarray:
     return np.asarray(scaled.reshape(len(features), -1))
 
 
-def choose_exemplars(features: Features) -> Exemplars:
-    """At most EXEMPLARS of the pictures, the same number of each label, drawn by their content."""
+def choose_exemplars(features: Features, most: int | None = None) -> Exemplars:
+    """At most `most` (EXEMPLARS) of the pictures, the same number of each label, drawn by their content."""
     vectors, labels = unit_vectors(features.values), features.labels
     present = np.unique(labels)
-    quota = max(1, EXEMPLARS // len(present))
+    quota = max(1, (most or EXEMPLARS) // len(present))
     by_content = sorted(range(len(labels)), key=lambda row: features.examples[row].sha256)
     rows = np.sort([row for label in present for row in [row for row in by_content if labels[row] == label][:quota]])
     step = float(np.abs(vectors[rows]).max()) / LEVELS
     stored = np.rint(vectors[rows] / step).astype(np.int8)
     own = vectors[rows] @ vectors.T
-    own[np.arange(len(rows)), rows] = -1.0  # a picture is no neighbour of itself
+    own[np.arange(len(rows)), rows] = FAR  # a picture is no neighbour of itself
     offsets = DENSITY * _highest(own, NEIGHBOURS).mean(axis=1)
     return Exemplars(tuple(features.examples[row] for row in rows), stored, step, offsets.astype(np.float32))
 
@@ -211,12 +233,11 @@ def choose_familiarity(
     highest. The direction is learnt from exemplars, so that validation pictures judge it.
     """
     training, validation = (part_of(features, data.splits[split]) for split in ("train", "validation"))
-    exemplars, lost = choose_exemplars(training), round(1 - config.familiar_share, 6)
-    vectors = unit_vectors(validation.values)
-    scorer = mahalanobis or exemplars
-    own, threshold, direction = scorer.score(vectors), lost, np.zeros(2 * vectors.shape[1])
+    exemplars = choose_exemplars(training, EXEMPLARS_TO_NAME if mahalanobis else EXEMPLARS)
+    scorer, lost = mahalanobis or exemplars, round(1 - config.familiar_share, 6)
+    own, threshold, direction = scorer.score(validation), lost, np.zeros(2 * validation.values.shape[2])
     if others is not None and len(others.labels) >= FEWEST_OTHERS:
-        scores = scorer.score(unit_vectors(others.values))
+        scores = scorer.score(others)
         if len(others.labels) >= FEWEST_FOR_DIRECTION:
             learnt = _learn_direction(part_of(training, exemplars.examples), others)
             along = both_unit_vectors(validation.values) @ learnt.direction
@@ -231,21 +252,20 @@ def strangest_rows(
 ) -> list[tuple[int, float, list[tuple[int, float]]]]:
     """The `count` least familiar of the pictures that familiarity was learnt from, each compared with all exemplars but
     itself: its row, its familiarity, and row and cosine of the `named` nearest exemplars."""
-    exemplars, vectors = familiarity.exemplars, unit_vectors(features.values)
+    exemplars, distance = familiarity.exemplars, familiarity.mahalanobis
     row = {example: index for index, example in enumerate(exemplars.examples)}
-    itself = {index: row[example] for index, example in enumerate(features.examples) if example in row}
-    cosines = exemplars.cosines(vectors)
-    cosines[list(itself.keys()), list(itself.values())] = -2  # below any other
-    scores = (
-        familiarity.mahalanobis.score(vectors) if familiarity.mahalanobis else exemplars.mean_closeness(cosines)
-    ) + both_unit_vectors(features.values) @ familiarity.direction
-    strangest = np.argsort(scores, kind="stable")[:count]
-    shares = familiarity.scale(scores[strangest])
-    nearest = np.argsort(-cosines[strangest], axis=1, kind="stable")[:, :named]
-    return [
-        (int(index), float(share), [(int(one), float(cosines[index, one])) for one in ones if one != itself.get(index)])
-        for index, share, ones in zip(strangest, shares, nearest, strict=True)
-    ]
+    itself = np.array([row.get(example, -1) for example in features.examples])
+    scores = distance.score(features) if distance else exemplars.score(features, itself)
+    scores = scores + both_unit_vectors(features.values) @ familiarity.direction
+    found = []
+    for index in np.argsort(scores, kind="stable")[:count].tolist():
+        nearest = []
+        if named:
+            cosines = exemplars.cosines(unit_vectors(features.values[index : index + 1]))[0]
+            order = [one for one in np.argsort(-cosines, kind="stable").tolist() if one != itself[index]]
+            nearest = [(one, float(cosines[one])) for one in order[:named]]
+        found.append((index, float(familiarity.scale(scores[index])), nearest))
+    return found
 
 
 def part_of(features: Features, examples: Sequence[Example]) -> Features:
@@ -309,6 +329,6 @@ def _threshold_with_others(familiarity: np.ndarray, lost: float) -> float:
 
 
 def _highest(values: np.ndarray, count: int) -> np.ndarray:
-    """The `count` highest of each row, or all if there are fewer."""
-    count = min(count, values.shape[1])
-    return -np.partition(-values, count - 1, axis=1)[:, :count]
+    """The `count` highest along the last axis, or all if there are fewer."""
+    count = min(count, values.shape[-1])
+    return -np.partition(-values, count - 1, axis=-1)[..., :count]

@@ -14,14 +14,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from labeller.manifest import EXEMPLARS_FILE, FAMILIARITY_OUTPUT, NEAREST_OUTPUT, SIMILARITY_OUTPUT
 from model_build.data.dataset import Dataset
-from model_build.familiarity import EPSILON, NEIGHBOURS, Exemplars, Familiarity, Scale
+from model_build.familiarity import BEST, EPSILON, NEIGHBOURS, Exemplars, Familiarity, Scale
+from model_build.features import WINDOWS, window_weights
 
 NAMED = 3
 """Nearest exemplars that are named."""
 
 
-def add_familiarity(path: Path, maps: str, familiarity: Familiarity) -> None:
-    """Add three outputs to a graph that computes feature maps [N, h, w, C], called `maps`, on its way to the logits.
+def add_familiarity(path: Path, maps: str, side: int, familiarity: Familiarity) -> None:
+    """Add three outputs to a graph that computes feature maps [N, side, side, C], called `maps`, on its way to logits.
 
     FAMILIARITY_OUTPUT is float32 [N]; NEAREST_OUTPUT int32 [N, NAMED], rows of exemplars.json, the most similar first;
     SIMILARITY_OUTPUT float32 [N, NAMED], their cosines. There are only float32 operations: the INT8 exemplars are
@@ -29,7 +30,7 @@ def add_familiarity(path: Path, maps: str, familiarity: Familiarity) -> None:
     """
     model = onnx.load(path)
     graph = model.graph
-    for name, values in _constants(familiarity).items():
+    for name, values in _constants(familiarity, side).items():
         graph.initializer.append(numpy_helper.from_array(values, f"familiarity/{name}"))
     graph.node.extend(_nodes(maps, familiarity))
     graph.output.extend(
@@ -52,12 +53,17 @@ def write_exemplars(folder: Path, exemplars: Exemplars, data: Dataset) -> None:
     (folder / EXEMPLARS_FILE).write_text(json.dumps(rows, ensure_ascii=False, indent=0) + "\n", "utf-8")
 
 
-def _constants(familiarity: Familiarity) -> dict[str, np.ndarray]:
+def _constants(familiarity: Familiarity, side: int) -> dict[str, np.ndarray]:
     exemplars = familiarity.exemplars
     starts, widths, slopes = _pieces(familiarity.scale)
+    count, channels = exemplars.vectors.shape
     scoring = {
         "offsets": exemplars.offsets,
-        "neighbours": np.array([min(NEIGHBOURS, len(exemplars.examples))]),
+        "neighbours": np.array([min(NEIGHBOURS, count)]),
+        "windows": window_weights(side, side),
+        "positions": np.array([-1, side * side, channels]),
+        "best": np.array([min(BEST, len(WINDOWS))]),
+        "last": np.array([2]),
     }
     if (distance := familiarity.mahalanobis) is not None:
         scoring = {"whitening": distance.whitening, "means": distance.means, "each": np.array([2])}
@@ -96,11 +102,6 @@ def _node(outer: Set[str], operator: str, inputs: str, outputs: str, **attribute
 
 def _nodes(maps: str, familiarity: Familiarity) -> list[onnx.NodeProto]:
     node = partial(_node, {maps, FAMILIARITY_OUTPUT, NEAREST_OUTPUT, SIMILARITY_OUTPUT})
-    mean_cosine = [
-        node("Sub", "cosines offsets", "closeness"),
-        node("TopK", "closeness neighbours", "highest highest_rows", axis=1),
-        node("ReduceMean", "highest", "base_score", axes=[1], keepdims=1),
-    ]
     distance = [
         node("MatMul", "unit whitening", "white"),
         node("Unsqueeze", "white channels", "white_row"),
@@ -111,15 +112,27 @@ def _nodes(maps: str, familiarity: Familiarity) -> list[onnx.NodeProto]:
         node("Neg", "distance", "base_score"),
     ]
 
-    def unit(pooled: str, prefix: str) -> list[onnx.NodeProto]:
+    def unit(pooled: str, prefix: str, axis: str = "channels") -> list[onnx.NodeProto]:
         return [
             node("Mul", f"{pooled} {pooled}", f"{prefix}squares"),
-            node("ReduceSum", f"{prefix}squares channels", f"{prefix}square_length", keepdims=1),
+            node("ReduceSum", f"{prefix}squares {axis}", f"{prefix}square_length", keepdims=1),
             node("Add", f"{prefix}square_length epsilon", f"{prefix}positive"),
             node("Sqrt", f"{prefix}positive", f"{prefix}length"),
             node("Div", f"{pooled} {prefix}length", f"{prefix}unit"),
         ]
 
+    mean_closeness = [
+        node("Reshape", f"{maps} positions", "places"),
+        node("MatMul", "windows places", "window_means"),
+        *unit("window_means", "window_", "last"),
+        node("MatMul", "window_unit floats", "window_products"),
+        node("Mul", "window_products step", "window_cosines"),
+        node("Sub", "window_cosines offsets", "closeness"),
+        node("TopK", "closeness neighbours", "highest highest_rows", axis=2),
+        node("ReduceMean", "highest", "window_scores", axes=[2], keepdims=0),
+        node("TopK", "window_scores best", "best_scores best_rows", axis=1),
+        node("ReduceMean", "best_scores", "base_score", axes=[1], keepdims=1),
+    ]
     along_direction = [
         node("ReduceMax", maps, "channel_maxima", axes=[1, 2], keepdims=0),
         *unit("channel_maxima", "maximum_"),
@@ -135,7 +148,7 @@ def _nodes(maps: str, familiarity: Familiarity) -> list[onnx.NodeProto]:
         node("Mul", "products step", "cosines"),
         node("TopK", "cosines named", f"{SIMILARITY_OUTPUT} rows", axis=1),
         node("Cast", "rows", NEAREST_OUTPUT, to=TensorProto.INT32),
-        *(distance if familiarity.mahalanobis else mean_cosine),
+        *(distance if familiarity.mahalanobis else mean_closeness),
         *(along_direction if familiarity.direction.any() else [node("Identity", "base_score", "score")]),
         node("Sub", "score starts", "beyond"),
         node("Max", "beyond zero", "reached"),

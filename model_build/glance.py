@@ -23,7 +23,7 @@ from model_build.calibration import Calibration
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example
 from model_build.data.shifts import CHANGES
-from model_build.familiarity import Familiarity, choose_familiarity, strangest_rows
+from model_build.familiarity import Familiarity, Mahalanobis, choose_familiarity, part_of, strangest_rows
 from model_build.features import Features, extract
 from model_build.head import TrainedHead
 from model_build.search import SIGNIFICANCE, Network, SearchResult, split_guides
@@ -84,6 +84,7 @@ def learn(
     searched: SearchResult,
     thorough: TrainedNetwork,
     alone: Calibration,
+    familiarity: Familiarity,
     data: Dataset,
     config: BuildConfig,
     work: Path,
@@ -91,7 +92,7 @@ def learn(
     """Teach the glance network what the thorough one learnt; None, with the reason printed, if it would not help.
 
     `small` has a network for pictures of half the size of those of `searched`, which `thorough` is made of; `alone` are
-    that one's answers. Raises DataError.
+    that one's answers, and `familiarity` its own. Raises DataError.
     """
     halved = work / "halved.int8.onnx"
     export.halve(small.chosen.int8, halved)
@@ -100,7 +101,7 @@ def learn(
     changed = extract(network.int8, data.splits["validation"], config, CHANGES)
     if features.examples != thorough.features.examples:
         raise AssertionError("both networks read the same files")
-    judged = _judge(features, changed, network, data, config)
+    judged = _judge(features, changed, network, familiarity, data, config)
     guides = set(split_guides(data.known, config.guide_images)[0])
     judges = np.array([example not in guides for example in features.examples], bool)
     confidence = _confidence(judged, alone, judges, config)
@@ -140,22 +141,24 @@ def learn(
     )
 
 
-def _judge(features: Features, changed: Features, network: Network, data: Dataset, config: BuildConfig) -> _Judged:
-    """Choose head, temperature and familiarity as for a network that is shipped alone, by the same cross-validation."""
+def _judge(
+    features: Features, changed: Features, network: Network, thorough: Familiarity, data: Dataset, config: BuildConfig
+) -> _Judged:
+    """Choose head, temperature and familiarity as for a network that is shipped alone, by the same cross-validation;
+    familiarity by the method that the thorough network has."""
     heads = [selection.evaluate_head(one, features, len(data.labels), config) for one in config.heads]
     chosen = selection.choose_head(heads)
     copies = selection.judge_copies(chosen, features, changed, config)
     temperature = calibration.fit_temperature(*calibration.answers(chosen, features, copies))
     examples = (*data.others.get("train", ()), *data.others.get("validation", ()))
     others = extract(network.int8, examples, config) if examples else None
-    familiarity = choose_familiarity(data, features, others, config)
+    distance = Mahalanobis.of(part_of(features, data.splits["train"])) if thorough.mahalanobis else None
+    familiarity = choose_familiarity(data, features, others, config, distance)
     shares = np.empty(len(features.examples))
-    for row, share, _ in strangest_rows(familiarity, features, len(shares)):
+    for row, share, _ in strangest_rows(familiarity, features, len(shares), named=0):
         shares[row] = share
     known = features.examples
-    return _Judged(
-        known, changed.examples, chosen, copies, temperature, familiarity, shares, familiarity(changed.values)
-    )
+    return _Judged(known, changed.examples, chosen, copies, temperature, familiarity, shares, familiarity(changed))
 
 
 def _confidence(judged: _Judged, alone: Calibration, judges: np.ndarray, config: BuildConfig) -> float | None:
@@ -198,11 +201,11 @@ def _sure(
     return np.asarray(sure & (shares >= config.glance_familiarity))
 
 
-def finish(base: Path, trained: TrainedHead, familiarity: Familiarity, head_file: Path, path: Path) -> None:
-    """Write `path`: the base, a file with image -> features, its head, which is exported to `head_file`, and
-    familiarity in one graph."""
+def finish(base: Path, trained: TrainedHead, familiarity: Familiarity, side: int, head_file: Path, path: Path) -> None:
+    """Write `path`: the base, a file with image -> features [N, side, side, C], its head, which is exported to
+    `head_file`, and familiarity in one graph."""
     export.join(base, export.export(trained.network, export.FEATURES, export.LOGITS, head_file), path)
-    familiarity_graph.add_familiarity(path, export.FEATURES, familiarity)
+    familiarity_graph.add_familiarity(path, export.FEATURES, side, familiarity)
 
 
 def export_glance(
@@ -212,7 +215,8 @@ def export_glance(
     if glance.familiarity.exemplars.examples != thorough.exemplars.examples:
         raise AssertionError("both networks have the same exemplars, which are drawn by content")
     path = folder / GLANCE_FILE
-    finish(glance.network.int8, glance.trained, glance.familiarity, work / "glance-head.onnx", path)
+    side = glance.network.image_size // export.STRIDE
+    finish(glance.network.int8, glance.trained, glance.familiarity, side, work / "glance-head.onnx", path)
     return Glance(
         hashlib.sha256(path.read_bytes()).hexdigest(),
         glance.temperature,

@@ -26,7 +26,6 @@ from model_build.familiarity import (
     choose_exemplars,
     choose_familiarity,
     part_of,
-    unit_vectors,
 )
 from model_build.features import Features, extract, rows_of
 from model_build.selection import JudgedCopies, TrainedNetwork, paired_difference
@@ -163,10 +162,10 @@ class _Scorers:
         return cls(choose_exemplars(training), Mahalanobis.of(training))
 
     def __call__(self, features: Features, logits: np.ndarray) -> Scores:
-        vectors, energy = unit_vectors(features.values), np.logaddexp.reduce(logits.astype(np.float64), axis=1)
+        energy = np.logaddexp.reduce(logits.astype(np.float64), axis=1)
         return {
-            NEIGHBOURS: self.exemplars.score(vectors),
-            MAHALANOBIS: self.mahalanobis.score(vectors),
+            NEIGHBOURS: self.exemplars.score(features),
+            MAHALANOBIS: self.mahalanobis.score(features),
             ENERGY: energy,
             CONFIDENCE: logits.max(axis=1) - energy,
         }

@@ -13,9 +13,9 @@ import pytest
 from evaluation.drift import UploadRow, count_uploads
 from evaluation.night import Night, Verdict
 from evaluation.predictions import Scored
-from evaluation.report import NightlyReport, figures_of
+from evaluation.report import NightlyReport, figures_of, others_of
 from evaluation.report_page import nights_page, report_page
-from labeller.results import Prediction, Status
+from labeller.results import Neighbour, Prediction, Status
 from tests.evaluation.test_report import LABELS, NIGHT, against, answers, report
 
 
@@ -72,6 +72,25 @@ def test_the_most_confident_mistakes_come_first_and_24_at_most(number: int, word
     shown = re.findall(r"cats/(\d\d)\.jpg", text[text.index("Most confident mistakes") :])
     assert [int(name) for name in shown] == list(range(number))[::-1][:24]
     assert text.count("; UNSURE") == 10 - (number - 24)
+
+
+def test_a_picture_with_a_wrong_label_names_the_training_pictures_that_are_most_like_it() -> None:
+    (wrong,) = mistakes(11)[10:]
+    near = (Neighbour("train/dogs/<7>.jpg", "dogs", 0.8149), Neighbour("train/cats/3.jpg", "cats", 0.79))
+    wrong = replace(wrong, prediction=replace(wrong.prediction, nearest=near))
+    stranger = replace(wrong, key="other/fox.jpg", true="other")
+    current = replace(report([wrong]), others=others_of([stranger]))
+
+    text = html.unescape(report_page(current, [wrong], [current.night], others=[stranger]))
+
+    like = "; like train/dogs/<7>.jpg (0.81), train/cats/3.jpg (0.79)"
+    assert f"true label: cats{like}" in text
+    assert f"none of the labels{like}" in text
+
+
+def test_a_model_that_names_no_training_pictures_leaves_them_out() -> None:
+    scored = mistakes(11)[10:]
+    assert "; like" not in page(report(scored), scored)
 
 
 @pytest.mark.parametrize("number", [24, 25])

@@ -15,7 +15,7 @@ from model_build import features
 from model_build.config import BuildConfig
 from model_build.data import shifts
 from model_build.data.dataset import DataError, Example
-from model_build.features import extract
+from model_build.features import Features, extract, joined, rows_of, window_means
 from tests.model_build.examples import example_of
 
 SIZE = 8
@@ -102,6 +102,42 @@ def test_features_are_mean_and_maximum_of_the_graphs_output(config, graph, examp
     np.testing.assert_array_equal(features.labels, [0, 1] * 5)
     np.testing.assert_array_equal(features.values, expected(examples))
     assert features.values.dtype == np.float32
+
+
+def test_windows_are_the_means_of_the_corners_and_the_centre_each_half_as_high_and_wide() -> None:
+    maps = np.arange(12, dtype=np.float32).reshape(1, 3, 4, 1)  # 0 1 2 3 / 4 5 6 7 / 8 9 10 11
+
+    # Two rows and two columns each. The centre is the rows from 0.5, rounded down, and the columns from 1.
+    assert window_means(maps)[0, :, 0].tolist() == [2.5, 4.5, 6.5, 8.5, 3.5]
+
+
+def test_the_windows_of_a_single_place_are_the_place() -> None:
+    assert window_means(np.full((2, 1, 1, 3), 7, np.float32)).tolist() == np.full((2, 5, 3), 7).tolist()
+
+
+def test_windows_are_kept_beside_the_features(config, graph, examples) -> None:
+    features, again = extract(graph, examples, config), extract(graph, examples, config)
+
+    red = np.stack([decode(e.path.read_bytes(), (SIZE, SIZE), 10**6).pixels for e in examples])[..., 0]
+    sums = red.astype(np.float32).sum(axis=1)
+    expected = [
+        sums[:, columns].mean(axis=1) for columns in (slice(4), slice(4, 8), slice(4), slice(4, 8), slice(2, 6))
+    ]
+    np.testing.assert_array_equal(features.windows[:, :, 0], np.transpose(expected))
+    np.testing.assert_array_equal(again.windows, features.windows)
+
+
+def test_parts_of_features_have_their_windows_and_can_be_joined_again(config, graph, examples) -> None:
+    features, first = extract(graph, examples, config), np.arange(10) < 4
+
+    whole = joined(rows_of(features, first), rows_of(features, ~first))
+
+    assert whole.examples == features.examples
+    for name in ("values", "labels", "windows"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(features, name))
+    without = Features(features.examples, features.values, features.labels)
+    assert joined(features, without).windows is None
+    assert rows_of(without, first).windows is None
 
 
 def test_a_second_extraction_computes_nothing_and_gives_the_same(config, graph, examples, computed) -> None:

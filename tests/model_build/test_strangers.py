@@ -12,8 +12,8 @@ from evaluation.metrics import auroc_score
 from model_build import selection, strangers
 from model_build.config import BuildConfig, HeadCandidate, Pooling
 from model_build.data.dataset import Dataset, Example
-from model_build.familiarity import choose_exemplars, unit_vectors
-from model_build.features import Features
+from model_build.familiarity import choose_exemplars
+from model_build.features import Features, rows_of
 from model_build.head import TrainedHead, dense_layers
 from model_build.selection import TrainedNetwork
 from model_build.strangers import (
@@ -84,16 +84,13 @@ def test_areas_are_those_of_the_scores_of_validation_pictures_and_stand_ins(
     three: tuple[Comparison, StandIns, TrainedNetwork],
 ) -> None:
     comparison, stand_ins, network = three
-    training, validation = (unit_vectors(network.features.values[rows]) for rows in (slice(90), slice(90, None)))
-    exemplars = choose_exemplars(
-        Features(network.features.examples[:90], network.features.values[:90], network.features.labels[:90])
-    )
+    training, validation = (rows_of(network.features, np.arange(150) // 90 == part) for part in (0, 1))
+    exemplars = choose_exemplars(training)
 
-    destroyed = unit_vectors(stand_ins.destroyed.values)
     assert comparison.area(NEIGHBOURS, DESTROYED) == auroc_score(
-        exemplars.score(validation), exemplars.score(destroyed)
+        exemplars.score(validation), exemplars.score(stand_ins.destroyed)
     )
-    assert len(training) == len(exemplars.examples)
+    assert len(training.labels) == len(exemplars.examples)
     own, strange = network.head.logits[90:].astype(float), stand_ins.destroyed_logits.astype(float)
     energy, confidence = (
         lambda logits: np.log(np.exp(logits).sum(axis=1)),
