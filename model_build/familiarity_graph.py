@@ -60,10 +60,13 @@ def _constants(familiarity: Familiarity, side: int) -> dict[str, np.ndarray]:
     scoring = {
         "offsets": exemplars.offsets,
         "neighbours": np.array([min(NEIGHBOURS, count)]),
-        "windows": window_weights(side, side),
+        "windows": np.concatenate([window_weights(side, side), np.full((1, side * side), side**-2, np.float32)]),
         "positions": np.array([-1, side * side, channels]),
         "best": np.array([min(BEST, len(WINDOWS))]),
         "last": np.array([2]),
+        "whole": np.array(len(WINDOWS)),
+        "first_part": np.array([0]),
+        "behind_parts": np.array([len(WINDOWS)]),
     }
     if (distance := familiarity.mahalanobis) is not None:
         scoring = {"whitening": distance.whitening, "means": distance.means, "each": np.array([2])}
@@ -102,15 +105,6 @@ def _node(outer: Set[str], operator: str, inputs: str, outputs: str, **attribute
 
 def _nodes(maps: str, familiarity: Familiarity) -> list[onnx.NodeProto]:
     node = partial(_node, {maps, FAMILIARITY_OUTPUT, NEAREST_OUTPUT, SIMILARITY_OUTPUT})
-    distance = [
-        node("MatMul", "unit whitening", "white"),
-        node("Unsqueeze", "white channels", "white_row"),
-        node("Sub", "white_row means", "differences"),
-        node("Mul", "differences differences", "squared"),
-        node("ReduceSum", "squared each", "distances", keepdims=0),
-        node("ReduceMin", "distances", "distance", axes=[1], keepdims=1),
-        node("Neg", "distance", "base_score"),
-    ]
 
     def unit(pooled: str, prefix: str, axis: str = "channels") -> list[onnx.NodeProto]:
         return [
@@ -121,13 +115,31 @@ def _nodes(maps: str, familiarity: Familiarity) -> list[onnx.NodeProto]:
             node("Div", f"{pooled} {prefix}length", f"{prefix}unit"),
         ]
 
+    distance = [
+        node("ReduceMean", maps, "channel_means", axes=[1, 2], keepdims=0),
+        *unit("channel_means", ""),
+        node("MatMul", "unit floats", "products"),
+        node("Mul", "products step", "cosines"),
+        node("MatMul", "unit whitening", "white"),
+        node("Unsqueeze", "white channels", "white_row"),
+        node("Sub", "white_row means", "differences"),
+        node("Mul", "differences differences", "squared"),
+        node("ReduceSum", "squared each", "distances", keepdims=0),
+        node("ReduceMin", "distances", "distance", axes=[1], keepdims=1),
+        node("Neg", "distance", "base_score"),
+    ]
+
+    # The whole picture is one more window, so that the exemplars are read once.
     mean_closeness = [
         node("Reshape", f"{maps} positions", "places"),
         node("MatMul", "windows places", "window_means"),
         *unit("window_means", "window_", "last"),
         node("MatMul", "window_unit floats", "window_products"),
         node("Mul", "window_products step", "window_cosines"),
-        node("Sub", "window_cosines offsets", "closeness"),
+        node("Gather", "window_cosines whole", "cosines", axis=1),
+        node("Gather", "window_unit whole", "unit", axis=1),
+        node("Slice", "window_cosines first_part behind_parts channels", "part_cosines"),
+        node("Sub", "part_cosines offsets", "closeness"),
         node("TopK", "closeness neighbours", "highest highest_rows", axis=2),
         node("ReduceMean", "highest", "window_scores", axes=[2], keepdims=0),
         node("TopK", "window_scores best", "best_scores best_rows", axis=1),
@@ -141,14 +153,10 @@ def _nodes(maps: str, familiarity: Familiarity) -> list[onnx.NodeProto]:
         node("Add", "base_score along", "score"),
     ]
     return [
-        node("ReduceMean", maps, "channel_means", axes=[1, 2], keepdims=0),
-        *unit("channel_means", ""),
         node("Cast", "vectors", "floats", to=TensorProto.FLOAT),
-        node("MatMul", "unit floats", "products"),
-        node("Mul", "products step", "cosines"),
+        *(distance if familiarity.mahalanobis else mean_closeness),
         node("TopK", "cosines named", f"{SIMILARITY_OUTPUT} rows", axis=1),
         node("Cast", "rows", NEAREST_OUTPUT, to=TensorProto.INT32),
-        *(distance if familiarity.mahalanobis else mean_closeness),
         *(along_direction if familiarity.direction.any() else [node("Identity", "base_score", "score")]),
         node("Sub", "score starts", "beyond"),
         node("Max", "beyond zero", "reached"),
