@@ -104,15 +104,25 @@ def _node(outer: Set[str], operator: str, inputs: str, outputs: str, **attribute
 
 
 Node = Callable[..., onnx.NodeProto]
+"""`_node` with the names of the outer graph."""
 
 
-def _unit(node: Node, pooled: str, prefix: str, axis: str = "channels") -> list[onnx.NodeProto]:
+def _nodes(maps: str, familiarity: Familiarity) -> list[onnx.NodeProto]:
+    node = partial(_node, {maps, FAMILIARITY_OUTPUT, NEAREST_OUTPUT, SIMILARITY_OUTPUT})
+    by_direction = familiarity.direction.any()
     return [
-        node("Mul", f"{pooled} {pooled}", f"{prefix}squares"),
-        node("ReduceSum", f"{prefix}squares {axis}", f"{prefix}square_length", keepdims=1),
-        node("Add", f"{prefix}square_length epsilon", f"{prefix}positive"),
-        node("Sqrt", f"{prefix}positive", f"{prefix}length"),
-        node("Div", f"{pooled} {prefix}length", f"{prefix}unit"),
+        node("Cast", "vectors", "floats", to=TensorProto.FLOAT),
+        *(_distance(node, maps) if familiarity.mahalanobis else _mean_closeness(node, maps)),
+        node("TopK", "cosines named", f"{SIMILARITY_OUTPUT} rows", axis=1),
+        node("Cast", "rows", NEAREST_OUTPUT, to=TensorProto.INT32),
+        *(_along_direction(node, maps) if by_direction else [node("Identity", "base_score", "score")]),
+        node("Sub", "score starts", "beyond"),
+        node("Max", "beyond zero", "reached"),
+        node("Min", "reached widths", "within"),
+        node("MatMul", "within slopes", "sum"),
+        node("Squeeze", "sum channels", "unbounded"),
+        node("Max", "unbounded zero", "bounded_below"),
+        node("Min", "bounded_below one", FAMILIARITY_OUTPUT),
     ]
 
 
@@ -154,7 +164,7 @@ def _mean_closeness(node: Node, maps: str) -> list[onnx.NodeProto]:
 
 
 def _along_direction(node: Node, maps: str) -> list[onnx.NodeProto]:
-    """Adds the product with the direction to the score."""
+    """Add the product with the direction to the score."""
     return [
         node("ReduceMax", maps, "channel_maxima", axes=[1, 2], keepdims=0),
         *_unit(node, "channel_maxima", "maximum_"),
@@ -164,65 +174,11 @@ def _along_direction(node: Node, maps: str) -> list[onnx.NodeProto]:
     ]
 
 
-def _nodes(maps: str, familiarity: Familiarity) -> list[onnx.NodeProto]:
-    node = partial(_node, {maps, FAMILIARITY_OUTPUT, NEAREST_OUTPUT, SIMILARITY_OUTPUT})
-    by_direction = familiarity.direction.any()
+def _unit(node: Node, pooled: str, prefix: str, axis: str = "channels") -> list[onnx.NodeProto]:
     return [
         node("Mul", f"{pooled} {pooled}", f"{prefix}squares"),
         node("ReduceSum", f"{prefix}squares {axis}", f"{prefix}square_length", keepdims=1),
         node("Add", f"{prefix}square_length epsilon", f"{prefix}positive"),
         node("Sqrt", f"{prefix}positive", f"{prefix}length"),
         node("Div", f"{pooled} {prefix}length", f"{prefix}unit"),
-    ]
-
-    distance = [
-        node("ReduceMean", maps, "channel_means", axes=[1, 2], keepdims=0),
-        *unit("channel_means", ""),
-        node("MatMul", "unit floats", "products"),
-        node("Mul", "products step", "cosines"),
-        node("MatMul", "unit whitening", "white"),
-        node("Unsqueeze", "white channels", "white_row"),
-        node("Sub", "white_row means", "differences"),
-        node("Mul", "differences differences", "squared"),
-        node("ReduceSum", "squared each", "distances", keepdims=0),
-        node("ReduceMin", "distances", "distance", axes=[1], keepdims=1),
-        node("Neg", "distance", "base_score"),
-    ]
-
-    # The whole picture is one more window, so that the exemplars are read once.
-    mean_closeness = [
-        node("Reshape", f"{maps} positions", "places"),
-        node("MatMul", "windows places", "window_means"),
-        *unit("window_means", "window_", "last"),
-        node("MatMul", "window_unit floats", "window_products"),
-        node("Mul", "window_products step", "window_cosines"),
-        node("Gather", "window_cosines whole", "cosines", axis=1),
-        node("Gather", "window_unit whole", "unit", axis=1),
-        node("Slice", "window_cosines first_part behind_parts channels", "part_cosines"),
-        node("Sub", "part_cosines offsets", "closeness"),
-        node("TopK", "closeness neighbours", "highest highest_rows", axis=2),
-        node("ReduceMean", "highest", "window_scores", axes=[2], keepdims=0),
-        node("TopK", "window_scores best", "best_scores best_rows", axis=1),
-        node("ReduceMean", "best_scores", "base_score", axes=[1], keepdims=1),
-    ]
-    along_direction = [
-        node("ReduceMax", maps, "channel_maxima", axes=[1, 2], keepdims=0),
-        *unit("channel_maxima", "maximum_"),
-        node("Concat", "unit maximum_unit", "both", axis=1),
-        node("MatMul", "both direction", "along"),
-        node("Add", "base_score along", "score"),
-    ]
-    return [
-        node("Cast", "vectors", "floats", to=TensorProto.FLOAT),
-        *(_distance(node, maps) if familiarity.mahalanobis else _mean_closeness(node, maps)),
-        node("TopK", "cosines named", f"{SIMILARITY_OUTPUT} rows", axis=1),
-        node("Cast", "rows", NEAREST_OUTPUT, to=TensorProto.INT32),
-        *(_along_direction(node, maps) if by_direction else [node("Identity", "base_score", "score")]),
-        node("Sub", "score starts", "beyond"),
-        node("Max", "beyond zero", "reached"),
-        node("Min", "reached widths", "within"),
-        node("MatMul", "within slopes", "sum"),
-        node("Squeeze", "sum channels", "unbounded"),
-        node("Max", "unbounded zero", "bounded_below"),
-        node("Min", "bounded_below one", FAMILIARITY_OUTPUT),
     ]
