@@ -1,6 +1,6 @@
 """A glance network beside the thorough one: it sees half the picture's width and height, and answers the easy ones.
 
-It takes a seventh of the thorough one's time, so that the mean time of a picture falls while the answers stay as good:
+It takes a sixth of the thorough one's time, so that the mean time of a picture falls while the answers stay as good:
 where it is not sure, or finds the picture unfamiliar, the thorough network answers as if it were alone. The idea is old
 (Viola and Jones 2001); a glance at a smaller picture is that of Wang et al. 2020, "Glance and Focus", arXiv 2010.05300.
 The test images are not used here.
