@@ -27,6 +27,10 @@ from model_build.progress import progress_bar
 WINDOWS = ((0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5))
 """Parts of a picture, half as high and half as wide: how far down and right, 0 to 1. The corners and the centre."""
 
+SMALLEST_WITH_WINDOWS = 6
+"""Positions of a side of the feature map from which on there are windows; below, the whole picture takes their place.
+At 128 pixels, a window has 2 x 2 positions, and a screenshot passed for a dog."""
+
 
 @dataclass(frozen=True, slots=True)
 class Features:
@@ -104,6 +108,9 @@ def window_means(maps: np.ndarray) -> np.ndarray:
 def window_weights(height: int, width: int) -> np.ndarray:
     """float32 [5, height * width]: the weight of each position in the mean of each of the WINDOWS."""
     weights = np.zeros((len(WINDOWS), height, width), np.float32)
+    if min(height, width) < SMALLEST_WITH_WINDOWS:
+        weights[:] = 1 / (height * width)
+        return weights.reshape(len(WINDOWS), -1)
     rows, columns = -(-height // 2), -(-width // 2)
     for window, (down, right) in enumerate(WINDOWS):
         top, left = int(down * (height - rows)), int(right * (width - columns))
