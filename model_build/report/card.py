@@ -106,7 +106,7 @@ def _warnings(report: BuildReport) -> list[str]:
         warnings.append(AT_BOUND)
     if report.previous and report.previous.outcome == "WORSE":
         warnings.append(str(report.previous))
-    if report.search and report.search.measurably_worse:
+    if report.asked_for_a_worse_network:
         warnings.append(WORSE_NETWORK)
     if not threshold.reached:
         warnings.append(

@@ -299,6 +299,13 @@ class BuildReport:
     previous: PreviousModel | None = None
     glance: GlanceReport | None = None
 
+    @property
+    def asked_for_a_worse_network(self) -> bool:
+        """Whether the settings name a network, and another one has a measurably lower log loss. What a search finds may
+        be one that its rule prefers for its speed."""
+        searched = self.settings["auto_size"] or self.settings["auto_speedup"]
+        return bool(self.search and self.search.measurably_worse and not searched)
+
 
 def to_json(report: BuildReport) -> str:
     """report.json. NaN and infinity become null."""

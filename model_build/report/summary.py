@@ -30,7 +30,7 @@ def print_summary(report: BuildReport, out: Path) -> None:
         f"\nThe head ({head.chosen}) is right on {test.head_correct} of {test.images} test images, "
         f"with a {head.candidates[-1].name} layer on {test.correct} (p = {test.p_value:.2f})."
     )
-    if report.search and report.search.measurably_worse:
+    if report.asked_for_a_worse_network:
         print(WORSE_NETWORK)
     if report.previous:
         print(report.previous)

@@ -173,6 +173,9 @@ def test_a_network_that_was_asked_for_and_is_measurably_worse_is_a_warning() -> 
     assert "measurably lower log loss" not in text(page(report(search=search())))
     worse = replace(search(), measurably_worse=True)
     assert "WARNING Another network has a measurably lower log loss" in text(page(report(search=worse)))
+    for axis in ("auto_size", "auto_speedup"):  # what a search found was not asked for
+        settings = report().settings | {axis: True}
+        assert "measurably lower log loss" not in text(page(report(search=worse, settings=settings)))
 
 
 @pytest.mark.parametrize(
