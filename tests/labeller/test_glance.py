@@ -20,9 +20,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labeller.classifier import Classifier, load_classifier
+from labeller.inference import infer
 from labeller.manifest import GLANCE_FILE, MANIFEST_FILE, TILE, Glance, GoldenExample, Manifest, ModelError
 from labeller.results import Thresholds
-from tests.support import NEAREST, RED, YELLOW, colour_network, write_familiar_model, write_glance_model
+from labeller.settings import Settings
+from labeller.storage import Fetched
+from tests.support import (
+    NEAREST,
+    RED,
+    YELLOW,
+    colour_network,
+    encoded,
+    plain,
+    write_familiar_model,
+    write_glance_model,
+)
 
 Colour = tuple[int, int, int]
 FAINT = (76, 0, 0)  # glance confidence 1 / (1 + exp(-2.98)) = 0.9517: just enough
@@ -77,6 +89,18 @@ def test_an_answer_does_not_depend_on_the_other_pictures(classifier: Classifier,
 def test_stricter_thresholds_in_force_leave_more_to_the_thorough_network(classifier: Classifier) -> None:
     assert labels(classifier, FAINT, RED, thresholds=Thresholds(0.96, 0.25)) == ["blue", "red"]
     assert labels(classifier, GREENISH, RED, thresholds=Thresholds(0.9, 0.6)) == ["blue", "red"]
+
+
+@pytest.mark.parametrize(("operator", "label"), [("", "red"), ("0.96", "blue"), ("0.5", "red")])
+def test_an_object_is_labelled_by_the_thresholds_that_an_operator_sets(
+    classifier: Classifier, operator: str, label: str
+) -> None:
+    in_force = Settings.from_env({"RESULTS_TABLE": "results", "CONFIDENCE_THRESHOLD": operator})
+    picture = encoded(plain(FAINT, 32, 32))
+
+    inference = infer(Fetched(picture, len(picture), "etag"), classifier, in_force, {})
+
+    assert inference.prediction.label == label
 
 
 @pytest.mark.parametrize("thresholds", [Thresholds(0.5, 0.25), Thresholds(0.9, None), Thresholds(0.9, 0.0)])
