@@ -29,12 +29,6 @@ from model_build.head import TrainedHead
 from model_build.search import SIGNIFICANCE, Network, SearchResult, split_guides
 from model_build.selection import EvaluatedHead, JudgedCopies, TrainedNetwork, log_losses, paired_difference
 
-RULE = (
-    "it answers alone above the lowest confidence, from 0.95 on, at which it loses at most 2 in 1,000 of the right "
-    "labels of the thorough network (by the upper end of the 95% interval) in the cross-validation of the pictures and "
-    "of their changed copies together, if it finds the picture familiar as well"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class GlanceNetwork:
@@ -141,6 +135,16 @@ def learn(
     )
 
 
+def rule(config: BuildConfig) -> str:
+    """What it answers, in words."""
+    return (
+        f"it answers alone above the lowest confidence, from {config.glance_confidence:g} on, at which it loses at "
+        f"most {config.glance_losses:.1%} of the right labels of the thorough network (by the upper end of the 95% "
+        "interval) in the cross-validation of the pictures and of their changed copies together, if it finds the "
+        "picture familiar as well"
+    )
+
+
 def _judge(
     features: Features, changed: Features, network: Network, thorough: Familiarity, data: Dataset, config: BuildConfig
 ) -> _Judged:
@@ -162,8 +166,8 @@ def _judge(
 
 
 def _confidence(judged: _Judged, alone: Calibration, judges: np.ndarray, config: BuildConfig) -> float | None:
-    """The confidence of RULE; None if there is none. `judges` bool [n]: the pictures that did not guide how the network
-    was made smaller."""
+    """The confidence of `rule`; None if there is none. `judges` bool [n]: the pictures that did not guide how the
+    network was made smaller."""
     row = {example: index for index, example in enumerate(judged.examples)}
     of_copies = judges[[row[example] for example in judged.copied]]
     counted = judged.copies.counted & alone.copies.counted & of_copies

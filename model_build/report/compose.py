@@ -12,12 +12,12 @@ from labeller.classifier import softmax
 from labeller.images import Unreadable
 from labeller.manifest import Manifest
 from labeller.results import Thresholds
+from model_build import glance as glances
 from model_build.calibration import Threshold, at_bound
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example
 from model_build.data.reader import CORES
 from model_build.fingerprint import build_fingerprint
-from model_build.glance import RULE as GLANCE_RULE
 from model_build.glance import GlanceNetwork
 from model_build.previous import PreviousModel
 from model_build.quantize import QuantisedBase
@@ -105,7 +105,7 @@ def compose(
         reused=0,
         search=_search(decisions.searched, config),
         previous=decisions.previous,
-        glance=_glance(decisions.glance, validation, copies, test),
+        glance=_glance(decisions.glance, validation, copies, test, config),
     )
 
 
@@ -230,7 +230,7 @@ def _search(searched: SearchResult | None, config: BuildConfig) -> reports.Searc
 
 
 def _glance(
-    glance: GlanceNetwork | None, validation: Predictions, copies: JudgedCopies, test: Predictions
+    glance: GlanceNetwork | None, validation: Predictions, copies: JudgedCopies, test: Predictions, config: BuildConfig
 ) -> reports.GlanceReport | None:
     if glance is None or test.glance is None:
         return None
@@ -241,7 +241,7 @@ def _glance(
     excess, error = glance.loss
     return reports.GlanceReport(
         glance.network.name,
-        GLANCE_RULE,
+        glances.rule(config),
         round(glance.confidence, 4),
         glance.least_familiar,
         answered(glance.answered, validation.right),

@@ -17,7 +17,7 @@ from model_build.config import BuildConfig, HeadCandidate, Pooling
 from model_build.data.dataset import Example, scan
 from model_build.data.reader import PictureReader
 from model_build.familiarity import Exemplars, Familiarity, Scale
-from model_build.glance import _confidence, _Judged, _sure, least_confidence
+from model_build.glance import _confidence, _Judged, _sure, least_confidence, rule
 from model_build.selection import EvaluatedHead, JudgedCopies
 from model_build.verify import Predictions
 from tests.model_build import quick
@@ -109,6 +109,11 @@ def test_equal_confidences_stay_together() -> None:
     assert least_confidence(confidence, lost, replace(CONFIG, glance_losses=0.67)) is None
     assert least_confidence(confidence, lost, replace(CONFIG, glance_losses=0.8)) == 0.0
     assert least_confidence(np.empty(0), np.empty(0, bool), CONFIG) is None
+
+
+def test_the_rule_in_words_has_the_settings() -> None:
+    words = rule(BuildConfig(Path("unused"), glance_losses=0.015, glance_confidence=0.9))
+    assert "from 0.9 on, at which it loses at most 1.5% of the right labels" in words
 
 
 def test_it_answers_what_is_sure_and_familiar() -> None:
