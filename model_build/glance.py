@@ -118,10 +118,10 @@ def learn(
     if excess > SIGNIFICANCE * error or answered.mean() * cost <= network.cost:
         print("      none: " + ("it would cost accuracy" if excess > SIGNIFICANCE * error else "it would save no time"))
         return None
-    labels = len(data.labels)
+    labels, own = len(data.labels), replace(config, image_size=network.image_size)
     return GlanceNetwork(
         network,
-        head.train(judged.head.candidate, features.values, features.labels, labels, config),
+        head.train(judged.head.candidate, features.values, features.labels, labels, own),
         judged.temperature,
         confidence,
         config.glance_familiarity,
