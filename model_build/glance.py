@@ -97,7 +97,7 @@ def learn(
         raise AssertionError("both networks read the same files")
     judged = _judge(features, changed, network, familiarity, data, config)
     guides = set(split_guides(data.known, config.guide_images)[0])
-    judges = np.array([example not in guides for example in features.examples], bool)
+    judges = np.array([example not in guides for example in features.examples])
     confidence = _confidence(judged, alone, judges, config)
     if confidence is None:
         print("      none: in the cross-validation it is sure of too few pictures, or loses too many labels")

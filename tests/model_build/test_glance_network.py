@@ -9,10 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
 from PIL import Image
 
 from labeller.classifier import softmax
@@ -20,16 +18,16 @@ from labeller.manifest import GLANCE_FILE
 from model_build import calibration
 from model_build.calibration import Calibration, Threshold
 from model_build.config import BuildConfig, HeadCandidate, Pooling
-from model_build.data.dataset import Dataset, Example
+from model_build.data.dataset import Dataset
 from model_build.data.shifts import CHANGES, change_of
-from model_build.export import FEATURES, IMAGE
+from model_build.export import IMAGE
 from model_build.familiarity import Mahalanobis, part_of
 from model_build.features import Features, extract
 from model_build.glance import GlanceNetwork, export_glance, learn
 from model_build.search import Network
 from model_build.selection import JudgedCopies, evaluate_head, judge_copies
 from model_build.verify import Predictions
-from tests.support import encoded
+from tests.model_build.colours import features_of, pictures, write_base
 
 RED, BLUE, PURPLE = (200, 60, 60), (60, 60, 200), (140, 60, 140)
 TEMPERATURE = 2.0  # of the thorough network
@@ -100,34 +98,10 @@ def searched(network: Network, milliseconds: tuple[float, float]) -> Any:
     return SimpleNamespace(chosen=network, milliseconds={network: milliseconds})
 
 
-def write_base(path: Path) -> None:
-    """uint8 [N, 32, 32, 3] -> the mean colour [N, 1, 1, 3]."""
-    graph = helper.make_graph(
-        [
-            helper.make_node("Cast", [IMAGE], ["floats"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMean", ["floats"], [FEATURES], axes=[1, 2], keepdims=1),
-        ],
-        "mean colour",
-        [helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, ["N", 32, 32, 3])],
-        [helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["N", 1, 1, 3])],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-
-
-def pictures(folder: Path, split: str, colours: np.ndarray, labels: list[int]) -> tuple[Example, ...]:
-    """A picture of each colour, with its label."""
-    examples = []
-    for number, (colour, label) in enumerate(zip(colours, labels, strict=True)):
-        path = folder / f"{split}-{number}.png"
-        path.write_bytes(encoded(Image.new("RGB", (64, 64), tuple(colour.tolist()))))
-        examples.append(Example(path, label, hashlib.sha256(path.read_bytes()).hexdigest()))
-    return tuple(examples)
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("glance")
-    write_base(folder / "colours.onnx")
+    write_base(folder / "colours.onnx", 32)
     ten = [BLUE] * 4 + [PURPLE] + [RED] * 4 + [PURPLE]
     colours = np.array(ten * 10) + np.random.default_rng(1).integers(-30, 31, (100, 3))
     labels = ([0] * 5 + [1] * 5) * 10
@@ -136,7 +110,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         "validation": pictures(folder, "validation", colours[60:], labels[60:]),
     }
     data = Dataset(folder, ("blue", "red"), splits)
-    features = Features(data.known, np.stack([colours, colours], axis=1).astype(np.float32), np.array(labels))
+    features = features_of(data.known, colours)
     config = BuildConfig(
         folder,
         image_size=64,
