@@ -170,7 +170,7 @@ class Manifest:
         if values.get("glance") is not None:
             values["glance"] = _glance(values["glance"])
         manifest = cls(**values)
-        require_unedited(content)
+        _require_unedited(content)
         return manifest
 
     @classmethod
@@ -189,7 +189,7 @@ class Manifest:
         return json.dumps(content | {DIGEST: _digest(content)}, ensure_ascii=False, indent=2) + "\n"
 
 
-def require_unedited(content: Mapping[str, Any]) -> None:
+def _require_unedited(content: Mapping[str, Any]) -> None:
     """Raise ModelError if the content of a manifest.json is not what the build wrote.
 
     This catches accidents: exchanged labels, or a threshold of another model. It is no protection from somebody who

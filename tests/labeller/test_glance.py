@@ -137,7 +137,7 @@ def test_a_golden_picture_with_fewer_or_more_neighbours_fails_the_self_check(
     assert glance is not None
     wrong = {"golden": replace(glance.golden, similarity=similarity)}
 
-    with pytest.raises(ModelError, match="fails its self-check: .* with the similarity"):
+    with pytest.raises(ModelError, match=r"fails its self-check: .* with the similarity"):
         load_classifier(write_glance_model(tmp_path / "wrong", glance=wrong), threads=1)
 
 
