@@ -25,6 +25,7 @@ from model_build.data.dataset import Dataset, Example
 from model_build.data.shifts import CHANGES
 from model_build.familiarity import Familiarity, Mahalanobis, choose_familiarity, part_of, strangest_rows
 from model_build.features import Features, extract
+from model_build.halving import halve
 from model_build.head import TrainedHead
 from model_build.search import SIGNIFICANCE, Network, SearchResult, split_guides
 from model_build.selection import EvaluatedHead, JudgedCopies, TrainedNetwork, log_losses, paired_difference
@@ -89,7 +90,7 @@ def learn(
     that one's answers, and `familiarity` its own. Raises DataError.
     """
     halved = work / "halved.int8.onnx"
-    export.halve(small.chosen.int8, halved)
+    halve(small.chosen.int8, halved)
     network, cost = replace(small.chosen, int8=halved), searched.chosen.cost
     features = extract(network.int8, data.known, config)
     changed = extract(network.int8, data.splits["validation"], config, CHANGES)
