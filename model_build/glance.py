@@ -98,7 +98,7 @@ def learn(
         raise AssertionError("both networks read the same files")
     judged = _judge(features, changed, network, thorough.head, familiarity, data, config)
     guides = set(split_guides(data.known, config.guide_images)[0])
-    judges = np.array([example not in guides for example in features.examples], bool)
+    judges = np.array([example not in guides for example in features.examples])
     confidence = _confidence(judged, alone, judges, config)
     if confidence is None:
         print("      none: in the cross-validation it is sure of too few pictures, or loses too many labels")
@@ -119,10 +119,10 @@ def learn(
     if excess > SIGNIFICANCE * error or answered.mean() * cost <= network.cost:
         print("      none: " + ("it would cost accuracy" if excess > SIGNIFICANCE * error else "it would save no time"))
         return None
-    labels = len(data.labels)
+    labels, own = len(data.labels), replace(config, image_size=network.image_size)
     return GlanceNetwork(
         network,
-        head.train(judged.head.candidate, features.values, features.labels, labels, config),
+        head.train(judged.head.candidate, features.values, features.labels, labels, own),
         judged.temperature,
         confidence,
         config.glance_familiarity,
