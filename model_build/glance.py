@@ -25,6 +25,7 @@ from model_build.data.dataset import Dataset, Example
 from model_build.data.shifts import CHANGES
 from model_build.familiarity import Familiarity, Mahalanobis, choose_familiarity, part_of, strangest_rows
 from model_build.features import Features, extract
+from model_build.halving import halve
 from model_build.head import TrainedHead
 from model_build.search import SIGNIFICANCE, Network, SearchResult, split_guides
 from model_build.selection import EvaluatedHead, JudgedCopies, TrainedNetwork, log_losses, paired_difference
@@ -89,13 +90,13 @@ def learn(
     that one's answers, and `familiarity` its own. Raises DataError.
     """
     halved = work / "halved.int8.onnx"
-    export.halve(small.chosen.int8, halved)
+    halve(small.chosen.int8, halved)
     network, cost = replace(small.chosen, int8=halved), searched.chosen.cost
     features = extract(network.int8, data.known, config)
     changed = extract(network.int8, data.splits["validation"], config, CHANGES)
     if features.examples != thorough.features.examples:
         raise AssertionError("both networks read the same files")
-    judged = _judge(features, changed, network, familiarity, data, config)
+    judged = _judge(features, changed, network, thorough.head, familiarity, data, config)
     guides = set(split_guides(data.known, config.guide_images)[0])
     judges = np.array([example not in guides for example in features.examples])
     confidence = _confidence(judged, alone, judges, config)
@@ -146,12 +147,17 @@ def rule(config: BuildConfig) -> str:
 
 
 def _judge(
-    features: Features, changed: Features, network: Network, thorough: Familiarity, data: Dataset, config: BuildConfig
+    features: Features,
+    changed: Features,
+    network: Network,
+    head_of_thorough: EvaluatedHead,
+    thorough: Familiarity,
+    data: Dataset,
+    config: BuildConfig,
 ) -> _Judged:
-    """Choose head, temperature and familiarity as for a network that is shipped alone, by the same cross-validation;
-    familiarity by the method that the thorough network has."""
-    heads = [selection.evaluate_head(one, features, len(data.labels), config) for one in config.heads]
-    chosen = selection.choose_head(heads)
+    """Choose penalty, temperature and familiarity as for a network that is shipped alone, by the same cross-validation;
+    kind of head and method of familiarity are the thorough network's."""
+    chosen = selection.evaluate_head(head_of_thorough.candidate, features, len(data.labels), config)
     copies = selection.judge_copies(chosen, features, changed, config)
     temperature = calibration.fit_temperature(*calibration.answers(chosen, features, copies))
     examples = (*data.others.get("train", ()), *data.others.get("validation", ()))
