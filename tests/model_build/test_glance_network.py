@@ -31,7 +31,7 @@ from tests.model_build.colours import features_of, pictures, write_base
 
 RED, BLUE, PURPLE = (200, 60, 60), (60, 60, 200), (140, 60, 140)
 TEMPERATURE = 2.0  # of the thorough network
-HEADS = (HeadCandidate("average", Pooling.AVERAGE),)
+HEAD = HeadCandidate("average", Pooling.AVERAGE)  # of the thorough network
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,13 @@ class World:
     purple: np.ndarray  # bool [n] of the same
 
     def learn(
-        self, lead: float = 6.0, cost: float = 100, by_distance: bool = False, others: Any = None, **settings: Any
+        self,
+        lead: float = 6.0,
+        cost: float = 100,
+        head: HeadCandidate = HEAD,
+        by_distance: bool = False,
+        others: Any = None,
+        **settings: Any,
     ) -> GlanceNetwork | None:
         """Teach a network of cost 10. The thorough one has this `lead` of the right label's logit, and this `cost`."""
         config = replace(self.config, **settings)
@@ -67,7 +73,7 @@ class World:
         return learn(
             searched(small, (1.0, 0.5)),
             searched(large, (8.0, 4.0)),
-            SimpleNamespace(features=known),  # type: ignore[arg-type]
+            SimpleNamespace(features=known, head=SimpleNamespace(candidate=head)),  # type: ignore[arg-type]
             self.alone(lead),
             SimpleNamespace(mahalanobis=object() if by_distance else None),  # type: ignore[arg-type]
             data,
@@ -115,7 +121,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         folder,
         image_size=64,
         cache=folder / "cache",
-        heads=HEADS,
         penalties=(1e-4,),
         guide_images=0,
         glance_losses=0.06,
@@ -133,7 +138,7 @@ def glance(world: World) -> GlanceNetwork:
 
 
 def test_it_answers_the_easy_pictures_and_the_thorough_network_the_others(world: World, glance: GlanceNetwork) -> None:
-    head = evaluate_head(HEADS[0], world.features, 2, world.config)
+    head = evaluate_head(HEAD, world.features, 2, world.config)
 
     assert glance.answered.tolist() == (~world.purple).tolist()
     own = softmax(head.logits, glance.temperature)[glance.answered]
@@ -145,7 +150,7 @@ def test_it_answers_the_easy_pictures_and_the_thorough_network_the_others(world:
 
 
 def test_its_temperature_is_fitted_on_pictures_and_changed_copies(world: World, glance: GlanceNetwork) -> None:
-    head = evaluate_head(HEADS[0], world.features, 2, world.config)
+    head = evaluate_head(HEAD, world.features, 2, world.config)
     changed = extract(glance.network.int8, world.data.splits["validation"], world.config, CHANGES)
     copies = judge_copies(head, world.features, changed, world.config)
 
@@ -211,6 +216,14 @@ def test_it_leaves_unfamiliar_pictures_to_the_thorough_network(world: World) -> 
     changed = glance.familiarity(extract(glance.network.int8, unseen, world.config, CHANGES))
     assert (changed < 0.3).sum() > 3
     assert not glance.answered_copies[changed < 0.3].any()
+
+
+def test_its_head_is_of_the_thorough_networks_kind(world: World, glance: GlanceNetwork) -> None:
+    other = world.learn(head=HeadCandidate("maximum", Pooling.MAXIMUM))
+
+    assert glance.trained.pooling == Pooling.AVERAGE
+    assert other is not None
+    assert other.trained.pooling == Pooling.MAXIMUM
 
 
 def test_its_familiarity_has_the_method_of_the_thorough_networks(world: World, glance: GlanceNetwork) -> None:
