@@ -262,7 +262,7 @@ def _require(condition: object, message: str) -> None:
 def _is_number(value: object) -> bool:
     """Whether the value is a finite number: JSON as Python reads it has NaN, Infinity and integers of any size."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and abs(value) <= sys.float_info.max  # type: ignore[operator, arg-type]
+    return is_number and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
 
 
 def _is_share(value: object) -> bool:
