@@ -76,6 +76,13 @@ def test_a_search_that_ends_at_its_bound_is_noticed(leads: float, right: int, bo
     assert at_bound(temperature) == bound
 
 
+@pytest.mark.parametrize(
+    ("temperature", "bound"), [(0.1, True), (0.10005, True), (0.12, False), (9.9, False), (9.995, True), (10.0, True)]
+)
+def test_a_thousandth_beside_a_bound_is_at_it(temperature: float, bound: bool) -> None:
+    assert at_bound(temperature) == bound
+
+
 # ---- threshold ------------------------------------------------------------------------------------------
 
 

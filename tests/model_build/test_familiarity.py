@@ -287,19 +287,19 @@ def test_other_pictures_near_the_labels_raise_the_threshold_by_half_at_most() ->
     assert choose_familiarity(DATA, KNOWN, near, CONFIG).threshold == pytest.approx(0.03)
 
 
+def almost_labelled(split: str, count: int, seed: int) -> Features:
+    """Pictures that differ from those of the first label in the last channel alone."""
+    means = clusters(split, count, seed).values[::2, 0]
+    means[:, -1] += 0.2
+    return features_of(means, np.full(len(means), 2), "other" if split == "train" else split)
+
+
 def test_other_pictures_teach_a_direction_where_the_neighbours_do_not_suffice() -> None:
-    # The strangers differ from the pictures of the first label in the last channel alone.
-    near = clusters("train", 60, 10)
-    means = near.values[near.labels == 0, 0]
-    means[:, -1] += 0.2
-    others = features_of(means, np.full(len(means), 2), "other")
-    means = clusters("test", 40, 11).values[::2, 0]
-    means[:, -1] += 0.2
+    others, unseen = almost_labelled("train", 60, 10), almost_labelled("test", 40, 11)
 
     with_others, without = (choose_familiarity(DATA, KNOWN, taught, CONFIG) for taught in (others, None))
 
     assert with_others.direction[CHANNELS - 1] < 0
-    unseen = features_of(means, np.full(len(means), 2), "test")
     assert with_others(unseen).mean() < 0.8 * without(unseen).mean()
 
 
@@ -341,10 +341,18 @@ def test_too_few_other_pictures_change_nothing() -> None:
 
 
 @pytest.fixture(scope="module", params=["nearest neighbours", "Mahalanobis"])
-def taught(request: pytest.FixtureRequest) -> Familiarity:
-    others = joined(strangers(60, 13), features_of(TRAINING.values[:20, 0] + 0.3, np.full(20, 2), "other/near"))
-    distance = Mahalanobis.of(TRAINING) if request.param == "Mahalanobis" else None
-    return choose_familiarity(DATA, KNOWN, others, CONFIG, distance)
+def method(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module", params=["no direction", "a direction"])
+def taught(method: str, request: pytest.FixtureRequest) -> Familiarity:
+    directed = request.param == "a direction"
+    others = almost_labelled("train", 60, 10) if directed else strangers(60, 13)
+    distance = Mahalanobis.of(TRAINING) if method == "Mahalanobis" else None
+    familiarity = choose_familiarity(DATA, KNOWN, others, CONFIG, distance)
+    assert familiarity.direction.any() == directed
+    return familiarity
 
 
 @pytest.fixture(scope="module")
