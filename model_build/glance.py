@@ -139,10 +139,10 @@ def learn(
 def rule(config: BuildConfig) -> str:
     """What it answers, in words."""
     return (
-        f"it answers alone above the lowest confidence, from {config.glance_confidence:g} on, at which it loses at "
-        f"most {config.glance_losses:.1%} of the right labels of the thorough network (by the upper end of the 95% "
-        "interval) in the cross-validation of the pictures and of their changed copies together, if it finds the "
-        "picture familiar as well"
+        f"it answers alone above the lowest confidence, from {config.glance_confidence:g} and the confidence threshold "
+        f"on, at which it loses at most {config.glance_losses:.1%} of the right labels of the thorough network (by the "
+        "upper end of the 95% interval) in the cross-validation of the pictures and of their changed copies together, "
+        "if it finds the picture familiar as well"
     )
 
 
@@ -182,13 +182,14 @@ def _confidence(judged: _Judged, alone: Calibration, judges: np.ndarray, config:
     right = np.concatenate([judged.head.right[judges], judged.copies.right[counted]])
     thorough = np.concatenate([alone.validation.right[judges], alone.copies.right[counted]])
     confidence = softmax(logits, judged.temperature).max(axis=1)
-    sure = (shares >= config.glance_familiarity) & (confidence >= config.glance_confidence)
+    lowest = max(config.glance_confidence, alone.threshold.value)  # below the model's threshold it may answer nothing
+    sure = (shares >= config.glance_familiarity) & (confidence >= lowest)
     # What the thorough network gets wrong as well is not lost.
-    return least_confidence(confidence[sure], (thorough & ~right)[sure], config)
+    return least_confidence(confidence[sure], (thorough & ~right)[sure], lowest, config)
 
 
-def least_confidence(confidence: np.ndarray, lost: np.ndarray, config: BuildConfig) -> float | None:
-    """The lowest confidence, `glance_confidence` or above, from which on the share of `lost` bool [n] is at most
+def least_confidence(confidence: np.ndarray, lost: np.ndarray, lowest: float, config: BuildConfig) -> float | None:
+    """The lowest confidence, `lowest` or above, from which on the share of `lost` bool [n] is at most
     `glance_losses`, by the upper end of its interval; None if there is none.
 
     It lies halfway between two of `confidence` float [n], so that rounding moves no picture across.
@@ -199,7 +200,7 @@ def least_confidence(confidence: np.ndarray, lost: np.ndarray, config: BuildConf
         below = float(confidence[last + 1]) if last + 1 < len(confidence) else None
         if below == confidence[last] or wilson_interval(int(losses[last]), last + 1).high > config.glance_losses:
             continue
-        return config.glance_confidence if below is None else (below + float(confidence[last])) / 2
+        return lowest if below is None else (below + float(confidence[last])) / 2
     return None
 
 
