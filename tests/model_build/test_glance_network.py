@@ -30,7 +30,7 @@ from model_build.verify import Predictions
 from tests.model_build.colours import features_of, pictures, write_base
 
 RED, BLUE, PURPLE = (200, 60, 60), (60, 60, 200), (140, 60, 140)
-TEMPERATURE = 2.0  # of the thorough network
+TEMPERATURE, LEAD = 2.0, 6.0  # of the thorough network: of the right label's logit
 HEAD = HeadCandidate("average", Pooling.AVERAGE)  # of the thorough network
 
 
@@ -56,14 +56,14 @@ class World:
 
     def learn(
         self,
-        lead: float = 6.0,
+        threshold: float = 0.8,
         cost: float = 100,
         head: HeadCandidate = HEAD,
         by_distance: bool = False,
         others: Any = None,
         **settings: Any,
     ) -> GlanceNetwork | None:
-        """Teach a network of cost 10. The thorough one has this `lead` of the right label's logit, and this `cost`."""
+        """Teach a network of cost 10. The thorough one has this confidence `threshold` and `cost`."""
         config = replace(self.config, **settings)
         data = self.data if others is None else replace(self.data, others=others)
         work = self.folder / "work"
@@ -74,7 +74,7 @@ class World:
             searched(small, (1.0, 0.5)),
             searched(large, (8.0, 4.0)),
             SimpleNamespace(features=known, head=SimpleNamespace(candidate=head)),  # type: ignore[arg-type]
-            self.alone(lead),
+            self.alone(threshold),
             SimpleNamespace(mahalanobis=object() if by_distance else None),  # type: ignore[arg-type]
             data,
             config,
@@ -85,7 +85,7 @@ class World:
         shape: Any = Arithmetic(cost)
         return Network(side, 6.0, shape, self.folder / "fp32.onnx", self.folder / "colours.onnx")
 
-    def alone(self, lead: float) -> Calibration:
+    def alone(self, threshold: float = 0.8) -> Calibration:
         """The thorough network's answers."""
         labels = np.array([example.label for example in self.data.known])
         copies = self.data.splits["validation"]
@@ -93,10 +93,10 @@ class World:
         changes = np.array([change_of(example.sha256) for example in copies])
         return Calibration(
             TEMPERATURE,
-            Threshold(0.8, 0.99, reached=True),
-            Predictions(self.data.known, lead * np.eye(2)[labels], labels, TEMPERATURE),
+            Threshold(threshold, 0.99, reached=True),
+            Predictions(self.data.known, LEAD * np.eye(2)[labels], labels, TEMPERATURE),
             Features((), np.zeros(0), np.zeros(0)),
-            JudgedCopies(changes, lead * np.eye(2)[targets], targets, np.ones(len(copies), bool)),
+            JudgedCopies(changes, LEAD * np.eye(2)[targets], targets, np.ones(len(copies), bool)),
         )
 
 
@@ -182,7 +182,7 @@ def test_what_it_costs_is_the_mean_log_loss_above_that_of_the_thorough_network(
 
 
 def test_the_calibration_of_both_together_has_the_answers_of_both(world: World, glance: GlanceNetwork) -> None:
-    alone = world.alone(6.0)
+    alone = world.alone()
     both = glance.applied(alone)
 
     assert both.validation.logits is glance.logits
@@ -256,7 +256,7 @@ def test_other_pictures_that_resemble_the_labels_raise_its_threshold_but_not_tho
     ("settings", "reason"),
     [
         ({"glance_losses": 0.01}, "it is sure of too few pictures, or loses too many labels"),
-        ({"glance_losses": 1.0, "glance_confidence": 0.0}, "it would cost accuracy"),
+        ({"glance_losses": 1.0, "glance_confidence": 0.0, "threshold": 0.0}, "it would cost accuracy"),
         ({"cost": 12}, "it would save no time"),
         ({"cost": 12.5}, "it would save no time"),
     ],
@@ -266,6 +266,13 @@ def test_there_is_none_if_it_would_not_help(
 ) -> None:
     assert world.learn(**settings) is None
     assert reason in capsys.readouterr().out
+
+
+def test_a_loss_that_is_higher_by_chance_does_not_count(world: World) -> None:
+    glance = world.learn(glance_losses=1.0, glance_confidence=0.0)  # it answers some of the purple ones, as sure as 0.8
+
+    assert glance is not None
+    assert 0 < glance.loss[0] < glance.loss[1]
 
 
 def test_it_is_worth_its_time_if_the_pictures_that_it_answers_cost_more_without_it(world: World) -> None:
