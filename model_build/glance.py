@@ -33,7 +33,7 @@ from model_build.selection import EvaluatedHead, JudgedCopies, TrainedNetwork, l
 
 @dataclass(frozen=True, slots=True)
 class GlanceNetwork:
-    """The glance network, its head, and what it may answer.
+    """The glance network, its features of training and validation pictures, its head, and what it may answer.
 
     `answered` bool [n]: the training and validation pictures that it answered in the cross-validation; `logits` [n,
     labels]: the answers of both networks together, for the thorough one's temperature; `copies` likewise. `loss` is
@@ -42,6 +42,7 @@ class GlanceNetwork:
     """
 
     network: Network
+    features: Features
     trained: TrainedHead
     temperature: float
     confidence: float
@@ -122,6 +123,7 @@ def learn(
     labels, own = len(data.labels), replace(config, image_size=network.image_size)
     return GlanceNetwork(
         network,
+        features,
         head.train(judged.head.candidate, features.values, features.labels, labels, own),
         judged.temperature,
         confidence,
