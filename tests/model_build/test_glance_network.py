@@ -30,8 +30,8 @@ from model_build.verify import Predictions
 from tests.model_build.colours import features_of, pictures, write_base
 
 RED, BLUE, PURPLE = (200, 60, 60), (60, 60, 200), (140, 60, 140)
-TEMPERATURE = 2.0  # of the thorough network
-HEADS = (HeadCandidate("average", Pooling.AVERAGE),)
+TEMPERATURE, LEAD = 2.0, 6.0  # of the thorough network: of the right label's logit
+HEAD = HeadCandidate("average", Pooling.AVERAGE)  # of the thorough network
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,15 @@ class World:
     purple: np.ndarray  # bool [n] of the same
 
     def learn(
-        self, lead: float = 6.0, cost: float = 100, by_distance: bool = False, others: Any = None, **settings: Any
+        self,
+        threshold: float = 0.8,
+        cost: float = 100,
+        head: HeadCandidate = HEAD,
+        by_distance: bool = False,
+        others: Any = None,
+        **settings: Any,
     ) -> GlanceNetwork | None:
-        """Teach a network of cost 10. The thorough one has this `lead` of the right label's logit, and this `cost`."""
+        """Teach a network of cost 10. The thorough one has this confidence `threshold` and `cost`."""
         config = replace(self.config, **settings)
         data = self.data if others is None else replace(self.data, others=others)
         work = self.folder / "work"
@@ -67,8 +73,8 @@ class World:
         return learn(
             searched(small, (1.0, 0.5)),
             searched(large, (8.0, 4.0)),
-            SimpleNamespace(features=known),  # type: ignore[arg-type]
-            self.alone(lead),
+            SimpleNamespace(features=known, head=SimpleNamespace(candidate=head)),  # type: ignore[arg-type]
+            self.alone(threshold),
             SimpleNamespace(mahalanobis=object() if by_distance else None),  # type: ignore[arg-type]
             data,
             config,
@@ -79,7 +85,7 @@ class World:
         shape: Any = Arithmetic(cost)
         return Network(side, 6.0, shape, self.folder / "fp32.onnx", self.folder / "colours.onnx")
 
-    def alone(self, lead: float) -> Calibration:
+    def alone(self, threshold: float = 0.8) -> Calibration:
         """The thorough network's answers."""
         labels = np.array([example.label for example in self.data.known])
         copies = self.data.splits["validation"]
@@ -87,10 +93,10 @@ class World:
         changes = np.array([change_of(example.sha256) for example in copies])
         return Calibration(
             TEMPERATURE,
-            Threshold(0.8, 0.99, reached=True),
-            Predictions(self.data.known, lead * np.eye(2)[labels], labels, TEMPERATURE),
+            Threshold(threshold, 0.99, reached=True),
+            Predictions(self.data.known, LEAD * np.eye(2)[labels], labels, TEMPERATURE),
             Features((), np.zeros(0), np.zeros(0)),
-            JudgedCopies(changes, lead * np.eye(2)[targets], targets, np.ones(len(copies), bool)),
+            JudgedCopies(changes, LEAD * np.eye(2)[targets], targets, np.ones(len(copies), bool)),
         )
 
 
@@ -115,7 +121,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         folder,
         image_size=64,
         cache=folder / "cache",
-        heads=HEADS,
         penalties=(1e-4,),
         guide_images=0,
         glance_losses=0.06,
@@ -133,7 +138,7 @@ def glance(world: World) -> GlanceNetwork:
 
 
 def test_it_answers_the_easy_pictures_and_the_thorough_network_the_others(world: World, glance: GlanceNetwork) -> None:
-    head = evaluate_head(HEADS[0], world.features, 2, world.config)
+    head = evaluate_head(HEAD, world.features, 2, world.config)
 
     assert glance.answered.tolist() == (~world.purple).tolist()
     own = softmax(head.logits, glance.temperature)[glance.answered]
@@ -145,7 +150,7 @@ def test_it_answers_the_easy_pictures_and_the_thorough_network_the_others(world:
 
 
 def test_its_temperature_is_fitted_on_pictures_and_changed_copies(world: World, glance: GlanceNetwork) -> None:
-    head = evaluate_head(HEADS[0], world.features, 2, world.config)
+    head = evaluate_head(HEAD, world.features, 2, world.config)
     changed = extract(glance.network.int8, world.data.splits["validation"], world.config, CHANGES)
     copies = judge_copies(head, world.features, changed, world.config)
 
@@ -177,7 +182,7 @@ def test_what_it_costs_is_the_mean_log_loss_above_that_of_the_thorough_network(
 
 
 def test_the_calibration_of_both_together_has_the_answers_of_both(world: World, glance: GlanceNetwork) -> None:
-    alone = world.alone(6.0)
+    alone = world.alone()
     both = glance.applied(alone)
 
     assert both.validation.logits is glance.logits
@@ -213,6 +218,14 @@ def test_it_leaves_unfamiliar_pictures_to_the_thorough_network(world: World) -> 
     assert not glance.answered_copies[changed < 0.3].any()
 
 
+def test_its_head_is_of_the_thorough_networks_kind(world: World, glance: GlanceNetwork) -> None:
+    other = world.learn(head=HeadCandidate("maximum", Pooling.MAXIMUM))
+
+    assert glance.trained.pooling == Pooling.AVERAGE
+    assert other is not None
+    assert other.trained.pooling == Pooling.MAXIMUM
+
+
 def test_its_familiarity_has_the_method_of_the_thorough_networks(world: World, glance: GlanceNetwork) -> None:
     distance = world.learn(by_distance=True)
 
@@ -243,7 +256,7 @@ def test_other_pictures_that_resemble_the_labels_raise_its_threshold_but_not_tho
     ("settings", "reason"),
     [
         ({"glance_losses": 0.01}, "it is sure of too few pictures, or loses too many labels"),
-        ({"glance_losses": 1.0, "glance_confidence": 0.0}, "it would cost accuracy"),
+        ({"glance_losses": 1.0, "glance_confidence": 0.0, "threshold": 0.0}, "it would cost accuracy"),
         ({"cost": 12}, "it would save no time"),
         ({"cost": 12.5}, "it would save no time"),
     ],
@@ -253,6 +266,13 @@ def test_there_is_none_if_it_would_not_help(
 ) -> None:
     assert world.learn(**settings) is None
     assert reason in capsys.readouterr().out
+
+
+def test_a_loss_that_is_higher_by_chance_does_not_count(world: World) -> None:
+    glance = world.learn(glance_losses=1.0, glance_confidence=0.0)  # it answers some of the purple ones, as sure as 0.8
+
+    assert glance is not None
+    assert 0 < glance.loss[0] < glance.loss[1]
 
 
 def test_it_is_worth_its_time_if_the_pictures_that_it_answers_cost_more_without_it(world: World) -> None:
