@@ -228,7 +228,9 @@ def export_model(
         familiarity_graph.write_exemplars(build.folder, familiarity.exemplars, data)
         size = (config.image_size, config.image_size)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        second = None if glance is None else glances.export_glance(glance, familiarity, size, build.work, build.folder)
+        second = (
+            None if glance is None else glances.export_glance(glance, familiarity, config, build.work, build.folder)
+        )
         used = replace(data, splits={split: data.splits[split] for split in ("train", "validation")})
         manifest = Manifest(
             labels=data.labels,

@@ -46,7 +46,6 @@ class GlanceNetwork:
     trained: TrainedHead
     temperature: float
     confidence: float
-    least_familiar: float
     familiarity: Familiarity
     answered: np.ndarray
     answered_copies: np.ndarray
@@ -127,7 +126,6 @@ def learn(
         head.train(judged.head.candidate, features.values, features.labels, labels, own),
         judged.temperature,
         confidence,
-        config.glance_familiarity,
         judged.familiarity,
         answered,
         copies,
@@ -222,7 +220,7 @@ def finish(base: Path, trained: TrainedHead, familiarity: Familiarity, side: int
 
 
 def export_glance(
-    glance: GlanceNetwork, thorough: Familiarity, size: tuple[int, int], work: Path, folder: Path
+    glance: GlanceNetwork, thorough: Familiarity, config: BuildConfig, work: Path, folder: Path
 ) -> Glance:
     """Write glance.onnx, which shares exemplars.json with the thorough network; return its part of the manifest."""
     if glance.familiarity.exemplars.examples != thorough.exemplars.examples:
@@ -234,6 +232,6 @@ def export_glance(
         hashlib.sha256(path.read_bytes()).hexdigest(),
         glance.temperature,
         glance.confidence,
-        glance.least_familiar,
-        golden.choose_golden_example(path, size),
+        config.glance_familiarity,
+        golden.choose_golden_example(path, (config.image_size, config.image_size)),
     )
