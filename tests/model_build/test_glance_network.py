@@ -159,13 +159,16 @@ def test_its_temperature_is_fitted_on_pictures_and_changed_copies(world: World, 
 
 
 def test_it_answers_changed_copies_by_the_same_rule(world: World, glance: GlanceNetwork) -> None:
-    purple = world.purple[60:]
-    labels = world.features.labels[60:]
-    confidence = softmax(glance.copies.logits, TEMPERATURE).max(axis=1)
+    purple, labels = world.purple[60:], world.features.labels[60:]
+    changed = extract(glance.network.int8, world.data.splits["validation"], world.config, CHANGES)
+    alone = judge_copies(evaluate_head(HEAD, world.features, 2, world.config), world.features, changed, world.config)
+    own = softmax(alone.logits, glance.temperature)
+    together = softmax(glance.copies.logits, TEMPERATURE)
 
     assert glance.answered_copies.sum() > 25
     assert not glance.answered_copies[purple].any()
-    assert (confidence[glance.answered_copies] >= glance.confidence).all()
+    assert glance.answered_copies.tolist() == (own.max(axis=1) >= glance.confidence).tolist()
+    np.testing.assert_allclose(together[glance.answered_copies], own[glance.answered_copies], atol=1e-6)
     assert glance.copies.logits[~glance.answered_copies].max(axis=1).tolist() == [6.0] * (~glance.answered_copies).sum()
     assert (glance.copies.targets == labels).all()
 
