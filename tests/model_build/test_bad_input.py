@@ -120,9 +120,12 @@ def test_a_damaged_weight_file_is_reported(short: BuildConfig, tmp_path: Path, c
         (lambda data: empty(data / "test/day"), "too few pictures of 'day' in test"),
         (
             lambda data: spoil(data / "train/day", keep=9),
-            "'day' in train .*: 9 where at least 10 .*; 31 more cannot be",
+            "'day' in train .*: 9 where at least 10 .*; 31 more cannot be read, such as train/day/.*: NOT_AN_IMAGE",
         ),
-        (lambda data: spoil(data / "test/day", keep=3), "'day' in test .*: 3 where at least 5 .*; 17 more cannot be"),
+        (
+            lambda data: spoil(data / "test/day", keep=3),
+            "'day' in test .*: 3 where at least 5 .*; 17 more cannot be read, such as test/day/.*: NOT_AN_IMAGE",
+        ),
         (lambda data: spoil_all(data / "train"), "none of 16 pictures can be read, such as .*train/.*NOT_AN_IMAGE"),
         (lambda data: spoil_all(data / "validation"), "none of 9 pictures can be read, such as .*validation/"),
         (lambda data: spoil_all(data / "test"), "'day' in test .*: 0 where at least 5 .*; 20 more cannot be"),
