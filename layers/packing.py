@@ -22,9 +22,8 @@ from model_build.atomic_folder import atomic_folder
 
 REQUIREMENTS = ROOT / "requirements" / "layer.txt"
 MODEL_FILES = ("model.onnx", "manifest.json")
-# The nightly report compares itself with the first. The network names pictures of the second, if it names any. The
-# third is there if the manifest names it.
-OPTIONAL_FILES = ("predictions.csv", "exemplars.json", "glance.onnx")
+# The nightly report compares itself with the first. The network names pictures of the second, if it names any.
+OPTIONAL_FILES = ("predictions.csv", "exemplars.json")
 LAYERS = ("libraries", "model")
 
 # Patterns under python/ of files that never run in Lambda. bin holds console scripts that name the Python of the
@@ -44,13 +43,13 @@ def pack(
     python: Path | None = None,
 ) -> None:
     """Fill both layers; print digests and sizes. Raises PackagingError, also for layers over the limit."""
-    from labeller.manifest import ModelError, require_unedited  # numpy, which the SAM CLI's environment lacks
+    from labeller.manifest import Manifest, ModelError  # numpy, which the SAM CLI's environment lacks
 
     manifest = read_manifest(model)  # first: it is quick, and the libraries are not
     try:
-        require_unedited(manifest)
+        Manifest.from_file(model / "manifest.json")  # as the functions read it
     except ModelError as error:
-        raise PackagingError(f"{relative(model / 'manifest.json')} {error}") from error
+        raise PackagingError(str(error)) from error
     print(f"layers in {relative(out)} for python{PYTHON_VERSION} on {architecture}", flush=True)
     print(fill_libraries(out, requirements, install, architecture, python), flush=True)
     print(fill_model(out, model))
@@ -119,9 +118,9 @@ def fill_model(out: Path, model: Path) -> str:
     manifest = read_manifest(model)
     with atomic_folder(out / "model", "model") as fresh:
         (fresh / "model").mkdir()
-        for name in (*MODEL_FILES, *OPTIONAL_FILES):
-            if name in MODEL_FILES or (model / name).is_file():
-                shutil.copyfile(model / name, fresh / "model" / name)
+        optional = [name for name in OPTIONAL_FILES if (model / name).is_file()]
+        for name in ("manifest.json", *digests_of(manifest), *optional):
+            shutil.copyfile(model / name, fresh / "model" / name)
         normalise(fresh)
     return f"model: {manifest.get('model_version', 'no version')} from {relative(model)}"
 
@@ -155,13 +154,20 @@ def read_manifest(model: Path) -> dict[str, Any]:
             )
     try:
         manifest = json.loads((model / "manifest.json").read_text(encoding="utf-8"))
-        expected = manifest["model_sha256"]
+        digests = digests_of(manifest)
     except (ValueError, KeyError, TypeError) as error:
         raise PackagingError(f"{relative(model / 'manifest.json')} is not a model manifest ({error!r})") from error
-    require_digest(model / "model.onnx", expected)
-    if manifest.get("glance"):
-        require_digest(model / "glance.onnx", manifest["glance"]["sha256"])
+    for name, digest in digests.items():
+        require_digest(model / name, digest)
     return dict(manifest)
+
+
+def digests_of(manifest: dict[str, Any]) -> dict[str, str]:
+    """The SHA-256 of each network that a manifest names, by its file. Raises KeyError, TypeError."""
+    digests = {"model.onnx": manifest["model_sha256"]}
+    if manifest.get("glance") is not None:
+        digests["glance.onnx"] = manifest["glance"]["sha256"]
+    return digests
 
 
 def require_digest(path: Path, expected: str) -> None:
@@ -192,7 +198,7 @@ def check(out: Path, model: Path) -> str | None:
         built = read_manifest(model)
     except PackagingError:
         return None  # built elsewhere, or being built now; the layer is complete
-    if all(built.get(name) == packed.get(name) for name in ("model_sha256", "glance")):
+    if built == packed:
         return None
     return (
         f"WARNING: the layer holds model {packed.get('model_version')}, but {relative(model)} is "

@@ -81,9 +81,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     if (logits.argmax(axis=1) == labels).all():
         return 1.0
     low, high = (1 / bound for bound in reversed(TEMPERATURES))
-    minimum = minimize_scalar(
-        lambda inverse: log_loss(labels, softmax(logits, 1 / inverse)), bounds=(low, high), method="bounded"
-    )
+    minimum = minimize_scalar(lambda inverse: log_loss(labels, softmax(logits, 1 / inverse)), bounds=(low, high))
     return float(1 / minimum.x)
 
 

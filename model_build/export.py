@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import keras
 import onnx
@@ -77,37 +76,6 @@ def resize(path: Path, image_size: int, resized: Path) -> None:
     del graph.graph.value_info[:]
     onnx.checker.check_model(graph, full_check=True)
     onnx.save(graph, resized)
-
-
-def halve(path: Path, halved: Path) -> None:
-    """Write the graph of a base, image -> feature maps, for pictures twice as wide and high: each pixel is the mean of
-    four, rounded to even, in whole numbers that every processor computes alike."""
-    model = onnx.load(path)
-    rename(model, {IMAGE: "halved/image"})
-    graph = model.graph
-    (small,) = graph.input
-    steps: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("Cast", {"to": onnx.TensorProto.FLOAT}),
-        ("Transpose", {"perm": [0, 3, 1, 2]}),
-        ("AveragePool", {"kernel_shape": [2, 2], "strides": [2, 2]}),
-        ("Transpose", {"perm": [0, 2, 3, 1]}),
-        ("Round", {}),
-        ("Cast", {"to": onnx.TensorProto.UINT8}),
-    )
-    names = [IMAGE, *(f"halved/{number}" for number in range(1, len(steps))), small.name]
-    nodes = [
-        onnx.helper.make_node(kind, [given], [made], name=f"halved/{kind}_{number}", **attributes)
-        for number, ((kind, attributes), given, made) in enumerate(zip(steps, names, names[1:], strict=False))
-    ]
-    batch, *sides, colours = small.type.tensor_type.shape.dim
-    shape = [batch.dim_param, *(2 * side.dim_value for side in sides), colours.dim_value]
-    del graph.input[:]
-    graph.input.append(onnx.helper.make_tensor_value_info(IMAGE, onnx.TensorProto.UINT8, shape))
-    behind = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*nodes, *behind])
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, halved)
 
 
 def make_reproducible(model: onnx.ModelProto) -> None:

@@ -38,9 +38,14 @@ def load_frozen(config: BuildConfig, data: Dataset, load_base: LoadBase, fp32: P
 def search_from(config: BuildConfig, data: Dataset, frozen: FrozenBase, folder: Path) -> search.SearchResult:
     """Find the network that the settings ask for, in INT8 by the first quantisation. Raises StructureError."""
 
-    def quantise_quickly(fp32: Path, int8: Path, settings: BuildConfig) -> None:
-        settings = replace(settings, quantisations=settings.quantisations[:1])
-        reference = extract(fp32, quantize.comparison_examples(data, settings), settings)
-        quantize.quantise_base(fp32, int8, reference, data, settings)
+    def quantise(fp32: Path, int8: Path, settings: BuildConfig) -> None:
+        quantise_quickly(fp32, int8, data, settings)
 
-    return search.search(frozen.base, frozen.fp32, data, config, quantise_quickly, folder)
+    return search.search(frozen.base, frozen.fp32, data, config, quantise, folder)
+
+
+def quantise_quickly(fp32: Path, int8: Path, data: Dataset, config: BuildConfig) -> None:
+    """Write `fp32` in INT8 by the first quantisation of the settings. Raises QuantisationError."""
+    config = replace(config, quantisations=config.quantisations[:1])
+    reference = extract(fp32, quantize.comparison_examples(data, config), config)
+    quantize.quantise_base(fp32, int8, reference, data, config)

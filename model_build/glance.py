@@ -25,6 +25,7 @@ from model_build.data.dataset import Dataset, Example
 from model_build.data.shifts import CHANGES
 from model_build.familiarity import Familiarity, Mahalanobis, choose_familiarity, part_of, strangest_rows
 from model_build.features import Features, extract
+from model_build.halving import halve
 from model_build.head import TrainedHead
 from model_build.search import SIGNIFICANCE, Network, SearchResult, split_guides
 from model_build.selection import EvaluatedHead, JudgedCopies, TrainedNetwork, log_losses, paired_difference
@@ -32,7 +33,7 @@ from model_build.selection import EvaluatedHead, JudgedCopies, TrainedNetwork, l
 
 @dataclass(frozen=True, slots=True)
 class GlanceNetwork:
-    """The glance network, its head, and what it may answer.
+    """The glance network, its features of training and validation pictures, its head, and what it may answer.
 
     `answered` bool [n]: the training and validation pictures that it answered in the cross-validation; `logits` [n,
     labels]: the answers of both networks together, for the thorough one's temperature; `copies` likewise. `loss` is
@@ -41,10 +42,10 @@ class GlanceNetwork:
     """
 
     network: Network
+    features: Features
     trained: TrainedHead
     temperature: float
     confidence: float
-    least_familiar: float
     familiarity: Familiarity
     answered: np.ndarray
     answered_copies: np.ndarray
@@ -89,15 +90,15 @@ def learn(
     that one's answers, and `familiarity` its own. Raises DataError.
     """
     halved = work / "halved.int8.onnx"
-    export.halve(small.chosen.int8, halved)
+    halve(small.chosen.int8, halved)
     network, cost = replace(small.chosen, int8=halved), searched.chosen.cost
     features = extract(network.int8, data.known, config)
     changed = extract(network.int8, data.splits["validation"], config, CHANGES)
     if features.examples != thorough.features.examples:
         raise AssertionError("both networks read the same files")
-    judged = _judge(features, changed, network, familiarity, data, config)
+    judged = _judge(features, changed, network, thorough.head, familiarity, data, config)
     guides = set(split_guides(data.known, config.guide_images)[0])
-    judges = np.array([example not in guides for example in features.examples], bool)
+    judges = np.array([example not in guides for example in features.examples])
     confidence = _confidence(judged, alone, judges, config)
     if confidence is None:
         print("      none: in the cross-validation it is sure of too few pictures, or loses too many labels")
@@ -121,10 +122,10 @@ def learn(
     labels, own = len(data.labels), replace(config, image_size=network.image_size)
     return GlanceNetwork(
         network,
+        features,
         head.train(judged.head.candidate, features.values, features.labels, labels, own),
         judged.temperature,
         confidence,
-        config.glance_familiarity,
         judged.familiarity,
         answered,
         copies,
@@ -138,20 +139,25 @@ def learn(
 def rule(config: BuildConfig) -> str:
     """What it answers, in words."""
     return (
-        f"it answers alone above the lowest confidence, from {config.glance_confidence:g} on, at which it loses at "
-        f"most {config.glance_losses:.1%} of the right labels of the thorough network (by the upper end of the 95% "
-        "interval) in the cross-validation of the pictures and of their changed copies together, if it finds the "
-        "picture familiar as well"
+        f"it answers alone above the lowest confidence, from {config.glance_confidence:g} and the confidence threshold "
+        f"on, at which it loses at most {config.glance_losses:.1%} of the right labels of the thorough network (by the "
+        "upper end of the 95% interval) in the cross-validation of the pictures and of their changed copies together, "
+        "if it finds the picture familiar as well"
     )
 
 
 def _judge(
-    features: Features, changed: Features, network: Network, thorough: Familiarity, data: Dataset, config: BuildConfig
+    features: Features,
+    changed: Features,
+    network: Network,
+    head_of_thorough: EvaluatedHead,
+    thorough: Familiarity,
+    data: Dataset,
+    config: BuildConfig,
 ) -> _Judged:
-    """Choose head, temperature and familiarity as for a network that is shipped alone, by the same cross-validation;
-    familiarity by the method that the thorough network has."""
-    heads = [selection.evaluate_head(one, features, len(data.labels), config) for one in config.heads]
-    chosen = selection.choose_head(heads)
+    """Choose penalty, temperature and familiarity as for a network that is shipped alone, by the same cross-validation;
+    kind of head and method of familiarity are the thorough network's."""
+    chosen = selection.evaluate_head(head_of_thorough.candidate, features, len(data.labels), config)
     copies = selection.judge_copies(chosen, features, changed, config)
     temperature = calibration.fit_temperature(*calibration.answers(chosen, features, copies))
     examples = (*data.others.get("train", ()), *data.others.get("validation", ()))
@@ -176,13 +182,14 @@ def _confidence(judged: _Judged, alone: Calibration, judges: np.ndarray, config:
     right = np.concatenate([judged.head.right[judges], judged.copies.right[counted]])
     thorough = np.concatenate([alone.validation.right[judges], alone.copies.right[counted]])
     confidence = softmax(logits, judged.temperature).max(axis=1)
-    sure = (shares >= config.glance_familiarity) & (confidence >= config.glance_confidence)
+    lowest = max(config.glance_confidence, alone.threshold.value)  # below the model's threshold it may answer nothing
+    sure = (shares >= config.glance_familiarity) & (confidence >= lowest)
     # What the thorough network gets wrong as well is not lost.
-    return least_confidence(confidence[sure], (thorough & ~right)[sure], config)
+    return least_confidence(confidence[sure], (thorough & ~right)[sure], lowest, config)
 
 
-def least_confidence(confidence: np.ndarray, lost: np.ndarray, config: BuildConfig) -> float | None:
-    """The lowest confidence, `glance_confidence` or above, from which on the share of `lost` bool [n] is at most
+def least_confidence(confidence: np.ndarray, lost: np.ndarray, lowest: float, config: BuildConfig) -> float | None:
+    """The lowest confidence, `lowest` or above, from which on the share of `lost` bool [n] is at most
     `glance_losses`, by the upper end of its interval; None if there is none.
 
     It lies halfway between two of `confidence` float [n], so that rounding moves no picture across.
@@ -193,7 +200,7 @@ def least_confidence(confidence: np.ndarray, lost: np.ndarray, config: BuildConf
         below = float(confidence[last + 1]) if last + 1 < len(confidence) else None
         if below == confidence[last] or wilson_interval(int(losses[last]), last + 1).high > config.glance_losses:
             continue
-        return config.glance_confidence if below is None else (below + float(confidence[last])) / 2
+        return lowest if below is None else (below + float(confidence[last])) / 2
     return None
 
 
@@ -213,7 +220,7 @@ def finish(base: Path, trained: TrainedHead, familiarity: Familiarity, side: int
 
 
 def export_glance(
-    glance: GlanceNetwork, thorough: Familiarity, size: tuple[int, int], work: Path, folder: Path
+    glance: GlanceNetwork, thorough: Familiarity, config: BuildConfig, work: Path, folder: Path
 ) -> Glance:
     """Write glance.onnx, which shares exemplars.json with the thorough network; return its part of the manifest."""
     if glance.familiarity.exemplars.examples != thorough.exemplars.examples:
@@ -225,6 +232,6 @@ def export_glance(
         hashlib.sha256(path.read_bytes()).hexdigest(),
         glance.temperature,
         glance.confidence,
-        glance.least_familiar,
-        golden.choose_golden_example(path, size),
+        config.glance_familiarity,
+        golden.choose_golden_example(path, (config.image_size, config.image_size)),
     )

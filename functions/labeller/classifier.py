@@ -121,9 +121,10 @@ class Network:
         ):
             if expected is None or answers is None:
                 continue
-            answer = answers[0].tolist()
-            if not (moved := float(np.abs(np.subtract(answer, expected)).max())) <= FAMILIARITY_TOLERANCE:
-                raise self._failed_check(name, answer, expected, moved, FAMILIARITY_TOLERANCE)
+            answer = answers[0]
+            moved = float(np.abs(answer - expected).max()) if np.shape(expected) == answer.shape else np.inf
+            if not moved <= FAMILIARITY_TOLERANCE:
+                raise self._failed_check(name, answer.tolist(), expected, moved, FAMILIARITY_TOLERANCE)
         return difference
 
     def _failed_check(
@@ -265,7 +266,7 @@ def open_classifier(directory: Path, threads: int) -> Classifier:
     glance = None
     if manifest.glance is not None:
         smaller = _open(directory / GLANCE_FILE, manifest.glance.sha256, manifest, threads)
-        _require_same_outputs(session, smaller, directory / GLANCE_FILE)
+        _require_same_outputs(directory / GLANCE_FILE, session, smaller)
         glance = Network(smaller, manifest.model_version, manifest.glance.temperature, manifest.glance.golden)
     names = {output.name for output in session.get_outputs()}
     exemplars = read_exemplars(directory / EXEMPLARS_FILE) if NEAREST_OUTPUT in names else ()
@@ -330,14 +331,14 @@ def _check_fit(session: onnxruntime.InferenceSession, manifest: Manifest, path: 
             )
 
 
-def _require_same_outputs(
-    thorough: onnxruntime.InferenceSession, glance: onnxruntime.InferenceSession, path: Path
-) -> None:
-    needed, given = (sorted(output.name for output in session.get_outputs()) for session in (thorough, glance))
+def _require_same_outputs(path: Path, *sessions: onnxruntime.InferenceSession) -> None:
+    needed, given = (
+        {output.name: (output.type, *output.shape[1:]) for output in session.get_outputs()} for session in sessions
+    )
     if given != needed or FAMILIARITY_OUTPUT not in needed:
         raise ModelError(
-            f"{path}: its outputs must be those of {MODEL_FILE} ({', '.join(needed)}), {FAMILIARITY_OUTPUT!r} among "
-            f"them, it has {', '.join(given)}"
+            f"{path}: its outputs must be those of {MODEL_FILE}, {FAMILIARITY_OUTPUT!r} among them, {needed}, it has "
+            f"{given}"
         )
 
 

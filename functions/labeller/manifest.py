@@ -7,8 +7,8 @@ import base64
 import binascii
 import hashlib
 import json
-import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -67,7 +67,7 @@ class GoldenExample:
             raise ValueError(f"golden.tile must be base64: {error}") from error
         if size != TILE * TILE * 3:
             raise ValueError(f"golden.tile must hold {TILE} x {TILE} RGB pixels, {TILE * TILE * 3} bytes, not {size}")
-        if not self.logits or not all(_is_number(logit) and math.isfinite(logit) for logit in self.logits):
+        if not self.logits or not all(map(_is_number, self.logits)):
             raise ValueError(f"golden.logits must be finite numbers, not {list(self.logits)!r}")
         if not (self.familiarity is None or _is_share(self.familiarity)):
             raise ValueError(f"golden.familiarity must be between 0 and 1, not {self.familiarity!r}")
@@ -170,7 +170,7 @@ class Manifest:
         if values.get("glance") is not None:
             values["glance"] = _glance(values["glance"])
         manifest = cls(**values)
-        require_unedited(content)
+        _require_unedited(content)
         return manifest
 
     @classmethod
@@ -189,7 +189,7 @@ class Manifest:
         return json.dumps(content | {DIGEST: _digest(content)}, ensure_ascii=False, indent=2) + "\n"
 
 
-def require_unedited(content: Mapping[str, Any]) -> None:
+def _require_unedited(content: Mapping[str, Any]) -> None:
     """Raise ModelError if the content of a manifest.json is not what the build wrote.
 
     This catches accidents: exchanged labels, or a threshold of another model. It is no protection from somebody who
@@ -260,7 +260,9 @@ def _require(condition: object, message: str) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether the value is a finite number: JSON as Python reads it has NaN, Infinity and integers of any size."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
 
 
 def _is_share(value: object) -> bool:
@@ -272,7 +274,7 @@ def _is_text(value: object) -> bool:
 
 
 _Rules = Mapping[str, tuple[Callable[[Any], object], str]]
-_TEMPERATURE = (lambda value: _is_number(value) and 0 < value < math.inf, "a number above 0")
+_TEMPERATURE = (lambda value: _is_number(value) and value > 0, "a number above 0")
 _SHA256 = (
     lambda digest: isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest),
     "64 lower-case hexadecimal digits",

@@ -200,6 +200,14 @@ def test_softmax_of_huge_logits_does_not_overflow() -> None:
     np.testing.assert_array_equal(softmax(np.array([[1e4, -1e4]], np.float32), 1.0), [[1.0, 0.0]])
 
 
+def test_each_row_of_softmax_is_of_its_own_logits() -> None:
+    np.testing.assert_array_equal(softmax(np.array([[0.0, 0.0], [5000.0, 0.0]]), 1.0), [[0.5, 0.5], [1.0, 0.0]])
+
+
+def test_softmax_computes_in_double_precision() -> None:
+    assert softmax(np.zeros((1, 2), np.float32), 1.0).dtype == np.float64
+
+
 # ---- classifier -------------------------------------------------------------------------------------------
 
 
@@ -282,6 +290,7 @@ def test_pictures_have_the_familiarity_and_the_nearest_training_pictures_that_th
     assert red.nearest == yellow.nearest == NEAREST
     assert yellow.label == "red"
     assert classifier.thresholds == Thresholds(0.9, 0.25)
+    assert classifier.has_familiarity
 
 
 def test_a_float32_that_stands_for_the_threshold_is_not_below_it(tmp_path: Path) -> None:
@@ -294,9 +303,20 @@ def test_a_float32_that_stands_for_the_threshold_is_not_below_it(tmp_path: Path)
 
 
 def test_a_model_without_familiarity_has_none(tmp_path: Path) -> None:
-    (green,) = load_classifier(write_model(tmp_path), threads=1).predict(batch(GREEN))
+    classifier = load_classifier(write_model(tmp_path), threads=1)
+
+    (green,) = classifier.predict(batch(GREEN))
 
     assert (green.familiarity, green.nearest) == (None, ())
+    assert classifier.has_familiarity is False
+    assert classifier.may_answer(classifier.outputs(batch(GREEN, RED))).tolist() == [False, False]
+
+
+def test_answers_are_in_double_precision(tmp_path: Path) -> None:
+    outputs = load_classifier(write_familiar_model(tmp_path), threads=1).outputs(batch(RED))
+
+    assert outputs.familiarity is not None
+    assert outputs.logits.dtype == outputs.familiarity.dtype == np.float64
 
 
 def test_a_model_with_a_threshold_needs_the_output(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -128,6 +129,18 @@ def test_the_self_check_asks_both_networks(tmp_path: Path) -> None:
         load_classifier(write_glance_model(tmp_path / "wrong", glance=wrong), threads=1)
 
 
+@pytest.mark.parametrize("similarity", [(), (0.75,), (0.75, 0.5, 0.5)])
+def test_a_golden_picture_with_fewer_or_more_neighbours_fails_the_self_check(
+    tmp_path: Path, similarity: tuple[float, ...]
+) -> None:
+    glance = Manifest.from_file(write_glance_model(tmp_path / "right") / MANIFEST_FILE).glance
+    assert glance is not None
+    wrong = {"golden": replace(glance.golden, similarity=similarity)}
+
+    with pytest.raises(ModelError, match=r"fails its self-check: .* with the similarity"):
+        load_classifier(write_glance_model(tmp_path / "wrong", glance=wrong), threads=1)
+
+
 def test_a_glance_network_of_another_build_is_refused(tmp_path: Path) -> None:
     write_glance_model(tmp_path)
     (tmp_path / GLANCE_FILE).write_bytes(b"another")
@@ -144,10 +157,20 @@ def test_a_missing_glance_network_is_named(tmp_path: Path) -> None:
         load_classifier(tmp_path, threads=1)
 
 
-def test_a_glance_network_that_knows_no_familiarity_is_refused(tmp_path: Path) -> None:
+def naming_one_neighbour() -> onnx.ModelProto:
+    network = colour_network((8, 8), familiarity=True)
+    for output in network.graph.output:
+        if output.name in ("nearest", "similarity"):
+            output.type.tensor_type.shape.dim[1].dim_value = 1
+    return network
 
+
+@pytest.mark.parametrize("network", [colour_network((8, 8)), naming_one_neighbour()], ids=["no familiarity", "another"])
+def test_a_glance_network_with_other_outputs_than_the_thorough_one_is_refused(
+    tmp_path: Path, network: onnx.ModelProto
+) -> None:
     write_glance_model(tmp_path)
-    content = colour_network((8, 8)).SerializeToString()
+    content = network.SerializeToString()
     (tmp_path / GLANCE_FILE).write_bytes(content)
     manifest = Manifest.from_file(tmp_path / MANIFEST_FILE)
     assert manifest.glance is not None
@@ -171,8 +194,12 @@ def test_the_manifest_survives_the_way_through_json(tmp_path: Path) -> None:
     [
         ({"sha256": "A" * 64}, "glance.sha256 must be 64 lower-case"),
         ({"temperature": 0}, "glance.temperature must be a number above 0, not 0"),
+        ({"temperature": math.nan}, "glance.temperature must be a number above 0, not nan"),
+        ({"temperature": 10**400}, "glance.temperature must be a number above 0, not 1000"),
         ({"confidence": 1.1}, "glance.confidence must be between 0 and 1, not 1.1"),
+        ({"confidence": math.nan}, "glance.confidence must be between 0 and 1, not nan"),
         ({"familiarity": None}, "glance.familiarity must be between 0 and 1, not None"),
+        ({"familiarity": -0.1}, "glance.familiarity must be between 0 and 1, not -0.1"),
         ({"golden": {}}, "golden must be"),
         ({"golden": None}, "golden must be"),
     ],

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from io import BytesIO
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from labeller.images import Reason, Unreadable, decode
+from labeller.tiff_file import TiffFile
 from tests.support import encoded, photo_like
 
 HEIGHT, WIDTH = 6, 8
@@ -48,9 +51,14 @@ def tiff(
     }
     if extra >= 0:
         entries[338] = ("H", [extra])
+    return written(order, entries, strips)
+
+
+def written(order: str, entries: dict[int, tuple[str, list[int]]], parts: Sequence[bytes], offsets: int = 273) -> bytes:
+    """A TIFF with these fields (code of `struct`, numbers) and parts, whose offsets are the field `offsets`."""
     start = 1000
-    positions = [start + sum(map(len, strips[:number])) for number in range(len(strips))]
-    entries[273] = ("I", positions)
+    if offsets in entries:
+        entries[offsets] = ("I", [start + sum(map(len, parts[:number])) for number in range(len(parts))])
     directory, values, at = struct.pack(order + "H", len(entries)), b"", 8 + 2 + 12 * len(entries) + 4
     for tag, (code, numbers) in sorted(entries.items()):
         packed = struct.pack(f"{order}{len(numbers)}{code}", *numbers)
@@ -58,7 +66,7 @@ def tiff(
             packed, values = struct.pack(order + "I", at + len(values)), values + packed
         directory += struct.pack(order + "HHI", tag, 3 if code == "H" else 4, len(numbers)) + packed.ljust(4, b"\0")
     header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
-    return (header + directory + bytes(4) + values).ljust(start, b"\0") + b"".join(strips)
+    return (header + directory + bytes(4) + values).ljust(start, b"\0") + b"".join(parts)
 
 
 def pixels(data: bytes) -> NDArray[np.uint8]:
@@ -109,9 +117,12 @@ def test_grey_is_the_same_in_either_byte_order(kind: type[np.generic], order: st
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("bits", BITS)
 def test_grey_of_which_zero_is_white_is_no_negative(bits: int, order: str, compression: int) -> None:
-    result = pixels(tiff(order, WHITE_IS_ZERO, compression, [BITS[bits](PLANES[0])]))
+    grey = PLANES[0].copy()
+    grey[0, :2] = (0, 255)
 
-    np.testing.assert_array_equal(result, 255 - np.repeat(PLANES[0][..., np.newaxis], 3, axis=-1))
+    result = pixels(tiff(order, WHITE_IS_ZERO, compression, [BITS[bits](grey)]))
+
+    np.testing.assert_array_equal(result, 255 - np.repeat(grey[..., np.newaxis], 3, axis=-1))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
@@ -138,6 +149,66 @@ def test_of_a_few_damaged_jpegs_in_many_strips_a_tiff_is_read() -> None:
     assert decode(damaged(5, 9), (8, 8), 10**6).width == 320  # 2 of 40
     with pytest.raises(Unreadable, match="CORRUPT: TIFF: 3 of 40 strips are corrupt JPEG data"):
         decode(damaged(5, 9, 20), (8, 8), 10**6)
+
+
+SIDE = 16  # of a part: the smallest that a tile may have
+NOISE = [encoded(Image.fromarray(RANDOM.integers(0, 256, (SIDE, SIDE), np.uint8)), "JPEG") for _ in range(4)]
+
+
+def tiff_of(jpegs: Sequence[bytes], tiled: bool = False, without: int = 0) -> bytes:
+    """Grey parts one below the other, each a JPEG file, or without one of the fields."""
+    count = len(jpegs)
+    size = {322: ("H", [SIDE]), 323: ("H", [SIDE])} if tiled else {278: ("H", [SIDE])}
+    offsets, lengths = (324, 325) if tiled else (273, 279)
+    entries: dict[int, tuple[str, list[int]]] = {
+        256: ("H", [SIDE]),
+        257: ("H", [count * SIDE]),
+        258: ("H", [8]),
+        259: ("H", [7]),
+        262: ("H", [GREY]),
+        277: ("H", [1]),
+        offsets: ("I", []),
+        lengths: ("I", [len(jpeg) for jpeg in jpegs]),
+    }
+    fields = {tag: value for tag, value in (entries | size).items() if tag != without}
+    return written("<", fields, jpegs, offsets)
+
+
+def holed(jpeg: bytes) -> bytes:
+    middle = len(jpeg) * 8 // 10
+    return jpeg[:middle] + b"\x55" * 40 + jpeg[middle + 40 :]
+
+
+@pytest.mark.parametrize("tiled", [False, True], ids=["strips", "tiles"])
+@pytest.mark.parametrize("damage", [holed, lambda jpeg: jpeg[: len(jpeg) * 3 // 4]], ids=["a hole", "an early end"])
+def test_a_damaged_jpeg_of_a_tiff_that_holds_whole_files_is_corrupt(
+    damage: Callable[[bytes], bytes], tiled: bool
+) -> None:
+    assert decode(tiff_of(NOISE, tiled), (8, 8), 10**6).height == 4 * SIDE
+
+    for number in range(4):
+        with pytest.raises(Unreadable, match="CORRUPT: TIFF: 1 of 4 strips are corrupt JPEG data"):
+            decode(
+                tiff_of([damage(jpeg) if at == number else jpeg for at, jpeg in enumerate(NOISE)], tiled), (8, 8), 10**6
+            )
+
+
+def test_a_tiff_that_does_not_say_where_its_jpegs_are_is_corrupt_and_one_that_lacks_their_lengths_is_read() -> None:
+    with pytest.raises(Unreadable) as caught:
+        decode(tiff_of(NOISE, without=273), (8, 8), 10**6)
+    assert caught.value.reason is Reason.CORRUPT
+
+    assert decode(tiff_of(NOISE[:1], without=279), (8, 8), 10**6).height == SIDE
+
+
+def test_a_tiff_of_jpegs_is_decoded_once() -> None:
+    image = TiffFile(BytesIO(tiff_of(NOISE)))
+    image.load()
+    before = image.tobytes()
+
+    image.load()
+
+    assert image.tobytes() == before
 
 
 @pytest.mark.parametrize(

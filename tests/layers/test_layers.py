@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -31,6 +32,16 @@ WHEEL = {  # the files of a distribution "thing"; 4 + 2 + 3 bytes of them are ne
     "thing/include/thing.h": "unused",
     "thing/bin/tool.py": "x",  # only bin/ at the top holds console scripts
     "bin/thing": "unused",
+}
+
+GOLDEN = {"tile": base64.b64encode(bytes(16 * 16 * 3)).decode(), "logits": [1.0, -1.0]}
+MANIFEST = {
+    "labels": ["cats", "dogs"],
+    "input_size": [8, 8],
+    "temperature": 1.0,
+    "confidence_threshold": 0.5,
+    "golden": GOLDEN,
+    "format_version": 2,
 }
 
 
@@ -77,8 +88,15 @@ def model(tmp_path: Path) -> Path:
 def write_model(folder: Path, network: bytes, **members: object) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "model.onnx").write_bytes(network)
-    manifest = {"model_version": "cats-1", "model_sha256": hashlib.sha256(network).hexdigest(), **members}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    own = {"model_version": "cats-1", "model_sha256": hashlib.sha256(network).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps(MANIFEST | own | members))
+
+
+def write_glance(folder: Path, network: bytes, **members: object) -> None:
+    """A model with a glance network; the file may be another one than the manifest names."""
+    glance = {"sha256": hashlib.sha256(b"glance").hexdigest(), "temperature": 1.0, "confidence": 0.95}
+    write_model(folder, b"network", glance=glance | {"familiarity": 0.1, "golden": GOLDEN} | members)
+    (folder / "glance.onnx").write_bytes(network)
 
 
 def test_the_layers_have_the_paths_that_lambda_and_the_function_search(
@@ -302,9 +320,46 @@ def test_a_manifest_that_was_edited_is_refused_before_it_is_deployed(
     tmp_path: Path, requirements: Path, model: Path
 ) -> None:
     write_model(model, b"network", labels=["dogs", "cats"], manifest_sha256="0" * 64)
-    with pytest.raises(PackagingError, match=r"manifest\.json was changed after the model was built"):
+    with pytest.raises(PackagingError, match=r"manifest\.json: was changed after the model was built"):
         pack(model, tmp_path / "layers", requirements, Installer())
     assert not (tmp_path / "layers").exists()
+
+
+def test_a_manifest_that_the_functions_would_refuse_is_refused_before_it_is_deployed(
+    tmp_path: Path, requirements: Path, model: Path
+) -> None:
+    for members in ({"temperature": 0}, {"confidence": 2}, {"golden": None}):
+        write_glance(model, b"glance", **members)
+        with pytest.raises(PackagingError, match=r"manifest\.json: (glance\.\w+|golden) must be"):
+            pack(model, tmp_path / "layers", requirements, Installer())
+    assert not (tmp_path / "layers").exists()
+
+
+def test_the_glance_network_is_in_the_model_layer_if_the_manifest_names_it(
+    tmp_path: Path, requirements: Path, model: Path
+) -> None:
+    for names_it in (True, False):
+        write_glance(model, b"glance")
+        if not names_it:  # the file of an earlier model
+            write_model(model, b"network")
+        pack(model, tmp_path / "layers", requirements, Installer())
+        assert ("model/glance.onnx" in tree(tmp_path / "layers" / "model")) is names_it
+
+
+def test_a_glance_network_that_is_missing_or_another_one_is_refused(model: Path) -> None:
+    write_glance(model, b"of another build")
+    with pytest.raises(PackagingError, match=r"glance\.onnx is not the network of its manifest"):
+        read_manifest(model)
+    (model / "glance.onnx").unlink()
+    with pytest.raises(PackagingError, match=r"glance\.onnx is missing, and the manifest beside it names it"):
+        read_manifest(model)
+
+
+@pytest.mark.parametrize("glance", [[1], "glance.onnx", {}, False, {"temperature": 1.0}])
+def test_a_manifest_whose_glance_network_has_no_digest_is_refused(model: Path, glance: object) -> None:
+    write_model(model, b"network", glance=glance)
+    with pytest.raises(PackagingError, match="is not a model manifest"):
+        read_manifest(model)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "\x00"])
@@ -410,6 +465,25 @@ def test_a_layer_of_another_model_than_the_last_build_gives_a_warning(
     assert "WARNING: the layer holds model cats-1" in warning
     assert "is cats-2: to ship that one" in warning
     assert check(tmp_path / "layers", tmp_path / "no model here") is None
+
+
+@pytest.mark.parametrize("member", ["temperature", "confidence"])
+def test_a_layer_whose_glance_network_answers_otherwise_gives_a_warning(
+    tmp_path: Path, requirements: Path, model: Path, member: str
+) -> None:
+    write_glance(model, b"glance")
+    pack(model, tmp_path / "layers", requirements, Installer())
+    assert check(tmp_path / "layers", model) is None
+    write_glance(model, b"glance", **{member: 0.99})
+    assert "WARNING: the layer holds model cats-1" in str(check(tmp_path / "layers", model))
+
+
+def test_a_layer_with_another_threshold_than_the_last_build_gives_a_warning(
+    tmp_path: Path, requirements: Path, model: Path
+) -> None:
+    pack(model, tmp_path / "layers", requirements, Installer())
+    write_model(model, b"network", confidence_threshold=0.9)
+    assert "WARNING: the layer holds model cats-1" in str(check(tmp_path / "layers", model))
 
 
 @pytest.mark.parametrize("small_disk", [150], indirect=True)

@@ -8,12 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labeller.classifier import softmax
-from model_build.calibration import TEMPERATURES, Threshold, at_bound, choose_threshold, fit_temperature, strictest
+from model_build.calibration import (
+    TEMPERATURES,
+    Threshold,
+    answers,
+    at_bound,
+    calibrate,
+    choose_threshold,
+    fit_temperature,
+    strictest,
+)
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, Example
+from model_build.data.shifts import CHANGES, change_of
 from model_build.features import Features
 from model_build.progress import Stages
-from model_build.selection import EvaluatedHead, JudgedCopies, TrainedNetwork
+from model_build.selection import EvaluatedHead, JudgedCopies, TrainedNetwork, evaluate_head, judge_copies
+from tests.model_build.colours import features_of, pictures, write_base
 from tests.model_build.test_head import LINEAR
 
 
@@ -49,7 +60,7 @@ def test_logits_without_a_mistake_get_temperature_1() -> None:
 
 def test_logits_without_information_get_the_highest_temperature() -> None:
     logits = np.tile([[5.0, 0.0], [0.0, 5.0]], (10, 1))
-    assert fit_temperature(logits, np.array([1, 0] * 10)) == pytest.approx(TEMPERATURES[1], rel=1e-3)
+    assert fit_temperature(logits, np.array([1, 0] * 10)) == pytest.approx(10, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +73,13 @@ def test_logits_without_information_get_the_highest_temperature() -> None:
 )
 def test_a_search_that_ends_at_its_bound_is_noticed(leads: float, right: int, bound: bool) -> None:
     temperature = fit_temperature(np.tile([leads, 0.0], (10, 1)), np.array([0] * right + [1] * (10 - right)))
+    assert at_bound(temperature) == bound
+
+
+@pytest.mark.parametrize(
+    ("temperature", "bound"), [(0.1, True), (0.10005, True), (0.12, False), (9.9, False), (9.995, True), (10.0, True)]
+)
+def test_a_thousandth_beside_a_bound_is_at_it(temperature: float, bound: bool) -> None:
     assert at_bound(temperature) == bound
 
 
@@ -173,9 +191,10 @@ def test_temperature_and_threshold_are_those_of_heads_that_did_not_learn_from_th
     # The lead divided by the temperature gives the confidence; the threshold lies between the two confidences: 114 of
     # 125 are too few. At the best temperature the slope of the log loss, the sum of lead * (right - confidence), is 0.
     leads, right = np.array([4.0] * 100 + [1.0] * 25), np.array([True] * 99 + [False] + [True] * 15 + [False] * 10)
-    labels = (~right).astype(int)  # the first label leads
+    leading = np.arange(125) % 2
+    labels, logits = np.where(right, leading, 1 - leading), leads[:, np.newaxis] * np.eye(2)[leading]
     features = Features((Example(Path("a.jpg"), 0, ""),) * 125, np.zeros((125, 2, 1), np.float32), labels)
-    judged = EvaluatedHead(LINEAR, np.column_stack([leads, np.zeros(125)]), labels, 0.0)
+    judged = EvaluatedHead(LINEAR, logits, labels, 0.0)
     heads: Any = [MemorisedHead(labels)] * 2
     network = TrainedNetwork(Path("fp32"), Path("int8"), features, features, [judged], judged, *heads)
     all_wrong = JudgedCopies(np.array(["blur"]), np.array([[9.0, 0.0]]), np.array([1]), np.array([True]))  # not counted
@@ -189,3 +208,34 @@ def test_temperature_and_threshold_are_those_of_heads_that_did_not_learn_from_th
     assert (leads * (right - confidence)).sum() == pytest.approx(0, abs=0.01)
     assert found.threshold.value == pytest.approx((confidence[0] + confidence[-1]) / 2)
     assert found.threshold.reached
+    answered = found.validation
+    assert (answered.examples, answered.temperature) == (features.examples, found.temperature)
+    np.testing.assert_array_equal(answered.logits, logits)
+    np.testing.assert_array_equal(answered.labels, labels)
+
+
+def test_changed_copies_of_the_validation_pictures_count_as_much_and_are_judged_like_them(tmp_path: Path) -> None:
+    # The labels have nothing to do with the colours, so the head is wrong about many pictures, and often unsure.
+    write_base(tmp_path / "colours.onnx", 64)
+    colours = np.random.default_rng(1).integers(40, 216, (80, 3))
+    labels = [number % 2 for number in range(80)]
+    validation = pictures(tmp_path, "validation", colours[40:], labels[40:])
+    features = features_of((*pictures(tmp_path, "train", colours[:40], labels[:40]), *validation), colours)
+    config = BuildConfig(tmp_path, image_size=64, cache=tmp_path / "cache", penalties=(1e-3,))
+    head, unused = evaluate_head(LINEAR, features, 2, config), Path("unused")
+    nothing: Any = None
+    network = TrainedNetwork(unused, tmp_path / "colours.onnx", features, features, [head], head, nothing, nothing)
+
+    found = calibrate(network, validation, config)
+
+    assert found.changed.examples == validation
+    kinds = np.array([change_of(example.sha256) for example in validation])
+    assert set(kinds) == set(CHANGES)
+    moved = np.abs(found.changed.values[:, 0] - features.values[40:, 0]).max(axis=1)
+    assert moved[kinds == "mirrored"].max() < 3 < moved[kinds == "darker or brighter"].min()
+    assert found.copies.changes.tolist() == kinds.tolist()
+    expected = judge_copies(head, features, found.changed, config)
+    np.testing.assert_array_equal(found.copies.logits, expected.logits)
+    logits, targets = answers(head, features, expected)
+    assert found.temperature == fit_temperature(logits, targets)
+    assert len(targets) == 80 + expected.counted.sum() > 80

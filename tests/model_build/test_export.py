@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from model_build.base import on_rgb_pixels
-from model_build.export import FEATURES, IMAGE, LOGITS, export, halve, join, make_reproducible
+from model_build.export import FEATURES, IMAGE, LOGITS, export, join, make_reproducible
 from tests.model_build.narrow import narrow_vgg
 
 
@@ -90,22 +90,3 @@ def test_the_bytes_do_not_depend_on_names_and_order_that_tf2onnx_takes_from_sets
     one = graph({"a": "Const:0", "b": "fold__7", "scaled": "mul__3:0", "shifted": "add__4:0"}, [0, 1])
     other = graph({"a": "Const_1:0", "b": "fold__2", "scaled": "mul__9:0", "shifted": "add__1:0"}, [1, 0])
     assert one == other
-
-
-def test_a_halved_base_sees_the_mean_of_every_four_pixels(tmp_path: Path) -> None:
-    graph = helper.make_graph(
-        [helper.make_node("Cast", [IMAGE], [FEATURES], to=TensorProto.FLOAT)],
-        "pixels as features",
-        [helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, ["N", 4, 6, 3])],
-        [helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["N", 4, 6, 3])],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "a.onnx")
-
-    halve(tmp_path / "a.onnx", tmp_path / "b.onnx")
-
-    large = np.random.default_rng(2).integers(0, 256, (3, 8, 12, 3), dtype=np.uint8)
-    large[0, :2, :2, 0] = [[1, 2], [2, 1]]  # a mean of 1.5, which becomes 2
-    large[0, :2, 2:4, 0] = [[2, 3], [3, 2]]  # of 2.5, which becomes 2 as well
-    small = run(tmp_path / "b.onnx", {IMAGE: large})
-    assert small[0, 0, :2, 0].tolist() == [2, 2]
-    np.testing.assert_array_equal(small, np.rint(large.reshape(3, 4, 2, 6, 2, 3).mean(axis=(2, 4))))

@@ -21,8 +21,10 @@ from model_build.familiarity import (
     Familiarity,
     Mahalanobis,
     Scale,
+    _best_weight,
     choose_exemplars,
     choose_familiarity,
+    strangest_rows,
     unit_vectors,
 )
 from model_build.features import Features, joined, pool, rows_of, window_means
@@ -76,6 +78,14 @@ def test_shares_reach_0_and_1_beyond_the_validation_scores() -> None:
     assert scale(np.array([-1000.0, 1 - 24.5, 1 - 24.5 / 2, 1000.0])) == pytest.approx([0, 0, 0.005, 1])
 
 
+def test_a_scale_has_few_points_half_of_them_among_the_lowest_tenth() -> None:
+    scale = Scale.of(np.arange(5000.0))
+
+    assert len(scale.scores) == len(scale.shares) <= 128
+    assert (scale.scores < 500).sum() >= 64
+    assert np.diff(scale.shares).max() <= 1 / 62 + 1e-3  # the others are evenly spread
+
+
 def test_a_score_that_all_validation_pictures_share_is_familiar() -> None:
     scale = Scale.of(np.full(20, 0.5))
 
@@ -126,6 +136,64 @@ def test_the_score_is_the_mean_of_the_three_windows_that_are_closest_to_exemplar
     picture = Features((), windows[:, :2], np.array([0]), windows=windows)
 
     assert exemplars.score(picture) == pytest.approx([(0.6 + 1 + 0.8) / 3 - 0.25])
+
+
+# Six exemplars on the axes of six dimensions, and a picture between the first two. Of the five nearest, the others have
+# the cosine 0, so an exemplar scores 1 / 5, and 0 without itself; the picture between scores 2 x 0.7071 / 5.
+AXES = Exemplars(
+    tuple(Example(Path(f"data/train/a/{axis}.jpg"), 0, str(axis)) for axis in range(6)),
+    100 * np.eye(6, dtype=np.int8),
+    0.01,
+    np.zeros(6, np.float32),
+)
+BETWEEN = Example(Path("data/validation/a/6.jpg"), 0, "6")
+ON_AXES = Features(
+    (*AXES.examples, BETWEEN),
+    np.stack([np.vstack([np.eye(6), np.eye(6)[0] + np.eye(6)[1]])] * 2, axis=1).astype(np.float32),
+    np.zeros(7, int),
+)
+
+
+def test_a_picture_can_be_compared_with_all_exemplars_but_one() -> None:
+    assert AXES.score(ON_AXES) == pytest.approx([0.2] * 6 + [2 * np.sqrt(0.5) / 5], abs=1e-5)
+    without = np.array([0, 1, 2, 3, -1, 4, -1])
+    assert AXES.score(ON_AXES, without) == pytest.approx([0] * 4 + [0.2] * 2 + [2 * np.sqrt(0.5) / 5], abs=1e-5)
+
+    many = rows_of(ON_AXES, np.arange(7) == 0)
+    many = Features(many.examples * 1200, many.values.repeat(1200, axis=0), many.labels.repeat(1200))
+    scores = AXES.score(many, np.where(np.arange(1200) % 400 == 399, 0, -1))
+    assert np.flatnonzero(scores < 0.1).tolist() == [399, 799, 1199]
+
+
+def taught_on_axes(direction: np.ndarray, mahalanobis: Mahalanobis | None = None) -> Familiarity:
+    return Familiarity(AXES, direction, Scale(np.array([-4.0, 1.0]), np.array([0.0, 1.0])), 0.02, mahalanobis)
+
+
+def test_the_strangest_pictures_come_first_with_the_exemplars_that_they_resemble_most() -> None:
+    strangest = strangest_rows(taught_on_axes(np.zeros(12)), ON_AXES, 7, named=2)
+
+    assert [row for row, _, _ in strangest] == list(range(7))
+    shares = [share for _, share, _ in strangest]
+    assert shares == pytest.approx([0.8] * 6 + [(4 + 2 * np.sqrt(0.5) / 5) / 5], abs=1e-5)
+    assert strangest[0][2] == [(1, pytest.approx(0)), (2, pytest.approx(0))]  # itself is not named
+    assert strangest[6][2] == [(0, pytest.approx(0.7071, abs=1e-3)), (1, pytest.approx(0.7071, abs=1e-3))]
+    assert [row for row, _, _ in strangest_rows(taught_on_axes(np.zeros(12)), ON_AXES, 2)] == [0, 1]
+    assert len(strangest_rows(taught_on_axes(np.zeros(12)), ON_AXES, 1)[0][2]) == 3
+    assert strangest_rows(taught_on_axes(np.zeros(12)), ON_AXES, 1, named=0)[0][2] == []
+
+
+def test_the_direction_and_the_mahalanobis_distance_say_how_strange_pictures_are() -> None:
+    direction = np.zeros(12)
+    direction[3] = direction[6 + 4] = -0.1  # of the means' fourth channel, and of the maxima's fifth
+    distance = Mahalanobis(np.eye(6, dtype=np.float32), np.eye(6, dtype=np.float32)[:1])  # squared, to the first axis
+
+    by_direction = strangest_rows(taught_on_axes(direction), ON_AXES, 7)
+    by_distance = strangest_rows(taught_on_axes(np.zeros(12), distance), ON_AXES, 7)
+
+    assert [row for row, _, _ in by_direction] == [3, 4, 0, 1, 2, 5, 6]
+    assert [row for row, _, _ in by_distance] == [1, 2, 3, 4, 5, 6, 0]
+    # -2 from another axis, -(2 - 2 x 0.7071) from between.
+    assert [share for _, share, _ in by_distance] == pytest.approx([0.4] * 5 + [3.4142 / 5, 0.8], abs=1e-4)
 
 
 def test_a_picture_is_as_familiar_beside_many_others_as_alone() -> None:
@@ -219,20 +287,47 @@ def test_other_pictures_near_the_labels_raise_the_threshold_by_half_at_most() ->
     assert choose_familiarity(DATA, KNOWN, near, CONFIG).threshold == pytest.approx(0.03)
 
 
+def almost_labelled(split: str, count: int, seed: int) -> Features:
+    """Pictures that differ from those of the first label in the last channel alone."""
+    means = clusters(split, count, seed).values[::2, 0]
+    means[:, -1] += 0.2
+    return features_of(means, np.full(len(means), 2), "other" if split == "train" else split)
+
+
 def test_other_pictures_teach_a_direction_where_the_neighbours_do_not_suffice() -> None:
-    # The strangers differ from the pictures of the first label in the last channel alone.
-    near = clusters("train", 60, 10)
-    means = near.values[near.labels == 0, 0]
-    means[:, -1] += 0.2
-    others = features_of(means, np.full(len(means), 2), "other")
-    means = clusters("test", 40, 11).values[::2, 0]
-    means[:, -1] += 0.2
+    others, unseen = almost_labelled("train", 60, 10), almost_labelled("test", 40, 11)
 
     with_others, without = (choose_familiarity(DATA, KNOWN, taught, CONFIG) for taught in (others, None))
 
     assert with_others.direction[CHANNELS - 1] < 0
-    unseen = features_of(means, np.full(len(means), 2), "test")
     assert with_others(unseen).mean() < 0.8 * without(unseen).mean()
+
+
+@pytest.mark.parametrize(
+    ("score", "along", "weight"),
+    [
+        (50.0, -1.0, 28.866),  # 50 of 100 validation pictures are below; with the weights 41, then 25
+        (5.0, -1.0, 8.660),  # 5, then 3 with either weight: the smaller one does
+        (50.0, 1.0, 0.0),  # ever more
+        (50.0, 0.0, 0.0),
+    ],
+)
+def test_the_direction_has_the_smallest_weight_that_no_larger_one_improves_on(
+    score: float, along: float, weight: float
+) -> None:
+    # Scores of 0 to 99 have the deviation 28.866; half of the pictures are along the direction, half against it. The
+    # weights to try are 0.3 and 1 deviations.
+    own, against = np.arange(100.0), np.where(np.arange(100) % 2, 1.0, -1.0)
+
+    chosen, moved, others = _best_weight(own, np.full(60, score), against, np.full(60, along))
+
+    assert chosen == pytest.approx(weight, abs=1e-3)
+    assert moved == pytest.approx(own + chosen * against)
+    assert others == pytest.approx(np.full(60, score + chosen * along))
+
+
+def test_a_direction_along_which_no_picture_differs_has_no_weight() -> None:
+    assert _best_weight(np.arange(100.0), np.full(60, 50.0), np.zeros(100), np.zeros(60))[0] == 0
 
 
 def test_too_few_other_pictures_change_nothing() -> None:
@@ -246,10 +341,18 @@ def test_too_few_other_pictures_change_nothing() -> None:
 
 
 @pytest.fixture(scope="module", params=["nearest neighbours", "Mahalanobis"])
-def taught(request: pytest.FixtureRequest) -> Familiarity:
-    others = joined(strangers(60, 13), features_of(TRAINING.values[:20, 0] + 0.3, np.full(20, 2), "other/near"))
-    distance = Mahalanobis.of(TRAINING) if request.param == "Mahalanobis" else None
-    return choose_familiarity(DATA, KNOWN, others, CONFIG, distance)
+def method(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module", params=["no direction", "a direction"])
+def taught(method: str, request: pytest.FixtureRequest) -> Familiarity:
+    directed = request.param == "a direction"
+    others = almost_labelled("train", 60, 10) if directed else strangers(60, 13)
+    distance = Mahalanobis.of(TRAINING) if method == "Mahalanobis" else None
+    familiarity = choose_familiarity(DATA, KNOWN, others, CONFIG, distance)
+    assert familiarity.direction.any() == directed
+    return familiarity
 
 
 @pytest.fixture(scope="module")

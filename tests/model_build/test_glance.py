@@ -13,6 +13,7 @@ import pytest
 
 from labeller.classifier import load_classifier
 from labeller.manifest import Manifest
+from model_build.calibration import Threshold
 from model_build.config import BuildConfig, HeadCandidate, Pooling
 from model_build.data.dataset import Example, scan
 from model_build.data.reader import PictureReader
@@ -44,11 +45,15 @@ def logits_of(confidence: np.ndarray) -> np.ndarray:
     return np.column_stack([np.log(confidence / (1 - confidence)), np.zeros(len(confidence))])
 
 
-def answers(wrong: np.ndarray, copy_wrong: bool = False, change: str = "mirrored") -> Any:
+def answers(wrong: np.ndarray, threshold: float = 0.0) -> Any:
     """The thorough network's answers in the cross-validation, to the pictures and to one copy; it says label 0."""
     logits, targets = logits_of(np.full(len(wrong), 0.9)), wrong.astype(int)
-    copies = JudgedCopies(np.array([change]), logits[:1], np.array([int(copy_wrong)]), np.array([True]))
-    return Namespace(validation=Predictions(EXAMPLES, logits, targets, 1.0), copies=copies)
+    copies = JudgedCopies(np.array(["mirrored"]), logits[:1], np.array([0]), np.array([True]))
+    return Namespace(
+        validation=Predictions(EXAMPLES, logits, targets, 1.0),
+        copies=copies,
+        threshold=Threshold(threshold, 0.99, reached=True),
+    )
 
 
 def judged(wrong: np.ndarray, shares: np.ndarray = FAMILIAR, copy: float = 0.99, copy_wrong: bool = False) -> _Judged:
@@ -106,14 +111,20 @@ def test_its_confidence_has_a_lower_bound_above_which_enough_must_be_right() -> 
 def test_equal_confidences_stay_together() -> None:
     confidence, lost = np.array([0.9, 0.8, 0.8, 0.7]), np.array([False, False, True, False])
     # 0 of the first 2 would be 0.658; 1 of 3 is 0.792, 1 of 4 is 0.699.
-    assert least_confidence(confidence, lost, replace(CONFIG, glance_losses=0.67)) is None
-    assert least_confidence(confidence, lost, replace(CONFIG, glance_losses=0.8)) == 0.0
-    assert least_confidence(np.empty(0), np.empty(0, bool), CONFIG) is None
+    assert least_confidence(confidence, lost, 0.0, replace(CONFIG, glance_losses=0.67)) is None
+    assert least_confidence(confidence, lost, 0.0, replace(CONFIG, glance_losses=0.8)) == 0.0
+    assert least_confidence(np.empty(0), np.empty(0, bool), 0.0, CONFIG) is None
 
 
 def test_the_rule_in_words_has_the_settings() -> None:
     words = rule(BuildConfig(Path("unused"), glance_losses=0.015, glance_confidence=0.9))
-    assert "from 0.9 on, at which it loses at most 1.5% of the right labels" in words
+    assert "from 0.9 and the confidence threshold on, at which it loses at most 1.5% of the right labels" in words
+
+
+def test_it_answers_nothing_below_the_models_own_threshold() -> None:
+    # As labeller.classifier, which asks for the stricter of both: 0.98 and the copy of 0.99 remain, 0 of 2 is 0.658.
+    assert chosen(judged(NONE), answers(NONE, threshold=0.97), glance_losses=0.66) == 0.97
+    assert chosen(judged(NONE), answers(NONE, threshold=0.97), glance_losses=0.65) is None
 
 
 def test_it_answers_what_is_sure_and_familiar() -> None:
@@ -129,6 +140,7 @@ def test_it_is_tried_where_networks_are_made_smaller_and_pictures_are_large() ->
     assert replace(asked, speedup=1.0, auto_speedup=True).has_glance
     assert not replace(asked, speedup=1.0).has_glance
     assert not replace(asked, image_size=127).has_glance
+    assert not replace(asked, image_size=385).has_glance  # each pixel of the half is the mean of four
     assert not replace(asked, glance_speedup=0.0).has_glance
 
 
