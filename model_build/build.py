@@ -162,7 +162,9 @@ def extract_features(build: Build, data: Dataset, quantisation: Quantisation) ->
         features = extract(quantisation.int8, data.known, build.config)
         readable = set(features.examples)
         for split in ("train", "validation"):
-            dataset.require_enough(data, split, [example for example in data.splits[split] if example in readable])
+            dataset.require_enough(
+                data, split, [example for example in data.splits[split] if example in readable], features.unreadable
+            )
         return features
 
 

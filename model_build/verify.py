@@ -185,7 +185,7 @@ def verify(
     require_agreement(difference, config.graph_tolerance, "the exported graph and Keras", "probability")
     reader = PictureReader(data.splits["test"], config.image_size)
     test = predict(classifier, reader, temperature, config.inference_batch)
-    require_enough(data, "test", test.examples)
+    require_enough(data, "test", test.examples, reader.unreadable)
     readable = set(network.features.examples)
     known = ([example for example in data.splits[split] if example in readable] for split in ("train", "validation"))
     splits = (*known, test.examples)
