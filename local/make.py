@@ -8,7 +8,8 @@ KIND says how a variable that is set reaches the command:
     ARCH:--architecture     --architecture VALUE
     YES:flag                --yes
     ONLY:words              --only WORD ...
-    DIR:argument            VALUE, which is required
+    BUCKET:argument         VALUE, which is required
+    DIR:argument?           VALUE
 
 Values come from the environment, where make puts every variable of its command line. No shell reads them, so paths may
 hold spaces and apostrophes.
@@ -51,7 +52,7 @@ class Variable:
                 return [self.option]
             case "words":
                 return [self.option, *value.split()]
-            case "argument":
+            case "argument" | "argument?":
                 return [value]
         return [f"{self.option}={value}"]
 
@@ -65,12 +66,10 @@ def command_line(variables: list[Variable], environment: Mapping[str, str]) -> l
     positional: list[str] = []
     for variable in variables:
         value = environment.get(variable.name, "")
-        if variable.kind == "argument":
-            if not value:
-                raise ValueError(f"{variable.name} is missing: add {variable.name}=...")
-            positional += variable.arguments(value)
-        elif value:
-            options += variable.arguments(value)
+        if variable.kind == "argument" and not value:
+            raise ValueError(f"{variable.name} is missing: add {variable.name}=...")
+        if value:
+            (positional if variable.kind.startswith("argument") else options).extend(variable.arguments(value))
     return [*options, *(["--", *positional] if positional else [])]
 
 

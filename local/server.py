@@ -7,6 +7,7 @@ prints one line for each result. Other commands work on it with STACK=local. All
 end.
 """
 
+import shlex
 import signal
 import sys
 import threading
@@ -69,8 +70,9 @@ def run(model: Path, port: int) -> int:
 
 def introduction(aws: LocalAws, stack: Stack, model: Path, manifest: Manifest) -> str:
     """What runs where, and what to type next."""
+    labels, first = ", ".join(map(printable, manifest.labels)), _variable("LABEL", manifest.labels[0])
     return f"""\
-template.yaml runs on this machine, with the model {manifest.model_version} in {model} ({", ".join(manifest.labels)}).
+template.yaml runs on this machine, with the model {manifest.model_version} in {model} ({labels}).
 
   endpoint   {aws.endpoint}
   uploads    s3://{stack.uploads_bucket}
@@ -79,10 +81,15 @@ template.yaml runs on this machine, with the model {manifest.model_version} in {
 In another terminal:
   . {local_stack.ENVIRONMENT}        # dummy credentials and the endpoint, for the AWS CLI and your programs
   aws s3 cp cat.jpg s3://{stack.uploads_bucket}/
-  make labels STACK={stack.name} LABEL={manifest.labels[0]}    # also testset, backfill, shadow, nightly, redrive
+  make labels STACK={stack.name} {first}    # also testset, backfill, shadow, nightly, redrive
 Ctrl-C ends it, and all uploads and results with it.
 
 time      result            confidence  key"""
+
+
+def _variable(name: str, value: str) -> str:
+    """A variable of make, as a shell takes it: `$` begins a reference in make."""
+    return f"{name}={shlex.quote(printable(value).replace('$', '$$'))}"
 
 
 @contextmanager

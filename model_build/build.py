@@ -6,8 +6,9 @@ python -m model_build --data DIR [--weights imagenet|random|PATH] [--image-size 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def run_stages(build: Build, load_base: LoadBase) -> BuildReport:
     manifest = export_model(build, data, frozen, network, calibrated, learnt.familiarity, glance)
     if glance is not None:
         calibrated = glance.applied(calibrated)
-    verification = verify_model(build, data, network, calibrated.validation)
+    verification = verify_model(build, data, network, glance, calibrated.validation)
     return write_report(
         build, asked, data, quantisation, searched, network, calibrated, learnt, glance, manifest, verification
     )
@@ -161,7 +162,9 @@ def extract_features(build: Build, data: Dataset, quantisation: Quantisation) ->
         features = extract(quantisation.int8, data.known, build.config)
         readable = set(features.examples)
         for split in ("train", "validation"):
-            dataset.require_enough(data, split, [example for example in data.splits[split] if example in readable])
+            dataset.require_enough(
+                data, split, [example for example in data.splits[split] if example in readable], features.unreadable
+            )
         return features
 
 
@@ -227,8 +230,9 @@ def export_model(
         familiarity_graph.write_exemplars(build.folder, familiarity.exemplars, data)
         size = (config.image_size, config.image_size)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        second = None if glance is None else glances.export_glance(glance, familiarity, size, build.work, build.folder)
-        identity = sha256 if second is None else hashlib.sha256((sha256 + second.sha256).encode()).hexdigest()
+        second = (
+            None if glance is None else glances.export_glance(glance, familiarity, config, build.work, build.folder)
+        )
         used = replace(data, splits={split: data.splits[split] for split in ("train", "validation")})
         manifest = Manifest(
             labels=data.labels,
@@ -236,7 +240,7 @@ def export_model(
             temperature=calibrated.temperature,
             confidence_threshold=calibrated.threshold.value,
             familiarity_threshold=familiarity.threshold,
-            model_version=f"vgg16-{identity[:12]}",
+            model_version="vgg16",
             model_sha256=sha256,
             golden=golden.choose_golden_example(path, size),
             build={
@@ -247,15 +251,25 @@ def export_model(
             },
             glance=second,
         )
+        manifest = replace(manifest, model_version=version_of(manifest))
         (build.folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
         return manifest
 
 
-def verify_model(build: Build, data: Dataset, network: TrainedNetwork, validation: Predictions) -> Verification:
+def version_of(manifest: Manifest) -> str:
+    """The model's version, by all that decides its answers and their status: rows of another version are stale."""
+    decisive = {name: value for name, value in asdict(manifest).items() if name not in ("model_version", "build")}
+    return f"vgg16-{hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]}"
+
+
+def verify_model(
+    build: Build, data: Dataset, network: TrainedNetwork, glance: GlanceNetwork | None, validation: Predictions
+) -> Verification:
     """Score the finished files on the test images."""
     with build.stages.stage("verify", "the finished model on the test images; FP32 and INT8 on samples"):
         classifier = load_classifier(build.folder, CORES)  # as the functions load and check it
-        return verify.verify(classifier, network, validation, data, build.config)
+        second = None if glance is None else (glance.trained, glance.features)
+        return verify.verify(classifier, network, validation, data, build.config, second)
 
 
 def write_report(

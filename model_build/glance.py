@@ -33,7 +33,7 @@ from model_build.selection import EvaluatedHead, JudgedCopies, TrainedNetwork, l
 
 @dataclass(frozen=True, slots=True)
 class GlanceNetwork:
-    """The glance network, its head, and what it may answer.
+    """The glance network, its features of training and validation pictures, its head, and what it may answer.
 
     `answered` bool [n]: the training and validation pictures that it answered in the cross-validation; `logits` [n,
     labels]: the answers of both networks together, for the thorough one's temperature; `copies` likewise. `loss` is
@@ -42,10 +42,10 @@ class GlanceNetwork:
     """
 
     network: Network
+    features: Features
     trained: TrainedHead
     temperature: float
     confidence: float
-    least_familiar: float
     familiarity: Familiarity
     answered: np.ndarray
     answered_copies: np.ndarray
@@ -122,10 +122,10 @@ def learn(
     labels, own = len(data.labels), replace(config, image_size=network.image_size)
     return GlanceNetwork(
         network,
+        features,
         head.train(judged.head.candidate, features.values, features.labels, labels, own),
         judged.temperature,
         confidence,
-        config.glance_familiarity,
         judged.familiarity,
         answered,
         copies,
@@ -220,7 +220,7 @@ def finish(base: Path, trained: TrainedHead, familiarity: Familiarity, side: int
 
 
 def export_glance(
-    glance: GlanceNetwork, thorough: Familiarity, size: tuple[int, int], work: Path, folder: Path
+    glance: GlanceNetwork, thorough: Familiarity, config: BuildConfig, work: Path, folder: Path
 ) -> Glance:
     """Write glance.onnx, which shares exemplars.json with the thorough network; return its part of the manifest."""
     if glance.familiarity.exemplars.examples != thorough.exemplars.examples:
@@ -232,6 +232,6 @@ def export_glance(
         hashlib.sha256(path.read_bytes()).hexdigest(),
         glance.temperature,
         glance.confidence,
-        glance.least_familiar,
-        golden.choose_golden_example(path, size),
+        config.glance_familiarity,
+        golden.choose_golden_example(path, (config.image_size, config.image_size)),
     )

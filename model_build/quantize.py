@@ -33,7 +33,7 @@ from model_build import first_layer
 from model_build.atomic_folder import detect_full_disk
 from model_build.cache import cache_in, key_of, source_of
 from model_build.config import BuildConfig, QuantisationCandidate, Ranges
-from model_build.data.dataset import Dataset, Example, spread
+from model_build.data.dataset import DataError, Dataset, Example, spread
 from model_build.data.reader import CORES, PictureReader, decoder_fingerprint
 from model_build.export import IMAGE
 from model_build.features import Features, pool
@@ -78,7 +78,13 @@ def quantise_base(
     """Write the best INT8 version of `fp32` to `int8`; return every candidate and the chosen one.
 
     `reference` are the features that `fp32` gives for some validation images. An earlier build's result is reused.
+    DataError if they are all the same, which leaves nothing to compare.
     """
+    if np.allclose(reference.values, reference.values[0]):
+        raise DataError(
+            f"the network gives the same features for all {len(reference.examples)} validation pictures compared, such "
+            f"as {data.name(reference.examples[0])}: check whether the pictures show anything, and the base weights"
+        )
     calibration = calibration_examples(data, config)
     table, features = (int8.with_name(f"quantisations.{suffix}") for suffix in ("json", "npy"))
 

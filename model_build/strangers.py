@@ -20,6 +20,7 @@ from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset, spread
 from model_build.data.shifts import DESTRUCTIONS
 from model_build.familiarity import (
+    FEWEST_OTHERS,
     Exemplars,
     Familiarity,
     Mahalanobis,
@@ -111,6 +112,11 @@ def learn(
     """Choose the method, and what it needs. `changed` are features of changed copies, of which `copies` has logits."""
     examples = (*data.others.get("train", ()), *data.others.get("validation", ()))
     others = extract(network.int8, examples, config) if examples else None
+    if others is not None and len(others.labels) < FEWEST_OTHERS:
+        print(
+            f"      {OTHER} teaches nothing: training and validation have {len(others.labels)} of its pictures, "
+            f"fewer than {FEWEST_OTHERS}"
+        )
     destroyed = extract(network.int8, spread(changed.examples, config.destroyed_images), config, DESTRUCTIONS)
     logits = selection.judge_copies(network.head, network.features, destroyed, config).logits
     compared = compare_methods(data, network, StandIns(changed, copies.logits, destroyed, logits, others), config)
@@ -127,8 +133,8 @@ def compare_methods(data: Dataset, network: TrainedNetwork, stand_ins: StandIns,
     scorers = _Scorers.of(training)
     own = scorers(validation, logits[[row[example] for example in validation.examples]])
     ranks: dict[str, Ranks] = {}
-    if stand_ins.others is not None:
-        others = stand_ins.others
+    others = stand_ins.others
+    if others is not None and len(others.labels) >= FEWEST_OTHERS:
         ranks[OTHER] = _ranks(own, scorers(others, network.trained.logits(others.values)))
     if len(data.labels) > 2:
         parts = [_ranks(*scores) for scores in _without_labels(training, validation, network, config)]

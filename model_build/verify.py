@@ -3,7 +3,7 @@ test images.
 
 A head can learn around a broken base, and both of two networks can be broken alike. So every link from Keras to the
 finished files is checked by itself: the exported base (`require_faithful_export`), INT8 (its error, and the accuracy of
-a head trained on it), the shipped head (against logistic regression), the joined graph (`agreement`), the labels and
+a head trained on it), the shipped head (against logistic regression), the joined graphs (`agreement`), the labels and
 the golden picture.
 """
 
@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from evaluation.metrics import mcnemar_test, wilson_interval
 from evaluation.predictions import Scored
-from labeller.classifier import Classifier, softmax
+from labeller.classifier import Classifier, Network, softmax
 from labeller.images import Unreadable
 from labeller.results import Neighbour, Prediction, Thresholds
 from model_build.config import BuildConfig
@@ -137,7 +137,7 @@ class Verification:
 
     `test` are its predictions for the test images; `accuracy` is by split. `baseline` compares the baseline with the
     finished model on a sample of the test images. `largest_difference` is that of a probability between the exported
-    graph and Keras. `unreadable` are the test images left out. `others` are predictions for the test images of the
+    graphs and Keras. `unreadable` are the test images left out. `others` are predictions for the test images of the
     folder `other`, which choose nothing either.
     """
 
@@ -161,10 +161,15 @@ class Sample:
 
 
 def verify(
-    classifier: Classifier, network: TrainedNetwork, validation: Predictions, data: Dataset, config: BuildConfig
+    classifier: Classifier,
+    network: TrainedNetwork,
+    validation: Predictions,
+    data: Dataset,
+    config: BuildConfig,
+    glance: tuple[TrainedHead, Features] | None,
 ) -> Verification:
-    """Score the finished model; `network` is what it was exported from, `validation` its answers in the
-    cross-validation.
+    """Score the finished model; `network` is what it was exported from, `glance` the head and features of its glance
+    network, `validation` its answers in the cross-validation.
 
     Raises VerificationError if the graph disagrees with Keras, the labels are in another order, INT8 and FP32 differ in
     accuracy beyond chance or logistic regression beats the model beyond chance; QuantisationError if the INT8 base
@@ -173,11 +178,14 @@ def verify(
     if classifier.labels != data.labels:
         raise VerificationError(f"the model has the labels {classifier.labels}, the data {data.labels}. {AGAIN}")
     temperature = validation.temperature
-    difference = agreement(classifier, network.trained, temperature, network.features)
+    networks = [one for one in (classifier.thorough, classifier.glance) if one]
+    heads = [(network.trained, network.features), *([glance] if glance else [])]
+    pairs = zip(networks, heads, strict=True)
+    difference = max(agreement(graph, config.image_size, *head) for graph, head in pairs)
     require_agreement(difference, config.graph_tolerance, "the exported graph and Keras", "probability")
     reader = PictureReader(data.splits["test"], config.image_size)
     test = predict(classifier, reader, temperature, config.inference_batch)
-    require_enough(data, "test", test.examples)
+    require_enough(data, "test", test.examples, reader.unreadable)
     readable = set(network.features.examples)
     known = ([example for example in data.splits[split] if example in readable] for split in ("train", "validation"))
     splits = (*known, test.examples)
@@ -239,16 +247,15 @@ def require_agreement(difference: float, tolerance: float, pair: str, figure: st
         )
 
 
-def agreement(
-    classifier: Classifier, head: TrainedHead, temperature: float, features: Features, images: int = 32
-) -> float:
-    """Largest absolute difference of a probability between the finished thorough graph on pixels and the Keras head on
-    the features of the same images."""
+def agreement(network: Network, image_size: int, head: TrainedHead, features: Features, images: int = 32) -> float:
+    """Largest absolute difference of a probability between a finished graph on pixels and the Keras head on the
+    features of the same images."""
     chosen = np.unique(np.linspace(0, len(features.examples) - 1, images).astype(int))
     examples = [features.examples[index] for index in chosen]
-    ((_, pixels),) = PictureReader(examples, classifier.input_size[0]).batches(len(examples))
-    expected = softmax(head.logits(features.values[chosen]), temperature)
-    return float(np.abs(softmax(classifier.thorough.outputs(pixels).logits, temperature) - expected).max())
+    ((_, pixels),) = PictureReader(examples, image_size).batches(len(examples))
+    logits = (network.outputs(pixels).logits, head.logits(features.values[chosen]))
+    finished, expected = (softmax(one, network.temperature) for one in logits)
+    return float(np.abs(finished - expected).max())
 
 
 def predict(classifier: Classifier, reader: PictureReader, temperature: float, batch: int) -> Predictions:

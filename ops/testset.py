@@ -25,13 +25,12 @@ from typing import TYPE_CHECKING
 
 import boto3
 
-from evaluation.folders import is_hidden
 from labeller.decoder_process import decode
 from labeller.images import Unreadable
 from labeller.results import RESERVED_LABELS
 from labeller.settings import DEFAULT_MAX_IMAGE_PIXELS
 from labeller.text import printable
-from model_build.data.folders import DataError, label_folders
+from model_build.data.folders import DataError, files_below, label_folders
 from model_build.data.inventory import Inventory, read_inventory
 from model_build.progress import progress_bar
 from ops.cli import CommandError, add_stack_argument, command_parser, exit_status, folder
@@ -92,11 +91,11 @@ def upload(s3: S3Client, bucket: str, folder: Path | None, delete: bool = False,
     """Make testset/ in the bucket hold the pictures of `folder`, or, if that is None, the test pictures of the build of
     `model`. Raises UploadError, ClientError.
     """
-    files = dict(own_test_pictures(model) if folder is None else _pictures(folder))
+    left_out: dict[str, str] = {}
+    files = dict(own_test_pictures(model) if folder is None else _pictures(folder, left_out))
     if folder is not None:
         _refuse_learned(files, model)
     stored = _list_stored(s3, bucket)
-    left_out: dict[str, str] = {}
 
     def send(key: str) -> bool:
         """Whether the file had to be uploaded."""
@@ -127,7 +126,8 @@ def upload(s3: S3Client, bucket: str, folder: Path | None, delete: bool = False,
     others = tuple(sorted(stored.keys() - files.keys()))
     if delete:
         _delete(s3, bucket, others)
-    return Summary(uploaded, len(files) - uploaded - len(left_out), left_out, others, delete)
+    unchanged = len(files) - uploaded - sum(str(path) in left_out for path in files.values())
+    return Summary(uploaded, unchanged, left_out, others, delete)
 
 
 def print_summary(summary: Summary, bucket: str) -> None:
@@ -184,8 +184,8 @@ def _inventory(model: Path) -> Inventory | None:
         raise UploadError(str(error)) from error
 
 
-def _pictures(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Key and file of every picture. Raises UploadError."""
+def _pictures(folder: Path, left_out: dict[str, str]) -> Iterator[tuple[str, Path]]:
+    """Key and file of every picture; files that cannot be one are added to `left_out`. Raises UploadError."""
     if not folder.is_dir():
         raise UploadError(f"there is no folder {folder}")
     try:
@@ -196,14 +196,12 @@ def _pictures(folder: Path) -> Iterator[tuple[str, Path]]:
         raise UploadError(f"{folder} is a whole data set, with {', '.join(labels)}; name {folder / 'test'}")
     if reserved := sorted(set(labels) & RESERVED_LABELS):
         raise UploadError(f"{folder}: {', '.join(reserved)} cannot be labels; rename those folders")
-    empty = True
-    for label, label_folder in labels.items():
-        for path in sorted(label_folder.rglob("*")):
-            name = path.relative_to(label_folder).as_posix()
-            if path.is_file() and not is_hidden(name):
-                empty = False
-                yield f"{TESTSET_PREFIX}{label}/{name}", path
-    if empty:
+    no_pictures: dict[Path, str] = {}
+    files = [(label, path) for label, below in labels.items() for path in files_below(below, no_pictures)]
+    left_out.update({str(path): reason for path, reason in no_pictures.items()})
+    for label, path in files:
+        yield f"{TESTSET_PREFIX}{label}/{path.relative_to(labels[label]).as_posix()}", path
+    if not files:
         raise UploadError(f"{folder} has no pictures in label folders: DIR/<label>/picture.jpg")
 
 

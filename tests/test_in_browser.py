@@ -187,6 +187,23 @@ def test_only_a_table_that_scrolls_is_marked_so(tmp_path: Path) -> None:
             assert (top[-1:] == top[-3]).all() != scrolls, box.inner_text()
 
 
+@pytest.mark.parametrize("width", [400, 1280])
+def test_a_label_on_a_card_has_the_cards_width_before_it_breaks(tmp_path: Path, width: int) -> None:
+    """The remark goes below a label that leaves it no room: a long label must not become a column of syllables."""
+    labels = ["two words here", "Geschwindigkeit", "x" * 120]
+    suspects = [Suspect("test", str(number), str(number), "a", label, 0.1, 0.9) for number, label in enumerate(labels)]
+    page = tmp_path / "card.html"
+    page.write_text(card_page(example_report(), {}, suspects), "utf-8")
+    with started() as chromium:
+        opened = chromium.new_page(viewport={"width": width, "height": 900})
+        opened.goto(page.as_uri())
+        shown = [opened.locator(".label > span:first-child", has_text=label) for label in labels]
+        widths = [one.evaluate("e => e.offsetWidth / e.parentElement.offsetWidth") for one in shown]
+        heights = [one.evaluate("e => e.offsetHeight") for one in shown]
+    assert heights[0] == heights[1] < 30  # one line
+    assert widths[2] > 0.95
+
+
 @pytest.mark.parametrize("width", [500, 1280])
 def test_pages_fit_the_width_of_the_window(browser: Callable[..., str], tmp_path: Path, width: int) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)

@@ -81,7 +81,7 @@ def test_every_variable_reaches_the_command_whatever_it_holds(project: Path, tar
 
     for variable in variables:
         match variable.kind:
-            case "argument":
+            case "argument" | "argument?":
                 assert arguments[-2:] == ["--", AWKWARD]
             case "flag":
                 assert variable.option in arguments
@@ -101,7 +101,11 @@ def test_the_event_has_a_default(project: Path) -> None:
     assert arguments_of(project, "invoke") == ["--", "events/sqs-batch.json"]
 
 
-@pytest.mark.parametrize(("target", "variable"), [("testset", "DIR"), ("shadow", "MODEL")])
+def test_the_test_set_is_the_builds_own_without_a_folder(project: Path) -> None:
+    assert arguments_of(project, "testset", "STACK=image-labeller") == ["--stack=image-labeller"]
+
+
+@pytest.mark.parametrize(("target", "variable"), [("attach", "BUCKET"), ("shadow", "MODEL")])
 def test_a_required_variable_is_asked_for_by_name(project: Path, target: str, variable: str) -> None:
     assert f"error: {variable} is missing: add {variable}=..." in make(project, target).stderr
 
@@ -134,10 +138,14 @@ def test_every_variable_is_an_option_of_the_real_command(
     monkeypatch.setattr(sys, "argv", ["command", "--help"])
     with pytest.raises(SystemExit):
         importlib.import_module(MODULES[target]).main()
-    options = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
+    text = capsys.readouterr().out
+    usage, options = text.split("\n\n")[0], set(re.findall(r"--[a-z][a-z-]*", text))
 
     variables = [Variable.parse(specification) for specification in TAKES[target]]
-    assert {variable.option for variable in variables if variable.kind != "argument"} <= options
+    assert {variable.option for variable in variables if not variable.kind.startswith("argument")} <= options
+    # argparse writes [DIR] for an argument that may be left out.
+    may_be_left_out = {variable.name for variable in variables if variable.kind == "argument?"}
+    assert may_be_left_out == set(re.findall(r"\[([A-Z]+)\]", usage))
 
 
 def test_every_target_with_variables_names_them_in_the_list_of_targets() -> None:

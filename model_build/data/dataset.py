@@ -28,6 +28,8 @@ hundreds."""
 LEFT_OUT_PRINTED = 5
 """Files left out that the terminal names; report.json names all."""
 
+TOO_FEW = "Add pictures, or remove the label's folder"
+
 PAIRS_NAMED = 3
 """Duplicates that an error names."""
 
@@ -94,7 +96,8 @@ def scan(root: Path) -> Dataset:
     paths = [path for by_label in listing.classes.values() for files in by_label for path in files]
     sha256s = {path: folders.sha256_of(path) for path in paths}
     copies = _copies(listing, sha256s)
-    left_out = {path: f"the same picture as {listing.name(first)}" for path, first in copies.items()}
+    same = {listing.name(path): f"the same picture as {listing.name(first)}" for path, first in copies.items()}
+    left_out = {**listing.left_out, **same}
     classes = {
         split: [
             [Example(path, label, sha256s[path]) for path in files if path not in copies]
@@ -104,13 +107,12 @@ def scan(root: Path) -> Dataset:
     }
     unsplit = classes.pop(UNSPLIT, None)
     if unsplit is not None:
-        classes = _split_by_content(listing.labels, unsplit)
+        classes = _split_by_content(listing, unsplit, left_out)
     others = {split: tuple(by_label.pop()) for split, by_label in classes.items()}
     splits = {
         split: tuple(example for examples in by_label for example in examples) for split, by_label in classes.items()
     }
-    left_out_by_name = {**listing.left_out, **{listing.name(path): reason for path, reason in left_out.items()}}
-    data = Dataset(root, listing.labels, splits, others, left_out_by_name, split_by_content=unsplit is not None)
+    data = Dataset(root, listing.labels, splits, others, left_out, split_by_content=unsplit is not None)
     for split in SPLITS:
         require_enough(data, split, splits[split])
     return data
@@ -130,15 +132,19 @@ def print_counts(data: Dataset) -> None:
         print(f"      left out: {len(data.left_out) - LEFT_OUT_PRINTED} more files; report.json lists them")
 
 
-def require_enough(data: Dataset, split: str, usable: Sequence[Example]) -> None:
-    """Raise DataError if a label of a split has too few usable examples."""
+def require_enough(
+    data: Dataset, split: str, usable: Sequence[Example], unreadable: Mapping[Example, Unreadable] | None = None
+) -> None:
+    """Raise DataError if a label of a split has too few usable examples; `unreadable` says why others are not."""
     for index, label in enumerate(data.labels):
-        count, total = _count(usable, index), _count(data.splits[split], index)
-        if count < MINIMUM[split]:
-            unreadable = f"; {total - count} more cannot be read" if total > count else ""
+        if (count := _count(usable, index)) < MINIMUM[split]:
+            of_label = {example for example in data.splits[split] if example.label == index}
+            lost = {data.name(one): str(reason) for one, reason in (unreadable or {}).items() if one in of_label}
+            folder = label if data.split_by_content else f"{split}/{label}"
             raise DataError(
                 f"too few pictures of {label!r} in {split} ({data.root}): {count} where at least {MINIMUM[split]} "
-                f"are needed{unreadable}"
+                f"are needed{_named_with_reason(lost, 'cannot be read')}"
+                f"{_named_with_reason(_left_out_of(folder, data.left_out), '{} left out')}. {TOO_FEW}"
             )
 
 
@@ -165,6 +171,20 @@ def nested_sample(examples: Sequence[Example], count: int) -> list[Example]:
 
 def _count(examples: Iterable[Example], label: int) -> int:
     return sum(example.label == label for example in examples)
+
+
+def _left_out_of(folder: str, left_out: Mapping[str, str]) -> dict[str, str]:
+    """Those of the files left out that are in a label's folder."""
+    return {name: reason for name, reason in left_out.items() if name.startswith(f"{printable(folder)}/")}
+
+
+def _named_with_reason(reasons: Mapping[str, str], what: str) -> str:
+    """How many files `what` holds for, and the first of them with its reason; empty if there is none."""
+    if not reasons:
+        return ""
+    name, reason = next(iter(reasons.items()))
+    one = len(reasons) == 1
+    return f"; {len(reasons)} more {what.format('is' if one else 'are')}{':' if one else ', such as'} {name}: {reason}"
 
 
 def _copies(listing: FolderListing, sha256s: Mapping[Path, str]) -> dict[Path, Path]:
@@ -207,14 +227,17 @@ def _named(listing: FolderListing, pairs: Sequence[tuple[Path, Path]]) -> str:
     return text if len(pairs) <= PAIRS_NAMED else f"{text}; and {len(pairs) - PAIRS_NAMED} more such pairs"
 
 
-def _split_by_content(labels: Sequence[str], classes: Sequence[Sequence[Example]]) -> dict[str, list[list[Example]]]:
+def _split_by_content(
+    listing: FolderListing, classes: Sequence[Sequence[Example]], left_out: Mapping[str, str]
+) -> dict[str, list[list[Example]]]:
     splits: dict[str, list[list[Example]]] = {split: [] for split in SPLITS}
-    for label, examples in zip((*labels, OTHER), classes, strict=True):
+    for label, examples in zip((*listing.labels, OTHER), classes, strict=True):
         minimum = dict.fromkeys(SPLITS, 0) if label == OTHER else MINIMUM
         if len(examples) < (needed := sum(minimum.values())):
             parts = ", ".join(f"{count} for {split}" for split, count in MINIMUM.items())
             raise DataError(
-                f"too few pictures of {label!r}: {len(examples)} where at least {needed} are needed ({parts})"
+                f"too few pictures of {label!r} in {listing.root}: {len(examples)} where at least {needed} are needed "
+                f"({parts}){_named_with_reason(_left_out_of(label, left_out), '{} left out')}. {TOO_FEW}"
             )
         home = splitting.split((example.sha256 for example in examples), minimum)
         for split in SPLITS:

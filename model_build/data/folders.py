@@ -7,6 +7,7 @@ form a cycle.
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,10 @@ SECONDS = 120.0
 
 SPLIT_LIKE = frozenset({*SPLITS, "training", "val", "valid", "testing"})
 """Lower-case names that a folder of label folders may have, but a label should not."""
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Characters that break lines and steer terminals."""
 
 
 class DataError(Exception):
@@ -73,7 +78,10 @@ def list_files(root: Path) -> FolderListing:
         others = {split: by_label.pop(OTHER, None) for split, by_label in folders.items()}
         labels = _labels(splits, folders)
         classes = {
-            split: [_files(folder, left_out) for folder in (*map(by_label.get, labels), others[split])]
+            split: [
+                files_below(folder, left_out) if folder else []
+                for folder in (*map(by_label.get, labels), others[split])
+            ]
             for split, by_label in folders.items()
         }
         if UNSPLIT not in splits:
@@ -131,7 +139,10 @@ def _folders(root: Path) -> list[Path]:
 
 
 def label_folders(folder: Path, left_out: dict[Path, str]) -> dict[str, Path]:
-    """The folders in `folder` by label; files beside them are added to `left_out`. DataError if two have the same."""
+    """The folders in `folder` by label; files beside them are added to `left_out`.
+
+    DataError if two have the same label, or if a name cannot be one.
+    """
     by_label: dict[str, Path] = {}
     for entry in sorted(folder.iterdir()):
         if is_hidden(entry.name):
@@ -140,6 +151,8 @@ def label_folders(folder: Path, left_out: dict[Path, str]) -> dict[str, Path]:
             left_out[entry] = "a file beside the label folders"
             continue
         label = label_of(entry.name)
+        if not label.strip() or not _is_utf8(label) or _CONTROL.search(label):
+            raise DataError(f"{folder}: the folder name {label!r} cannot be a label; rename it")
         if label in by_label:
             raise DataError(f"{folder} has two folders whose names read {label!r}; put their pictures into one")
         by_label[label] = entry
@@ -166,8 +179,6 @@ def _require_usable(folder: Path, labels: Sequence[str]) -> None:
         raise DataError(f"{folder}: {reserved} are names of outcomes; rename those label folders")
     by_tag: dict[str, str] = {}
     for label in labels:
-        if not label.strip() or not _is_utf8(label):
-            raise DataError(f"{folder}: the folder name {label!r} cannot be a label; rename it")
         other = by_tag.setdefault(tag_value(label), label)
         if other != label:
             raise DataError(
@@ -176,32 +187,33 @@ def _require_usable(folder: Path, labels: Sequence[str]) -> None:
             )
 
 
-def _is_utf8(label: str) -> bool:
+def _is_utf8(name: str) -> bool:
     try:
-        label.encode()
+        name.encode()
     except UnicodeEncodeError:  # Python reads other bytes of a name as surrogates
         return False
     return True
 
 
-def _files(folder: Path | None, left_out: dict[Path, str]) -> list[Path]:
+def files_below(folder: Path, left_out: dict[Path, str]) -> list[Path]:
+    """The files in a label's folder and below, in order; those that cannot be pictures are added to `left_out`."""
     files: list[Path] = []
-    if folder is None:
-        return files
     for parent, children, names in os.walk(folder, onerror=_raise):
         children[:] = [child for child in children if not is_hidden(child)]
         for child in children:
             if (path := Path(parent, child)).is_symlink():
                 left_out[path] = "a link to a folder below a label's folder; not followed"
         for path in (Path(parent, name) for name in names if not is_hidden(name)):
-            if reason := _reason_to_leave_out(path):
+            if reason := _reason_to_leave_out(path, path.relative_to(folder).as_posix()):
                 left_out[path] = reason
             else:
                 files.append(path)
     return sorted(files)
 
 
-def _reason_to_leave_out(path: Path) -> str | None:
+def _reason_to_leave_out(path: Path, name: str) -> str | None:
+    if not _is_utf8(name):  # an object's key is
+        return "its name is not UTF-8; rename it"
     try:
         if not S_ISREG(path.stat().st_mode):
             return "not a file"

@@ -243,7 +243,7 @@ def _glance(
         glance.network.name,
         glances.rule(config),
         round(glance.confidence, 4),
-        glance.least_familiar,
+        config.glance_familiarity,
         answered(glance.answered, validation.right),
         answered(glance.answered_copies, copies.right),
         answered(test.glance, test.right),

@@ -24,7 +24,8 @@ CAUTIONS = {
     strangers.OTHER: "The pictures of other/ in training and validation decide; they also set the threshold.",
     LEFT_OUT: "Each label was left out in turn, and its validation pictures stood in for pictures of something else.",
     strangers.DESTROYED: "With two labels none can be left out. Destroyed copies show no animal or thing at all, so "
-    "pictures of something that resembles the labels could not be checked; a folder other/ would show more.",
+    "pictures of something that resembles the labels could not be checked; a folder other/, with ten pictures "
+    "or more in training and validation together, would show more.",
 }
 """What could be checked, by the kind of stand-ins that decided."""
 

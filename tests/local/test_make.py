@@ -43,6 +43,12 @@ def test_a_required_variable_that_is_not_set_is_an_error(environment: dict[str, 
         command_line(VARIABLES, environment)
 
 
+def test_a_positional_variable_that_may_be_left_out() -> None:
+    variables = [Variable.parse("DIR:argument?"), Variable.parse("SEED")]
+    assert command_line(variables, {"DIR": "-d", "SEED": "7"}) == ["--seed=7", "--", "-d"]
+    assert command_line(variables, {"DIR": "", "SEED": "7"}) == ["--seed=7"]
+
+
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A command with the option --image-size, whose exit status is its value; what main() changes is changed back."""

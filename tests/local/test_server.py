@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,6 +20,7 @@ import boto3
 import psutil
 import pytest
 
+from labeller.manifest import Manifest
 from local import server
 from local.aws.moto import LocalAws, process_environment
 from local.aws.stack import Stack
@@ -110,6 +112,29 @@ def uploaded(running: Running) -> dict[str, str]:
         _, result, _ = line.split(maxsplit=2)
         lines[line.rsplit("  ", 1)[1]] = result
     return lines
+
+
+@pytest.mark.parametrize("label", ["two words", "-dash", '<b> "&;', "it's", "$HOME", "a=b"])
+def test_the_command_that_is_shown_asks_for_a_label_whatever_its_name(label: str, tmp_path: Path) -> None:
+    manifest = Manifest.from_file(write_model(tmp_path) / "manifest.json")
+    aws, stack = SimpleNamespace(endpoint="http://127.0.0.1:1"), SimpleNamespace(name="local", uploads_bucket=BUCKET)
+    text = server.introduction(
+        cast(LocalAws, aws), cast(Stack, stack), tmp_path, replace(manifest, labels=(label, "red"))
+    )
+    (line,) = (line for line in text.splitlines() if line.startswith("  make labels"))
+    (tmp_path / "Makefile").write_text("labels:\n\t@printenv LABEL\n")
+    shown = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert shown.stdout == f"{label}\n"
+
+
+def test_labels_steer_no_terminal(tmp_path: Path) -> None:
+    manifest = Manifest.from_file(write_model(tmp_path) / "manifest.json")
+    aws, stack = SimpleNamespace(endpoint="http://127.0.0.1:1"), SimpleNamespace(name="local", uploads_bucket=BUCKET)
+    text = server.introduction(
+        cast(LocalAws, aws), cast(Stack, stack), tmp_path, replace(manifest, labels=("\x1b[2J", "\u202ered"))
+    )
+    assert "(\\x1b[2J, \\u202ered)" in text
+    assert text.replace("\n", "").isprintable()
 
 
 @pytest.fixture

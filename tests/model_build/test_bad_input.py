@@ -17,6 +17,7 @@ from model_build import __main__ as command
 from model_build.__main__ import INTERRUPTED, run
 from model_build.config import BuildConfig
 from tests.model_build.narrow import load_narrow
+from tests.support import encoded, plain
 
 pytestmark = pytest.mark.slow
 
@@ -120,11 +121,18 @@ def test_a_damaged_weight_file_is_reported(short: BuildConfig, tmp_path: Path, c
         (lambda data: empty(data / "test/day"), "too few pictures of 'day' in test"),
         (
             lambda data: spoil(data / "train/day", keep=9),
-            "'day' in train .*: 9 where at least 10 .*; 31 more cannot be",
+            "'day' in train .*: 9 where at least 10 .*; 31 more cannot be read, such as train/day/.*: NOT_AN_IMAGE",
         ),
-        (lambda data: spoil(data / "test/day", keep=3), "'day' in test .*: 3 where at least 5 .*; 17 more cannot be"),
+        (
+            lambda data: spoil(data / "test/day", keep=3),
+            "'day' in test .*: 3 where at least 5 .*; 17 more cannot be read, such as test/day/.*: NOT_AN_IMAGE",
+        ),
         (lambda data: spoil_all(data / "train"), "none of 16 pictures can be read, such as .*train/.*NOT_AN_IMAGE"),
         (lambda data: spoil_all(data / "validation"), "none of 9 pictures can be read, such as .*validation/"),
+        (
+            lambda data: paint_all(data / "validation"),
+            "the same features for all 9 validation pictures .*, such as validation/day/000.jpg: check",
+        ),
         (lambda data: spoil_all(data / "test"), "'day' in test .*: 0 where at least 5 .*; 20 more cannot be"),
     ],
     ids=[
@@ -135,6 +143,7 @@ def test_a_damaged_weight_file_is_reported(short: BuildConfig, tmp_path: Path, c
         "unreadable in test",
         "nothing to train on",
         "nothing to validate on",
+        "one colour",
         "nothing to test on",
     ],
 )
@@ -156,6 +165,12 @@ def empty(folder: Path) -> None:
 def spoil_all(split: Path) -> None:
     for folder in split.iterdir():
         spoil(folder, keep=0)
+
+
+def paint_all(split: Path) -> None:
+    """One colour for all pictures, in files that differ."""
+    for number, path in enumerate(sorted(split.rglob("*.jpg"))):
+        path.write_bytes(encoded(plain((90, 90, 90), 40 + number, 40), "PNG"))
 
 
 def spoil(folder: Path, keep: int) -> None:

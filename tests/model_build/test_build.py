@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from model_build.config import BuildConfig
 from tests.model_build import quick
 from tests.model_build.examples import report_schema
 from tests.model_build.narrow import load_narrow
+from tests.support import write_glance_model
 
 pytestmark = pytest.mark.slow
 
@@ -192,7 +194,26 @@ def test_other_test_pictures_give_the_same_model_and_manifest_byte_by_byte(
 def test_the_manifest_has_the_origin(built: Path, report: dict) -> None:
     manifest = Manifest.from_file(built / "manifest.json")
     assert manifest.build["weights"] == "random"
-    assert manifest.model_version == f"vgg16-{manifest.model_sha256[:12]}" == report["model_version"]
+    assert re.fullmatch("vgg16-[0-9a-f]{12}", manifest.model_version)
+    assert manifest.model_version == report["model_version"]
+
+
+def test_the_version_follows_from_all_that_decides_the_answers(tmp_path: Path) -> None:
+    from model_build.build import version_of
+
+    manifest = Manifest.from_file(write_glance_model(tmp_path) / "manifest.json")
+    assert manifest.glance is not None
+    others = [
+        replace(manifest, labels=("rouge", "bleu")),
+        replace(manifest, temperature=1.5),
+        replace(manifest, confidence_threshold=0.6),
+        replace(manifest, familiarity_threshold=0.02),
+        replace(manifest, glance=replace(manifest.glance, confidence=0.96)),
+        replace(manifest, glance=replace(manifest.glance, sha256="0" * 64)),
+        replace(manifest, glance=None),
+    ]
+    assert len({version_of(one) for one in (manifest, *others)}) == 8
+    assert version_of(replace(manifest, model_version="x", build={"data_sha256": "y"})) == version_of(manifest)
 
 
 def copy_of(data: Path, place: Path) -> Path:

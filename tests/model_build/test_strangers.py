@@ -148,6 +148,14 @@ def test_pictures_of_the_folder_other_decide_if_there_are_any() -> None:
     assert comparison.decided_by == OTHER
 
 
+def test_fewer_than_ten_pictures_of_the_folder_other_decide_nothing() -> None:
+    place = [[1.0, 0, 0, 0, 0, 2.0]]
+    nine, _, _ = compared(2, others=cluster("other", place, 9, 5))
+    assert list(nine.ranks) == [DESTROYED, CHANGED]
+    ten, _, _ = compared(2, others=cluster("other", place, 10, 5))
+    assert ten.decided_by == OTHER
+
+
 def test_the_distance_replaces_the_neighbours_only_if_it_is_measurably_better(
     three: tuple[Comparison, StandIns, TrainedNetwork],
 ) -> None:

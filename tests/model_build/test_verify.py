@@ -35,7 +35,7 @@ from model_build.verify import (
     verify,
 )
 from tests.model_build.test_head import CONFIG, LINEAR
-from tests.support import colour_network, encoded, plain, write_model
+from tests.support import colour_network, encoded, plain, write_glance_model, write_model
 
 
 def right(both: int, first: int, second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
@@ -148,18 +148,26 @@ def verified(
     yardstick: LinearHead,
     bases: Mapping[str, Path] = MappingProxyType({}),
     gain: float = 1 / 25.5,
+    glance: LinearHead | None = None,
     **settings: float,
 ) -> Verification:
-    """The colour network of that gain, verified as if it were made of that head; `bases` replace `fp32` or `int8`."""
+    """The colour network of that gain, verified as if it were made of that head; `bases` replace `fp32` or `int8`.
+
+    With `glance`, the model of `write_glance_model`, as if its glance network were made of that head.
+    """
     config = BuildConfig(folder, image_size=8, cache=folder / "cache", **settings)  # type: ignore[arg-type]
     base = mean_colour(folder / "base.onnx")
     features = extract(base, [*data.splits["train"], *data.splits["validation"]], config)
     judged = EvaluatedHead(LINEAR, head.logits(features.values), features.labels, 0.0)
     heads: Any = (head, yardstick)
     network = TrainedNetwork(base, base, features, features, [judged], judged, *heads)
-    model = write_model(folder / "model", colour_network((8, 8), gain))
     validation = Predictions(features.examples, judged.logits, features.labels, 1.0)
-    return verify(load_classifier(model, 1), replace(network, **bases), validation, data, config)
+    second: Any = None
+    if glance is None:
+        model = write_model(folder / "model", colour_network((8, 8), gain))
+    else:
+        model, second = write_glance_model(folder / "model"), (glance, features)
+    return verify(load_classifier(model, 1), replace(network, **bases), validation, data, config, second)
 
 
 def test_a_sound_model_is_judged_on_every_split_and_against_the_yardstick(colours: Dataset, tmp_path: Path) -> None:
@@ -179,6 +187,17 @@ def test_a_sound_model_is_judged_on_every_split_and_against_the_yardstick(colour
 def test_a_model_that_is_not_made_of_its_head_is_refused(colours: Dataset, tmp_path: Path) -> None:
     with pytest.raises(VerificationError, match=r"the exported graph and Keras differ by up to 1\.0"):
         verified(colours, tmp_path, LinearHead(-GAIN), LinearHead(GAIN))
+
+
+def test_a_glance_network_that_is_not_made_of_its_head_is_refused(colours: Dataset, tmp_path: Path) -> None:
+    thorough = LinearHead(-GAIN)  # of `write_glance_model`; its glance network has the other gain
+    result = verified(colours, tmp_path, thorough, LinearHead(GAIN), glance=LinearHead(GAIN))
+    assert result.largest_difference < 1e-6
+    assert (result.accuracy["test"].int8.correct, result.test.glance) == (19, pytest.approx(np.ones(20, bool)))
+
+    # At its temperature, 2: red has the probability 1 / (1 + exp(-9.8)), not 1 / (1 + exp(9.8)).
+    with pytest.raises(VerificationError, match=r"the exported graph and Keras differ by up to 0\.9998"):
+        verified(colours, tmp_path, thorough, LinearHead(GAIN), glance=thorough)
 
 
 @pytest.mark.parametrize(
@@ -233,4 +252,4 @@ def test_a_graph_of_another_head_disagrees(built: Path, drawn_data: Path) -> Non
     values = np.random.default_rng(0).uniform(size=(8, 2, 16)).astype(np.float32)
     features = Features(examples, values, np.arange(8) % 2)
     stranger = train(LINEAR, values, features.labels, 2, CONFIG)
-    assert agreement(classifier, stranger, 1.0, features) > 0.05
+    assert agreement(classifier.thorough, 64, stranger, features) > 0.05

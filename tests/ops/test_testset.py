@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,20 @@ def test_unreadable_files_are_left_out_and_named(s3: Any, folder: Path) -> None:
     ((path, reason),) = summary.left_out.items()
     assert path.endswith("cats/notes.jpg")
     assert "NOT_AN_IMAGE" in reason
+
+
+def test_files_that_the_build_would_leave_out_are_left_out_and_named(s3: Any, folder: Path) -> None:
+    os.mkfifo(folder / "cats/pipe")
+    (folder / "cats/gone.png").symlink_to("/nowhere")
+    name = os.fsencode(folder / "dogs") + b"/latin1-\xe9.png"
+    os.symlink(folder / "cats/a.png", name)
+    summary = upload(s3, BUCKET, folder)
+    assert (summary.uploaded, summary.unchanged) == (3, 0)
+    assert summary.left_out == {
+        str(folder / "cats/pipe"): "not a file",
+        str(folder / "cats/gone.png"): "a broken link",
+        os.fsdecode(name): "its name is not UTF-8; rename it",
+    }
 
 
 def test_hidden_files_and_folders_are_not_sent(s3: Any, folder: Path) -> None:

@@ -115,6 +115,20 @@ def test_a_device_is_left_out(tmp_path: Path) -> None:
     assert scan(tmp_path).left_out == {"train/a/pipe": "not a file"}
 
 
+def test_a_file_whose_name_is_not_utf8_is_left_out_because_no_object_can_have_that_name(tmp_path: Path) -> None:
+    make(tmp_path)
+    folder = fill(tmp_path / "train/a/sub", 1)
+    os.rename(folder / "0.gif", os.fsencode(folder) + b"/latin1-\xe9.gif")
+    fill(tmp_path / "train/b/sub", 1)
+    os.rename(tmp_path / "train/b/sub", os.fsencode(tmp_path / "train/b") + b"/\xff")
+    data = scan(tmp_path)
+    assert data.left_out == {
+        r"train/a/sub/latin1-\udce9.gif": "its name is not UTF-8; rename it",
+        r"train/b/\udcff/0.gif": "its name is not UTF-8; rename it",
+    }
+    assert len(data.splits["train"]) == 20
+
+
 def test_listed_names_are_printable(tmp_path: Path) -> None:
     make(tmp_path)
     for name in (b"red\x1b[31m.gif", b"latin1-\xe9.gif", "好.gif".encode()):
@@ -340,6 +354,10 @@ def renamed(root: Path, old: str, new: str | bytes) -> None:
         ),
         pytest.param(lambda root: renamed(root, "b", " "), r"' ' cannot be a label", id="blank"),
         pytest.param(lambda root: renamed(root, "b", b"\xff"), r"cannot be a label", id="bytes"),
+        pytest.param(
+            lambda root: renamed(root, "b", "new\nline"), r"'new\\nline' cannot be a label; rename it", id="line"
+        ),
+        pytest.param(lambda root: renamed(root, "b", "\x1b[2J"), r"'\\x1b\[2J' cannot be a label", id="control"),
     ],
 )
 def test_an_unusable_data_set_is_an_error_with_the_reason(
@@ -352,8 +370,33 @@ def test_an_unusable_data_set_is_an_error_with_the_reason(
 
 
 def test_too_few_pictures_to_split_is_an_error_with_both_numbers(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"'b': 19 where at least 20 are needed \(10 for train, 5 for validation"):
+    with pytest.raises(DataError, match=r"'b' in .*: 19 where at least 20 are needed \(10 for train, 5 for validation"):
         scan(heap(tmp_path, {"a": 20, "b": 19}))
+
+
+def test_too_few_pictures_because_of_copies_is_an_error_that_names_one(tmp_path: Path) -> None:
+    heap(tmp_path / "unsplit", {"a": 20, "b": 19})
+    copy(tmp_path / "unsplit", "b/0.gif", "b/copy.gif")
+    with pytest.raises(
+        DataError, match=r"'b' .*: 19 .*; 1 more is left out: b/copy\.gif: the same picture as b/0\.gif"
+    ):
+        scan(tmp_path / "unsplit")
+    make(tmp_path / "split")
+    folder = tmp_path / "split/test/a"
+    emptied(folder, 4)
+    for number in (1, 2):
+        copy(tmp_path / "split", "test/a/0.gif", f"test/a/copy{number}.gif")
+    with pytest.raises(
+        DataError, match=r"'a' in test .*: 4 .*; 2 more are left out, such as test/a/copy1\.gif: the same"
+    ):
+        scan(tmp_path / "split")
+
+
+def test_a_label_with_too_few_pictures_is_an_error_that_says_what_can_be_done(tmp_path: Path) -> None:
+    heap(tmp_path, {"a": 20, "b": 20, "__MACOSX": 0})
+    what = rf"'__MACOSX' in {tmp_path}: 0 .*\. Add pictures, or remove the label's folder"
+    with pytest.raises(DataError, match=what):
+        scan(tmp_path)
 
 
 def test_labels_that_would_be_the_same_tag_are_an_error(tmp_path: Path) -> None:

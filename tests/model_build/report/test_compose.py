@@ -165,10 +165,10 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         SearchResult(small, race, {full: (23.456, 13.456), small: (8.765, 4.567)}, []),
         glance=GlanceNetwork(
             small,
+            network.features,
             trained,
             temperature=1.5,
             confidence=0.987654,
-            least_familiar=0.1,
             familiarity=learnt().familiarity,
             answered=np.array([True, False]),
             answered_copies=np.array([True, True, False, False]),
