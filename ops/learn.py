@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -232,7 +233,8 @@ def learn(options: argparse.Namespace) -> int:
     deploy, reason = verdict(test_set, compare_on_sample(shadow, reviewed))
     print(f"\n{'deploy' if deploy else 'keep'}: {reason}")
     if deploy:
-        print(f"mv {options.candidate} {model} && make layer build deploy, then make backfill STALE_ONLY=1")
+        old, new = (shlex.quote(str(path)) for path in (model, options.candidate))
+        print(f"rm -r {old} && mv {new} {old} && make deploy ENV=NAME, then make backfill STALE_ONLY=1")
     return 0 if deploy else KEEP
 
 

@@ -4,7 +4,9 @@ import ast
 import os
 import signal
 import struct
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -172,17 +174,31 @@ def test_every_thread_has_its_own_process(on_hostile: Replace) -> None:
     assert len(pids()) <= 2
 
 
-def test_the_process_gets_no_secrets_no_open_files_and_no_log(on_hostile: Replace) -> None:
+def test_the_process_gets_no_secrets_no_open_files_and_no_log(
+    on_hostile: Replace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/lib")  # where Lambda has a layer's libraries in C
     with open(__file__):
         environment, files = ask(
             on_hostile,
             "(sorted(os.environ), {n: os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd')[:-1]})",
         )
     assert [name for name in environment if name.startswith("AWS")] == []
+    assert "LD_LIBRARY_PATH" in environment
     assert files["1"] == "/dev/null"
     own = {number: name for number, name in files.items() if name.startswith("pipe")}
     assert set(own) == set(files) - {"1"} == {"0", "2", "3", "4"}
     assert own["2"] == own["4"]  # what libraries print is read in the process itself
+
+
+def test_the_process_finds_our_code_wherever_this_one_found_it(
+    on_hostile: Replace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As where the working folder, '' in the path, is the one with the code.
+    monkeypatch.setattr(sys, "path", ["", *(folder for folder in sys.path if Path(folder).name != "functions")])
+
+    assert decode(TIFF, (4, 4), LIMIT).width == 24
 
 
 def test_the_process_imports_neither_the_network_nor_aws(on_hostile: Replace) -> None:

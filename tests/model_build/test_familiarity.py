@@ -22,6 +22,7 @@ from model_build.familiarity import (
     Mahalanobis,
     Scale,
     _best_weight,
+    _learn_direction,
     choose_exemplars,
     choose_familiarity,
     strangest_rows,
@@ -324,6 +325,13 @@ def test_the_direction_has_the_smallest_weight_that_no_larger_one_improves_on(
     assert chosen == pytest.approx(weight, abs=1e-3)
     assert moved == pytest.approx(own + chosen * against)
     assert others == pytest.approx(np.full(60, score + chosen * along))
+
+
+def test_the_same_pictures_teach_the_same_direction() -> None:
+    one, other = (_learn_direction(TRAINING, almost_labelled("train", 60, 10)) for _ in range(2))
+
+    np.testing.assert_array_equal(one.direction, other.direction)
+    np.testing.assert_array_equal(one.products_of_others, other.products_of_others)
 
 
 def test_a_direction_along_which_no_picture_differs_has_no_weight() -> None:

@@ -188,7 +188,7 @@ def test_the_loop_ends_with_a_verdict(
     model, candidate = write_model(data.parent / f"{data.name}-model"), data.parent / f"{data.name}-candidate"
     (model / "report.json").write_text(json.dumps({"settings": {"image_size": 8, "speedup": 1.0}}))
     network = colour_network((8, 8), gain)
-    monkeypatch.setattr(learn, "_build", lambda *_: write_model(candidate, network))
+    monkeypatch.setattr(learn, "_build", lambda *_: write_model(candidate, network, model_version="candidate-1"))
 
     assert run(stack, data, model, candidate) == exit_status
 
@@ -198,7 +198,15 @@ def test_the_loop_ends_with_a_verdict(
     assert "16 before" in printed
     assert "12 to test/blue" in printed
     assert "1 to train/red" in printed
-    assert Manifest.from_file(candidate / "manifest.json").labels == ("red", "blue")
+    version = Manifest.from_file(candidate / "manifest.json").model_version
+    if word == "deploy":  # the command that it prints puts the candidate in the deployed model's place
+        replacing, then = next(line for line in printed.splitlines() if str(candidate) in line).split(
+            " && make deploy ENV="
+        )
+        assert then == "NAME, then make backfill STALE_ONLY=1"
+        subprocess.run(replacing, shell=True, check=True)
+        assert Manifest.from_file(model / "manifest.json").model_version == version == "candidate-1"
+        assert not candidate.exists()
 
 
 def test_a_data_set_without_splits_is_refused(stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
