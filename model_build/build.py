@@ -6,9 +6,8 @@ python -m model_build --data DIR [--weights imagenet|random|PATH] [--image-size 
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -39,7 +38,7 @@ from model_build.data.inventory import write_inventory
 from model_build.data.reader import CORES
 from model_build.familiarity import Familiarity, strangest_rows
 from model_build.features import Features, extract
-from model_build.fingerprint import PACKAGES
+from model_build.fingerprint import PACKAGES, version_of
 from model_build.frozen import FrozenBase, LoadBase, load_frozen, search_from
 from model_build.glance import GlanceNetwork, finish
 from model_build.progress import Stages
@@ -203,7 +202,11 @@ def learn_glance(
         folder = build.work / "glance"
         folder.mkdir()
         frozen = load_frozen(half, data, load_base, folder / "base.onnx")
-        small = search_from(half, data, frozen, folder)
+        try:
+            small = search_from(half, data, frozen, folder)
+        except quantize.QuantisationError as error:  # the model is sound without it
+            print(f"      none: {error}")
+            return None
         return glances.learn(small, searched, network, alone, familiarity, data, build.config, folder)
 
 
@@ -254,12 +257,6 @@ def export_model(
         manifest = replace(manifest, model_version=version_of(manifest))
         (build.folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
         return manifest
-
-
-def version_of(manifest: Manifest) -> str:
-    """The model's version, by all that decides its answers and their status: rows of another version are stale."""
-    decisive = {name: value for name, value in asdict(manifest).items() if name not in ("model_version", "build")}
-    return f"vgg16-{hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
 def verify_model(
@@ -331,7 +328,8 @@ def write_report(
 
 
 def familiarity_of_all(familiarity: Familiarity, known: Features, test: Predictions) -> list[tuple[Example, float]]:
-    """The familiarity of every readable picture, compared with other pictures alone."""
+    """The familiarity of every readable picture, compared with other pictures alone: by the thorough network, and of
+    test pictures by the one that answered."""
     strangest = strangest_rows(familiarity, known, len(known.examples), named=0)
     pairs = [(known.examples[row], share) for row, share, _ in strangest]
     return pairs if test.familiarity is None else [*pairs, *zip(test.examples, test.familiarity.tolist(), strict=True)]

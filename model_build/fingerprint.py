@@ -1,4 +1,5 @@
-"""A hash of everything a finished model depends on: equal fingerprints mean that a new build would give the same.
+"""A hash of everything a finished model depends on: equal fingerprints mean that a new build would give the same. And
+one of all that decides its answers, which names it.
 
 Imports no TensorFlow, so that checking whether a model is current is fast.
 """
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from evaluation import charts, metrics, pages, predictions, thumbnails
 from labeller import classifier, manifest
+from labeller.manifest import Manifest
 from model_build.cache import source_of
 from model_build.config import BuildConfig
 from model_build.data.dataset import Dataset
@@ -52,6 +54,12 @@ def build_fingerprint(config: BuildConfig, data: Dataset) -> str:
     versions = {name: version(name) for name in PACKAGES}
     parts = [settings, data.digest, source_of(*source_files()), decoder_fingerprint(), versions]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def version_of(manifest: Manifest) -> str:
+    """The model's version, by all that decides its answers and their status: rows of another version are stale."""
+    decisive = {name: value for name, value in asdict(manifest).items() if name not in ("model_version", "build")}
+    return f"vgg16-{hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
 def source_files() -> list[str]:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from labeller.text import printable
+
 LOG_INTERVAL = 10.0  # seconds between lines where no terminal shows a bar
 
 
@@ -22,7 +24,7 @@ class Stages:
     @contextmanager
     def stage(self, name: str, description: str) -> Iterator[None]:
         """Announce, time and record one stage."""
-        print(f"[{len(self.seconds) + 1}/{self.total}] {name}: {description}", flush=True)
+        print(f"[{len(self.seconds) + 1}/{self.total}] {name}: {printable(description)}", flush=True)
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 2)

@@ -4,6 +4,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,10 @@ from labeller.manifest import Manifest
 from local.demo.drawn import draw_dataset
 from model_build.__main__ import main
 from model_build.config import BuildConfig
+from model_build.progress import Stages
 from tests.model_build import quick
 from tests.model_build.examples import report_schema
 from tests.model_build.narrow import load_narrow
-from tests.support import write_glance_model
 
 pytestmark = pytest.mark.slow
 
@@ -198,24 +199,6 @@ def test_the_manifest_has_the_origin(built: Path, report: dict) -> None:
     assert manifest.model_version == report["model_version"]
 
 
-def test_the_version_follows_from_all_that_decides_the_answers(tmp_path: Path) -> None:
-    from model_build.build import version_of
-
-    manifest = Manifest.from_file(write_glance_model(tmp_path) / "manifest.json")
-    assert manifest.glance is not None
-    others = [
-        replace(manifest, labels=("rouge", "bleu")),
-        replace(manifest, temperature=1.5),
-        replace(manifest, confidence_threshold=0.6),
-        replace(manifest, familiarity_threshold=0.02),
-        replace(manifest, glance=replace(manifest.glance, confidence=0.96)),
-        replace(manifest, glance=replace(manifest.glance, sha256="0" * 64)),
-        replace(manifest, glance=None),
-    ]
-    assert len({version_of(one) for one in (manifest, *others)}) == 8
-    assert version_of(replace(manifest, model_version="x", build={"data_sha256": "y"})) == version_of(manifest)
-
-
 def copy_of(data: Path, place: Path) -> Path:
     return Path(shutil.copytree(data, place))
 
@@ -245,6 +228,26 @@ def test_a_failed_build_leaves_the_previous_model_unchanged(config: BuildConfig,
     with pytest.raises(VerificationError, match="differ by up to"):
         build(replace(config, out=out, heads=quick.HEADS[:1], graph_tolerance=-1.0), load_narrow)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_glance_network_that_quantisation_breaks_is_left_out(
+    config: BuildConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is small and sees little, and nobody asked for it: the thorough network answers alone."""
+    from model_build import build as stages
+    from model_build.quantize import QuantisationError
+
+    def broken(*_: object) -> None:
+        raise QuantisationError("the INT8 network's features differ from FP32's by 31%")
+
+    monkeypatch.setattr(stages, "load_frozen", lambda *_: None)
+    monkeypatch.setattr(stages, "search_from", broken)
+    build = stages.Build(replace(config, image_size=128, speedup=2.0), tmp_path, Stages(12))
+    build.work.mkdir()
+    rest: Any = [object()] * 4
+
+    assert stages.learn_glance(build, rest[0], load_narrow, *rest) is None
+    assert "none: the INT8 network's features differ from FP32's by 31%" in capsys.readouterr().out
 
 
 def test_a_missing_data_folder_is_reported_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,12 +6,22 @@ import pytest
 
 from evaluation import pages
 from labeller import colours
+from labeller.manifest import Manifest
 from local import ROOT
 from model_build import fingerprint as module
 from model_build.config import BuildConfig
 from model_build.data.dataset import scan
-from model_build.fingerprint import PACKAGE, PACKAGES, SHARED, WITHOUT_EFFECT, build_fingerprint, source_files
+from model_build.fingerprint import (
+    PACKAGE,
+    PACKAGES,
+    SHARED,
+    WITHOUT_EFFECT,
+    build_fingerprint,
+    source_files,
+    version_of,
+)
 from tests.model_build.data.test_dataset import make
+from tests.support import write_glance_model
 
 
 @pytest.fixture
@@ -77,3 +87,19 @@ def test_the_version_of_every_package_counts(config: BuildConfig, name: str, mon
     version = module.version
     monkeypatch.setattr(module, "version", lambda package: "0" if package == name else version(package))
     assert key(config) != before
+
+
+def test_the_version_follows_from_all_that_decides_the_answers(tmp_path: Path) -> None:
+    manifest = Manifest.from_file(write_glance_model(tmp_path) / "manifest.json")
+    assert manifest.glance is not None
+    others = [
+        replace(manifest, labels=("rouge", "bleu")),
+        replace(manifest, temperature=1.5),
+        replace(manifest, confidence_threshold=0.6),
+        replace(manifest, familiarity_threshold=0.02),
+        replace(manifest, glance=replace(manifest.glance, confidence=0.96)),
+        replace(manifest, glance=replace(manifest.glance, sha256="0" * 64)),
+        replace(manifest, glance=None),
+    ]
+    assert len({version_of(one) for one in (manifest, *others)}) == 8
+    assert version_of(replace(manifest, model_version="x", build={"data_sha256": "y"})) == version_of(manifest)

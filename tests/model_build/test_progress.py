@@ -20,6 +20,12 @@ def test_a_stage_is_numbered_and_timed(capsys: pytest.CaptureFixture[str]) -> No
     assert lines == ["[1/2] data: the data", "      done in 0.0 s", "[2/2] head: the head", "      done in 0.0 s"]
 
 
+def test_a_stage_names_a_folder_whatever_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with Stages(total=1).stage("data", "reading \x1b[2Jcaf\udce9"):
+        pass
+    assert capsys.readouterr().out.startswith("[1/1] data: reading \\x1b[2Jcaf\\udce9\n")
+
+
 def test_the_seconds_of_a_stage_are_kept_with_two_decimals(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 102.344])
     monkeypatch.setattr(progress.time, "perf_counter", lambda: next(clock))

@@ -194,7 +194,13 @@ def test_weights_other_than_imagenets_give_a_warning(weights: str, warning: str 
 def test_a_threshold_that_misses_its_precision_gives_a_warning() -> None:
     calibration = report().calibration
     missed = replace(calibration, threshold=replace(calibration.threshold, reached=False))
-    assert "WARNING No confidence threshold makes 99% of the labelled" in text(page(report(calibration=missed)))
+    shown = text(page(report(calibration=missed)))
+    assert "WARNING No confidence threshold makes 99% of the labelled" in shown
+    assert "In cross-validation no threshold makes 99% of the labelled pictures right; this one comes nearest." in shown
+    assert "The threshold counts the copies, too, except for a change that costs more than" in shown
+    for promise in ("so that 99% of the labelled pictures are right", "high enough for 99% right labels"):
+        assert promise in text(page(report()))
+        assert promise not in shown
 
 
 def test_a_temperature_at_the_bound_of_its_search_gives_a_warning() -> None:
