@@ -328,7 +328,8 @@ def write_report(
 
 
 def familiarity_of_all(familiarity: Familiarity, known: Features, test: Predictions) -> list[tuple[Example, float]]:
-    """The familiarity of every readable picture, compared with other pictures alone."""
+    """The familiarity of every readable picture, compared with other pictures alone: by the thorough network, and of
+    test pictures by the one that answered."""
     strangest = strangest_rows(familiarity, known, len(known.examples), named=0)
     pairs = [(known.examples[row], share) for row, share, _ in strangest]
     return pairs if test.familiarity is None else [*pairs, *zip(test.examples, test.familiarity.tolist(), strict=True)]

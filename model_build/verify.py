@@ -65,9 +65,9 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class SplitAccuracy:
-    """`int8` is the finished model on all images. `fp32` and `int8_on_fp32_images` are linear heads, trained on FP32
-    and INT8 features of the same images and judged on the same sample (`train_on_sample`), with McNemar's p-value; None
-    for training."""
+    """`int8` is the finished model on all images, for training its thorough network. `fp32` and
+    `int8_on_fp32_images` are linear heads, trained on FP32 and INT8 features of the same images and judged on the same
+    sample (`train_on_sample`), with McNemar's p-value; None for training."""
 
     int8: Accuracy
     fp32: Accuracy | None = None

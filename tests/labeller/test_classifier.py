@@ -309,7 +309,8 @@ def test_a_model_without_familiarity_has_none(tmp_path: Path) -> None:
 
     assert (green.familiarity, green.nearest) == (None, ())
     assert classifier.has_familiarity is False
-    assert classifier.may_answer(classifier.outputs(batch(GREEN, RED))).tolist() == [False, False]
+    may_answer = classifier.may_answer(classifier.outputs(batch(GREEN, RED)))
+    assert (may_answer.dtype, may_answer.tolist()) == (np.bool_, [False, False])
 
 
 def test_answers_are_in_double_precision(tmp_path: Path) -> None:
