@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
+from botocore.exceptions import ClientError
 
 from labeller.decoder_process import decode
 from labeller.images import Unreadable
@@ -109,13 +110,11 @@ def upload(s3: S3Client, bucket: str, folder: Path | None, delete: bool = False,
         sha256 = hashlib.sha256(content).hexdigest()
         if key in stored and _is_same(s3, bucket, stored[key], content, sha256):
             return False
-        s3.put_object(
-            Bucket=bucket,
-            Key=key,
-            Body=content,
-            ContentType=mimetypes.guess_type(path.name)[0] or "application/octet-stream",
-            Metadata={"sha256": sha256},
-        )
+        content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        try:
+            s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type, Metadata={"sha256": sha256})
+        except ClientError as error:
+            raise UploadError(f"{path} could not be uploaded: {error}") from error
         return True
 
     uploaded = 0

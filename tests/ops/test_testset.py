@@ -10,6 +10,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from model_build.data.dataset import scan
 from model_build.data.inventory import write_inventory
@@ -102,6 +103,15 @@ def test_files_that_the_build_would_leave_out_are_left_out_and_named(s3: Any, fo
         str(folder / "cats/gone.png"): "a broken link",
         os.fsdecode(name): "its name is not UTF-8; rename it",
     }
+
+
+def test_a_file_that_s3_refuses_is_named(s3: Any, folder: Path) -> None:
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "KeyTooLongError", "Message": "Your key is too long"}}, "PutObject")
+
+    s3.meta.events.register("before-call.s3.PutObject", refuse)
+    with pytest.raises(UploadError, match=r"/cats/a\.png could not be uploaded: .*KeyTooLong"):
+        upload(s3, BUCKET, folder)
 
 
 def test_hidden_files_and_folders_are_not_sent(s3: Any, folder: Path) -> None:
