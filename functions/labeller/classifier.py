@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,7 @@ class Network:
     def __init__(
         self, session: onnxruntime.InferenceSession, version: str, temperature: float, golden: GoldenExample
     ) -> None:
-        self._session = session
-        self._version = version
-        self._golden = golden
+        self._session, self._version, self._golden = session, version, golden
         self._names = [output.name for output in session.get_outputs()]
         self.temperature = temperature
         self.has_familiarity = FAMILIARITY_OUTPUT in self._names
@@ -261,22 +260,23 @@ def open_classifier(directory: Path, threads: int) -> Classifier:
     training pictures, exemplars.json. Raises ModelError if a file is missing, or does not match the manifest.
     """
     manifest = Manifest.from_file(directory / MANIFEST_FILE)
-    session = _open(directory / MODEL_FILE, manifest.model_sha256, manifest, threads)
+    small = manifest.glance
+    with ThreadPoolExecutor(1) as thread:  # little of opening a network is Python code: the two take as long as one
+        beside = thread.submit(_open, directory / GLANCE_FILE, small.sha256, manifest, threads) if small else None
+        session = _open(directory / MODEL_FILE, manifest.model_sha256, manifest, threads)
+        names = {output.name for output in session.get_outputs()}
+        exemplars = read_exemplars(directory / EXEMPLARS_FILE) if NEAREST_OUTPUT in names else ()
     thorough = Network(session, manifest.model_version, manifest.temperature, manifest.golden)
-    glance = None
-    if manifest.glance is not None:
-        smaller = _open(directory / GLANCE_FILE, manifest.glance.sha256, manifest, threads)
-        _require_same_outputs(directory / GLANCE_FILE, session, smaller)
-        glance = Network(smaller, manifest.model_version, manifest.glance.temperature, manifest.glance.golden)
-    names = {output.name for output in session.get_outputs()}
-    exemplars = read_exemplars(directory / EXEMPLARS_FILE) if NEAREST_OUTPUT in names else ()
+    if small is None or beside is None:
+        return Classifier(manifest, thorough, exemplars)
+    _require_same_outputs(directory / GLANCE_FILE, session, beside.result())
+    glance = Network(beside.result(), manifest.model_version, small.temperature, small.golden)
     return Classifier(manifest, thorough, exemplars, glance)
 
 
 def _open(path: Path, sha256: str, manifest: Manifest, threads: int) -> onnxruntime.InferenceSession:
     content = read_file(path)
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != sha256:
+    if (digest := hashlib.sha256(content).hexdigest()) != sha256:
         raise ModelError(
             f"{path} has the SHA-256 {digest}, {MANIFEST_FILE} expects {sha256}: "
             "the two are not of one build. Run `make model layer` again and deploy the layer as a whole"
