@@ -116,8 +116,8 @@ class BuildConfig:
     """Folder of results that the next build can reuse; the model does not depend on it."""
     speedup: float = 3.5
     """How many times faster than the full one the shipped network is, estimated by `network.Shape.cost`; 1: full. For
-    photographs of cats and dogs, 384 pixels and 3.5 times take 16% less time than the full network at 224 pixels and
-    get as many right as any (docs/performance.md, "Size and network")."""
+    photographs of cats and dogs, 384 pixels and 3.5 times take 6% to 16% less time than the full network at 224 pixels
+    and get as many right as any (docs/performance.md, "Size and network")."""
     auto_speedup: bool = False
     """Whether the search chooses among 1 and `speedups`."""
 

@@ -44,12 +44,12 @@ class Network:
 
 
 NETWORKS = {
-    384: Network("VGG16 made 3.5 times as fast behind a glance, the default", 4.8, 24.1),
+    384: Network("VGG16 made 3.5 times as fast behind a glance, the default", 4.9, 24.9),
     224: Network("VGG16", 15.3, 69.6),
     128: Network("VGG16", 5.0, 23.1),
 }
 """By the side of the input in pixels. Measured in one run on an idle machine, two pictures at a time on two cores, as
-the function does (docs/performance.md, "Size and network"). That of 384 pixels is a mean of 0.41 of the thorough
+the function does (docs/performance.md, "Size and network"). That of 384 pixels is a mean of 0.42 of the thorough
 network's 58.7 ms and 11.6 G, as for pictures of its labels: the glance answers 76% of them. A picture of something else
 takes both networks, 68.5 ms."""
 DEFAULT_SIDE = 384
@@ -80,8 +80,8 @@ class Image:
     decode_vcpu_ms: float = 1.5
     """Measured: 1.3 ms of processor time for a photograph of the demo set (21 KB); 14 ms for one of 12 megapixels."""
     overhead_vcpu_ms: float = 10.0
-    """Measured: 8.2 ms of processor time in batches of 10, without TLS: five calls, the event loop, log line, metrics.
-    The rest is for TLS, assumed."""
+    """Measured: 8.2 to 8.4 ms of processor time in batches of 10, without TLS: five calls, the event loop, log line,
+    metrics. The rest is for TLS, assumed."""
     wait_ms: float = 55.0
     """Assumed: first bytes of S3 (20 ms each to fetch and to tag; other tags are read while the network runs), DynamoDB
     (5 ms), EventBridge (10 ms)."""

@@ -105,6 +105,9 @@ def test_the_cost_model_gets_the_times_of_the_typical_batch() -> None:
     # 41.5 - 30 - 7.25 are left for everything but inference and decoding.
     expected = {"side": 224, "inference_vcpu_ms": 30.0, "decode_vcpu_ms": 7.25, "overhead_vcpu_ms": 4.25}
     assert command.image({"handler": rows}) == expected
+    both = {"milliseconds": {"both": {"median": 12.5}}}
+    assert command.image({"handler": rows, "glance": both}) == expected | {"inference_vcpu_ms": 12.5}
+    assert command.image({"handler": rows, "glance": {"error": "no glance network"}}) == expected
     assert command.image({"handler": rows[:2]}) == {}
     assert command.image({}) == {}
 
