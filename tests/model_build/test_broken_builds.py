@@ -70,7 +70,7 @@ class Sound:
         """Verify those files against what they should have been made of."""
         network = network or self.network
         build = replace(build, config=replace(build.config, **settings))
-        return verify_model(build, self.data, network, self.calibration.validation)
+        return verify_model(build, self.data, network, None, self.calibration.validation)
 
 
 def begin(config: BuildConfig, folder: Path) -> Build:
@@ -274,7 +274,7 @@ def test_the_report_says_that_the_temperature_is_at_the_bound_of_its_search(soun
     build, network = begin(sound.build.config, tmp_path), sound.network
     calibration = replace(sound.calibration, temperature=TEMPERATURES[1])
     manifest = export_model(build, sound.data, sound.frozen, network, calibration, sound.learnt.familiarity, None)
-    verified = verify_model(build, sound.data, network, calibration.validation)
+    verified = verify_model(build, sound.data, network, None, calibration.validation)
     results = (sound.quantisation, None, network, calibration, sound.learnt, None, manifest, verified)
     report = write_report(build, build.config, sound.data, *results)
     assert report.calibration.at_bound
