@@ -44,12 +44,14 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         """Raise OSError if libjpeg warns of more than a few of the strips or tiles. libtiff does not tell."""
         tables = self.tag_v2.get(_JPEG_TABLES)
         offsets, counts = next(
-            ((self.tag_v2[start], self.tag_v2.get(count, ())) for start, count in _PARTS if start in self.tag_v2),
+            ((self.tag_v2[start], self.tag_v2.get(count)) for start, count in _PARTS if start in self.tag_v2),
             ((), ()),  # libtiff does not find any either, and fails
         )
         damaged = 0
         stream = cast(IO[bytes], self.fp)
-        for offset, count in zip(offsets, counts, strict=False):
+        for offset, count in zip(
+            offsets, counts or (-1,), strict=False
+        ):  # without lengths, libtiff reads one part alone
             stream.seek(offset)
             jpeg = stream.read(count)
             damaged += _is_damaged(tables[:-2] + jpeg[2:] if tables else jpeg)

@@ -198,6 +198,8 @@ def test_a_tiff_that_does_not_say_where_its_jpegs_are_is_corrupt_and_one_that_la
         decode(tiff_of(NOISE, without=273), (8, 8), 10**6)
 
     assert decode(tiff_of(NOISE[:1], without=279), (8, 8), 10**6).height == SIDE
+    with pytest.raises(Unreadable, match="CORRUPT: TIFF: 1 of 1 strips are corrupt JPEG data"):
+        decode(tiff_of([holed(NOISE[0])], without=279), (8, 8), 10**6)
 
 
 def test_a_tiff_of_jpegs_is_read_once() -> None:
