@@ -49,9 +49,8 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         )
         damaged = 0
         stream = cast(IO[bytes], self.fp)
-        for offset, count in zip(
-            offsets, counts or (-1,), strict=False
-        ):  # without lengths, libtiff reads one part alone
+        # Without lengths, libtiff reads one part alone, to the end of the file.
+        for offset, count in zip(offsets, counts or (-1,), strict=False):
             stream.seek(offset)
             jpeg = stream.read(count)
             damaged += _is_damaged(tables[:-2] + jpeg[2:] if tables else jpeg)
