@@ -307,18 +307,18 @@ def test_other_pictures_teach_a_direction_where_the_neighbours_do_not_suffice() 
 @pytest.mark.parametrize(
     ("score", "along", "weight"),
     [
-        (50.0, -1.0, 28.866),  # 50 of 100 validation pictures are below; with the weights 41, then 25
-        (5.0, -1.0, 8.660),  # 5, then 3 with either weight: the smaller one does
-        (50.0, 1.0, 0.0),  # ever more
+        (50.0, -2.0, 14.433),  # 50 of 100 validation pictures are below; with the weights 41, then 25
+        (5.0, -2.0, 4.330),  # 5, then 3 with either weight: the smaller one does
+        (50.0, 2.0, 0.0),  # ever more
         (50.0, 0.0, 0.0),
     ],
 )
 def test_the_direction_has_the_smallest_weight_that_no_larger_one_improves_on(
     score: float, along: float, weight: float
 ) -> None:
-    # Scores of 0 to 99 have the deviation 28.866; half of the pictures are along the direction, half against it. The
-    # weights to try are 0.3 and 1 deviations.
-    own, against = np.arange(100.0), np.where(np.arange(100) % 2, 1.0, -1.0)
+    # Scores of 0 to 99 have the deviation 28.866; half of the pictures are 2 along the direction, half 2 against it. The
+    # weights to try are 0.3 and 1 times 28.866 / 2.
+    own, against = np.arange(100.0), np.where(np.arange(100) % 2, 2.0, -2.0)
 
     chosen, moved, others = _best_weight(own, np.full(60, score), against, np.full(60, along))
 
