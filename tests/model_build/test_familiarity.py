@@ -316,7 +316,7 @@ def test_other_pictures_teach_a_direction_where_the_neighbours_do_not_suffice() 
 def test_the_direction_has_the_smallest_weight_that_no_larger_one_improves_on(
     score: float, along: float, weight: float
 ) -> None:
-    # Scores of 0 to 99 have the deviation 28.866; half of the pictures are 2 along the direction, half 2 against it. The
+    # Scores of 0 to 99 have the deviation 28.866; half of the pictures are 2 along the direction, half against it. The
     # weights to try are 0.3 and 1 times 28.866 / 2.
     own, against = np.arange(100.0), np.where(np.arange(100) % 2, 2.0, -2.0)
 
