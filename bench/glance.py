@@ -34,7 +34,7 @@ FULL = 224
 
 
 def measure(sources: Sources, _: argparse.Namespace) -> dict[str, Any]:
-    """The part `glance` of bench.json. Raises ModelError, BenchError."""
+    """The part `glance` of bench.json. Raises ModelError, BenchError, DataError."""
     classifier = load_classifier(sources.model, threads=1)
     if classifier.glance is None:
         raise BenchError(f"the model {classifier.version} has no glance network")

@@ -234,7 +234,8 @@ def learn(options: argparse.Namespace) -> int:
     print(f"\n{'deploy' if deploy else 'keep'}: {reason}")
     if deploy:
         old, new = (shlex.quote(str(path)) for path in (model, options.candidate))
-        print(f"rm -r {old} && mv {new} {old} && make deploy ENV=NAME, then make backfill STALE_ONLY=1")
+        replace = f"mv -T --backup=numbered {new} {old}"  # the earlier model stays, as model.~1~
+        print(f"{replace} && make deploy ENV=NAME, then make backfill STALE_ONLY=1")
     return 0 if deploy else KEEP
 
 

@@ -198,8 +198,8 @@ def test_the_loop_ends_with_a_verdict(
     assert "16 before" in printed
     assert "12 to test/blue" in printed
     assert "1 to train/red" in printed
-    version = Manifest.from_file(candidate / "manifest.json").model_version
-    if word == "deploy":  # the command that it prints puts the candidate in the deployed model's place
+    version, deployed = (Manifest.from_file(one / "manifest.json").model_version for one in (candidate, model))
+    if word == "deploy":  # the command that it prints puts the candidate in the deployed model's place, and keeps that
         replacing, then = next(line for line in printed.splitlines() if str(candidate) in line).split(
             " && make deploy ENV="
         )
@@ -207,6 +207,8 @@ def test_the_loop_ends_with_a_verdict(
         subprocess.run(replacing, shell=True, check=True)
         assert Manifest.from_file(model / "manifest.json").model_version == version == "candidate-1"
         assert not candidate.exists()
+        (kept,) = model.parent.glob(f"{model.name}.*")
+        assert Manifest.from_file(kept / "manifest.json").model_version == deployed
 
 
 def test_a_data_set_without_splits_is_refused(stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
